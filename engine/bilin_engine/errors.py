@@ -1,0 +1,64 @@
+"""Errors that reach a person. Each carries a stable code; its text is the sentence they read.
+
+A message says what was wrong, the value, and what would be right. Knows nothing of the protocol:
+the server turns a `BilinError` into `Failed(code, message, detail)`.
+"""
+
+
+class BilinError(Exception):
+    """An error with a sentence for a person. `code` is stable and machine-readable."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class BadRequestError(BilinError):
+    """The caller asked for something that cannot be: a bad value, an unknown name."""
+
+    code = "bad_request"
+
+
+class ModelNotFoundError(BilinError):
+    """No model of that id in the library."""
+
+    code = "model_not_found"
+
+
+class ModelBrokenError(BilinError):
+    """A model folder is damaged or incomplete; the message names the file and what is wrong."""
+
+    code = "model_broken"
+
+
+class UnsupportedModelError(BilinError):
+    """The model is whole, but its architecture, scheme or a config key is not one we can run."""
+
+    code = "unsupported_model"
+
+
+class NotLoadedError(BilinError):
+    """The request needs a loaded model and none (or another) is loaded."""
+
+    code = "not_loaded"
+
+
+class ContextOverflowError(BilinError):
+    """The prompt does not fit the model's context; the message says by how many tokens."""
+
+    code = "context_overflow"
+
+
+class OutOfMemoryError(BilinError):
+    """A device has too little memory; the message says needed, free and where."""
+
+    code = "out_of_memory"
+
+
+class WorkerDiedError(BilinError):
+    """A worker process ended, hung or broke the protocol; the message says which rank and how."""
+
+    code = "worker_died"

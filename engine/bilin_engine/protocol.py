@@ -1,0 +1,434 @@
+"""The only description of what the processes of Bilin say to each other.
+
+Frames: 4-byte little-endian length, then that many bytes of msgpack, one tagged struct each.
+App and supervisor speak `Request` / `Event` over the supervisor's stdin and stdout; supervisor
+and worker speak `WorkerRequest` / `WorkerEvent` the same way. The first message both ways is
+`Hello`. Every request has an id; every event that answers it repeats the id; each request ends in
+exactly one `Done`, `Cancelled` or `Failed`. `EngineStatus` alone has no id: it is pushed.
+
+Imports neither torch nor numpy nor Qt: the GUI process imports this module.
+"""
+
+from typing import Literal
+
+import msgspec
+
+PROTOCOL_VERSION = 1
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+FRAME_HEADER_BYTES = 4
+
+
+# --- Shared values --------------------------------------------------------------------------------
+
+Role = Literal["system", "user", "assistant"]
+BlankKind = Literal["short", "long", "sentence"]  # [MASK], [gMASK], [sMASK]
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """First message both ways. `role`: "app", "supervisor", "worker" or "job"."""
+
+    protocol: int
+    version: str
+    role: str
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One turn of a conversation. Mask tokens and role markers inside `text` are text."""
+
+    role: Role
+    text: str
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How tokens are chosen. temperature 0 = greedy. `seed` None = drawn, and told in the result.
+
+    num_beams > 1 is beam search with the reference's scoring (score / ((5+len)/6)^length_penalty);
+    `deterministic_beams` takes the top candidates instead of drawing them.
+    """
+
+    temperature: float = 0.7
+    top_k: int = 0
+    top_p: float = 0.9
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    min_new_tokens: int = 0
+    max_new_tokens: int = 512
+    stop_texts: tuple[str, ...] = ()
+    seed: int | None = None
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    deterministic_beams: bool = True
+
+
+class TextSegment(msgspec.Struct, frozen=True, tag="text", forbid_unknown_fields=True):
+    """A stretch of a person's text."""
+
+    text: str
+
+
+class BlankSegment(msgspec.Struct, frozen=True, tag="blank", forbid_unknown_fields=True):
+    """A blank: one mask token."""
+
+    kind: BlankKind
+
+
+Segment = TextSegment | BlankSegment
+
+
+class LengthLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A fill's length: at most, or exactly, `count` characters (字) or words."""
+
+    count: int
+    unit: Literal["characters", "words"]
+    exact: bool = False
+
+
+class FillConstraints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a candidate must keep. A candidate that breaks one is returned and marked, not hidden."""
+
+    length: LengthLimit | None = None
+    choices: tuple[str, ...] = ()
+    digits_only: bool = False
+
+
+class LoadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model is loaded. 0 or "auto" = chosen by measurement and said in `ModelLoaded`."""
+
+    context: int = 0
+    device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "cuda:0,cuda:1"
+    backend: Literal["auto", "cuda", "cpu", "reference"] = "auto"
+    num_threads: int = 0
+
+
+class Example(msgspec.Struct, frozen=True):
+    """Something this model was measured to do. For "blank", `text` holds literal mask tokens."""
+
+    kind: Literal["chat", "blank"]
+    lang: Literal["zh", "en"]
+    text: str
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One model of the library. `problem` is the sentence why it cannot be used, or ""."""
+
+    id: str
+    name_zh: str
+    name_en: str
+    family: str
+    num_parameters: int
+    precision: str  # "INT4 · 32", "INT8", "FP16"
+    size_bytes: int
+    languages: tuple[str, ...]
+    can_chat: bool
+    blank_kinds: tuple[BlankKind, ...]
+    context_length: int
+    licence: str
+    source: str
+    path: str
+    is_bundled: bool
+    examples: tuple[Example, ...] = ()
+    problem: str = ""
+
+
+class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One device, read without creating a CUDA context. `free_bytes` counts other programs' use."""
+
+    name: str  # "cuda:0", "cpu"
+    label: str  # "NVIDIA GeForce RTX 3090", "AMD EPYC, 2 threads"
+    total_bytes: int
+    free_bytes: int
+
+
+class GenerationStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What a generation took. Times in seconds; `prefill_s` until the first token's logits."""
+
+    prompt_tokens: int
+    new_tokens: int
+    time_to_first_token_s: float
+    prefill_s: float
+    decode_s: float
+    seed: int
+
+    @property
+    def decode_rate_tok_s(self) -> float:
+        """Tokens per second after the first; 0.0 for fewer than two tokens."""
+        return (
+            (self.new_tokens - 1) / self.decode_s if self.new_tokens > 1 and self.decode_s else 0.0
+        )
+
+
+FinishReason = Literal["stop", "length", "context", "stop_text"]
+
+
+# --- App -> supervisor ----------------------------------------------------------------------------
+
+
+class ListModels(msgspec.Struct, frozen=True, tag="list_models", forbid_unknown_fields=True):
+    """Ends in `Done(ModelsListed)`."""
+
+    id: int
+
+
+class ListDevices(msgspec.Struct, frozen=True, tag="list_devices", forbid_unknown_fields=True):
+    """Ends in `Done(DevicesListed)`."""
+
+    id: int
+
+
+class LoadModel(
+    msgspec.Struct, frozen=True, kw_only=True, tag="load_model", forbid_unknown_fields=True
+):
+    """Loads `model`, replacing the loaded one. Sends `Progress`; ends in `Done(ModelLoaded)`."""
+
+    id: int
+    model: str
+    settings: LoadSettings = LoadSettings()
+
+
+class UnloadModel(msgspec.Struct, frozen=True, tag="unload_model", forbid_unknown_fields=True):
+    """Ends the workers. Ends in `Done(None)`, also when nothing was loaded."""
+
+    id: int
+
+
+class CountTokens(
+    msgspec.Struct, frozen=True, kw_only=True, tag="count_tokens", forbid_unknown_fields=True
+):
+    """Counts the whole prompt a `Chat` with these values would send. Ends in `Done(TokenCount)`."""
+
+    id: int
+    model: str
+    messages: tuple[Message, ...]
+    prefill: str = ""
+
+
+class InspectPrompt(
+    msgspec.Struct, frozen=True, kw_only=True, tag="inspect_prompt", forbid_unknown_fields=True
+):
+    """The exact prompt of a `Chat` (messages) or a `Fill` (segments). Ends in `Done(PromptView)`."""
+
+    id: int
+    model: str
+    messages: tuple[Message, ...] = ()
+    prefill: str = ""
+    segments: tuple[Segment, ...] = ()
+    blank: int = 0
+
+
+class Chat(msgspec.Struct, frozen=True, kw_only=True, tag="chat", forbid_unknown_fields=True):
+    """Answers the last user message, going on from `prefill`.
+
+    Sends `Started` and `TextDelta`; ends in `Done(ChatResult)`.
+    """
+
+    id: int
+    model: str
+    messages: tuple[Message, ...]
+    prefill: str = ""
+    sampling: Sampling = Sampling()
+
+
+class Generate(
+    msgspec.Struct, frozen=True, kw_only=True, tag="generate", forbid_unknown_fields=True
+):
+    """Continues raw segments (a trailing long blank is added when there is none). As `Chat`."""
+
+    id: int
+    model: str
+    segments: tuple[Segment, ...]
+    sampling: Sampling = Sampling()
+
+
+class Fill(msgspec.Struct, frozen=True, kw_only=True, tag="fill", forbid_unknown_fields=True):
+    """Fills one blank (`blank` = its index) or all in order (None), each seen by the next.
+
+    Sends `Started` and `TextDelta` (with blank and candidate); ends in `Done(FillResult)`.
+    """
+
+    id: int
+    model: str
+    segments: tuple[Segment, ...]
+    blank: int | None = None
+    num_candidates: int = 1
+    constraints: FillConstraints = FillConstraints()
+    sampling: Sampling = Sampling()
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel", forbid_unknown_fields=True):
+    """Ends request `target` with `Cancelled`. Itself ends in `Done(None)`, whatever `target` did."""
+
+    id: int
+    target: int
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag="shutdown", forbid_unknown_fields=True):
+    """Ends workers and jobs, answers `Done(None)`, then the supervisor exits with 0."""
+
+    id: int
+
+
+Request = (
+    ListModels
+    | ListDevices
+    | LoadModel
+    | UnloadModel
+    | CountTokens
+    | InspectPrompt
+    | Chat
+    | Generate
+    | Fill
+    | Cancel
+    | Shutdown
+)
+
+
+# --- Supervisor -> app ----------------------------------------------------------------------------
+
+
+class EngineStatus(msgspec.Struct, frozen=True, kw_only=True, tag="engine_status"):
+    """Pushed on every change. `reason` is the sentence behind "fault", else ""."""
+
+    state: Literal["empty", "loading", "ready", "busy", "fault"]
+    model: str = ""
+    fraction: float = 0.0
+    reason: str = ""
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
+    """Generation begins: the prompt is encoded and fits."""
+
+    id: int
+    prompt_tokens: int
+    context_length: int
+    seed: int
+
+
+class TextDelta(msgspec.Struct, frozen=True, kw_only=True, tag="text_delta"):
+    """Text that follows what came before for this blank and candidate. Whole characters only."""
+
+    id: int
+    text: str
+    num_tokens: int = 1
+    blank: int = 0
+    candidate: int = 0
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
+    """How far a long request is. `fraction` 0..1, `eta_s` seconds or None where unknown."""
+
+    id: int
+    stage: str
+    fraction: float
+    eta_s: float | None = None
+
+
+class ModelsListed(msgspec.Struct, frozen=True, tag="models_listed"):
+    """The library, bundled model first."""
+
+    models: tuple[ModelInfo, ...]
+
+
+class DevicesListed(msgspec.Struct, frozen=True, tag="devices_listed"):
+    """GPUs first, then the CPU."""
+
+    devices: tuple[DeviceInfo, ...]
+
+
+class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True, tag="model_loaded"):
+    """What was loaded where. `memory_bytes`: real use by device name, as `placement` names them."""
+
+    model: str
+    context_length: int
+    backend: str
+    num_threads: int
+    load_s: float
+    memory_bytes: dict[str, int]
+
+
+class TokenCount(msgspec.Struct, frozen=True, kw_only=True, tag="token_count"):
+    """`total` counts masks and specials. `per_message` in the order sent."""
+
+    total: int
+    context_length: int
+    per_message: tuple[int, ...]
+
+
+class PromptToken(msgspec.Struct, frozen=True):
+    """One token as the model saw it."""
+
+    token_id: int
+    text: str
+    position: int
+    is_special: bool = False
+
+
+class PromptView(msgspec.Struct, frozen=True, kw_only=True, tag="prompt_view"):
+    """The exact prompt. Tokens before `prefix_len` see each other; later ones are causal."""
+
+    tokens: tuple[PromptToken, ...]
+    prefix_len: int
+    context_length: int
+
+
+class ChatResult(msgspec.Struct, frozen=True, kw_only=True, tag="chat_result"):
+    """The whole text (without the prefill). "context" = the window was full: said, never silent."""
+
+    text: str
+    finish_reason: FinishReason
+    stats: GenerationStats
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to fill a blank. `logprob`: sum over its tokens, natural log. `breaks`: why it fails."""
+
+    text: str
+    logprob: float
+    num_tokens: int
+    breaks: str = ""
+
+
+class FilledBlank(msgspec.Struct, frozen=True, kw_only=True):
+    """Candidates best first. `index` counts the blanks of the request."""
+
+    index: int
+    kind: BlankKind
+    candidates: tuple[Candidate, ...]
+
+
+class FillResult(msgspec.Struct, frozen=True, kw_only=True, tag="fill_result"):
+    """`text`: the segments with every filled blank's best candidate in place."""
+
+    text: str
+    blanks: tuple[FilledBlank, ...]
+    stats: GenerationStats
+
+
+Result = (
+    ModelsListed | DevicesListed | ModelLoaded | TokenCount | PromptView | ChatResult | FillResult
+)
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The request succeeded."""
+
+    id: int
+    result: Result | None = None
+
+
+class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
+    """The request was cancelled; text sent before stays valid."""
+
+    id: int
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
+    """The request failed. `message` is for a person; `code` as in errors.py; `detail` for a report."""
+
+    id: int
+    code: str
+    message: str
+    detail: str = ""
+
+
+Event = Hello | EngineStatus | Started | TextDelta | Progress | Done | Cancelled | Failed

@@ -1,0 +1,1 @@
+"""Where a model's forward pass runs: the seam between generation and placement."""

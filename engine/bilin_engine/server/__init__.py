@@ -1,0 +1,1 @@
+"""The supervisor process: protocol, library, tokenizers, workers' lives. Never torch."""

@@ -1,0 +1,35 @@
+"""Set before Qt is imported: without a platform Qt aborts the whole run."""
+
+import os
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import logging  # noqa: E402
+import threading  # noqa: E402
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def fail_on_unexpected_warning(caplog, request):
+    """Fails a test that logs a warning it did not ask for with @pytest.mark.expects_log."""
+    yield
+    if request.node.get_closest_marker("expects_log"):
+        return
+    records = [
+        record
+        for phase in ("setup", "call")
+        for record in caplog.get_records(phase)
+        if record.levelno >= logging.WARNING and record.name.startswith("bilin")
+    ]
+    assert not records, "unexpected log: " + "; ".join(r.getMessage() for r in records)
+
+
+@pytest.fixture(autouse=True)
+def fail_on_leftover_thread():
+    """Fails a test that leaves a thread of ours running (they are named `bilin-…`)."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("bilin-") and thread.is_alive():
+            thread.join(timeout=5)
+            assert not thread.is_alive(), f"thread {thread.name} is still running"
