@@ -4,10 +4,10 @@ import os
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-import logging  # noqa: E402
-import threading  # noqa: E402
+import logging
+import threading
 
-import pytest  # noqa: E402
+import pytest
 
 
 @pytest.fixture(autouse=True)

@@ -1,3 +1,3 @@
-"""The GUI process of Bilin 比邻. It never imports torch; it sees the engine through its protocol."""
+"""The GUI process of Bilin 比邻: never torch; it sees the engine through its protocol."""
 
 __version__ = "0.1.0"
