@@ -5,17 +5,22 @@ App and supervisor speak `Request` / `Event` over the supervisor's stdin and std
 and worker speak `WorkerRequest` / `WorkerEvent` the same way. The first message both ways is
 `Hello`. Every request has an id; every event that answers it repeats the id; each request ends in
 exactly one `Done`, `Cancelled` or `Failed`. `EngineStatus` alone has no id: it is pushed.
+`Failed` with id 0 speaks of the connection itself (wrong version, broken frame): the stream ends
+after it.
 
+`encode_frame` and `FrameBuffer` are all that a peer needs to speak; they do no reading or writing.
 Imports neither torch nor numpy nor Qt: the GUI process imports this module.
 """
 
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import msgspec
 
 PROTOCOL_VERSION = 1
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
+CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
 
 
 # --- Shared values --------------------------------------------------------------------------------
@@ -432,3 +437,221 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
 
 
 Event = Hello | EngineStatus | Started | TextDelta | Progress | Done | Cancelled | Failed
+
+
+# --- Supervisor -> worker -------------------------------------------------------------------------
+
+
+class WorkerLoad(
+    msgspec.Struct, frozen=True, kw_only=True, tag="worker_load", forbid_unknown_fields=True
+):
+    """Loads the model in `folder`. Sends `Progress`; ends in `WorkerLoaded` or `Failed`."""
+
+    id: int
+    folder: str
+    settings: LoadSettings
+    num_slots: int = 1
+
+
+class WorkerGenerate(
+    msgspec.Struct, frozen=True, kw_only=True, tag="worker_generate", forbid_unknown_fields=True
+):
+    """Generates from ids; the fields are those of `generation.request`. `sampling.seed` is set.
+
+    Sends `WorkerTokens`; ends in `WorkerGenerated`, `Cancelled` or `Failed`.
+    """
+
+    id: int
+    token_ids: tuple[int, ...]
+    position_ids: tuple[int, ...]
+    prefix_len: int
+    output_position: int | None
+    mask_index: int | None
+    sampling: Sampling
+    stop_ids: tuple[int, ...]
+    banned_ids: tuple[int, ...] = ()
+    num_candidates: int = 1
+    forced_choices: tuple[tuple[int, ...], ...] = ()
+
+
+class WorkerMemory(msgspec.Struct, frozen=True, tag="worker_memory", forbid_unknown_fields=True):
+    """Asks for real memory use. Ends in `WorkerMemoryReport`."""
+
+    id: int
+
+
+WorkerRequest = Hello | WorkerLoad | WorkerGenerate | WorkerMemory | Cancel
+
+
+# --- Worker -> supervisor -------------------------------------------------------------------------
+
+
+class WorkerLoaded(msgspec.Struct, frozen=True, kw_only=True, tag="worker_loaded"):
+    """The model is in memory. `backend` and `num_threads` as chosen, never "auto" or 0."""
+
+    id: int
+    context_length: int
+    num_slots: int
+    vocab_size: int
+    backend: str
+    num_threads: int
+    load_s: float
+    memory_bytes: dict[str, int]
+
+
+class WorkerTokens(msgspec.Struct, frozen=True, kw_only=True, tag="worker_tokens"):
+    """Tokens since the last batch, in the order chosen; three columns of one length."""
+
+    id: int
+    candidates: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+class WorkerCandidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One finished sequence, stop token excluded; as `generation.request.GeneratedCandidate`."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    score: float
+    finish_reason: FinishReason
+
+
+class WorkerGenerated(msgspec.Struct, frozen=True, kw_only=True, tag="worker_generated"):
+    """Candidates best first."""
+
+    id: int
+    candidates: tuple[WorkerCandidate, ...]
+    stats: GenerationStats
+
+
+class WorkerMemoryReport(msgspec.Struct, frozen=True, kw_only=True, tag="worker_memory_report"):
+    """`peak_rss_bytes`: the most main memory the process ever held."""
+
+    id: int
+    memory_bytes: dict[str, int]
+    peak_rss_bytes: int
+
+
+WorkerEvent = (
+    Hello
+    | Progress
+    | WorkerLoaded
+    | WorkerTokens
+    | WorkerGenerated
+    | WorkerMemoryReport
+    | Cancelled
+    | Failed
+)
+
+
+# --- Frames ---------------------------------------------------------------------------------------
+
+
+class FrameError(ValueError):
+    """A peer broke the framing or sent a message that is none of ours; the text says which."""
+
+
+def encode_frame(message: msgspec.Struct) -> bytes:
+    """One frame, header included. Raises FrameError for a message over MAX_FRAME_BYTES."""
+    body = msgspec.msgpack.encode(message)
+    if len(body) > MAX_FRAME_BYTES:
+        raise FrameError(
+            f"a {type(message).__name__} of {len(body)} bytes is too large; "
+            f"the limit is {MAX_FRAME_BYTES}"
+        )
+    return len(body).to_bytes(FRAME_HEADER_BYTES, "little") + body
+
+
+class FrameBuffer:
+    """Cuts a byte stream into frame bodies, however the bytes arrive. No I/O, not thread-safe."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Takes what was read; returns the bodies that are now whole.
+
+        Raises FrameError as soon as a header announces more than MAX_FRAME_BYTES: nothing after
+        it can be understood, so the caller closes the stream.
+        """
+        self._buffer += data
+        bodies: list[bytes] = []
+        start = 0
+        while len(self._buffer) - start >= FRAME_HEADER_BYTES:
+            body_start = start + FRAME_HEADER_BYTES
+            size = int.from_bytes(self._buffer[start:body_start], "little")
+            if size > MAX_FRAME_BYTES:
+                raise FrameError(
+                    f"a frame announces {size} bytes; the limit is {MAX_FRAME_BYTES}. "
+                    "Something that is not a frame was written to the stream"
+                )
+            if len(self._buffer) < body_start + size:
+                break
+            bodies.append(bytes(self._buffer[body_start : body_start + size]))
+            start = body_start + size
+        del self._buffer[:start]
+        return bodies
+
+    @property
+    def has_partial_frame(self) -> bool:
+        """Whether the stream would end inside a frame if it ended now."""
+        return bool(self._buffer)
+
+
+@cache
+def _decoder(union: Any) -> msgspec.msgpack.Decoder:  # noqa: ANN401 - a union is no type object
+    return msgspec.msgpack.Decoder(union)
+
+
+def decode_request(body: bytes) -> "Request | Hello":
+    """The message of a frame an app sent. Raises FrameError, naming the field that is wrong."""
+    return _decode(body, Request | Hello)
+
+
+def decode_event(body: bytes) -> "Event":
+    """The message of a frame a supervisor sent. Raises FrameError, naming what is wrong."""
+    return _decode(body, Event)
+
+
+def decode_worker_request(body: bytes) -> "WorkerRequest":
+    """The message of a frame for a worker. Raises FrameError, naming what is wrong."""
+    return _decode(body, WorkerRequest)
+
+
+def decode_worker_event(body: bytes) -> "WorkerEvent":
+    """The message of a frame from a worker. Raises FrameError, naming what is wrong."""
+    return _decode(body, WorkerEvent)
+
+
+def _decode(body: bytes, union: Any) -> Any:  # noqa: ANN401 - see _decoder
+    try:
+        return _decoder(union).decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FrameError(f"a frame of {len(body)} bytes is not a message: {error}") from error
+
+
+def check_hello(message: object, peer: str) -> None:
+    """Raises FrameError unless `message` is a `Hello` of our protocol. `peer` names the sender."""
+    if not isinstance(message, Hello):
+        raise FrameError(f"the {peer} sent {type(message).__name__} before its Hello")
+    if message.protocol != PROTOCOL_VERSION:
+        raise FrameError(
+            f"the {peer} speaks protocol {message.protocol}, this side {PROTOCOL_VERSION}; "
+            f"both must come from the same installation (its version: {message.version})"
+        )
+
+
+def message_schema() -> dict[str, Any]:
+    """JSON schema of every message in all four directions; a test keeps it as a golden file."""
+    (app, supervisor, to_worker, from_worker), components = msgspec.json.schema_components(
+        [Request | Hello, Event, WorkerRequest, WorkerEvent]
+    )
+    return {
+        "protocol": PROTOCOL_VERSION,
+        "app_to_supervisor": app,
+        "supervisor_to_app": supervisor,
+        "supervisor_to_worker": to_worker,
+        "worker_to_supervisor": from_worker,
+        "components": components,
+    }
