@@ -1,0 +1,1 @@
+"""What pages talk to: QtCore objects that know both the engine and the database."""

@@ -1,0 +1,163 @@
+"""What the controllers hand to pages: frozen values, no Qt, no database rows, no protocol.
+
+Times are seconds since the epoch. Ids are the database's; 0 means "none yet". Sentences are in the
+language of the moment they were made and are meant to be read as they are.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+EngineState = Literal["starting", "empty", "loading", "ready", "busy", "stopped", "fault"]
+EngineAction = Literal["", "restart", "load", "models"]
+AnswerState = Literal["waiting", "running", "done", "stopped", "failed", "interrupted"]
+MessageState = Literal["queued"] | AnswerState  # a person's message is "queued" or "done"
+FinishReason = Literal["", "stop", "length", "context", "stop_text"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A model's id and its names for people. `problem`: why it cannot be used, or ""."""
+
+    id: str
+    name_zh: str
+    name_en: str
+    num_parameters: int = 0
+    precision: str = ""
+    context_length: int = 0
+    can_chat: bool = True
+    is_bundled: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineView:
+    """The engine's state for the rail.
+
+    fraction: 0..1 of loading. reason: the sentence behind "fault" or "stopped", else "".
+    detail: the last log lines, for the button beside the sentence.
+    action: what `EngineController.mend()` would do: "restart" the engine, "load" the model, open
+    the "models" page (nothing can be loaded), or "" (nothing to mend).
+    """
+
+    state: EngineState
+    model: ModelView | None = None
+    fraction: float = 0.0
+    reason: str = ""
+    detail: str = ""
+    action: EngineAction = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFacts:
+    """What an answer took. Times in seconds; `finish_reason` "" = it did not end by itself."""
+
+    model: ModelView
+    prompt_tokens: int
+    new_tokens: int
+    time_to_first_token_s: float
+    rate_tok_s: float
+    seed: int
+    finish_reason: FinishReason = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """Where an answer was taken up again. offset: in characters; reason: a sentence."""
+
+    offset: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageView:
+    """One message as shown. version is 1-based: ‹ version/num_versions ›.
+
+    failure: the sentence why the answer ended early ("failed", "interrupted"), detail behind it.
+    can_continue: `continue_answer(id)` would go on from this text.
+    """
+
+    id: int
+    conversation_id: int
+    role: Literal["user", "assistant"]
+    text: str
+    state: MessageState
+    created_at: float
+    version: int = 1
+    num_versions: int = 1
+    facts: AnswerFacts | None = None
+    seams: tuple[Seam, ...] = ()
+    failure: str = ""
+    detail: str = ""
+    can_continue: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRow:
+    """A line of the list: pinned first, then the newest. is_running: an answer is being written."""
+
+    id: int
+    title: str
+    updated_at: float
+    is_pinned: bool = False
+    is_running: bool = False
+    has_draft: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationView:
+    """The conversation on show. id 0: a new one, which is stored with its first message.
+
+    messages: the branch on show, oldest first. queued: messages that wait for the running answer.
+    """
+
+    id: int
+    title: str
+    messages: tuple[MessageView, ...] = ()
+    queued: tuple[MessageView, ...] = ()
+    draft: str = ""
+    system_prompt: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCountView:
+    """What sending the draft now would use of the context, counted by the model's tokenizer."""
+
+    total: int
+    context_length: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether the prompt leaves room for at least one token."""
+        return self.total < self.context_length
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleView:
+    """Something the loaded model was measured to do."""
+
+    lang: Literal["zh", "en"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A message or a title that matches. highlights: (start, end) in `snippet`.
+
+    message_id 0: the title matches.
+    """
+
+    conversation_id: int
+    message_id: int
+    title: str
+    snippet: str
+    highlights: tuple[tuple[int, int], ...]
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedConversation:
+    """A conversation that went to the trash: `ChatController.undo_delete()` brings it back."""
+
+    id: int
+    title: str

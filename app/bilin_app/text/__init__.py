@@ -1,0 +1,1 @@
+"""Text without widgets: Markdown blocks, search terms, titles."""
