@@ -90,7 +90,7 @@ class LengthLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FillConstraints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a candidate must keep. A candidate that breaks one is returned and marked, not hidden."""
+    """What a candidate must keep. One that breaks it is returned and marked, not hidden."""
 
     length: LengthLimit | None = None
     choices: tuple[str, ...] = ()
@@ -211,7 +211,7 @@ class CountTokens(
 class InspectPrompt(
     msgspec.Struct, frozen=True, kw_only=True, tag="inspect_prompt", forbid_unknown_fields=True
 ):
-    """The exact prompt of a `Chat` (messages) or a `Fill` (segments). Ends in `Done(PromptView)`."""
+    """The exact prompt of a `Chat` (messages) or `Fill` (segments). Ends in `Done(PromptView)`."""
 
     id: int
     model: str
@@ -261,7 +261,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True, tag="fill", forbid_unknown
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel", forbid_unknown_fields=True):
-    """Ends request `target` with `Cancelled`. Itself ends in `Done(None)`, whatever `target` did."""
+    """Ends request `target` with `Cancelled`. Itself ends in `Done(None)` in every case."""
 
     id: int
     target: int
@@ -385,7 +385,7 @@ class ChatResult(msgspec.Struct, frozen=True, kw_only=True, tag="chat_result"):
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to fill a blank. `logprob`: sum over its tokens, natural log. `breaks`: why it fails."""
+    """One way to fill a blank. `logprob`: sum over its tokens. `breaks`: why it fails, or ""."""
 
     text: str
     logprob: float
@@ -428,7 +428,7 @@ class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
-    """The request failed. `message` is for a person; `code` as in errors.py; `detail` for a report."""
+    """The request failed. `message` is for a person, `detail` for a report; `code`: errors.py."""
 
     id: int
     code: str

@@ -1,0 +1,123 @@
+"""What processes ask of the operating system: descriptors, parents, priority, memory, time.
+
+The one module that knows /proc and prctl. Where a system offers none of it (Windows) a function
+does nothing or says 0; end of input remains the way a child learns that its parent is gone.
+"""
+
+import ctypes
+import os
+import platform
+import signal
+import sys
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def take_stdio() -> tuple[int, int]:
+    """Claims stdin and stdout for frames; returns (read descriptor, write descriptor).
+
+    Afterwards descriptor 0 is empty and descriptor 1 is stderr, so what a library prints (C code
+    included) reaches the log and never the stream, and no child inherits the stream. Call it
+    before anything else is imported.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        for fd in (0, 1):
+            msvcrt.setmode(fd, os.O_BINARY)
+    read_fd, write_fd = os.dup(0), os.dup(1)
+    null_fd = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null_fd, 0)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # started without stderr
+        os.dup2(null_fd, 1)
+        os.dup2(null_fd, 2)
+    os.close(null_fd)
+    return read_fd, write_fd
+
+
+def end_with_parent(parent_pid: int) -> None:
+    """Has the kernel kill this process when the thread that started it ends (Linux).
+
+    Exits at once if the parent is gone already. The starting thread must outlive its children.
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        os._exit(0)
+
+
+def lower_priority(nice: int) -> None:
+    """Lets other programs go first by `nice` steps (0 = no change)."""
+    if sys.platform != "win32" and nice > 0:
+        os.nice(nice)
+
+
+def num_usable_threads() -> int:
+    """Processors this process may run on."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_label() -> str:
+    """The processor's name and threads, as "AMD EPYC 9B45, 2 threads"."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            name = value.strip()
+            break
+    threads = num_usable_threads()
+    return f"{name}, {threads} thread{'' if threads == 1 else 's'}"
+
+
+def main_memory_bytes() -> tuple[int, int]:
+    """(total, available) main memory."""
+    import psutil  # 15 ms: only who asks pays
+
+    memory = psutil.virtual_memory()
+    return memory.total, memory.available
+
+
+def cpu_time_s(pid: int) -> float | None:
+    """Processor time `pid` has used, all its threads; None where it is gone."""
+    import psutil
+
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return None
+    return times.user + times.system
+
+
+def peak_rss_bytes() -> int:
+    """The most main memory this process ever held. 0 where the system does not say."""
+    # Not getrusage: its ru_maxrss survives exec, so a child would report its parent's peak.
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def exit_sentence(returncode: int) -> str:
+    """How a child ended, for a person: "exit code 3" or "signal 9 (SIGKILL)"."""
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"
+    return f"signal {-returncode} ({name})"
