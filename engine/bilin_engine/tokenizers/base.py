@@ -1,34 +1,41 @@
 """What every tokenizer offers. Text never becomes a special id: callers add those by name."""
 
-from dataclasses import dataclass
-from typing import Protocol
-
-
-@dataclass(frozen=True, slots=True)
-class SpecialIds:
-    """Special ids by name; None where the vocabulary lacks one."""
-
-    eos: int
-    mask: int | None = None  # [MASK], short blank
-    gmask: int | None = None  # [gMASK], long blank
-    smask: int | None = None  # [sMASK], sentence blank
-    sop: int | None = None
-    eop: int | None = None
-    pad: int = 0
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
 
 class Tokenizer(Protocol):
-    """A vocabulary with its rules. Pure: no state between calls."""
+    """A vocabulary with its rules. Pure: no state between calls.
+
+    Attributes:
+        vocab_size: ids in use, specials included (a model's table may be padded beyond it).
+        specials: the ids that text never gives.
+        newline_id: the id of a line break, None where a line break is ordinary text.
+        leading_space: what decoding does with white space at the start: keep it, drop one, or all.
+    """
 
     vocab_size: int
     specials: SpecialIds
+    newline_id: int | None
+    leading_space: Literal["keep", "one", "all"]
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, each call a segment of its own. Never a special id."""
         ...
 
-    def decode(self, token_ids: list[int]) -> str:
+    def encode_after(self, text: str) -> list[int]:
+        """Ids of `text` in the middle of a segment: no leading space is added.
+
+        Line breaks become `newline_id`; whatever else a person typed stays text.
+        """
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
         """Text of ids; specials are printed as `[name]`."""
+        ...
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """UTF-8 of one token, its leading space included; part of a character is possible."""
         ...
 
     def token_text(self, token_id: int) -> str:
