@@ -376,7 +376,7 @@ class ConfigFields:
         for key in keys:
             self._left.pop(key, None)
 
-    def keys(self) -> tuple[str, ...]:
+    def left(self) -> tuple[str, ...]:
         """The keys nobody has taken yet."""
         return tuple(self._left)
 
@@ -434,9 +434,9 @@ class ConfigFields:
         fields.skip("version", "global_compression_ratio")
         fields.require_empty("kv_cache_scheme", "sparsity_config", "transform_config")
         groups = fields.section("config_groups")
-        if groups is None or not groups.keys():
+        if groups is None or not groups.left():
             raise ModelBrokenError(f"{fields.where}: config_groups is missing or empty")
-        schemes = tuple(_scheme(groups.section(name)) for name in groups.keys())
+        schemes = tuple(_scheme(groups.section(name)) for name in groups.left())
         ignore = fields.texts("ignore")
         fields.finish()
         return QuantizationConfig(schemes=schemes, ignore=ignore)
@@ -450,7 +450,7 @@ class ConfigFields:
                     f"{self.where}: {key} is {_shown(value)}; only null is supported"
                 )
 
-    def _take(self, key: str, default: object) -> Any:
+    def _take(self, key: str, default: object) -> object:
         if key in self._left:
             return self._left.pop(key)
         if default is None:

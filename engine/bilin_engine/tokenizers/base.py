@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+from bilin_engine.config import SpecialIds
+
 
 class Tokenizer(Protocol):
     """A vocabulary with its rules. Pure: no state between calls.
