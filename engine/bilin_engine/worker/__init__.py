@@ -1,1 +1,1 @@
-"""A worker process: one device rank with torch, driven by frames from the supervisor."""
+"""The process that holds a model: torch lives here, text does not."""

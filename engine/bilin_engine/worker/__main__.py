@@ -1,0 +1,37 @@
+"""`python -P -m bilin_engine.worker`: one rank of a loaded model. The supervisor starts it."""
+
+import faulthandler
+import signal
+
+from bilin_engine import processes
+
+
+def main() -> None:
+    """Serves frames on the descriptors it was started with until end of input."""
+    faulthandler.enable()
+    read_fd, write_fd = processes.take_stdio()
+
+    import argparse
+    from pathlib import Path
+
+    parser = argparse.ArgumentParser(prog="python -m bilin_engine.worker")
+    parser.add_argument("--parent", type=int, required=True, help="pid of the supervisor")
+    parser.add_argument("--rank", type=int, default=0)
+    parser.add_argument("--nice", type=int, default=10)
+    parser.add_argument("--log-dir", type=Path)
+    arguments = parser.parse_args()
+    processes.end_with_parent(arguments.parent)
+    processes.lower_priority(arguments.nice)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
+
+    from bilin_engine.channel import Channel
+    from bilin_engine.logs import start_logging
+    from bilin_engine.protocol import decode_worker_request
+    from bilin_engine.worker.loop import WorkerLoop
+
+    start_logging(f"worker-{arguments.rank}", arguments.log_dir)
+    WorkerLoop(Channel(read_fd, write_fd, decode_worker_request)).run()
+
+
+if __name__ == "__main__":
+    main()

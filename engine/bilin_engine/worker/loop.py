@@ -1,0 +1,294 @@
+"""What a worker does with its messages: load, generate, report. Ids in, ids out.
+
+The main thread computes; a reader thread takes `Cancel` the moment it arrives and ends the process
+at end of input, also in the middle of a matrix product.
+"""
+
+import logging
+import os
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bilin_engine import __version__, processes
+from bilin_engine.channel import Channel
+from bilin_engine.errors import BadRequestError, BilinError, NotLoadedError, OutOfMemoryError
+from bilin_engine.generation.request import GenerationRequest, GenerationResult, PromptLayout
+from bilin_engine.protocol import (
+    CONNECTION_ID,
+    PROTOCOL_VERSION,
+    Cancel,
+    Cancelled,
+    Failed,
+    FrameError,
+    Hello,
+    Progress,
+    WorkerCandidate,
+    WorkerGenerate,
+    WorkerGenerated,
+    WorkerLoad,
+    WorkerLoaded,
+    WorkerMemory,
+    WorkerMemoryReport,
+    WorkerRequest,
+    WorkerTokens,
+    check_hello,
+)
+
+if TYPE_CHECKING:
+    from bilin_engine.runners.base import Runner
+
+logger = logging.getLogger(__name__)
+
+FLUSH_S = 0.02  # a batch of tokens waits this long at most while more keep coming
+
+OnProgress = Callable[[str, float], None]
+OnToken = Callable[[int, int, float], None]
+LoadRunner = Callable[[WorkerLoad, OnProgress], "Runner"]
+GenerateTokens = Callable[
+    ["Runner", GenerationRequest, OnToken, Callable[[], bool]], GenerationResult
+]
+
+
+def load_with_torch(request: WorkerLoad, on_progress: OnProgress) -> "Runner":
+    """The real loader; torch is imported here and not before."""
+    from bilin_engine.runners.load import load_runner
+
+    settings = request.settings
+    return load_runner(
+        Path(request.folder),
+        context=settings.context,
+        device=settings.device,
+        backend=settings.backend,
+        num_threads=settings.num_threads,
+        num_slots=request.num_slots,
+        on_progress=on_progress,
+    )
+
+
+def generate_with_torch(
+    runner: "Runner",
+    request: GenerationRequest,
+    on_token: OnToken,
+    should_stop: Callable[[], bool],
+) -> GenerationResult:
+    """The real generation."""
+    from bilin_engine.generation.generate import generate
+
+    return generate(runner, request, on_token, should_stop)
+
+
+class WorkerLoop:
+    """Serves one supervisor. `load` and `generate` are given by tests that need no torch."""
+
+    def __init__(
+        self,
+        channel: Channel[WorkerRequest],
+        load: LoadRunner = load_with_torch,
+        generate: GenerateTokens = generate_with_torch,
+    ) -> None:
+        self._channel = channel
+        self._load_runner = load
+        self._generate_tokens = generate
+        self._runner: Runner | None = None
+        self._requests: queue.SimpleQueue[WorkerRequest] = queue.SimpleQueue()
+        self._cancelled: set[int] = set()  # set.add and `in` are atomic: reader and main share it
+
+    def run(self) -> None:
+        """Never returns: the reader thread ends the process."""
+        self._channel.send(Hello(PROTOCOL_VERSION, __version__, "worker"))
+        threading.Thread(target=self._read, name="bilin-worker-reader", daemon=True).start()
+        while True:
+            self._answer(self._requests.get())
+
+    def _read(self) -> None:
+        try:
+            check_hello(self._channel.receive(), "supervisor")
+            while (message := self._channel.receive()) is not None:
+                if isinstance(message, Cancel):
+                    self._cancelled.add(message.target)
+                else:
+                    self._requests.put(message)
+        except FrameError as error:
+            logger.error("the supervisor's stream broke: %s", error)  # noqa: TRY400 - no bug of ours
+            self._send_quietly(Failed(id=CONNECTION_ID, code="protocol", message=str(error)))
+            os._exit(3)
+        os._exit(0)
+
+    def _send_quietly(self, message: Failed) -> None:
+        try:
+            self._channel.send(message)
+        except OSError:
+            logger.debug("the supervisor is gone")
+
+    def _answer(self, request: WorkerRequest) -> None:
+        try:
+            match request:
+                case WorkerLoad():
+                    self._load(request)
+                case WorkerGenerate():
+                    self._generate(request)
+                case WorkerMemory():
+                    self._report_memory(request)
+                case _:
+                    raise BadRequestError(f"a worker cannot answer {type(request).__name__}")
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                os._exit(0)  # the supervisor is gone
+            self._fail(request.id, error)
+        except Exception as error:  # noqa: BLE001 - the process edge: reported, then the next one
+            self._fail(request.id, error)
+
+    def _fail(self, request_id: int, error: Exception) -> None:
+        if not isinstance(error, BilinError):
+            logger.error("request %d failed", request_id, exc_info=error)
+        self._channel.send(failed(request_id, error))
+
+    def _load(self, request: WorkerLoad) -> None:
+        if self._runner is not None:
+            raise BadRequestError("this worker holds a model already; a new model, a new worker")
+        start_s = time.monotonic()
+
+        def on_progress(stage: str, fraction: float) -> None:
+            self._channel.send(Progress(id=request.id, stage=stage, fraction=fraction))
+
+        runner = self._load_runner(request, on_progress)
+        self._runner = runner
+        self._channel.send(
+            WorkerLoaded(
+                id=request.id,
+                context_length=runner.max_length,
+                num_slots=runner.num_slots,
+                vocab_size=runner.vocab_size,
+                backend=runner.backend,
+                num_threads=runner.num_threads,
+                load_s=time.monotonic() - start_s,
+                memory_bytes=runner.memory_bytes(),
+            )
+        )
+
+    def _generate(self, request: WorkerGenerate) -> None:
+        if self._runner is None:
+            raise NotLoadedError("this worker holds no model yet")
+        batch = _TokenBatch(self._channel, request.id)
+        was_stopped = False
+
+        def should_stop() -> bool:
+            nonlocal was_stopped
+            was_stopped = was_stopped or request.id in self._cancelled
+            return was_stopped
+
+        try:
+            result = self._generate_tokens(
+                self._runner, generation_request(request), batch.add, should_stop
+            )
+        except Exception:
+            # Once told to stop, generation leaves by an exception of its own.
+            if not was_stopped:
+                raise
+            result = None
+        finally:
+            self._cancelled.discard(request.id)
+        batch.flush()
+        if result is None or was_stopped:
+            self._channel.send(Cancelled(request.id))
+        else:
+            self._channel.send(generated(request.id, result))
+
+    def _report_memory(self, request: WorkerMemory) -> None:
+        memory = self._runner.memory_bytes() if self._runner is not None else {}
+        self._channel.send(
+            WorkerMemoryReport(
+                id=request.id, memory_bytes=memory, peak_rss_bytes=processes.peak_rss_bytes()
+            )
+        )
+
+
+class _TokenBatch:
+    """Collects tokens; sends them at once when they come slowly, every FLUSH_S when fast."""
+
+    def __init__(self, channel: Channel[WorkerRequest], request_id: int) -> None:
+        self._channel = channel
+        self._id = request_id
+        self._tokens: list[tuple[int, int, float]] = []
+        self._flushed_s = 0.0
+
+    def add(self, candidate: int, token_id: int, logprob: float) -> None:
+        self._tokens.append((candidate, token_id, logprob))
+        if time.monotonic() - self._flushed_s >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._tokens:
+            return
+        candidates, token_ids, logprobs = zip(*self._tokens, strict=True)
+        self._tokens.clear()
+        self._channel.send(
+            WorkerTokens(id=self._id, candidates=candidates, token_ids=token_ids, logprobs=logprobs)
+        )
+        self._flushed_s = time.monotonic()
+
+
+def generation_request(request: WorkerGenerate) -> GenerationRequest:
+    """The message as generation wants it."""
+    return GenerationRequest(
+        prompt=PromptLayout(
+            token_ids=request.token_ids,
+            position_ids=request.position_ids,
+            prefix_len=request.prefix_len,
+            output_position=request.output_position,
+            mask_index=request.mask_index,
+        ),
+        sampling=request.sampling,
+        stop_ids=frozenset(request.stop_ids),
+        banned_ids=frozenset(request.banned_ids),
+        num_candidates=request.num_candidates,
+        forced_choices=request.forced_choices,
+    )
+
+
+def generated(request_id: int, result: GenerationResult) -> WorkerGenerated:
+    """Generation's result as a message."""
+    return WorkerGenerated(
+        id=request_id,
+        candidates=tuple(
+            WorkerCandidate(
+                token_ids=tuple(candidate.token_ids),
+                logprobs=tuple(candidate.logprobs),
+                score=candidate.score,
+                finish_reason=candidate.finish_reason,
+            )
+            for candidate in result.candidates
+        ),
+        stats=result.stats,
+    )
+
+
+def failed(request_id: int, error: Exception) -> Failed:
+    """The sentence for a person; a traceback only as detail of what nobody foresaw."""
+    if _is_out_of_memory(error):
+        error = OutOfMemoryError(
+            "there is too little free memory for this; use a shorter context or free some memory",
+            detail=str(error),
+        )
+    if isinstance(error, BilinError):
+        return Failed(id=request_id, code=error.code, message=error.message, detail=error.detail)
+    return Failed(
+        id=request_id,
+        code=BilinError.code,
+        message=f"the model failed unexpectedly: {type(error).__name__}: {error}",
+        detail="".join(traceback.format_exception(error)),
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch raises OutOfMemoryError for a GPU and a plain RuntimeError for main memory.
+    text = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("out of memory" in text or "can't allocate memory" in text)
+    )
