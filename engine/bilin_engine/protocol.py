@@ -12,6 +12,7 @@ after it.
 Imports neither torch nor numpy nor Qt: the GUI process imports this module.
 """
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal
 
@@ -569,14 +570,13 @@ class FrameBuffer:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Takes what was read; returns the bodies that are now whole.
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Takes what was read; yields the bodies that are now whole. To be run to its end.
 
-        Raises FrameError as soon as a header announces more than MAX_FRAME_BYTES: nothing after
-        it can be understood, so the caller closes the stream.
+        Raises FrameError, after the frames before it, when a header announces more than
+        MAX_FRAME_BYTES: nothing after it can be understood, so the caller closes the stream.
         """
         self._buffer += data
-        bodies: list[bytes] = []
         start = 0
         while len(self._buffer) - start >= FRAME_HEADER_BYTES:
             body_start = start + FRAME_HEADER_BYTES
@@ -588,10 +588,9 @@ class FrameBuffer:
                 )
             if len(self._buffer) < body_start + size:
                 break
-            bodies.append(bytes(self._buffer[body_start : body_start + size]))
+            yield bytes(self._buffer[body_start : body_start + size])
             start = body_start + size
         del self._buffer[:start]
-        return bodies
 
     @property
     def has_partial_frame(self) -> bool:
