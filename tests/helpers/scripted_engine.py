@@ -1,0 +1,295 @@
+"""An engine that says what it is told to, and misbehaves when told to. A program, not a fake.
+
+Run it in place of `bilin_engine stdio`; it speaks the same frames. `--behave`:
+
+  ok              answers as asked
+  slow_start      says Hello after --delay seconds
+  no_hello        starts and stays silent
+  wrong_version   a Hello of protocol 999
+  bad_frame       a frame that is no message, in the middle of an answer
+  oversize_frame  a frame that announces 3 GiB, in the middle of an answer
+  stray_print     a line of text between the frames of an answer
+  dies            kills itself (SIGKILL) in the middle of an answer
+  exits           leaves with exit code 3 in the middle of an answer, after a line on stderr
+  closes          closes its output in the middle of an answer and lives on
+  hangs           stops reading and writing in the middle of an answer
+  pauses          streams nothing more in the middle of an answer, but answers all else
+  ignores_cancel  answers Cancel with Done and goes on
+  fails           ends an answer with Failed(out_of_memory)
+  load_fails      ends a load with Failed(model_broken)
+  dies_idle       kills itself as soon as a model is loaded
+  ignores_stop    neither end of file nor SIGTERM ends it
+
+`--once FILE`: misbehaves only while FILE does not exist, and creates it: a restart then goes well.
+An answer is --tokens tokens ("w0 w1 …"), or --reply, a character a token, one every --gap seconds;
+it goes on after a prefill that is a beginning of it. In the middle = after --after tokens.
+"""
+
+import argparse
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from bilin_engine.protocol import (
+    PROTOCOL_VERSION,
+    Cancel,
+    Cancelled,
+    Chat,
+    ChatResult,
+    CountTokens,
+    Done,
+    EngineStatus,
+    Example,
+    Failed,
+    FrameBuffer,
+    GenerationStats,
+    Hello,
+    ListDevices,
+    ListModels,
+    LoadModel,
+    ModelInfo,
+    ModelLoaded,
+    ModelsListed,
+    Progress,
+    Shutdown,
+    Started,
+    TextDelta,
+    TokenCount,
+    UnloadModel,
+    decode_request,
+    encode_frame,
+)
+
+CONTEXT_LENGTH = 8192
+MODELS = (
+    ModelInfo(
+        id="bilin-mini",
+        name_zh="比邻小模型",
+        name_en="Bilin Mini",
+        family="glm",
+        num_parameters=7_000_000,
+        precision="INT4 · 32",
+        size_bytes=5_000_000,
+        languages=("zh", "en"),
+        can_chat=True,
+        blank_kinds=("short", "long"),
+        context_length=CONTEXT_LENGTH,
+        licence="Apache-2.0",
+        source="",
+        path="",
+        is_bundled=True,
+        examples=(
+            Example(kind="chat", lang="zh", text="你好"),
+            Example(kind="chat", lang="en", text="What can you do?"),
+            Example(kind="blank", lang="en", text="The sky is [MASK]."),
+        ),
+    ),
+    ModelInfo(
+        id="second",
+        name_zh="第二个",
+        name_en="Second",
+        family="glm4",
+        num_parameters=9_000_000_000,
+        precision="INT4 · 128",
+        size_bytes=5_000_000_000,
+        languages=("zh", "en"),
+        can_chat=True,
+        blank_kinds=(),
+        context_length=CONTEXT_LENGTH,
+        licence="MIT",
+        source="",
+        path="",
+        is_bundled=False,
+    ),
+)
+
+
+class ScriptedEngine:
+    """Control requests on the reader thread, loads and answers on the main thread."""
+
+    def __init__(self, options: argparse.Namespace, inp: BinaryIO, out: BinaryIO) -> None:
+        self.options = options
+        self.behave = options.behave
+        if options.once:
+            marker = Path(options.once)
+            if marker.exists():
+                self.behave = "ok"
+            marker.touch()
+        self.inp = inp
+        self.out = out
+        self.out_lock = threading.Lock()
+        self.work: queue.Queue[LoadModel | Chat] = queue.Queue()
+        self.cancelled: set[int] = set()
+        self.is_hung = threading.Event()
+        self.loaded = ""
+
+    def send(self, message) -> None:
+        self.send_raw(encode_frame(message))
+
+    def send_raw(self, data: bytes) -> None:
+        if self.is_hung.is_set():
+            threading.Event().wait()
+        with self.out_lock:
+            self.out.write(data)
+            self.out.flush()
+
+    def run(self) -> None:
+        if self.behave == "no_hello":
+            self.inp.read()
+            os._exit(0)
+        if self.behave == "slow_start":
+            time.sleep(self.options.delay)
+        version = 999 if self.behave == "wrong_version" else PROTOCOL_VERSION
+        self.send(Hello(protocol=version, version="scripted", role="supervisor"))
+        self.send(EngineStatus(state="empty"))
+        threading.Thread(target=self.read, daemon=True).start()
+        while True:
+            request = self.work.get()
+            if isinstance(request, LoadModel):
+                self.load(request)
+            else:
+                self.answer(request)
+
+    def read(self) -> None:
+        frames = FrameBuffer()
+        while data := os.read(self.inp.fileno(), 65536):
+            if self.is_hung.is_set():
+                threading.Event().wait()
+            for body in frames.feed(data):
+                self.take(decode_request(body))
+        if self.behave != "ignores_stop":
+            os._exit(0)
+
+    def take(self, request) -> None:
+        if isinstance(request, LoadModel | Chat):
+            self.work.put(request)
+        elif isinstance(request, ListModels):
+            self.send(Done(request.id, ModelsListed(MODELS)))
+        elif isinstance(request, CountTokens):
+            counts = tuple(len(message.text) for message in request.messages)
+            total = sum(counts) + len(request.prefill)
+            result = TokenCount(total=total, context_length=CONTEXT_LENGTH, per_message=counts)
+            self.send(Done(request.id, result))
+        elif isinstance(request, Cancel):
+            if self.behave != "ignores_cancel":
+                self.cancelled.add(request.target)
+            self.send(Done(request.id))
+        elif isinstance(request, UnloadModel | ListDevices):
+            self.send(Done(request.id))
+        elif isinstance(request, Shutdown):
+            self.send(Done(request.id))
+            os._exit(0)
+
+    def load(self, request: LoadModel) -> None:
+        if self.behave == "load_fails":
+            message = "model.safetensors is truncated: 10 bytes, 5000 expected"
+            self.send(Failed(id=request.id, code="model_broken", message=message))
+            return
+        for step in range(3):
+            self.send(EngineStatus(state="loading", model=request.model, fraction=step / 3))
+            self.send(Progress(id=request.id, stage="weights", fraction=step / 3))
+            time.sleep(self.options.load_s / 3)
+        self.loaded = request.model
+        self.send(EngineStatus(state="ready", model=request.model))
+        result = ModelLoaded(
+            model=request.model,
+            context_length=CONTEXT_LENGTH,
+            backend="cpu",
+            num_threads=1,
+            load_s=self.options.load_s,
+            memory_bytes={"cpu": 5_000_000},
+        )
+        self.send(Done(request.id, result))
+        if self.behave == "dies_idle":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def answer(self, request: Chat) -> None:
+        if self.options.requests:
+            with Path(self.options.requests).open("a", encoding="utf-8") as file:
+                texts = [f"{m.role}:{m.text}" for m in request.messages]
+                file.write(repr((texts, request.prefill)) + "\n")
+        whole = self.options.reply or "".join(f"w{i} " for i in range(self.options.tokens))
+        if not whole.startswith(request.prefill):
+            raise SystemExit(f"the prefill {request.prefill!r} is no beginning of the answer")
+        rest = whole[len(request.prefill) :]
+        pieces = list(rest) if self.options.reply else rest.split(" ")[:-1]
+        pieces = pieces if self.options.reply else [f"{piece} " for piece in pieces]
+        self.send(EngineStatus(state="busy", model=request.model))
+        self.send(Started(id=request.id, prompt_tokens=7, context_length=CONTEXT_LENGTH, seed=1))
+        started_at = time.monotonic()
+        for index, piece in enumerate(pieces):
+            if index == self.options.after:
+                self.misbehave(request)
+            if request.id in self.cancelled:
+                self.send(Cancelled(request.id))
+                self.send(EngineStatus(state="ready", model=request.model))
+                return
+            self.send(TextDelta(id=request.id, text=piece))
+            if self.options.gap:
+                time.sleep(self.options.gap)
+        if self.behave == "fails":
+            message = "cuda:0 needs 9 GiB more than it has free"
+            failed = Failed(id=request.id, code="out_of_memory", message=message, detail="trace")
+            self.send(failed)
+        else:
+            stats = GenerationStats(
+                prompt_tokens=7,
+                new_tokens=len(pieces),
+                time_to_first_token_s=0.01,
+                prefill_s=0.01,
+                decode_s=time.monotonic() - started_at,
+                seed=1,
+            )
+            self.send(Done(request.id, ChatResult(text=rest, finish_reason="stop", stats=stats)))
+        self.send(EngineStatus(state="ready", model=request.model))
+
+    def misbehave(self, request: Chat) -> None:
+        match self.behave:
+            case "bad_frame":
+                self.send_raw((5).to_bytes(4, "little") + b"\x81\xa1x\xc0\xc0")
+            case "oversize_frame":
+                self.send_raw((3 << 30).to_bytes(4, "little") + b"x" * 100)
+            case "stray_print":
+                self.send_raw(b"Loading checkpoint shards: 100%\n")
+            case "dies":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "exits":
+                os.write(2, b"RuntimeError: no kernel image is available\n")
+                os._exit(3)
+            case "closes":
+                os.close(self.out.fileno())
+                threading.Event().wait()
+            case "hangs":
+                self.is_hung.set()
+                threading.Event().wait()
+            case "pauses":
+                while request.id not in self.cancelled:
+                    time.sleep(0.01)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--behave", default="ok")
+    parser.add_argument("--once", default="")
+    parser.add_argument("--delay", type=float, default=0.3)
+    parser.add_argument("--load-s", type=float, default=0.0)
+    parser.add_argument("--reply", default="")
+    parser.add_argument("--tokens", type=int, default=12)
+    parser.add_argument("--after", type=int, default=5)
+    parser.add_argument("--gap", type=float, default=0.0)
+    parser.add_argument("--requests", default="", help="file that every prompt is appended to")
+    options = parser.parse_args()
+    out = os.fdopen(os.dup(1), "wb", 0)
+    os.dup2(2, 1)
+    if options.behave == "ignores_stop":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ScriptedEngine(options, sys.stdin.buffer, out).run()
+
+
+if __name__ == "__main__":
+    main()
