@@ -1,0 +1,1 @@
+"""How Bilin looks: colours, fonts, icons and the style sheet. Knows no page."""

@@ -1,0 +1,99 @@
+"""The fonts: three families in the package, and which family leads in which language."""
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+from PySide6.QtGui import QFont, QFontDatabase
+
+from bilin_app.theme.resources import ui_folder
+
+logger = logging.getLogger(__name__)
+
+Language = Literal["zh", "en"]
+
+# A Chinese family comes first for Chinese, so that no Japanese glyph shape appears; the package's
+# own is last but always there. English leads with a Latin family for its proportional quotes.
+_CHINESE = ("PingFang SC", "Microsoft YaHei UI", "Noto Sans CJK SC", "Noto Sans SC")
+_FAMILIES: dict[Language, tuple[str, ...]] = {"zh": _CHINESE, "en": ("Bilin Sans", *_CHINESE)}
+_CODE_FAMILIES = ("JetBrains Mono", *_CHINESE)
+
+# Noto Sans SC has one weight; Qt emboldens it from this weight on, and not from 600.
+BOLD = QFont.Weight.Bold
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Letter heights in px: of the interface, of messages, of code."""
+
+    ui: int = 14
+    text: int = 14
+    code: int = 13
+
+    @property
+    def small(self) -> int:
+        """Secondary text."""
+        return max(11, self.ui - 2)
+
+    @property
+    def tiny(self) -> int:
+        """The rail's labels, keys."""
+        return max(10, self.ui - 3)
+
+    @property
+    def line_height(self) -> float:
+        """Distance of the lines of a message, px: 1.55 of the letters' height."""
+        return round(self.text * 1.55)
+
+    @property
+    def code_line_height(self) -> float:
+        """Distance of the lines of code, px."""
+        return round(self.code * 1.54)
+
+
+def load_fonts() -> None:
+    """Makes the package's fonts known to Qt. Needs a QGuiApplication; may be called again."""
+    known = set(QFontDatabase.families())
+    if {"Noto Sans SC", "Bilin Sans", "JetBrains Mono"} <= known:
+        return
+    for path in sorted((ui_folder() / "fonts").glob("*.[to]tf")):
+        if QFontDatabase.addApplicationFont(str(path)) < 0:
+            logger.warning("the font %s cannot be read; text may show as boxes", path)
+
+
+def families(language: Language) -> list[str]:
+    """The families for text in a language, first choice first."""
+    return list(_FAMILIES[language])
+
+
+def code_families() -> list[str]:
+    """The families for code, first choice first."""
+    return list(_CODE_FAMILIES)
+
+
+def text_font(language: Language, pixel_size: int, *, bold: bool = False) -> QFont:
+    """A font for text in a language."""
+    font = QFont()
+    font.setFamilies(families(language))
+    font.setPixelSize(pixel_size)
+    if bold:
+        font.setWeight(BOLD)
+    return font
+
+
+def code_font(pixel_size: int) -> QFont:
+    """A font for code."""
+    font = QFont()
+    font.setFamilies(code_families())
+    font.setPixelSize(pixel_size)
+    font.setStyleHint(QFont.StyleHint.Monospace)
+    return font
+
+
+def language_of(text: str) -> Language:
+    """The language whose families suit a text: Chinese as soon as it has a Han character."""
+    return "zh" if any(_is_han(char) for char in text[:2000]) else "en"
+
+
+def _is_han(char: str) -> bool:
+    return "㐀" <= char <= "鿿" or "豈" <= char <= "﫿" or "\U00020000" <= char <= "\U0003ffff"

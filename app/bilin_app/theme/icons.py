@@ -1,0 +1,120 @@
+"""Icons: the Phosphor font that QtAwesome carries, drawn in the palette's colours.
+
+QtAwesome itself is not imported: it costs about 150 ms of the start and loads every icon font.
+Only its one font file is read.
+"""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+from PySide6.QtCore import QPoint, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import (
+    QColor,
+    QFont,
+    QFontDatabase,
+    QIcon,
+    QIconEngine,
+    QPainter,
+    QPixmap,
+)
+from typing_extensions import override
+
+FONT_FILE = "phosphor-1.3.0.ttf"
+
+# Code points in that font (phosphor-charmap-1.3.0.json); a test compares them with its charmap.
+ICONS = {
+    "arrow-clockwise": 0xF020,
+    "arrow-down": 0xF022,
+    "arrow-u-up-left": 0xF066,
+    "arrow-up": 0xF061,
+    "brackets-square": 0xF09D,
+    "caret-down": 0xF0C2,
+    "caret-left": 0xF0C3,
+    "caret-right": 0xF0C4,
+    "chat-text": 0xF0E6,
+    "check": 0xF0E7,
+    "copy": 0xF114,
+    "cube": 0xF120,
+    "dots-three": 0xF145,
+    "gear": 0xF19B,
+    "keyboard": 0xF1E5,
+    "magnifying-glass": 0xF20A,
+    "pencil-simple": 0xF266,
+    "play": 0xF27C,
+    "plus": 0xF27F,
+    "push-pin-fill": 0xF9F7,
+    "push-pin": 0xF28D,
+    "sliders-horizontal": 0xF2D0,
+    "stop-fill": 0xFA62,
+    "trash": 0xF334,
+    "warning": 0xF35C,
+    "warning-circle": 0xF35D,
+    "x": 0xF36D,
+}
+
+
+def icon_font_path() -> Path:
+    """The font file inside QtAwesome. Raises FileNotFoundError if QtAwesome is not installed."""
+    spec = importlib.util.find_spec("qtawesome")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("QtAwesome is not installed: its icon font is missing")
+    return Path(spec.origin).parent / "fonts" / FONT_FILE
+
+
+@cache
+def _family() -> str:
+    font_id = QFontDatabase.addApplicationFont(str(icon_font_path()))
+    if font_id < 0:
+        raise FileNotFoundError(f"the icon font {icon_font_path()} cannot be read")
+    return QFontDatabase.applicationFontFamilies(font_id)[0]
+
+
+def paint_icon(painter: QPainter, name: str, rect: QRectF, color: QColor) -> None:
+    """Draws an icon as large as `rect`. Raises KeyError for a name that is not in ICONS."""
+    font = QFont(_family())
+    font.setPixelSize(max(1, round(rect.height())))
+    painter.save()
+    painter.setRenderHint(QPainter.RenderHint.TextAntialiasing)
+    painter.setFont(font)
+    painter.setPen(color)
+    painter.drawText(rect, Qt.AlignmentFlag.AlignCenter, chr(ICONS[name]))
+    painter.restore()
+
+
+class _FontIconEngine(QIconEngine):
+    """Draws one icon at any size: sharp at every scale."""
+
+    def __init__(self, name: str, color: QColor, chosen: QColor, disabled: QColor) -> None:
+        super().__init__()
+        self._name = name
+        self._color, self._chosen, self._disabled = color, chosen, disabled
+
+    @override
+    def paint(self, painter: QPainter, rect: QRect, mode: QIcon.Mode, state: QIcon.State) -> None:
+        color = self._chosen if state == QIcon.State.On else self._color
+        if mode == QIcon.Mode.Disabled:
+            color = self._disabled
+        paint_icon(painter, self._name, QRectF(rect), color)
+
+    @override
+    def pixmap(self, size: QSize, mode: QIcon.Mode, state: QIcon.State) -> QPixmap:
+        pixmap = QPixmap(size)
+        pixmap.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(pixmap)
+        self.paint(painter, QRect(QPoint(0, 0), size), mode, state)
+        painter.end()
+        return pixmap
+
+    @override
+    def clone(self) -> QIconEngine:
+        return _FontIconEngine(self._name, self._color, self._chosen, self._disabled)
+
+
+def icon(name: str, color: QColor, *, chosen: QColor | None = None) -> QIcon:
+    """An icon in one colour, or in `chosen` while its button is checked."""
+    if name not in ICONS:
+        raise KeyError(f"no icon {name!r}; known are {', '.join(sorted(ICONS))}")
+    disabled = QColor(color)
+    disabled.setAlphaF(0.4)
+    return QIcon(_FontIconEngine(name, color, chosen or color, disabled))

@@ -1,0 +1,150 @@
+"""The one style sheet and the one QPalette, made from a palette's tokens."""
+
+from string import Template
+
+from PySide6.QtGui import QPalette
+
+from bilin_app.theme.fonts import Language, Sizes, code_families, families
+from bilin_app.theme.palette import Palette
+
+_SHEET = Template("""
+* { font-family: $families; font-size: ${ui}px; color: $ink; }
+QWidget { outline: none; }
+QMainWindow, QDialog, #page { background: $paper; }
+QToolTip { background: $surface; color: $ink; border: 1px solid $line; padding: 4px 8px; }
+
+#rail { background: $paper; border-right: 1px solid $line; }
+#sidebar { background: $paper; border-right: 1px solid $line; }
+#header { background: $paper; border-bottom: 1px solid $line; }
+#headerTitle { font-size: ${title}px; font-weight: 700; }
+QLineEdit#titleEdit { font-size: ${title}px; font-weight: 700; padding: 3px 6px; }
+
+QLabel[role="muted"] { color: $muted; font-size: ${small}px; }
+QLabel[role="danger"] { color: $danger; }
+QLabel[role="section"] { font-weight: 700; }
+QLabel[role="heading"] { font-size: ${heading}px; font-weight: 700; }
+QLabel[role="greeting"] { font-size: ${greeting}px; font-weight: 700; }
+QLabel[role="key"] { color: $muted; font-size: ${tiny}px; background: $paper;
+    border: 1px solid $line; border-radius: 4px; padding: 0px 5px; }
+QLabel[role="code"] { font-family: $code_families; font-size: ${code}px; }
+
+QPushButton { background: $surface; border: 1px solid $line; border-radius: 8px;
+    padding: 5px 14px; min-height: 18px; }
+QPushButton:hover { background: $raised; }
+QPushButton:pressed { background: $line; }
+QPushButton:disabled { color: $muted; background: $paper; }
+QPushButton:focus, QToolButton:focus { border: 2px solid $accent; padding: 4px 13px; }
+QPushButton[role="primary"] { background: $accent; border-color: $accent; color: $on_accent;
+    font-weight: 700; }
+QPushButton[role="primary"]:hover { background: $accent_hover; border-color: $accent_hover; }
+QPushButton[role="primary"]:focus { border: 2px solid $ink; }
+QPushButton[role="primary"]:disabled { background: $raised; border-color: $line; color: $ink; }
+QPushButton[role="link"], QToolButton[role="link"] { background: transparent; color: $accent;
+    border: 1px solid transparent; border-radius: 8px; padding: 5px 9px; text-align: left; }
+QPushButton[role="link"]:hover, QToolButton[role="link"]:hover { background: $raised; }
+QPushButton[role="link"]:focus { border: 2px solid $accent; padding: 4px 8px; }
+QPushButton[role="pill"] { background: $surface; border-radius: 12px; padding: 2px 12px;
+    min-height: 18px; color: $muted; font-size: ${small}px; }
+QPushButton[role="pill"]:hover { background: $raised; color: $ink; }
+QPushButton[role="pill"]:focus { border: 2px solid $accent; padding: 1px 11px; }
+QPushButton[role="card"] { background: $surface; border-radius: 8px; padding: 11px 14px;
+    text-align: left; }
+QPushButton[role="card"]:hover { border-color: $accent; background: $surface; }
+QPushButton[role="card"]:focus { border: 2px solid $accent; padding: 10px 13px; }
+
+QToolButton { background: transparent; border: 1px solid transparent; border-radius: 6px;
+    padding: 3px 5px; color: $muted; font-size: ${small}px; }
+QToolButton:hover { background: $raised; color: $ink; }
+QToolButton:focus { border: 2px solid $accent; padding: 2px 4px; }
+QToolButton::menu-indicator, QPushButton::menu-indicator { image: none; width: 0px; }
+
+QLineEdit, QPlainTextEdit[role="field"], QSpinBox, QDoubleSpinBox, QComboBox {
+    background: $surface; border: 1px solid $line; border-radius: 8px; padding: 5px 10px;
+    selection-background-color: $accent; selection-color: $on_accent; min-height: 18px; }
+QLineEdit:focus, QPlainTextEdit[role="field"]:focus, QSpinBox:focus, QDoubleSpinBox:focus,
+QComboBox:focus { border: 2px solid $accent; padding: 4px 9px; }
+QSpinBox, QDoubleSpinBox { padding-right: 4px; }
+QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button,
+QDoubleSpinBox::down-button { width: 0px; border: none; }
+QComboBox::drop-down { border: none; width: 24px; }
+QComboBox::down-arrow { image: url("$caret"); width: 12px; height: 12px; }
+QComboBox QAbstractItemView { background: $surface; border: 1px solid $line; padding: 4px;
+    selection-background-color: $accent_soft; selection-color: $ink; outline: none; }
+
+#composer { background: $surface; border: 1px solid $line; border-radius: 12px; }
+#composer[focused="true"] { border: 1px solid $accent; }
+#composerEdit { background: transparent; border: none; font-size: ${text}px;
+    selection-background-color: $accent; selection-color: $on_accent; }
+#bubble { background: $raised; border-radius: 10px; }
+#messageBody { background: transparent; border: none;
+    selection-background-color: $accent; selection-color: $on_accent; }
+#notice { background: $danger_soft; border: 1px solid $danger; border-radius: 8px; }
+#seam { color: $muted; font-size: ${tiny}px; }
+#toast { background: $surface; border: 1px solid $line; border-radius: 8px; }
+#latest { background: $surface; border: 1px solid $line; border-radius: 14px;
+    padding: 4px 14px; color: $ink; font-size: ${small}px; }
+#latest:hover { background: $raised; }
+#latest:focus { border: 2px solid $accent; padding: 3px 13px; }
+#popover { background: $surface; border: 1px solid $line; border-radius: 8px; }
+#card { background: $surface; border: 1px solid $line; border-radius: 10px; }
+#detail { background: $sunken; border: 1px solid $line; border-radius: 8px;
+    font-family: $code_families; font-size: ${tiny}px; padding: 8px; }
+#transcript, #conversations, #settingsScroll, #settingsScroll > QWidget > QWidget {
+    background: transparent; border: none; }
+
+QMenu { background: $surface; border: 1px solid $line; border-radius: 8px; padding: 4px; }
+QMenu::item { padding: 6px 24px 6px 12px; border-radius: 6px; }
+QMenu::item:selected { background: $raised; }
+QMenu::item:disabled { color: $muted; }
+QMenu::separator { height: 1px; background: $line; margin: 4px 8px; }
+QMenu::icon { padding-left: 8px; }
+
+QSplitter::handle { background: $line; }
+QScrollBar:vertical { background: transparent; width: 12px; margin: 2px; }
+QScrollBar::handle:vertical { background: $line; border-radius: 4px; min-height: 32px; }
+QScrollBar::handle:vertical:hover { background: $muted; }
+QScrollBar:horizontal { background: transparent; height: 12px; margin: 2px; }
+QScrollBar::handle:horizontal { background: $line; border-radius: 4px; min-width: 32px; }
+QScrollBar::add-line, QScrollBar::sub-line { width: 0px; height: 0px; }
+QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
+""")
+
+
+def style_sheet(palette: Palette, sizes: Sizes, language: Language, caret: str) -> str:
+    """The sheet for the whole application. `caret`: the path of a combo box's arrow."""
+    tokens = {name: getattr(palette, name) for name in palette.__dataclass_fields__}
+    return _SHEET.substitute(
+        tokens,
+        ui=sizes.ui,
+        text=sizes.text,
+        code=sizes.code,
+        small=sizes.small,
+        tiny=sizes.tiny,
+        title=sizes.ui + 2,
+        heading=sizes.ui + 4,
+        greeting=sizes.ui + 10,
+        families=", ".join(f'"{family}"' for family in families(language)),
+        code_families=", ".join(f'"{family}"' for family in code_families()),
+        caret=caret,
+    )
+
+
+def qt_palette(palette: Palette) -> QPalette:
+    """The colours of what the style sheet does not name."""
+    result = QPalette()
+    role = QPalette.ColorRole
+    for roles, token in (
+        ((role.Window,), "paper"),
+        ((role.Base, role.ToolTipBase, role.Button), "surface"),
+        ((role.AlternateBase,), "raised"),
+        ((role.WindowText, role.Text, role.ButtonText, role.ToolTipText), "ink"),
+        ((role.PlaceholderText,), "muted"),
+        ((role.Highlight, role.Link, role.LinkVisited, role.Accent), "accent"),
+        ((role.HighlightedText,), "on_accent"),
+        ((role.Mid, role.Midlight, role.Dark), "line"),
+    ):
+        for one in roles:
+            result.setColor(one, palette.color(token))
+    for one in (role.WindowText, role.Text, role.ButtonText):
+        result.setColor(QPalette.ColorGroup.Disabled, one, palette.color("muted"))
+    return result

@@ -1,0 +1,131 @@
+"""The look and the language in force, for the whole application, changed at run time."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from PySide6.QtCore import QLibraryInfo, QLocale, QObject, Qt, QTranslator, Signal
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QApplication, QStyleFactory
+
+from bilin_app.theme.fonts import Language, Sizes, load_fonts, text_font
+from bilin_app.theme.palette import PALETTES, Palette, Scheme
+from bilin_app.theme.resources import ui_folder
+from bilin_app.theme.style import qt_palette, style_sheet
+
+SchemeChoice = Literal["system", "light", "dark"]
+LanguageChoice = Literal["system", "zh", "en"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a person chose."""
+
+    scheme: SchemeChoice = "system"
+    language: LanguageChoice = "system"
+    sizes: Sizes = Sizes()
+
+
+class Theme(QObject):
+    """Holds the palette, sizes and language; `changed` asks custom-painted widgets to repaint.
+
+    Texts change through QEvent.LanguageChange, which Qt sends to every widget by itself.
+    """
+
+    changed = Signal()
+
+    def __init__(self, app: QApplication) -> None:
+        super().__init__(app)
+        self._app = app
+        self._look = Look()
+        self._translators: list[QTranslator] = []
+        self.scheme: Scheme = "light"
+        self.language: Language = "en"
+        load_fonts()
+        app.setStyle(QStyleFactory.create("Fusion"))
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self._on_system_scheme_changed)
+
+    @property
+    def look(self) -> Look:
+        """What is chosen now."""
+        return self._look
+
+    @property
+    def palette(self) -> Palette:
+        """The colours in force."""
+        return PALETTES[self.scheme]
+
+    @property
+    def sizes(self) -> Sizes:
+        """The letter heights in force."""
+        return self._look.sizes
+
+    def apply(self, look: Look) -> None:
+        """Puts a look in force, everywhere, at once."""
+        self._look = look
+        self.scheme = _resolve_scheme(look.scheme)
+        self._set_language(_resolve_language(look.language))
+        self._app.setPalette(qt_palette(self.palette))
+        self._app.setFont(text_font(self.language, look.sizes.ui))
+        caret = ui_folder() / "icons" / f"caret-{self.scheme}.svg"
+        self._app.setStyleSheet(
+            style_sheet(self.palette, look.sizes, self.language, caret.as_posix())
+        )
+        self.changed.emit()
+
+    def _set_language(self, language: Language) -> None:
+        for translator in self._translators:
+            self._app.removeTranslator(translator)
+        self._translators = []
+        self.language = language
+        QLocale.setDefault(
+            QLocale(QLocale.Language.Chinese, QLocale.Country.China)
+            if language == "zh"
+            else QLocale(QLocale.Language.English, QLocale.Country.UnitedStates)
+        )
+        if language == "en":
+            return
+        folders = (
+            (QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath), "qtbase_zh_CN"),
+            (str(ui_folder() / "translations"), "bilin_zh_CN"),
+        )
+        for folder, name in folders:
+            translator = QTranslator(self)
+            if translator.load(name, folder):
+                self._app.installTranslator(translator)
+                self._translators.append(translator)
+
+    def _on_system_scheme_changed(self) -> None:
+        if self._look.scheme == "system":
+            self.apply(self._look)
+
+
+_theme: Theme | None = None
+
+
+def start_theme(app: QApplication, look: Look) -> Theme:
+    """Makes the application's theme and puts `look` in force. Once per QApplication."""
+    global _theme
+    if _theme is None or _theme.parent() is not app:
+        _theme = Theme(app)
+    _theme.apply(look)
+    return _theme
+
+
+def theme() -> Theme:
+    """The theme in force. Raises RuntimeError before `start_theme`."""
+    if _theme is None:
+        raise RuntimeError("start_theme(app, look) has not been called yet")
+    return _theme
+
+
+def _resolve_scheme(choice: SchemeChoice) -> Scheme:
+    if choice != "system":
+        return choice
+    dark = QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark
+    return "dark" if dark else "light"
+
+
+def _resolve_language(choice: LanguageChoice) -> Language:
+    if choice != "system":
+        return choice
+    return "zh" if QLocale.system().language() == QLocale.Language.Chinese else "en"
