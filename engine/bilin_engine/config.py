@@ -7,8 +7,9 @@ change the maths, and a model that runs wrongly is worse than one that does not 
 
 import dataclasses
 import json
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -94,6 +95,29 @@ class QuantizationConfig:
         }
 
 
+TensorSplit = Literal["none", "rows", "glu_rows", "columns"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor of a checkpoint, before quantization.
+
+    split: how tensor-parallel ranks share it. "rows" and "columns" = equal contiguous parts;
+    "glu_rows" = part r of each half (glm.md 2.3); "none" = every rank holds all of it.
+    is_linear: a linear's weight, which a quantization scheme may pack; `name` ends in ".weight".
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    split: TensorSplit = "none"
+    is_linear: bool = False
+
+    @property
+    def module(self) -> str:
+        """The name without its last part, as quantization targets use it."""
+        return self.name.rpartition(".")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class SpecialIds:
     """Special ids by name; None where the vocabulary lacks one."""
@@ -135,6 +159,10 @@ class ModelConfig:
     @property
     def num_parameters(self) -> int:
         """Weights and biases, counted once (a tied head is the embedding)."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors())
+
+    def tensors(self) -> Iterator[TensorSpec]:
+        """Every tensor of a checkpoint, in the order in which the model uses them."""
         raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
@@ -215,13 +243,28 @@ class GLMConfig(ModelConfig):
             special_ids=fields.special_ids(),
         )
 
-    @property
-    def num_parameters(self) -> int:
-        """Weights and biases; the tied head once. GLM-130B: 128,697,794,560."""
+    def tensors(self) -> Iterator[TensorSpec]:
+        """Names and shapes of the reference's checkpoints at one rank (glm.md 2.2)."""
         h, inner = self.hidden_size, self.inner_hidden_size
-        linears = 3 * h * h + h * h + 2 * inner * h + inner * h
-        biases = 3 * h + h + 2 * inner + h
-        return self.num_layers * (linears + biases + 4 * h) + self.vocab_size * h + 2 * h
+        yield TensorSpec("transformer.word_embeddings.weight", (self.vocab_size, h), "rows")
+        for index in range(self.num_layers):
+            layer = f"transformer.layers.{index}"
+            for norm in ("input_layernorm", "post_attention_layernorm"):
+                yield TensorSpec(f"{layer}.{norm}.weight", (h,))
+                yield TensorSpec(f"{layer}.{norm}.bias", (h,))
+            linears: tuple[tuple[str, int, int, TensorSplit], ...] = (
+                ("attention.query_key_value", 3 * h, h, "rows"),
+                ("attention.dense", h, h, "columns"),
+                ("mlp.dense_h_to_4h", 2 * inner, h, "glu_rows"),
+                ("mlp.dense_4h_to_h", h, inner, "columns"),
+            )
+            for name, n, k, split in linears:
+                yield TensorSpec(f"{layer}.{name}.weight", (n, k), split, is_linear=True)
+                # A row-parallel bias is added once, after the reduce.
+                bias_split: TensorSplit = "none" if split == "columns" else split
+                yield TensorSpec(f"{layer}.{name}.bias", (n,), bias_split)
+        yield TensorSpec("transformer.final_layernorm.weight", (h,))
+        yield TensorSpec("transformer.final_layernorm.bias", (h,))
 
     def to_json(self) -> dict[str, Any]:
         """The content of config.json; `read_model_config` gives an equal value back."""
