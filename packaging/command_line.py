@@ -1,0 +1,151 @@
+"""The launcher's command line: what is set up, checked or started, in which order."""
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+
+import checks
+import console
+import environment
+import system_libraries as libraries
+from environment import PYTHON
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Splits off what comes after `--` for the app, and reads the rest."""
+    rest: list[str] = []
+    if "--" in argv:
+        cut = argv.index("--")
+        argv, rest = argv[:cut], argv[cut + 1 :]
+    parser = argparse.ArgumentParser(
+        prog="python3 packaging/launch.py",
+        description="Sets Bilin up in this checkout and starts it. 安装并启动比邻。",
+        epilog="What follows -- goes to the app.",
+    )
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=("prepare", "test"),
+        help="prepare: set up only; test: run the checks; none: set up and start the app",
+    )
+    parser.add_argument("part", nargs="?", choices=checks.PARTS, help="which check (with test)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--cpu", dest="wish", action="store_const", const="cpu", help="use the CPU build of torch"
+    )
+    which.add_argument(
+        "--cuda", dest="wish", action="store_const", const="cuda", help="use a CUDA build of torch"
+    )
+    which.add_argument(
+        "--auto",
+        dest="wish",
+        action="store_const",
+        const="auto",
+        help="choose by the driver again, after --cpu or --cuda (which are remembered)",
+    )
+    parser.add_argument(
+        "--no-system", action="store_true", help="never install system packages, only name them"
+    )
+    chosen = parser.parse_args(argv)
+    if chosen.part and chosen.command != "test":
+        parser.error(f"{chosen.part} goes with test: launch.py test {chosen.part}")
+    return chosen, rest
+
+
+def check_platform() -> None:
+    """Raises LaunchError where Bilin does not run yet: other systems, an older C library."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise console.LaunchError(
+            f"目前只支持 Linux x86-64，这里是 {sys.platform} {platform.machine()}",
+            f"Bilin runs on Linux x86-64 so far; this is {sys.platform} {platform.machine()}",
+        )
+    name, version = platform.libc_ver()
+    if name != "glibc" or tuple(map(int, version.split("."))) < (2, 34):
+        raise console.LaunchError(
+            f"需要 glibc 2.34 或更新，这里是 {name or '?'} {version}",
+            f"glibc 2.34 or later is needed (Debian 12, Ubuntu 22.04); this is {name} {version}",
+        )
+
+
+def provide_system(*, for_tests: bool, may_install: bool) -> list[str]:
+    """Finds missing system libraries, installs them where it may.
+
+    Returns the lines to type for those without which Qt cannot draw here; empty: go on.
+    """
+    everything = {**libraries.DRAWING, **libraries.X11, **libraries.WAYLAND}
+    absent = libraries.missing(everything)
+    todo: list[str] = []
+    if absent:
+        purpose = ("窗口所需的系统库", "system libraries for the window")
+        packages = libraries.packages_for(absent)
+        todo = libraries.provide(packages, purpose, may_install=may_install)
+    if for_tests and shutil.which("g++") is None:
+        purpose = ("g++（内核测试）", "g++ (tests of the kernels)")
+        for line in libraries.provide(["g++"], purpose, may_install=may_install):
+            console.note(line)
+    is_needed = todo and libraries.missing(libraries.needed_now(os.environ))
+    return todo if is_needed else []
+
+
+def start(rest: list[str]) -> None:
+    """Becomes the app, or the terminal chat where there is no display."""
+    has_display = any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    )
+    # What was written for the app goes to the app: it says itself what it cannot do.
+    if has_display or rest:
+        command = [str(PYTHON), "-P", "-m", "bilin_app", *rest]
+    else:
+        console.step("没有图形界面，改用终端对话", "No display here: starting the terminal chat")
+        command = [str(PYTHON), "-P", "-m", "bilin_engine", "chat", "bilin-mini"]
+    sys.stdout.flush()
+    os.execv(command[0], command)
+
+
+def set_up(chosen: argparse.Namespace) -> str:
+    """Does what is missing. Returns the build of torch in .venv. Raises LaunchError."""
+    for_tests = chosen.command == "test"
+    may_install = not chosen.no_system
+    build = environment.current_build(chosen.wish, dev=for_tests)
+    if build is not None:
+        if chosen.command == "prepare":
+            console.step("已经准备好了", "Everything is ready")
+        return build
+    check_platform()
+    console.step("准备 Bilin 比邻", "Setting Bilin up")
+    todo = provide_system(for_tests=for_tests, may_install=may_install)
+    build = environment.prepare(chosen.wish, dev=for_tests, may_install=may_install)
+    if todo:
+        environment.STAMP.unlink(missing_ok=True)  # so that the next start looks again
+        if chosen.command is None and not any(
+            os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+        ):
+            return build  # the terminal chat does not need them
+        raise console.LaunchError("还缺系统库", "System libraries are still missing", todo=todo)
+    environment.verify_qt()
+    console.step("准备好了", "Ready")
+    return build
+
+
+def main(argv: list[str]) -> int:
+    """Returns the exit status."""
+    console.use_any_terminal()
+    chosen, rest = parse(argv)
+    try:
+        build = set_up(chosen)
+        if chosen.command == "test":
+            return checks.run(chosen.part, build)
+        if chosen.command is None:
+            start(rest)
+    except console.LaunchError as stop:
+        console.show_stop(stop)
+        return 1
+    except OSError as error:
+        console.show_stop(console.LaunchError(f"无法继续：{error}", f"Cannot go on: {error}"))
+        return 1
+    except KeyboardInterrupt:
+        console.show_stop(console.LaunchError("已停止；再次运行会接着做", "Stopped; run it again"))
+        return 130
+    return 0

@@ -1,0 +1,264 @@
+"""The virtual environment .venv: made once, stamped, and found current in milliseconds after that.
+
+The stamp holds a hash of what an installation depends on: the project's own tables, where the
+checkout lies, which torch was asked for and the driver. While it is the same, pip is not called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import console
+import system_libraries
+import torch_build
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "bilin-launch.json"
+LOG = VENV / "bilin-launch.log"
+# MB without torch: download and disk of the rest, and of what tests need on top.
+REST_DOWNLOAD_MB, REST_DISK_MB = 150, 550
+DEV_DOWNLOAD_MB, DEV_DISK_MB = 110, 350
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What .venv was made for. `wish`: "auto", "cpu" or "cuda"; `build`: what it came to."""
+
+    key: str
+    wish: str
+    build: str
+    has_dev: bool
+
+
+def read_stamp() -> Stamp | None:
+    """The stamp of .venv, or None where it is missing, damaged, or its Python has gone."""
+    try:
+        stamp = Stamp(**json.loads(STAMP.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return stamp if PYTHON.exists() else None
+
+
+def installation_key(wish: str, driver: str | None) -> str:
+    """Changes when .venv has to be brought up to date."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    hatch = project.get("tool", {}).get("hatch", {})
+    parts = [project["build-system"], project["project"], hatch, str(ROOT)]
+    parts += [torch_build.TORCH_VERSION, wish, driver]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def current_build(wish: str | None, *, dev: bool) -> str | None:
+    """The build of torch in .venv if nothing is to be done, else None. Takes milliseconds.
+
+    `wish` None keeps what an earlier --cpu or --cuda asked for.
+    """
+    stamp = read_stamp()
+    if stamp is None or (dev and not stamp.has_dev):
+        return None
+    wish = wish or stamp.wish
+    driver = torch_build.read_driver_version()
+    return stamp.build if installation_key(wish, driver) == stamp.key else None
+
+
+def prepare(wish: str | None, *, dev: bool, may_install: bool) -> str:
+    """Makes .venv or brings it up to date; returns its build of torch. Raises LaunchError."""
+    stamp = read_stamp()
+    wish = wish or (stamp.wish if stamp else "auto")
+    dev = dev or (stamp is not None and stamp.has_dev)
+    make_venv(may_install=may_install)
+    STAMP.unlink(missing_ok=True)
+    torch = choose_torch(wish)
+    say_size(torch, dev=dev)
+    extras = [name for name, wanted in (("dev", dev), ("cuda", torch.build != "cpu")) if wanted]
+    project = str(ROOT) + (f"[{','.join(extras)}]" if extras else "")
+    pip_install([torch.requirement, "-e", project, *torch.options])
+    key = installation_key(wish, torch_build.read_driver_version())
+    written = Stamp(key=key, wish=wish, build=torch.build, has_dev=dev)
+    STAMP.write_text(json.dumps(asdict(written)), encoding="utf-8")
+    return torch.build
+
+
+def make_venv(*, may_install: bool) -> None:
+    """Makes .venv where there is none that works; as root on Debian fetches python3-venv."""
+    if PYTHON.exists() and _run([str(PYTHON), "-m", "pip", "--version"]).returncode == 0:
+        return
+    if any(importlib.util.find_spec(name) is None for name in ("venv", "ensurepip")):
+        package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+        todo = system_libraries.provide(
+            [package], ("Python 的 venv 模块", "Python's venv module"), may_install=may_install
+        )
+        if todo:
+            raise console.LaunchError(
+                "没有 venv 模块，无法建立 .venv",
+                "Python's venv module is missing, so .venv cannot be made",
+                todo=[*todo, "python3 packaging/launch.py"],
+            )
+    console.step("建立虚拟环境 .venv", "Making the virtual environment .venv")
+    done = _run([sys.executable, "-m", "venv", "--clear", str(VENV)])
+    if done.returncode != 0:
+        raise console.LaunchError(
+            "无法建立 .venv", "Could not make .venv", seen=done.stdout.splitlines()[-6:]
+        )
+
+
+def choose_torch(wish: str) -> torch_build.TorchBuild:
+    """Decides which torch, asks pip whether there is one, and says why."""
+    gpu = torch_build.read_gpu()
+    decision = torch_build.decide(wish, gpu)
+    torch = torch_build.find_build(decision.build, list_torch_versions)
+    if torch is None:
+        decision = torch_build.driver_too_old(gpu)
+        torch = torch_build.find_build(decision.build, list_torch_versions)
+        assert torch is not None  # there is always a CPU build to ask for
+    console.step(f"PyTorch {decision.zh}", f"PyTorch {decision.en}")
+    return torch
+
+
+def list_torch_versions(options: Sequence[str]) -> list[str]:
+    """The versions of torch that pip sees, newest first; empty if pip cannot say."""
+    done = _run([str(PYTHON), "-m", "pip", "index", "versions", "torch", *options])
+    found = re.search(r"^Available versions: (.+)$", done.stdout, re.MULTILINE)
+    return found.group(1).split(", ") if found else []
+
+
+def lies_on_disk(requirement: str) -> bool:
+    """Whether pip's own settings (find-links) lead to a wheel on this computer."""
+    options = [
+        "--quiet",
+        "--dry-run",
+        "--no-deps",
+        "--no-index",
+        "--ignore-installed",
+        "--report",
+        "-",
+    ]
+    done = _run([str(PYTHON), "-m", "pip", "install", *options, requirement])
+    return done.returncode == 0 and '"url": "file:' in done.stdout
+
+
+def say_size(torch: torch_build.TorchBuild, *, dev: bool) -> None:
+    """Says how much is to be downloaded at most, and stops where the disk has no room for it."""
+    on_disk = torch.build == "cpu" and not torch.options and lies_on_disk(torch.requirement)
+    download = REST_DOWNLOAD_MB + (DEV_DOWNLOAD_MB if dev else 0)
+    download += 0 if on_disk else torch.download_mb
+    disk = REST_DISK_MB + torch.disk_mb + (DEV_DISK_MB if dev else 0)
+    console.step(
+        f"安装到 .venv：最多下载约 {_size(download)}，占用约 {_size(disk)}",
+        f"Installing into .venv: at most {_size(download)} to download, {_size(disk)} on disk",
+    )
+    if on_disk:
+        console.note(f"{torch.requirement}: 在本机 / already on this computer")
+    free = shutil.disk_usage(VENV).free // 1_000_000
+    is_fresh = not any(VENV.glob("lib/python3*/site-packages/torch"))
+    if is_fresh and free < disk:
+        raise console.LaunchError(
+            f"磁盘空间不够：需要约 {_size(disk)}，剩余 {_size(free)}",
+            f"Not enough disk space: about {_size(disk)} needed, {_size(free)} free",
+            todo=[f"Free some space on the disk of {ROOT} and start again."],
+        )
+
+
+def _size(megabytes: int) -> str:
+    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes} MB"
+
+
+def pip_install(arguments: Sequence[str]) -> None:
+    """Runs pip install in .venv, shows the large downloads, logs the rest. Raises LaunchError."""
+    command = [str(PYTHON), "-m", "pip", "install", "--progress-bar", "off", *arguments]
+    last: deque[str] = deque(maxlen=12)
+    # An editable installation compiles no kernels, so its build needs no compiler either.
+    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "BILIN_NO_CUBINS": "1"}
+    with (
+        LOG.open("w", encoding="utf-8") as log,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
+        ) as pip,
+    ):
+        assert pip.stdout is not None
+        for line in pip.stdout:
+            log.write(line)
+            last.append(line.rstrip())
+            if re.search(r"Downloading .*\([\d.]+ [MG]B\)", line):
+                console.note(re.sub(r"https?://\S*/", "", line.strip()))
+            elif line.startswith("Installing collected packages"):
+                console.note("解压，约一分钟 / Unpacking, about a minute")
+    if pip.returncode != 0:
+        raise pip_failure(list(last))
+
+
+def pip_failure(last: Sequence[str]) -> console.LaunchError:
+    """The sentence for a failed pip, from its last lines."""
+    text = "\n".join(last)
+    again = "python3 packaging/launch.py"
+    seen = [line for line in last if line][-6:]
+    if "No space left" in text:
+        return console.LaunchError(
+            "磁盘已满", "The disk is full", seen=seen, todo=["Free some space, then:", again]
+        )
+    if re.search(
+        r"Could not find a version|No matching distribution|[Cc]onnection|timed out", text
+    ):
+        return console.LaunchError(
+            "下载失败：网络或软件源不可用",
+            "Downloading failed: the network or the package index cannot be reached",
+            seen=seen,
+            todo=[
+                "Check the network and pip's own settings (proxy, index):",
+                f"{PYTHON} -m pip config list",
+                "Then, going on from where it stopped:",
+                again,
+            ],
+        )
+    return console.LaunchError(
+        "安装失败", "pip could not install Bilin", seen=seen, todo=[f"The whole log: {LOG}", again]
+    )
+
+
+def verify_qt() -> None:
+    """Draws once with Qt, off screen, in .venv. Raises LaunchError with the loader's own words."""
+    code = "from PySide6.QtWidgets import QApplication; QApplication(['bilin'])"
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    done = _run([str(PYTHON), "-c", code], environment)
+    if done.returncode != 0:
+        raise console.LaunchError(
+            "Qt 无法启动",
+            "Qt does not start",
+            seen=done.stdout.splitlines()[-3:],
+            todo=["If the line above names a library (.so), install the package it comes in."],
+        )
+
+
+def _run(
+    command: Sequence[str], environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=environment,
+        check=False,
+    )

@@ -1,0 +1,36 @@
+"""Sets Bilin up in this checkout and starts it. Standard library only.
+
+`python3 packaging/launch.py` sets up what is missing and starts the app; `launch.py prepare` only
+sets up; `launch.py test [lint|type|test|gpu|full]` sets up what tests need and runs them (default:
+lint, type and test). `launch.py --help` tells the rest.
+
+This file can be read by old Pythons, so that they can say what is wrong; the rest is in
+command_line.py.
+"""
+
+import os
+import shutil
+import sys
+
+OLDEST, NEWEST = (3, 11), (3, 13)
+
+
+def use_fitting_python():  # noqa: ANN201 -- old Pythons read this
+    """Goes on in a Python between OLDEST and NEWEST, or ends with a sentence."""
+    if OLDEST <= sys.version_info[:2] <= NEWEST:
+        return
+    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
+        other = shutil.which("python3.%d" % minor)  # noqa: UP031 -- old Pythons read this
+        if other:
+            os.execv(other, [other] + sys.argv)  # noqa: RUF005 -- old Pythons read this
+    sys.exit(
+        "✗ Bilin 需要 Python 3.11 到 3.13，这里是 {0}.{1}\n"
+        "  Bilin needs Python 3.11 to 3.13; this is {0}.{1}".format(*sys.version_info[:2])
+    )
+
+
+if __name__ == "__main__":
+    use_fitting_python()
+    from command_line import main
+
+    sys.exit(main(sys.argv[1:]))
