@@ -1,0 +1,297 @@
+"""The processes of one loaded model, one a rank, and one request at a time to them.
+
+Knows no text. Rank 0 answers for all; a rank that dies takes the pool with it. All methods but
+`kill` belong to one thread, which must live as long as the pool.
+"""
+
+import logging
+import math
+import queue
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bilin_engine import processes
+from bilin_engine.errors import BilinError, WorkerDiedError
+from bilin_engine.protocol import (
+    CONNECTION_ID,
+    Cancel,
+    Failed,
+    Hello,
+    Progress,
+    WorkerEvent,
+    WorkerGenerate,
+    WorkerGenerated,
+    WorkerLoad,
+    WorkerLoaded,
+    WorkerMemory,
+    WorkerMemoryReport,
+    WorkerTokens,
+)
+from bilin_engine.server.tasks import Task
+from bilin_engine.server.worker_process import Gone, WorkerCommand, WorkerProcess
+
+logger = logging.getLogger(__name__)
+
+RANK_0 = 0
+_POOL = -1  # the "rank" of what the pool tells itself
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """How long workers may take, in seconds.
+
+    start_s: from start to `Hello` (torch is imported later). cancel_s: to obey a cancel; then the
+    processes are killed. hang_s: without an event and without using the processor: a slow machine
+    uses its processor, a process that hangs does not.
+    """
+
+    start_s: float = 30.0
+    cancel_s: float = 2.0
+    hang_s: float = 60.0
+
+
+class RemoteError(BilinError):
+    """A worker's `Failed`, with the code it gave."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.message, detail=failed.detail)
+        self.code = failed.code
+
+
+class _Wake:
+    """Ends the pool's wait: something asked for its attention."""
+
+
+class WorkerPool:
+    """Starts with the object; ends with `close`."""
+
+    def __init__(
+        self,
+        command: WorkerCommand,
+        limits: WorkerLimits,
+        on_gone: Callable[["WorkerPool", str], None],
+        world_size: int = 1,
+    ) -> None:
+        """`on_gone(pool, reason)`: a worker ended by itself or was killed; from any thread."""
+        self._limits = limits
+        self._on_gone = on_gone
+        self._events: queue.SimpleQueue[tuple[int, WorkerEvent | Gone | _Wake]] = (
+            queue.SimpleQueue()
+        )
+        self._workers: list[WorkerProcess] = []
+        self._greeted: set[int] = set()
+        self._last_id = 0
+        try:
+            for rank in range(world_size):
+                self._workers.append(WorkerProcess(command.for_rank(rank), rank, self._receive))
+        except WorkerDiedError:
+            self.close()
+            raise
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids by rank."""
+        return tuple(worker.pid for worker in self._workers)
+
+    def next_id(self) -> int:
+        """The id for the next request to this pool."""
+        self._last_id += 1
+        return self._last_id
+
+    def load(
+        self, task: Task, request: WorkerLoad, on_progress: Callable[[Progress], None]
+    ) -> WorkerLoaded:
+        """Loads on every rank; memory is that of all ranks. A cancel kills: nothing is lost."""
+
+        def on_event(event: WorkerEvent) -> bool:
+            if isinstance(event, Progress):
+                on_progress(event)
+            return True
+
+        finals = self._run(task, request, range(len(self._workers)), on_event, cancel_s=0.0)
+        loaded = [final for final in finals if isinstance(final, WorkerLoaded)]
+        memory: dict[str, int] = {}
+        for event in loaded:
+            for device, size_bytes in event.memory_bytes.items():
+                memory[device] = memory.get(device, 0) + size_bytes
+        first = loaded[RANK_0]
+        return WorkerLoaded(
+            id=first.id,
+            context_length=min(event.context_length for event in loaded),
+            num_slots=first.num_slots,
+            vocab_size=first.vocab_size,
+            backend=first.backend,
+            num_threads=first.num_threads,
+            load_s=max(event.load_s for event in loaded),
+            memory_bytes=memory,
+        )
+
+    def generate(
+        self, task: Task, request: WorkerGenerate, on_tokens: Callable[[WorkerTokens], bool]
+    ) -> WorkerGenerated | None:
+        """Generates. `on_tokens` says whether to go on; None when it said no.
+
+        Raises CancelledTaskError when `task` is cancelled, WorkerDiedError, or what the worker
+        failed with.
+        """
+
+        def on_event(event: WorkerEvent) -> bool:
+            return not isinstance(event, WorkerTokens) or on_tokens(event)
+
+        (final,) = self._run(task, request, (RANK_0,), on_event, cancel_s=self._limits.cancel_s)
+        return final if isinstance(final, WorkerGenerated) else None
+
+    def memory(self, task: Task) -> WorkerMemoryReport:
+        """Rank 0's real memory use."""
+        request = WorkerMemory(self.next_id())
+        (final,) = self._run(
+            task, request, (RANK_0,), lambda _event: True, cancel_s=self._limits.cancel_s
+        )
+        assert isinstance(final, WorkerMemoryReport)
+        return final
+
+    def kill(self, reason: str) -> None:
+        """Ends the processes at once; a running request fails with `reason`. Any thread."""
+        for worker in self._workers:
+            worker.kill(reason)
+
+    def close(self) -> None:
+        """Ends the processes in good order. Safe to call twice."""
+        for worker in self._workers:
+            worker.close()
+
+    def _receive(self, rank: int, event: WorkerEvent | Gone) -> None:
+        self._events.put((rank, event))
+        if isinstance(event, Gone) and event.reason:
+            self._on_gone(self, event.reason)
+
+    def _run(
+        self,
+        task: Task,
+        request: WorkerLoad | WorkerGenerate | WorkerMemory,
+        ranks: "range | tuple[int, ...]",
+        on_event: Callable[[WorkerEvent], bool],
+        *,
+        cancel_s: float,
+    ) -> list[WorkerEvent]:
+        """Sends `request` to `ranks`; returns each one's last event, in order of rank."""
+        for rank in ranks:
+            self._workers[rank].send(request)
+        finals: dict[int, WorkerEvent] = {}
+        watch = _Watch(self.pids, self._limits)
+        task.wake_with(lambda: self._events.put((_POOL, _Wake())))
+        try:
+            while len(finals) < len(ranks):
+                event = self._next(watch, finals, request.id)
+                if task.is_cancelled or (event is not None and not on_event(event)):
+                    self._ask_to_stop(request.id, watch, cancel_s)
+        except WorkerDiedError:
+            task.check()  # ended on behalf of a cancel: that is what the caller asked for
+            raise
+        finally:
+            task.wake_with(None)
+        task.check()
+        for final in finals.values():
+            if isinstance(final, Failed):
+                raise RemoteError(final)
+        return [finals[rank] for rank in ranks]
+
+    def _next(
+        self, watch: "_Watch", finals: dict[int, WorkerEvent], request_id: int
+    ) -> WorkerEvent | None:
+        """Rank 0's next event of this request, or None when there is none to hand on now."""
+        try:
+            rank, event = self._events.get(timeout=watch.patience_s())
+        except queue.Empty:
+            rank, event = _POOL, _Wake()
+            watch.look(is_greeted=len(self._greeted) == len(self._workers))
+        if reason := watch.verdict():
+            self.kill(reason)
+        if isinstance(event, _Wake):
+            return None
+        watch.has_heard()
+        if isinstance(event, Gone):
+            raise WorkerDiedError(event.reason)
+        if isinstance(event, Hello):
+            self._greeted.add(rank)
+            return None
+        if isinstance(event, Failed) and event.id == CONNECTION_ID:
+            raise WorkerDiedError(f"The model's process gave up: {event.message}.")
+        if event.id != request_id:
+            return None  # the rest of a request that was given up
+        if isinstance(event, Progress | WorkerTokens):
+            return event if rank == RANK_0 else None
+        finals[rank] = event
+        return None
+
+    def _ask_to_stop(self, request_id: int, watch: "_Watch", cancel_s: float) -> None:
+        if watch.was_asked_to_stop:
+            return
+        if cancel_s == 0.0:
+            self.kill("The load was cancelled.")
+            return
+        watch.asked_to_stop(cancel_s)
+        for worker in self._workers:
+            worker.send(Cancel(self.next_id(), request_id))
+
+
+class _Watch:
+    """Decides when it has been too long: a start, a cancel, a hang."""
+
+    LOOK_S = 1.0  # how often a silent worker's processor time is read
+
+    def __init__(self, pids: tuple[int, ...], limits: WorkerLimits) -> None:
+        self._pids = pids
+        self._limits = limits
+        self._start_s = self._alive_s = time.monotonic()
+        self._cpu_s = 0.0
+        self._cancel_s = 0.0
+        self._stop_deadline_s = math.inf
+        self._verdict = ""
+
+    @property
+    def was_asked_to_stop(self) -> bool:
+        return self._stop_deadline_s < math.inf
+
+    def asked_to_stop(self, cancel_s: float) -> None:
+        self._cancel_s = cancel_s
+        self._stop_deadline_s = time.monotonic() + cancel_s
+
+    def has_heard(self) -> None:
+        self._alive_s = time.monotonic()
+
+    def patience_s(self) -> float:
+        """How long to wait for an event before looking again."""
+        patience_s = min(self.LOOK_S, self._limits.hang_s / 2, self._limits.start_s / 2)
+        if self._verdict:
+            return patience_s
+        return max(0.0, min(patience_s, self._stop_deadline_s - time.monotonic()))
+
+    def look(self, *, is_greeted: bool) -> None:
+        """After silence: is the start too slow, and do the processes still use the processor?"""
+        now_s = time.monotonic()
+        if not is_greeted:
+            if now_s - self._start_s >= self._limits.start_s:
+                self._verdict = (
+                    f"The model's process did not answer within {self._limits.start_s:g} s."
+                )
+            return
+        cpu_s = sum(processes.cpu_time_s(pid) or 0.0 for pid in self._pids)
+        if cpu_s > self._cpu_s:
+            self._cpu_s = cpu_s
+            self._alive_s = now_s
+        if now_s - self._alive_s >= self._limits.hang_s:
+            self._verdict = (
+                f"The model's process hung: for {self._limits.hang_s:g} s it neither answered "
+                "nor used the processor, so it was ended."
+            )
+
+    def verdict(self) -> str:
+        """Why the workers must be ended now, or ""."""
+        if not self._verdict and time.monotonic() >= self._stop_deadline_s:
+            self._verdict = (
+                f"The model did not stop within {self._cancel_s:g} s of being asked, "
+                "so its process was ended."
+            )
+        return self._verdict
