@@ -1,0 +1,168 @@
+"""The settings file: TOML that people edit too. Unknown keys stay; a bad value falls back.
+
+Knows the keys, their types and limits; knows nothing of what they do.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Item
+
+Language = Literal["system", "zh", "en"]
+Theme = Literal["system", "light", "dark"]
+SendKey = Literal["enter", "ctrl+enter"]
+EnginePriority = Literal["low", "normal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a person chose. Font family "" = the one of the language; sizes in pixels.
+
+    idle_unload_min: minutes without a request until the model is unloaded; 0 = never.
+    last_model: loaded at the next start; "" = the bundled one.
+    """
+
+    language: Language = "system"
+    theme: Theme = "system"
+    ui_font: str = ""
+    ui_font_size: int = 14
+    code_font: str = ""
+    code_font_size: int = 13
+    send_key: SendKey = "enter"
+    last_model: str = ""
+    idle_unload_min: int = 0
+    engine_priority: EnginePriority = "low"
+
+
+@dataclass(frozen=True, slots=True)
+class BadValue:
+    """A value that was not taken. allowed: what would be right, in words; used: what is used."""
+
+    key: str
+    value: str
+    allowed: str
+    used: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """What the file says. unreadable: why the file as a whole was not taken, or ""."""
+
+    settings: Settings
+    bad_values: tuple[BadValue, ...] = ()
+    unreadable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    allowed: str
+    accepts: Callable[[Any], bool]
+
+
+def _one_of(*choices: str) -> _Rule:
+    return _Rule(
+        " / ".join(f'"{choice}"' for choice in choices),
+        lambda value: isinstance(value, str) and value in choices,
+    )
+
+
+def _whole(low: int, high: int) -> _Rule:
+    return _Rule(
+        f"{low}–{high}",
+        lambda value: type(value) is int and low <= value <= high,
+    )
+
+
+_TEXT = _Rule('"…"', lambda value: isinstance(value, str) and len(value) <= 500)
+
+_RULES: dict[str, _Rule] = {
+    "language": _one_of("system", "zh", "en"),
+    "theme": _one_of("system", "light", "dark"),
+    "ui_font": _TEXT,
+    "ui_font_size": _whole(9, 32),
+    "code_font": _TEXT,
+    "code_font_size": _whole(9, 32),
+    "send_key": _one_of("enter", "ctrl+enter"),
+    "last_model": _TEXT,
+    "idle_unload_min": _whole(0, 10_000),
+    "engine_priority": _one_of("low", "normal"),
+}
+
+
+class SettingsFile:
+    """Reads and writes one settings file. Everything else in it (comments too) stays as it is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> LoadedSettings:
+        """The settings, defaults where the file says nothing or nothing usable. Never raises."""
+        try:
+            document = self._document()
+        except (OSError, UnicodeDecodeError, TOMLKitError) as error:
+            return LoadedSettings(Settings(), unreadable=str(error))
+        taken: dict[str, Any] = {}
+        bad_values: list[BadValue] = []
+        for field in fields(Settings):
+            if field.name not in document:
+                continue
+            value = _plain(document[field.name])
+            rule = _RULES[field.name]
+            if rule.accepts(value):
+                taken[field.name] = value
+            else:
+                bad_values.append(
+                    BadValue(field.name, repr(value), rule.allowed, str(field.default))
+                )
+        return LoadedSettings(replace(Settings(), **taken), tuple(bad_values))
+
+    def save(self, settings: Settings) -> None:
+        """Writes what differs from the file, by a new file put in its place.
+
+        A file that cannot be understood is kept beside it as `settings.toml.bad`. A default is
+        written only over another value. Raises OSError.
+        """
+        try:
+            document = self._document()
+        except (UnicodeDecodeError, TOMLKitError):
+            self.path.replace(self.path.with_name(self.path.name + ".bad"))
+            document = tomlkit.document()
+        for field in fields(Settings):
+            value = getattr(settings, field.name)
+            if field.name in document:
+                if _plain(document[field.name]) != value:
+                    document[field.name] = value
+            elif value != field.default:
+                document[field.name] = value  # tomlkit puts it before the first table
+        self._write(tomlkit.dumps(document))
+
+    def _document(self) -> tomlkit.TOMLDocument:
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return tomlkit.document()
+        return tomlkit.parse(text)
+
+    def _write(self, text: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=".settings-")
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _plain(value: object) -> object:
+    return value.unwrap() if isinstance(value, Item) else value

@@ -1,0 +1,112 @@
+"""The settings file keeps what it does not know and survives what it cannot read."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bilin_app.storage.settings import Settings, SettingsFile
+
+TEXT = """# mine
+theme = "dark"      # at night
+future_key = [1, 2]
+
+[shortcuts]
+send = "Ctrl+Return"
+"""
+
+
+@pytest.fixture
+def file(tmp_path) -> SettingsFile:
+    return SettingsFile(tmp_path / "settings.toml")
+
+
+def test_no_file_means_defaults(file):
+    loaded = file.load()
+    assert loaded.settings == Settings()
+    assert loaded.bad_values == ()
+    assert loaded.unreadable == ""
+    assert not file.path.exists()
+
+
+def test_saving_changes_one_value_and_keeps_comments_and_unknown_keys(file):
+    file.path.write_text(TEXT, encoding="utf-8")
+    settings = replace(file.load().settings, language="zh", theme="light")
+    file.save(settings)
+    text = file.path.read_text(encoding="utf-8")
+    assert '# mine\ntheme = "light"      # at night\nfuture_key = [1, 2]\n' in text
+    assert '[shortcuts]\nsend = "Ctrl+Return"' in text
+    assert file.load().settings == settings
+
+
+def test_defaults_are_not_written(file):
+    file.save(Settings(ui_font_size=16))
+    assert file.path.read_text(encoding="utf-8") == "ui_font_size = 16\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ('theme = "purple"', "theme"),
+        ("ui_font_size = 4", "ui_font_size"),
+        ("ui_font_size = true", "ui_font_size"),
+        ('code_font_size = "13"', "code_font_size"),
+        ("language = []", "language"),
+        ("idle_unload_min = 1.5", "idle_unload_min"),
+    ],
+)
+def test_one_bad_value_falls_back_and_is_told(file, line, key):
+    file.path.write_text(f'{line}\nlast_model = "glm"\n', encoding="utf-8")
+    loaded = file.load()
+    assert loaded.settings == Settings(last_model="glm")
+    [bad] = loaded.bad_values
+    assert bad.key == key
+    assert bad.used == str(getattr(Settings(), key))
+    assert bad.allowed
+
+
+@pytest.mark.parametrize("content", [b"theme = ", b"\xff\xfe\x00", b"theme = 1\ntheme = 2\n"])
+def test_an_unreadable_file_is_told_and_kept_aside_when_saving(file, content):
+    file.path.write_bytes(content)
+    loaded = file.load()
+    assert loaded.settings == Settings()
+    assert loaded.unreadable
+    assert file.path.read_bytes() == content
+    file.save(Settings(language="en"))
+    assert file.path.with_name("settings.toml.bad").read_bytes() == content
+    assert file.load().settings == Settings(language="en")
+
+
+def test_a_failed_save_leaves_the_old_file(file, monkeypatch):
+    file.save(Settings(language="en"))
+
+    def refuse(_self, _target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        file.save(Settings(language="zh"))
+    monkeypatch.undo()
+    assert file.load().settings == Settings(language="en")
+    assert [path.name for path in file.path.parent.iterdir()] == ["settings.toml"]
+
+
+@hypothesis.settings(max_examples=30)
+@given(
+    settings=st.builds(
+        Settings,
+        language=st.sampled_from(["system", "zh", "en"]),
+        theme=st.sampled_from(["system", "light", "dark"]),
+        ui_font=st.text(max_size=20),
+        ui_font_size=st.integers(9, 32),
+        last_model=st.text(max_size=20),
+        idle_unload_min=st.integers(0, 10_000),
+    )
+)
+def test_what_is_saved_is_loaded(tmp_path_factory, settings):
+    file = SettingsFile(tmp_path_factory.mktemp("settings") / "settings.toml")
+    file.save(settings)
+    assert file.load().settings == settings
