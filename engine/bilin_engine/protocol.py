@@ -146,6 +146,72 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     free_bytes: int
 
 
+PlacementMode = Literal["auto", "single", "tensor_parallel", "layer_split"]
+
+
+class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a plan is for. context 0 = the model's longest; prompt_tokens 0 = half of the context.
+
+    `reserve_bytes`: kept free on each GPU for the driver and fragments. `use_cpu`: layers that no
+    GPU holds may run on the processor.
+    """
+
+    context: int = 0
+    prompt_tokens: int = 0
+    mode: PlacementMode = "auto"
+    reserve_bytes: int = 768 * 1024**2
+    use_cpu: bool = True
+
+
+class DevicePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes on one device. `free` is what stays; negative = what is missing.
+
+    total = other_programs + weights + kv_cache + activations + communication + reserve + free.
+    """
+
+    name: str
+    label: str
+    total: int
+    other_programs: int
+    weights: int
+    kv_cache: int
+    activations: int
+    communication: int
+    reserve: int
+    free: int
+    num_layers: int
+
+
+class PlanSuggestion(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings that fit, with the sentence that offers them. `group_size` "" = unchanged."""
+
+    text: str
+    settings: PlanSettings
+    group_size: str = ""
+
+
+class PlanResult(msgspec.Struct, frozen=True, kw_only=True, tag="plan_result"):
+    """A placement, or why there is none (`reason`; `short_device` misses `short_bytes`).
+
+    roofline_tok_s: weights, head and KV read once per token at the devices' full bandwidth.
+    decode_tok_s and first_token_s: what to expect; `assumptions` says from which figures.
+    """
+
+    fits: bool
+    mode: PlacementMode
+    context: int
+    prompt_tokens: int
+    devices: tuple[DevicePlan, ...]
+    roofline_tok_s: float
+    decode_tok_s: float
+    first_token_s: float
+    reason: str = ""
+    short_device: str = ""
+    short_bytes: int = 0
+    suggestions: tuple[PlanSuggestion, ...] = ()
+    assumptions: tuple[str, ...] = ()
+
+
 class GenerationStats(msgspec.Struct, frozen=True, kw_only=True):
     """What a generation took. Times in seconds; `prefill_s` until the first token's logits."""
 

@@ -1,0 +1,111 @@
+"""What a model costs: bytes of weights, KV cache and activations, bytes read and flop per token."""
+
+from bilin_engine.config import ModelConfig
+from bilin_engine.errors import BadRequestError
+from bilin_engine.inventory import TensorSpec, scheme_of, stored_bytes, tensor_specs
+
+KV_BYTES = 2  # fp16
+PREFILL_CHUNK = 512  # rows a block computes at once; the residual stream holds the whole prompt
+DEQUANT_WORKSPACE_BYTES = 256 * 1024**2
+
+
+class ModelCost:
+    """Sizes of one model at one tensor-parallel degree, listed once.
+
+    layer_bytes: stored bytes of each block on one rank. head_bytes: embedding and head.
+    final_bytes: the final norm.
+    """
+
+    def __init__(self, config: ModelConfig, world_size: int = 1) -> None:
+        self.config = config
+        self.world_size = world_size
+        self.layer_bytes = [0] * config.num_layers
+        self.layer_weights = [0] * config.num_layers
+        self.head_bytes = 0
+        self.final_bytes = 0
+        self.is_quantized = False
+        self._largest_linear = 0
+        for spec in tensor_specs(config):
+            self._add(spec)
+
+    def _add(self, spec: TensorSpec) -> None:
+        size = stored_bytes(spec, self.config, self.world_size)
+        if spec.layer is not None:
+            self.layer_bytes[spec.layer] += size
+        elif len(spec.shape) == 2:
+            self.head_bytes += size
+        else:
+            self.final_bytes += size
+        if spec.is_linear and spec.layer is not None:
+            weights = spec.num_elements // self.world_size
+            self.layer_weights[spec.layer] += weights
+            self._largest_linear = max(self._largest_linear, weights)
+            self.is_quantized |= scheme_of(spec, self.config) is not None
+
+    @property
+    def weights_bytes(self) -> int:
+        """Everything one rank holds."""
+        return sum(self.layer_bytes) + self.head_bytes + self.final_bytes
+
+    def kv_bytes(self, context: int, num_layers: int | None = None) -> int:
+        """KV cache of one rank for `context` tokens of `num_layers` blocks (default: all)."""
+        config = self.config
+        layers = config.num_layers if num_layers is None else num_layers
+        heads = max(1, config.num_key_value_heads // self.world_size)
+        return 2 * heads * config.head_dim * KV_BYTES * context * layers
+
+    def activation_bytes(self, prompt_tokens: int) -> int:
+        """Most that encoding a prompt holds beside weights and cache, on one rank.
+
+        Residual stream and its norm in fp32 for the whole prompt (a bidirectional prefix cannot be
+        encoded piece by piece), a chunk of QKV and MLP in fp16, one dequantized matrix or a part
+        of it, the logits of one token.
+        """
+        config, ranks = self.config, self.world_size
+        chunk = min(prompt_tokens, PREFILL_CHUNK)
+        attention = config.num_attention_heads + 2 * config.num_key_value_heads
+        residual = 2 * prompt_tokens * config.hidden_size * 4
+        working = chunk * (attention * config.head_dim + 3 * config.inner_hidden_size) // ranks * 2
+        workspace = min(DEQUANT_WORKSPACE_BYTES, self._largest_linear * 2)
+        return residual + working + workspace * self.is_quantized + config.vocab_size * 4
+
+    def communication_bytes(self, prompt_tokens: int) -> int:
+        """Buffers of the all-reduce: the library's own and one prompt's activations in fp16."""
+        if self.world_size == 1:
+            return 0
+        return 64 * 1024**2 + prompt_tokens * self.config.hidden_size * 2
+
+    def prefill_flop(self, prompt_tokens: int, num_layers: int) -> float:
+        """Multiply-adds count two."""
+        return 2.0 * prompt_tokens * sum(self.layer_weights[:num_layers])
+
+
+def check_degree(config: ModelConfig, world_size: int) -> None:
+    """Raises BadRequestError unless every split divides; the message names degrees that would."""
+    if not _divides(config, world_size):
+        possible = [str(n) for n in range(1, 65) if _divides(config, n)]
+        raise BadRequestError(
+            f"tensor parallel over {world_size} devices does not divide this model "
+            f"({config.num_attention_heads} heads, inner size {config.inner_hidden_size}, "
+            f"vocabulary {config.vocab_size}); possible: {', '.join(possible)}"
+        )
+
+
+def _divides(config: ModelConfig, world_size: int) -> bool:
+    # KV heads fewer than ranks are held by several ranks each.
+    kv_heads = config.num_key_value_heads
+    if kv_heads % world_size and world_size % kv_heads:
+        return False
+    sizes = (config.num_attention_heads, config.inner_hidden_size, config.vocab_size)
+    if any(size % world_size for size in sizes):
+        return False
+    for spec in tensor_specs(config):
+        if spec.layer not in (0, None):
+            break
+        scheme = scheme_of(spec, config)
+        group_size = "row" if scheme is None else scheme.group_size
+        if spec.split != "columns" or group_size == "row":
+            continue
+        if spec.shape[1] // world_size % group_size:
+            return False
+    return True

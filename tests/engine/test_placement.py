@@ -1,0 +1,216 @@
+"""Placement: the published sizes, and properties that hold for every set of devices."""
+
+import dataclasses
+import math
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bilin_engine.config import GLMConfig, QuantizationConfig
+from bilin_engine.errors import BadRequestError
+from bilin_engine.inventory import file_bytes, stored_bytes, tensor_specs
+from bilin_engine.placement.cost import ModelCost, check_degree
+from bilin_engine.placement.devices import GIB, PlanDevice, cuda_device, parse_devices
+from bilin_engine.placement.known_configs import known_config
+from bilin_engine.placement.plan import plan
+from bilin_engine.protocol import PlanResult, PlanSettings
+
+
+def plan_130b(devices: str, group_size: int | str = "row", **settings) -> PlanResult:
+    config = known_config("glm-130b", group_size=group_size)  # type: ignore[arg-type]
+    return plan(config, parse_devices(devices), PlanSettings(**settings))
+
+
+# Published or derived figures of GLM-130B INT4 with one scale per row (weights in GB per rank,
+# KV cache of 2048 positions in GB over all ranks, roofline tokens/s at context 2048).
+@pytest.mark.parametrize(
+    ("devices", "weights_gb", "roofline_2048"),
+    [("1x80GiB", 67.16, 45.1), ("4x24GiB", 16.80, 50.5), ("8x11GiB", 8.41, 66.4)],
+)
+def test_glm_130b_has_the_published_sizes(devices, weights_gb, roofline_2048):
+    result = plan_130b(devices, context=2048)
+    assert result.fits
+    assert result.devices[0].weights / 1e9 == pytest.approx(weights_gb, rel=0.02)
+    assert sum(d.kv_cache for d in result.devices) / 1e9 == pytest.approx(7.05, rel=0.02)
+    assert result.roofline_tok_s == pytest.approx(roofline_2048, rel=0.02)
+    assert result.decode_tok_s < result.roofline_tok_s
+
+
+@pytest.mark.parametrize(
+    ("bits", "total_gb", "tp8_gb"), [(16, 257.4, 32.18), (8, 130.6, 16.33), (4, 67.2, 8.41)]
+)
+def test_precisions_have_the_published_sizes(bits, total_gb, tp8_gb):
+    config = known_config("glm-130b", bits=bits, group_size="row")
+    assert ModelCost(config).weights_bytes / 1e9 == pytest.approx(total_gb, rel=0.02)
+    assert ModelCost(config, 8).weights_bytes / 1e9 == pytest.approx(tp8_gb, rel=0.02)
+
+
+def test_group_128_adds_a_scale_for_every_128_weights():
+    row = ModelCost(known_config("glm-130b", group_size="row")).weights_bytes
+    grouped = ModelCost(known_config("glm-130b", group_size=128)).weights_bytes
+    row_scales = 70 * (36864 + 12288 + 65536 + 12288) * 2
+    assert grouped - row == 126_835_752_960 // 128 * 2 - row_scales
+
+
+def test_four_cards_of_16_gib_are_refused_with_numbers():
+    result = plan_130b("4x16GiB", context=2048)
+    assert not result.fits
+    assert result.short_bytes > 2 * 10**9
+    assert "MiB more" in result.reason
+    assert "16.00 GiB free" in result.reason
+    assert result.short_device in result.reason
+
+
+def test_a_long_prompt_counts():
+    short = plan_130b("4x24GiB", context=2048, prompt_tokens=64)
+    long = plan_130b("4x24GiB", context=2048, prompt_tokens=2048)
+    assert long.devices[0].activations > short.devices[0].activations
+    assert long.first_token_s > short.first_token_s
+
+
+def test_unequal_cards_and_the_processor_share_the_layers():
+    result = plan_130b("24GiB,11GiB,cpu:128GiB", context=512)
+    assert result.fits
+    assert result.mode == "layer_split"
+    assert [d.name for d in result.devices] == ["cuda:0", "cuda:1", "cpu"]
+    assert sum(d.num_layers for d in result.devices) == 70
+    assert result.devices[0].num_layers > result.devices[1].num_layers
+
+
+def test_without_the_processor_the_suggestion_names_it():
+    result = plan_130b("24GiB,11GiB,cpu:128GiB", context=512, use_cpu=False)
+    assert not result.fits
+    assert any("processor" in s.text and s.settings.use_cpu for s in result.suggestions)
+
+
+def test_memory_that_other_programs_hold_is_not_ours():
+    config = known_config("glm-130b", group_size="row")
+    busy = cuda_device(0, "NVIDIA H100 80GB HBM3", 80 * GIB, 40 * GIB)
+    result = plan(config, [busy], PlanSettings(context=512))
+    assert not result.fits
+    assert result.devices[0].other_programs == 40 * GIB
+    assert busy.bandwidth == 3350e9
+
+
+@pytest.mark.parametrize("degree", [5, 7, 9])
+def test_a_degree_that_does_not_divide_is_refused_with_those_that_do(degree):
+    with pytest.raises(BadRequestError, match="possible: 1, 2, 4, 8, 16, 32"):
+        check_degree(known_config("glm-130b", group_size="row"), degree)
+
+
+def test_groups_must_not_straddle_ranks():
+    config = known_config("glm-130b", group_size=4096)
+    with pytest.raises(BadRequestError, match="possible: 1"):
+        check_degree(config, 8)  # 12288 / 8 = 1536 columns hold no whole group of 4096
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("24", '"24" is no device'),
+        ("four cards", "is no device"),
+        ("0x24GiB", "with memory are needed"),
+        ("99x24GiB", "1 to 64 devices"),
+        ("cpu:8GiB,cpu:8GiB", "one cpu is enough"),
+    ],
+)
+def test_devices_that_cannot_be_read_are_named(text, sentence):
+    with pytest.raises(BadRequestError, match=sentence):
+        parse_devices(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (PlanSettings(context=4096), "context 4096 is outside 1 to 2048"),
+        (PlanSettings(context=512, prompt_tokens=600), "prompt_tokens 600 is outside 1 to"),
+        (PlanSettings(reserve_bytes=-1), "reserve_bytes -1 is negative"),
+        (PlanSettings(mode="tensor_parallel"), "needs 2 or more GPUs"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, sentence):
+    with pytest.raises(BadRequestError, match=sentence):
+        plan(known_config("glm-130b"), parse_devices("1x80GiB"), settings)
+
+
+configs = st.builds(
+    lambda layers, heads, inner, bits, group: GLMConfig.create(
+        num_layers=layers,
+        hidden_size=heads * 128,
+        num_attention_heads=heads,
+        inner_hidden_size=inner * 256,
+        vocab_size=8192,
+        max_sequence_length=4096,
+        quantization=QuantizationConfig.uniform(bits, group),
+    ),
+    st.integers(1, 24),
+    st.sampled_from([2, 4, 8]),
+    st.integers(1, 16),
+    st.sampled_from([4, 8]),
+    st.sampled_from([64, 128, "row"]),
+)
+device_lists = st.lists(
+    st.tuples(st.integers(64, 4096), st.integers(0, 64)), min_size=1, max_size=4
+).map(
+    lambda sizes: [
+        cuda_device(i, "RTX 3090", total * 2**20, max(0, total - used) * 2**20)
+        for i, (total, used) in enumerate(sizes)
+    ]
+)
+settings_of = st.builds(
+    lambda context, prompt, mode: PlanSettings(
+        context=context, prompt_tokens=min(prompt, context), mode=mode, reserve_bytes=32 * 2**20
+    ),
+    st.integers(2, 4096),
+    st.integers(1, 4096),
+    st.sampled_from(["auto", "single", "layer_split"]),
+)
+
+
+@given(configs, device_lists, settings_of)
+def test_a_plan_that_fits_never_passes_a_device_and_holds_the_whole_model(
+    config, devices, settings
+):
+    result = plan(config, devices, settings)
+    by_name = {device.name: device for device in devices}
+    for part in result.devices:
+        used = part.weights + part.kv_cache + part.activations + part.communication + part.reserve
+        assert part.total == part.other_programs + used + part.free
+        if result.fits:
+            assert used <= by_name[part.name].free_bytes
+    if result.mode != "tensor_parallel":
+        held = sum(part.weights for part in result.devices)
+        assert held == sum(stored_bytes(spec, config) for spec in tensor_specs(config))
+        assert 0 <= file_bytes(config) - held <= 16 * 4 * config.num_layers
+        assert sum(part.num_layers for part in result.devices) == config.num_layers
+    assert result.fits == (result.short_bytes == 0) == (result.reason == "")
+    assert math.isfinite(result.decode_tok_s)
+
+
+@given(configs, device_lists, settings_of)
+def test_every_suggestion_fits(config, devices, settings):
+    for suggestion in plan(config, devices, settings).suggestions:
+        changed = config
+        if suggestion.group_size == "row":
+            changed = dataclasses.replace(config, quantization=QuantizationConfig.uniform(
+                config.quantization.schemes[0].bits, "row"))  # fmt: skip
+        assert plan(changed, devices, suggestion.settings).fits, suggestion.text
+
+
+@given(configs, device_lists, settings_of, st.integers(1, 2048))
+def test_a_shorter_context_never_needs_more(config, devices, settings, less):
+    longer = plan(config, devices, settings)
+    context = max(settings.prompt_tokens, settings.context - less)
+    shorter = plan(config, devices, msgspec.structs.replace(settings, context=context))
+    if longer.fits:
+        assert shorter.fits
+    if longer.mode == shorter.mode == "single":
+        assert sum(d.kv_cache for d in shorter.devices) <= sum(d.kv_cache for d in longer.devices)
+
+
+def test_prediction_is_from_measured_bandwidth_where_there_is_one():
+    named = PlanDevice("cuda:0", "x", "cuda", 80 * GIB, 80 * GIB, 1e12, 1e14, is_measured=True)
+    result = plan(known_config("glm-130b", group_size="row"), [named], PlanSettings(context=512))
+    assert "1000 GB/s measured" in result.assumptions[0]
