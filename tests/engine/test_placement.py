@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from bilin_engine.config import GLMConfig, QuantizationConfig
 from bilin_engine.errors import BadRequestError
-from bilin_engine.inventory import file_bytes, stored_bytes, tensor_specs
-from bilin_engine.placement.cost import ModelCost, check_degree
+from bilin_engine.placement.cost import ModelCost, check_degree, file_bytes, stored_bytes
 from bilin_engine.placement.devices import GIB, PlanDevice, cuda_device, parse_devices
 from bilin_engine.placement.known_configs import known_config
 from bilin_engine.placement.plan import plan
@@ -182,7 +181,7 @@ def test_a_plan_that_fits_never_passes_a_device_and_holds_the_whole_model(
             assert used <= by_name[part.name].free_bytes
     if result.mode != "tensor_parallel":
         held = sum(part.weights for part in result.devices)
-        assert held == sum(stored_bytes(spec, config) for spec in tensor_specs(config))
+        assert held == sum(stored_bytes(spec, config) for spec in config.tensors())
         assert 0 <= file_bytes(config) - held <= 16 * 4 * config.num_layers
         assert sum(part.num_layers for part in result.devices) == config.num_layers
     assert result.fits == (result.short_bytes == 0) == (result.reason == "")

@@ -1,12 +1,58 @@
 """What a model costs: bytes of weights, KV cache and activations, bytes read and flop per token."""
 
-from bilin_engine.config import ModelConfig
-from bilin_engine.errors import BadRequestError
-from bilin_engine.inventory import TensorSpec, scheme_of, stored_bytes, tensor_specs
+import math
+import re
 
+from bilin_engine.config import ModelConfig, QuantizationScheme, TensorSpec
+from bilin_engine.errors import BadRequestError
+
+DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
+SCALE_BYTES = 2
+WEIGHT_SHAPE_BYTES = 16  # compressed-tensors keeps (out, in) beside each packed weight: int64[2]
 KV_BYTES = 2  # fp16
 PREFILL_CHUNK = 512  # rows a block computes at once; the residual stream holds the whole prompt
 DEQUANT_WORKSPACE_BYTES = 256 * 1024**2
+
+_LAYER = re.compile(r"\.layers\.(\d+)\.")
+
+
+def layer_of(spec: TensorSpec) -> int | None:
+    """Index of the block a tensor belongs to; None for embedding, head and final norm."""
+    match = _LAYER.search(spec.name)
+    return int(match[1]) if match else None
+
+
+def scheme_of(spec: TensorSpec, config: ModelConfig) -> QuantizationScheme | None:
+    """How a tensor is packed, or None where it is stored as plain numbers."""
+    if not spec.is_linear or config.quantization is None:
+        return None
+    return config.quantization.scheme_for(spec.module)
+
+
+def stored_bytes(spec: TensorSpec, config: ModelConfig, world_size: int = 1) -> int:
+    """Bytes of one rank's share of a tensor as the model folder stores it (weight_shape aside).
+
+    Scales of a "columns" split stay whole where one scale covers a whole row.
+    """
+    scheme = scheme_of(spec, config)
+    if scheme is None:
+        share = math.prod(spec.shape) // (world_size if spec.split != "none" else 1)
+        return share * DTYPE_BYTES[config.dtype]
+    n, k = spec.shape
+    if spec.split == "columns":
+        k //= world_size
+    elif spec.split != "none":
+        n //= world_size
+    groups = 1 if scheme.group_size == "row" else -(-k // scheme.group_size)
+    return n * k * scheme.bits // 8 + n * groups * SCALE_BYTES
+
+
+def file_bytes(config: ModelConfig) -> int:
+    """Bytes of all tensors of a model folder, weight_shape included, safetensors headers aside."""
+    return sum(
+        stored_bytes(spec, config) + WEIGHT_SHAPE_BYTES * (scheme_of(spec, config) is not None)
+        for spec in config.tensors()
+    )
 
 
 class ModelCost:
@@ -25,20 +71,21 @@ class ModelCost:
         self.final_bytes = 0
         self.is_quantized = False
         self._largest_linear = 0
-        for spec in tensor_specs(config):
+        for spec in config.tensors():
             self._add(spec)
 
     def _add(self, spec: TensorSpec) -> None:
         size = stored_bytes(spec, self.config, self.world_size)
-        if spec.layer is not None:
-            self.layer_bytes[spec.layer] += size
+        layer = layer_of(spec)
+        if layer is not None:
+            self.layer_bytes[layer] += size
         elif len(spec.shape) == 2:
             self.head_bytes += size
         else:
             self.final_bytes += size
-        if spec.is_linear and spec.layer is not None:
-            weights = spec.num_elements // self.world_size
-            self.layer_weights[spec.layer] += weights
+        if spec.is_linear and layer is not None:
+            weights = math.prod(spec.shape) // self.world_size
+            self.layer_weights[layer] += weights
             self._largest_linear = max(self._largest_linear, weights)
             self.is_quantized |= scheme_of(spec, self.config) is not None
 
@@ -99,8 +146,8 @@ def _divides(config: ModelConfig, world_size: int) -> bool:
     sizes = (config.num_attention_heads, config.inner_hidden_size, config.vocab_size)
     if any(size % world_size for size in sizes):
         return False
-    for spec in tensor_specs(config):
-        if spec.layer not in (0, None):
+    for spec in config.tensors():
+        if layer_of(spec) not in (0, None):
             break
         scheme = scheme_of(spec, config)
         group_size = "row" if scheme is None else scheme.group_size
