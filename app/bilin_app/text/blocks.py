@@ -1,145 +1,196 @@
-"""Cuts Markdown that grows at its end into top-level blocks, so that a closed one stays as it is.
+"""Cuts streamed Markdown into top-level blocks, so that only the last one is laid out again.
 
-A block closes at a blank line outside a fence, at the start or end of a fence, and before the next
-item of a list that is not indented. Nothing is lost: the sources of all blocks, joined, are the
-text.
+A closed block never changes; the open tail is what still may. Blocks and tail joined are the text,
+to the character, and depend on the text alone, not on the pieces in which it came. Block rules are
+CommonMark's (spec 0.31.2) as far as the cut needs them: blank lines, fences, headings, lists;
+what is inside a block is the renderer's business.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Literal
 
-# A longer paragraph without a blank line is cut: laying out one huge block again and again freezes.
-MAX_BLOCK_CHARS = 4000
-
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})([^\n]*)$")
-_ITEM = re.compile(r"(?:[-*+]|\d{1,9}[.)])(?:\s|$)")
-_CUT_AFTER = "。！？；!?;.，, 、"
-
-BlockKind = Literal["markdown", "fence"]
+_FENCE = re.compile(r"( *)(`{3,}(?=[^`]*$)|~{3,})[ \t]*([^\s`]*)")
+_HEADING = re.compile(r" {0,3}#{1,6}([ \t]|$)")
+_LIST_ITEM = re.compile(r" {0,3}([-*+]|\d{1,9}[.)])([ \t]|$)")
+_LIST_FIRST = frozenset("-*+0123456789")
+_CODE_INDENT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A top-level block. start: where `source` begins in the text.
+    """A stretch of the source. kind "code" = a fenced block: `language` and `code` are set.
 
-    For a fence, `source` has its marker lines, `info` is what follows the opening marker, and
-    `code` is what lies between.
+    text: the source, with the blank lines that belong to it. code: the lines between the fences;
+    of an open fence, all that is certain to stay, so it only ever grows.
     """
 
-    kind: BlockKind
-    source: str
-    start: int
-    info: str = ""
+    kind: Literal["text", "code"]
+    text: str
+    language: str = ""
     code: str = ""
 
-    @property
-    def language(self) -> str:
-        """The first word after a fence's marker."""
-        words = self.info.split()
-        return words[0] if words else ""
+
+@dataclass(slots=True)
+class _Fence:
+    mark: str  # "```" or "~~~", as long as it was written
+    indent: int
+    language: str
 
 
-class BlockStream:
-    """Takes text in pieces; knows which blocks are closed and what the open tail is."""
+class BlockSplitter:
+    """Takes text in any pieces. `blocks`: closed, only appended to. `tail`: open, "" at a cut."""
 
     def __init__(self) -> None:
-        self._closed: list[Block] = []
-        self._tail = ""  # the open block's text, complete lines and the unfinished one
-        self._tail_start = 0
-        self._scanned = 0  # how much of the tail is in complete, seen lines
-        self._fence = ""  # the marker that opened the fence of the tail
-        self._info = ""
-        self._code_start = 0
+        self.blocks: list[Block] = []
+        self._lines: list[str] = []  # whole lines of the open block, line ends kept
+        self._partial: list[str] = []  # pieces of the line that has no end yet
+        self._fence: _Fence | None = None  # the open block is this fence
+        self._list_fence: _Fence | None = None  # a fence inside the open list
+        self._is_list = False
+        self._is_indented = False
+        self._has_content = False
+        self._saw_blank = False  # the last whole line of the open block is blank
 
     @property
-    def tail(self) -> Block | None:
-        """The open block, or None when there is nothing in it."""
-        if not self._tail:
-            return None
-        if self._fence:
-            code = self._tail[self._code_start :]
-            return Block("fence", self._tail, self._tail_start, self._info, code)
-        return Block("markdown", self._tail, self._tail_start)
+    def tail(self) -> Block:
+        """The open block: what no later text can split off any more."""
+        partial = "".join(self._partial)
+        text = "".join(self._lines) + partial
+        if self._fence is None:
+            return Block("text", text)
+        return Block("code", text, self._fence.language, self._code(partial))
 
-    def feed(self, text: str) -> list[Block]:
-        """Adds text; returns the blocks that it closed, in order."""
-        self._tail += text
-        while (end := self._tail.find("\n", self._scanned)) >= 0:
-            self._take_line(self._tail[self._scanned : end], end + 1)
-        if not self._fence and len(self._tail) > 2 * MAX_BLOCK_CHARS:
-            self._cut_long_tail()
-        return self._take_closed()
+    def feed(self, piece: str) -> list[Block]:
+        """Takes more text; returns the blocks that it closed."""
+        first_new = len(self.blocks)
+        *whole, rest = piece.split("\n")
+        for end in whole:
+            self._partial.append(end)
+            line = "".join(self._partial) + "\n"
+            self._partial.clear()
+            self._take_line(line)
+        if rest:
+            self._partial.append(rest)
+            if self._saw_blank and self._has_content and self._fence is None:
+                self._peek("".join(self._partial))
+        return self.blocks[first_new:]
 
     def finish(self) -> list[Block]:
-        """Closes what is open; returns the blocks that this closed."""
-        if self._tail:
-            self._take_line(self._tail[self._scanned :], len(self._tail))
-        if self._tail:
-            self._close(len(self._tail))
-        return self._take_closed()
+        """The text is over: closes the tail. Feeding may go on (a continued answer)."""
+        first_new = len(self.blocks)
+        if self._partial:
+            line = "".join(self._partial)
+            self._partial.clear()
+            self._take_line(line)
+        self._close()
+        return self.blocks[first_new:]
 
-    def _take_closed(self) -> list[Block]:
-        closed, self._closed = self._closed, []
-        return closed
+    def _take_line(self, line: str) -> None:
+        content = line.rstrip("\r\n")
+        if self._fence is not None:
+            if _closes(content, self._fence):
+                code = self._code("")
+                self._lines.append(line)
+                self._close(code)
+            else:
+                self._lines.append(line)
+            return
+        if self._list_fence is not None:
+            if _closes(content, self._list_fence):
+                self._list_fence = None
+            self._lines.append(line)
+            return
+        if not content.strip():
+            self._lines.append(line)
+            self._saw_blank = True
+            return
+        self._take_content(line, content)
 
-    def _take_line(self, line: str, end: int) -> None:
-        """Looks at one complete line of the tail, which ends (with its newline) at `end`."""
-        begin, self._scanned = self._scanned, end
-        marker = _FENCE.match(line)
-        if self._fence:
-            is_end = (
-                marker is not None
-                and marker[1][0] == self._fence[0]
-                and len(marker[1]) >= len(self._fence)
-                and not marker[2].strip()
-            )
-            if is_end and begin >= self._code_start:
-                self._close(end, code_end=begin)
-        elif marker is not None and not (marker[1][0] == "`" and "`" in marker[2]):
-            self._close(begin)
-            self._fence, self._info = marker[1], marker[2].strip()
-            self._code_start = self._scanned = end - begin
-        elif not line.strip():
-            if not self._is_list() or not self._tail[:begin].strip():
-                self._close(end)
-        elif self._is_list() and begin > 0 and self._ends_list(line, begin):
-            self._close(begin)
-            self._scanned = end - begin
+    def _take_content(self, line: str, content: str) -> None:
+        indent = len(content) - len(content.lstrip(" "))
+        is_inside_list = self._is_list and indent >= 2
+        fence = _FENCE.match(content)
+        if self._has_content and not is_inside_list:
+            starts_new = self._saw_blank and not self._continues(content, indent)
+            interrupts = indent < _CODE_INDENT and (fence or _HEADING.match(content))
+            if starts_new or interrupts:
+                self._close()
+        self._saw_blank = False
+        if not self._has_content:
+            self._has_content = True
+            self._is_list = _LIST_ITEM.match(content) is not None
+            self._is_indented = indent >= _CODE_INDENT or content.startswith("\t")
+        self._lines.append(line)
+        if fence and is_inside_list:
+            self._list_fence = _Fence(fence[2], indent, fence[3])
+        elif fence and indent < _CODE_INDENT and not self._is_list:
+            self._fence = _Fence(fence[2], indent, fence[3])
+        elif _HEADING.match(content) and not self._is_list:
+            self._close()
 
-    def _is_list(self) -> bool:
-        return _ITEM.match(self._tail) is not None
+    def _continues(self, content: str, indent: int) -> bool:
+        """Whether a line after a blank one still belongs to the open block."""
+        if self._is_list:
+            return indent >= 2 or content.startswith("\t") or bool(_LIST_ITEM.match(content))
+        return self._is_indented and (indent >= _CODE_INDENT or content.startswith("\t"))
 
-    def _ends_list(self, line: str, begin: int) -> bool:
-        """Whether a line is the next item, or no part of the list after a blank line."""
-        if _ITEM.match(line):
-            return True
-        return not line.startswith((" ", "\t")) and self._tail[:begin].endswith("\n\n")
+    def _peek(self, partial: str) -> None:
+        """Closes the open block as soon as the line after its blank one cannot belong to it."""
+        content = partial.lstrip(" ")
+        if not content.strip():
+            return
+        indent = len(partial) - len(content)
+        if self._is_list:
+            may_continue = indent >= 2 or content[0] == "\t" or content[0] in _LIST_FIRST
+        else:
+            may_continue = self._is_indented and (indent >= _CODE_INDENT or content[0] == "\t")
+        if not may_continue:
+            self._close()
 
-    def _close(self, end: int, code_end: int | None = None) -> None:
-        """Closes the tail's first `end` characters as a block."""
-        source = self._tail[:end]
-        if source.strip() or self._fence:
-            code = self._tail[self._code_start : end if code_end is None else code_end]
-            self._closed.append(
-                Block("fence", source, self._tail_start, self._info, code)
-                if self._fence
-                else Block("markdown", source, self._tail_start)
-            )
-        self._tail = self._tail[end:]
-        self._tail_start += end
-        self._scanned = max(0, self._scanned - end)
-        self._fence = self._info = ""
-        self._code_start = 0
+    def _code(self, partial: str) -> str:
+        assert self._fence is not None
+        if partial and _may_close(partial, self._fence):
+            partial = ""
+        first = next(i for i, line in enumerate(self._lines) if line.strip())
+        indent = self._fence.indent
+        lines = [*self._lines[first + 1 :], partial]
+        if indent:
+            lines = [_outdent(line, indent) for line in lines]
+        return "".join(lines)
 
-    def _cut_long_tail(self) -> None:
-        while len(self._tail) > MAX_BLOCK_CHARS:
-            window = self._tail[:MAX_BLOCK_CHARS]
-            cut = max(window.rfind(char) for char in _CUT_AFTER) + 1
-            self._close(cut if cut > MAX_BLOCK_CHARS // 2 else MAX_BLOCK_CHARS)
+    def _close(self, code: str = "") -> None:
+        if not self._lines:
+            return
+        if self._fence is None:
+            self.blocks.append(Block("text", "".join(self._lines)))
+        else:
+            code = code or self._code("")
+            self.blocks.append(Block("code", "".join(self._lines), self._fence.language, code))
+        self._lines = []
+        self._fence = self._list_fence = None
+        self._is_list = self._is_indented = self._has_content = self._saw_blank = False
 
 
 def split_blocks(text: str) -> list[Block]:
-    """The blocks of a finished text."""
-    stream = BlockStream()
-    return [*stream.feed(text), *stream.finish()]
+    """The blocks of a whole text."""
+    splitter = BlockSplitter()
+    splitter.feed(text)
+    splitter.finish()
+    return splitter.blocks
+
+
+def _closes(content: str, fence: _Fence) -> bool:
+    stripped = content.strip(" \t")
+    return len(stripped) >= len(fence.mark) and set(stripped) == {fence.mark[0]}
+
+
+def _may_close(partial: str, fence: _Fence) -> bool:
+    """Whether this beginning of a line may yet become the closing fence."""
+    stripped = partial.strip(" \t\r")
+    return not stripped or set(stripped) == {fence.mark[0]}
+
+
+def _outdent(line: str, indent: int) -> str:
+    num_spaces = min(indent, len(line) - len(line.lstrip(" ")))
+    return line[num_spaces:]

@@ -1,0 +1,98 @@
+"""What full-text search is made of: words, and pairs of characters where there are no spaces.
+
+FTS5's own tokenizers miss two-character Chinese words (unicode61 keeps a whole run of Han as one
+token, trigram needs three). So a run of CJK characters is written into the index as its
+overlapping pairs plus its last character; unicode61 then sees them as words. A change here makes
+every index stale: raise TERMS_VERSION, and the store rebuilds.
+"""
+
+import re
+import unicodedata
+
+TERMS_VERSION = 1
+
+# Han with its extensions and compatibility forms, kana, hangul, bopomofo.
+_CJK = (
+    "\u3005\u3007\u3040-\u30ff\u3105-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_RUN = re.compile(f"[{_CJK}]+")
+_TOKEN = re.compile(f"[{_CJK}]+|[^\\W_{_CJK}]+")
+
+
+def index_terms(text: str) -> str:
+    """The text as the index takes it: words as they are, CJK runs as pairs and a last character."""
+    return _RUN.sub(_pairs_and_last, _fold(text))
+
+
+def match_expression(query: str) -> str:
+    """The FTS5 MATCH expression: all terms must occur, the last word may be unfinished.
+
+    "" when the query holds nothing to search for.
+    """
+    tokens = _TOKEN.findall(_fold(query))
+    parts: list[str] = []
+    for index, token in enumerate(tokens):
+        if not _RUN.fullmatch(token):
+            is_last = index == len(tokens) - 1
+            parts.append(f'"{token}"' + (" *" if is_last else ""))
+        elif len(token) == 1:
+            parts.append(f'"{token}" *')  # begins a pair, or is the last of its run
+        else:
+            parts.append('"' + " ".join(_pairs(token)) + '"')
+    return " AND ".join(parts)
+
+
+def highlights(text: str, query: str) -> list[tuple[int, int]]:
+    """Where the query's terms stand in `text`: sorted (start, end), not overlapping."""
+    # Folded character by character, since folding may change lengths.
+    folded: list[str] = []
+    origins: list[int] = []
+    for index, character in enumerate(text):
+        for piece in _fold(character):
+            folded.append(piece)
+            origins.append(index)
+    haystack = "".join(folded)
+    found: list[tuple[int, int]] = []
+    for token in set(_TOKEN.findall(_fold(query))):
+        boundary = "" if _RUN.fullmatch(token) else r"(?<![^\W_])"
+        found.extend(
+            (origins[match.start()], origins[match.end() - 1] + 1)
+            for match in re.finditer(boundary + re.escape(token), haystack)
+        )
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(found):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def snippet(text: str, query: str, length: int = 80) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """About `length` characters around the first hit, on one line, and the hits in them."""
+    line = re.sub(r"\s+", " ", text).strip()
+    hits = highlights(line, query)
+    start = max(0, hits[0][0] - length // 4) if hits else 0
+    end = min(len(line), start + length)
+    before, after = "…" if start else "", "…" if end < len(line) else ""
+    shift = len(before) - start
+    inside = tuple(
+        (max(hit_start, start) + shift, min(hit_end, end) + shift)
+        for hit_start, hit_end in hits
+        if hit_start < end and hit_end > start
+    )
+    return before + line[start:end] + after, inside
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _pairs(run: str) -> list[str]:
+    return [run[i : i + 2] for i in range(len(run) - 1)]
+
+
+def _pairs_and_last(match: re.Match[str]) -> str:
+    run = match[0]
+    return f" {' '.join([*_pairs(run), run[-1]])} "

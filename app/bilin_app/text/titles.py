@@ -1,0 +1,40 @@
+"""A conversation's title from its first message: its first words, no model asked."""
+
+import re
+import unicodedata
+
+MAX_TITLE_COLUMNS = 36  # a CJK character takes two
+
+_MARKUP = re.compile(r"^[\s>#*+\-`~|]+|[`*_]{1,3}(?=\S)|(?<=\S)[`*_]{1,3}")
+_SENTENCE_END = re.compile(r"(?<=[。！？!?])\s*|(?<=\.)\s+")
+
+
+def title_from(text: str) -> str:
+    """The first line with words in it, without markup, cut at a word; "" if there is none."""
+    for line in text.splitlines():
+        words = re.sub(r"\s+", " ", _MARKUP.sub("", line)).strip()
+        if any(character.isalnum() for character in words):
+            return _cut(words)
+    return ""
+
+
+def _cut(words: str) -> str:
+    first_sentence = _SENTENCE_END.split(words, maxsplit=1)[0]
+    if _columns(first_sentence) >= 8:
+        words = first_sentence
+    if _columns(words) <= MAX_TITLE_COLUMNS:
+        return words.rstrip("。.，,；;：:")
+    kept = ""
+    for character in words:
+        if _columns(kept + character) > MAX_TITLE_COLUMNS - 1:
+            break
+        kept += character
+    head, space, _ = kept.rpartition(" ")
+    is_cut_in_a_word = words[len(kept) : len(kept) + 1] != " "
+    if is_cut_in_a_word and space and _columns(head) > MAX_TITLE_COLUMNS // 2:
+        kept = head
+    return kept.rstrip(" 。.，,；;：:、") + "…"
+
+
+def _columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

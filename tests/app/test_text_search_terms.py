@@ -1,0 +1,99 @@
+"""Terms as SQLite's FTS5 really matches them."""
+
+import sqlite3
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bilin_app.text.search_terms import highlights, index_terms, match_expression, snippet
+from bilin_app.text.titles import MAX_TITLE_COLUMNS, title_from
+
+
+def matches(text: str, query: str) -> bool:
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute("CREATE VIRTUAL TABLE f USING fts5(body, content='')")
+        connection.execute("INSERT INTO f (rowid, body) VALUES (1, ?)", [index_terms(text)])
+        expression = match_expression(query)
+        return bool(expression) and bool(
+            connection.execute("SELECT 1 FROM f WHERE f MATCH ?", [expression]).fetchone()
+        )
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "expected"),
+    [
+        ("冬天，中国哪座城市最适合避寒？", "避寒", True),
+        ("冬天，中国哪座城市最适合避寒？", "寒避", False),
+        ("冬天，中国哪座城市最适合避寒？", "冬", True),
+        ("冬天，中国哪座城市最适合避寒？", "寒", True),
+        ("冬天，中国哪座城市最适合避寒？", "城市 冬天", True),
+        ("冬天，中国哪座城市最适合避寒？", "冬天中国", False),
+        ("用Python写量子计算", "python 量子", True),
+        ("用Python写量子计算", "pyth", True),
+        ("用Python写量子计算", "ython", False),
+        ("The Marlin kernel", "marlin kern", True),
+        ("The Marlin kernel", "mar kernel", False),
+        ("ＡＢＣ全角", "abc", True),
+        ("naïve café", "cafe", True),
+        ("snake_case_name", "case", True),
+        ("C++ and \"quotes\" OR NEAR(", '"quotes" NEAR(', True),
+        ("𠮷野家", "𠮷野", True),
+        ("한국어 검색", "검색", True),
+        ("ひらがなとカタカナ", "カタ", True),
+        ("anything", "!!! ***", False),
+        ("anything", "", False),
+    ],
+)  # fmt: skip
+def test_search(text, query, expected):
+    assert matches(text, query) is expected
+
+
+@given(st.text(alphabet='量子力学ab c，。_-"*(', min_size=1, max_size=12), st.data())
+def test_every_cjk_part_of_a_text_finds_it(text, data):
+    start = data.draw(st.integers(0, len(text) - 1))
+    end = data.draw(st.integers(start + 1, len(text)))
+    part = "".join(c for c in text[start:end] if c in "量子力学")
+    if part and part in text:
+        assert matches(text, part)
+
+
+@given(st.text(max_size=30))
+def test_no_query_is_a_syntax_error(query):
+    matches("x", query)
+
+
+@given(st.text(max_size=60), st.text(max_size=6))
+def test_highlights_lie_in_the_text_in_order(text, query):
+    last = -1
+    for start, end in highlights(text, query):
+        assert last < start < end <= len(text)
+        last = end
+    shown, inside = snippet(text, query, 20)
+    assert all(0 <= start < end <= len(shown) for start, end in inside)
+
+
+def test_snippet_shows_the_first_hit_with_its_place():
+    shown, [hit] = snippet("前" * 100 + "量子\n计算" + "后" * 100, "量子", 20)
+    assert shown.startswith("…")
+    assert shown.endswith("…")
+    assert shown[hit[0] : hit[1]] == "量子"
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("你好", "你好"),
+        ("\n\n## **Marlin** kernel: how?\nmore", "Marlin kernel: how?"),
+        ("冬天，中国哪座城市最适合避寒？请列出三个。", "冬天，中国哪座城市最适合避寒？"),
+        ("Explain how the Marlin kernel packs weights", "Explain how the Marlin kernel packs…"),
+        ("```\n***\n", ""),
+        ("x" * 100, "x" * (MAX_TITLE_COLUMNS - 1) + "…"),
+        ("Hi. What can you do?", "Hi. What can you do?"),
+    ],
+)  # fmt: skip
+def test_titles(text, title):
+    assert title_from(text) == title
