@@ -231,6 +231,7 @@ class GenerationStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 FinishReason = Literal["stop", "length", "context", "stop_text"]
+EngineState = Literal["empty", "loading", "ready", "busy", "fault"]
 
 
 # --- App -> supervisor ----------------------------------------------------------------------------
@@ -361,19 +362,23 @@ Request = (
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True, tag="engine_status"):
     """Pushed on every change. `reason` is the sentence behind "fault", else ""."""
 
-    state: Literal["empty", "loading", "ready", "busy", "fault"]
+    state: EngineState
     model: str = ""
     fraction: float = 0.0
     reason: str = ""
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
-    """Generation begins: the prompt is encoded and fits."""
+    """Generation begins: the prompt is encoded and fits.
+
+    dropped_messages: indices of the chat's oldest messages that no longer fit and were left out.
+    """
 
     id: int
     prompt_tokens: int
     context_length: int
     seed: int
+    dropped_messages: tuple[int, ...] = ()
 
 
 class TextDelta(msgspec.Struct, frozen=True, kw_only=True, tag="text_delta"):
