@@ -40,11 +40,15 @@ class Runner(ABC):
         num_slots: sequences held at once (beams, candidates, batch rows).
         max_length: tokens a slot can hold.
         vocab_size: V, the width of the logits.
+        backend: how linears are computed: "cuda", "cpu" or "reference", as chosen.
+        num_threads: processor threads used, as chosen.
     """
 
     num_slots: int
     max_length: int
     vocab_size: int
+    backend: str
+    num_threads: int
 
     @abstractmethod
     def prefill(
