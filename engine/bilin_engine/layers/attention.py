@@ -1,0 +1,79 @@
+"""Attention over a slot's cache: a bidirectional prefix, then causal (glm.md 3.5)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The new tokens of one slot in a forward pass over tokens of several slots.
+
+    first, count: rows first..first+count of the pass. start: tokens the slot held before.
+    prefix_len: positions of the slot that every token sees. block: the slot's cache
+    [num_layers, 2, H, max_length, D], with room for start + count tokens.
+    """
+
+    first: int
+    count: int
+    start: int
+    prefix_len: int
+    block: torch.Tensor
+
+
+def attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, span: Span, layer: int
+) -> torch.Tensor:
+    """Appends key and value to the span's cache and attends to all it holds.
+
+    query, key, value: [count, H, D], rotated. Returns [count, H * D]. Token i of the slot sees
+    token j if j <= i or j < prefix_len. Softmax in float32; GLM-130B's layer-wise score scaling
+    cancels out in exact arithmetic and is dropped (glm.md 1.5).
+    """
+    end = span.start + span.count
+    cache = span.block[layer]
+    cache[0, :, span.start : end] = key.transpose(0, 1)
+    cache[1, :, span.start : end] = value.transpose(0, 1)
+    keys, values = cache[0, :, :end], cache[1, :, :end]
+    query = query.transpose(0, 1).to(keys.dtype)  # [H, count, D]
+    # Rows inside the prefix see the prefix and no more; no mask is needed for them.
+    num_prefix = min(max(span.prefix_len - span.start, 0), span.count)
+    parts = []
+    if num_prefix:
+        prefix = slice(span.prefix_len)
+        parts.append(_softmax_qkv(query[:, :num_prefix], keys[:, prefix], values[:, prefix]))
+    if num_prefix < span.count:
+        parts.append(_causal(query[:, num_prefix:], keys, values))
+    out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    return out.transpose(0, 1).flatten(1).float()
+
+
+def _causal(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """The queries are the last tokens of `keys`; each sees itself and all before it."""
+    count, total = query.shape[1], keys.shape[1]
+    if count == 1:
+        return _softmax_qkv(query, keys, values)
+    if count == total:
+        return _softmax_qkv(query, keys, values, is_causal=True)
+    visible = torch.ones(count, total, dtype=torch.bool, device=query.device)
+    return _softmax_qkv(query, keys, values, visible=visible.tril_(total - count))
+
+
+def _softmax_qkv(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    visible: torch.Tensor | None = None,
+    *,
+    is_causal: bool = False,
+) -> torch.Tensor:
+    """softmax(q k^T / sqrt(D)) v for [H, T, D] and [H, S, D]."""
+    # Four dimensions, or torch takes a slow unfused path on the CPU.
+    return F.scaled_dot_product_attention(
+        query.unsqueeze(0),
+        keys.unsqueeze(0),
+        values.unsqueeze(0),
+        attn_mask=visible,
+        is_causal=is_causal,
+    ).squeeze(0)

@@ -1,0 +1,67 @@
+"""A linear without its bias, on one device: float32 activations in, float32 out.
+
+What lies between is the backend's business, and the backend is chosen by whoever builds the model,
+never here. The bias belongs to the parallel linears: it is added once, after the reduce.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+
+from bilin_engine.checkpoints import int4
+
+
+class Linear(ABC):
+    """y = x @ weight.T. x: float32 [m, k]. y: float32 [m, n]."""
+
+    n: int
+    k: int
+
+    @abstractmethod
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """float32 [m, k] -> float32 [m, n]."""
+
+    @property
+    @abstractmethod
+    def size_bytes(self) -> int:
+        """Memory held by the weights."""
+
+
+class DenseLinear(Linear):
+    """Plain weights, multiplied in their own dtype (float32, bfloat16 or float16)."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        self.n, self.k = weight.shape
+        self._weight = weight
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Rounds to the weights' dtype and back."""
+        return F.linear(x.to(self._weight.dtype), self._weight).float()
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory held by the weights."""
+        return self._weight.numel() * self._weight.element_size()
+
+
+class ReferenceLinear(Linear):
+    """The specification: INT4 or INT8 weights, dequantized at every call, multiplied in float32."""
+
+    def __init__(self, packed: torch.Tensor, scales: torch.Tensor, k: int, bits: int) -> None:
+        """packed: int32 [n, k * bits / 32] as on disk. scales: [n, groups]."""
+        self.n, self.k = packed.shape[0], k
+        self._packed = packed
+        self._scales = scales
+        self._bits = bits
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Exact up to float32 rounding."""
+        codes = int4.unpack(self._packed, self.k, self._bits)
+        weight = int4.dequantize(int4.QuantizedWeight(codes, self._scales, self._bits))
+        return F.linear(x, weight)
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory held by the weights."""
+        return sum(t.numel() * t.element_size() for t in (self._packed, self._scales))

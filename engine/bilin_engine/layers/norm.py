@@ -1,0 +1,17 @@
+"""Normalisation in float32, whatever the weights are stored as."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+
+
+class LayerNorm:
+    """LayerNorm with weight and bias. float32 [T, h] in, float32 [T, h] out."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, epsilon: float) -> None:
+        self._weight = weight.float()
+        self._bias = bias.float()
+        self._epsilon = epsilon
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(x - mean) / sqrt(variance + epsilon) * weight + bias, over the last dimension."""
+        return F.layer_norm(x, self._weight.shape, self._weight, self._bias, self._epsilon)

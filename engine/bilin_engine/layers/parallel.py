@@ -1,0 +1,81 @@
+"""Linears and embeddings shared by tensor-parallel ranks; one rank is world size 1.
+
+Column-parallel: each rank has some outputs. Row-parallel: each rank has some inputs, and the sum
+over ranks is the result. A pair of them needs one all-reduce.
+"""
+
+import torch
+
+from bilin_engine.errors import UnsupportedModelError
+from bilin_engine.layers.linear import Linear
+from bilin_engine.layers.weights import Part, RankWeights
+
+
+def share(total: int, weights: RankWeights, what: str) -> Part:
+    """This rank's equal part of `total`. Raises UnsupportedModelError if it does not divide."""
+    ranks = weights.collective.world_size
+    if total % ranks:
+        fitting = [str(n) for n in range(1, min(total, 16) + 1) if total % n == 0]
+        raise UnsupportedModelError(
+            f"{what} {total} cannot be shared by {ranks} ranks; {', '.join(fitting)} would work"
+        )
+    size = total // ranks
+    return Part(weights.collective.rank * size, (weights.collective.rank + 1) * size)
+
+
+class ColumnParallelLinear:
+    """y = x @ weight.T + bias, this rank's outputs only."""
+
+    def __init__(
+        self, weights: RankWeights, module: str, n: int, k: int, *, num_blocks: int = 1
+    ) -> None:
+        """num_blocks: 2 for a GLU, whose two halves are each shared by all ranks (glm.md 2.3)."""
+        size = n // num_blocks
+        own = share(size, weights, f"{module}: the width")
+        parts = [Part(b * size + own.start, b * size + own.stop) for b in range(num_blocks)]
+        self.linear: Linear = weights.row_linear(module, (n, k), parts)
+        self.bias = weights.vector(f"{module}.bias", parts)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """float32 [m, k] -> float32 [m, n / ranks]."""
+        return self.linear(x).add_(self.bias)
+
+
+class RowParallelLinear:
+    """y = x @ weight.T + bias from this rank's inputs, reduced over ranks; bias added once."""
+
+    def __init__(self, weights: RankWeights, module: str, n: int, k: int) -> None:
+        own = share(k, weights, f"{module}: the width")
+        self.linear: Linear = weights.column_linear(module, (n, k), own)
+        self.bias = weights.replicated(f"{module}.bias")
+        self._collective = weights.collective
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """float32 [m, k / ranks] -> float32 [m, n]."""
+        return self._collective.all_reduce(self.linear(x)).add_(self.bias)
+
+
+class VocabParallelEmbedding:
+    """Token ids to rows of the embedding, and hidden states to logits through the same rows."""
+
+    def __init__(
+        self, weights: RankWeights, name: str, vocab_size: int, dtype: torch.dtype
+    ) -> None:
+        """dtype: in which the rows are kept and the logits multiplied."""
+        self._own = share(vocab_size, weights, "vocab_size")
+        self.weight = weights.rows(name, self._own, dtype)
+        self._collective = weights.collective
+
+    def embed(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """int64 [T] -> float32 [T, h]."""
+        if self._collective.world_size == 1:
+            return self.weight[token_ids].float()
+        local = token_ids - self._own.start
+        is_own = (local >= 0) & (local < self.weight.shape[0])
+        rows = self.weight[local.clamp(0, self.weight.shape[0] - 1)].float()
+        return self._collective.all_reduce(rows * is_own.unsqueeze(1))
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """float32 [T, h] -> float32 [T, V]."""
+        own = (hidden.to(self.weight.dtype) @ self.weight.T).float()
+        return self._collective.all_gather(own)

@@ -1,0 +1,167 @@
+"""Builds one rank's linears and tensors from a model folder, reading only that rank's slices.
+
+`ComputePlan` says on what and how they compute; a backend that cannot run is an error here, never
+another backend in silence.
+"""
+
+from dataclasses import dataclass, field
+from math import gcd
+from typing import Literal, Protocol
+
+import torch
+
+from bilin_engine.collectives.base import Collective
+from bilin_engine.config import ModelConfig, QuantizationScheme
+from bilin_engine.errors import UnsupportedModelError
+from bilin_engine.layers.int4_cpu import Int4CpuLinear, Int8CpuLinear, Workspace
+from bilin_engine.layers.linear import DenseLinear, Linear, ReferenceLinear
+
+Backend = Literal["cuda", "cpu", "reference"]
+
+
+class WeightSource(Protocol):
+    """Where stored tensors come from: a `ModelFolder`, or random numbers for a benchmark."""
+
+    config: ModelConfig
+
+    def scheme(self, module: str) -> QuantizationScheme | None:
+        """How the linear `module` is stored; None = plain numbers."""
+        ...
+
+    def tensor(
+        self, name: str, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> torch.Tensor:
+        """A stored tensor or a part of it, as it lies on disk."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ComputePlan:
+    """How linears compute.
+
+    backend: for INT4 and INT8 weights. dtype: of plain weights and their activations.
+    keep_dense: the cpu backend also holds INT4 weights as bfloat16, for 16 rows and more.
+    """
+
+    backend: Backend
+    dtype: torch.dtype
+    device: torch.device
+    keep_dense: bool = False
+    workspace: Workspace = field(default_factory=Workspace)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A range of rows or columns, `start` up to `stop`."""
+
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Rows or columns in the range."""
+        return self.stop - self.start
+
+    @property
+    def slice(self) -> slice:
+        """As an index."""
+        return slice(self.start, self.stop)
+
+
+class RankWeights:
+    """One rank's view of the weights: every method reads the rank's own part."""
+
+    def __init__(self, source: WeightSource, plan: ComputePlan, collective: Collective) -> None:
+        self.config = source.config
+        self.plan = plan
+        self.collective = collective
+        self._source = source
+
+    def replicated(self, name: str) -> torch.Tensor:
+        """The whole tensor, as float32 on the device."""
+        return self._source.tensor(name).to(self.plan.device, torch.float32)
+
+    def vector(self, name: str, parts: list[Part]) -> torch.Tensor:
+        """Ranges of a vector, joined, as float32 on the device."""
+        values = [self._source.tensor(name, rows=part.slice) for part in parts]
+        return torch.cat(values).to(self.plan.device, torch.float32)
+
+    def rows(self, name: str, part: Part, dtype: torch.dtype) -> torch.Tensor:
+        """Rows of a plain matrix as `dtype` on the device."""
+        return self._source.tensor(name, rows=part.slice).to(self.plan.device, dtype)
+
+    def row_linear(self, module: str, shape: tuple[int, int], parts: list[Part]) -> Linear:
+        """The linear made of ranges of rows of `module`, of `shape` (n, k) over all ranks."""
+        names = _StoredNames(module)
+        scheme = self._source.scheme(module)
+        if scheme is None:
+            rows = [self._source.tensor(names.weight, rows=part.slice) for part in parts]
+            return self._dense(torch.cat(rows))
+        packed = torch.cat([self._source.tensor(names.packed, rows=p.slice) for p in parts])
+        scales = torch.cat([self._source.tensor(names.scale, rows=p.slice) for p in parts])
+        return self._quantized(packed, scales, shape[1], scheme, module)
+
+    def column_linear(self, module: str, shape: tuple[int, int], part: Part) -> Linear:
+        """The linear made of a range of columns of `module`, of `shape` (n, k) over all ranks.
+
+        A range that cuts a group keeps that group's scale on both sides.
+        Raises UnsupportedModelError if the range does not begin and end on a stored word.
+        """
+        names = _StoredNames(module)
+        scheme = self._source.scheme(module)
+        if scheme is None:
+            return self._dense(self._source.tensor(names.weight, columns=part.slice))
+        k = shape[1]
+        if part.start == 0 and part.stop == k:
+            columns = scale_columns = slice(None)
+            repeat = 1
+        else:
+            per_word = 32 // scheme.bits
+            if part.start % per_word or part.stop % per_word:
+                raise UnsupportedModelError(
+                    f"{module}: columns {part.start} to {part.stop} cut a stored word of "
+                    f"{per_word} codes; choose a tensor-parallel degree that divides {k} evenly"
+                )
+            columns = slice(part.start // per_word, part.stop // per_word)
+            group = k if scheme.group_size == "row" else scheme.group_size
+            unit = gcd(group, part.size)
+            repeat = group // unit
+            scale_columns = slice(part.start // unit, part.stop // unit)
+        packed = self._source.tensor(names.packed, columns=columns)
+        scales = self._source.tensor(names.scale)
+        if repeat > 1:
+            scales = scales.repeat_interleave(repeat, dim=1)
+        scales = scales[:, scale_columns].contiguous()
+        return self._quantized(packed, scales, part.size, scheme, module)
+
+    def _dense(self, weight: torch.Tensor) -> Linear:
+        return DenseLinear(weight.to(self.plan.device, self.plan.dtype).contiguous())
+
+    def _quantized(
+        self,
+        packed: torch.Tensor,
+        scales: torch.Tensor,
+        k: int,
+        scheme: QuantizationScheme,
+        module: str,
+    ) -> Linear:
+        plan = self.plan
+        if plan.backend == "cuda":
+            raise UnsupportedModelError(
+                "backend cuda: the CUDA INT4 kernels are not in this build; "
+                "use backend cpu or reference"
+            )
+        if plan.backend == "reference":
+            return ReferenceLinear(packed.to(plan.device), scales.to(plan.device), k, scheme.bits)
+        if scheme.bits == 8:
+            return Int8CpuLinear(packed, scales, k)
+        return Int4CpuLinear(packed, scales, k, plan.workspace, module, keep_dense=plan.keep_dense)
+
+
+class _StoredNames:
+    """The names under which a linear's parts are stored."""
+
+    def __init__(self, module: str) -> None:
+        self.weight = f"{module}.weight"
+        self.packed = f"{module}.weight_packed"
+        self.scale = f"{module}.weight_scale"
