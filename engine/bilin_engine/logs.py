@@ -21,7 +21,7 @@ def default_log_dir() -> Path:
     return Path(platformdirs.user_log_dir("bilin", appauthor=False))
 
 
-def start_logging(process: str, log_dir: Path | None, level: int = logging.INFO) -> None:
+def start_logging(process: str, log_dir: Path | None, level: str = "INFO") -> None:
     """Logs to stderr and, given a folder, to `<log_dir>/<process>.log`.
 
     A folder that cannot be written costs the file, not the start: one warning says so. Each

@@ -29,24 +29,26 @@ from bilin_engine.protocol import (
 
 logger = logging.getLogger(__name__)
 
-EXIT_WAIT_S = 1.0  # how long a process may take to end after its stream did
+EXIT_WAIT_S = 0.5  # how long a process may take to end after its stream did
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerCommand:
     """How workers are started; `arguments` come first, then what every worker gets.
 
-    nice: steps of lower priority, so that a person's other programs stay quick.
+    nice: steps of lower priority, so that a person's other programs stay quick. log_dir: None =
+    stderr alone. log_level: as logging names it.
     """
 
     arguments: tuple[str, ...] = (sys.executable, "-P", "-m", "bilin_engine.worker")
     nice: int = 10
     log_dir: Path | None = None
+    log_level: str = "INFO"
 
     def for_rank(self, rank: int) -> list[str]:
         """The whole command line."""
         command = [*self.arguments, "--parent", str(os.getpid()), "--rank", str(rank)]
-        command += ["--nice", str(self.nice)]
+        command += ["--nice", str(self.nice), "--log-level", self.log_level]
         if self.log_dir is not None:
             command += ["--log-dir", str(self.log_dir)]
         return command

@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=0)
     parser.add_argument("--nice", type=int, default=10)
     parser.add_argument("--log-dir", type=Path)
+    parser.add_argument("--log-level", default="INFO")
     arguments = parser.parse_args()
     processes.end_with_parent(arguments.parent)
     processes.lower_priority(arguments.nice)
@@ -29,7 +30,7 @@ def main() -> None:
     from bilin_engine.protocol import decode_worker_request
     from bilin_engine.worker.loop import WorkerLoop
 
-    start_logging(f"worker-{arguments.rank}", arguments.log_dir)
+    start_logging(f"worker-{arguments.rank}", arguments.log_dir, arguments.log_level)
     WorkerLoop(Channel(read_fd, write_fd, decode_worker_request)).run()
 
 

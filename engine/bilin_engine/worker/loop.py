@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 FLUSH_S = 0.02  # a batch of tokens waits this long at most while more keep coming
 
+_Work = WorkerLoad | WorkerGenerate | WorkerMemory
 OnProgress = Callable[[str, float], None]
 OnToken = Callable[[int, int, float], None]
 LoadRunner = Callable[[WorkerLoad, OnProgress], "Runner"]
@@ -95,7 +96,7 @@ class WorkerLoop:
         self._load_runner = load
         self._generate_tokens = generate
         self._runner: Runner | None = None
-        self._requests: queue.SimpleQueue[WorkerRequest] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._cancelled: set[int] = set()  # set.add and `in` are atomic: reader and main share it
 
     def run(self) -> None:
@@ -109,10 +110,13 @@ class WorkerLoop:
         try:
             check_hello(self._channel.receive(), "supervisor")
             while (message := self._channel.receive()) is not None:
-                if isinstance(message, Cancel):
-                    self._cancelled.add(message.target)
-                else:
-                    self._requests.put(message)
+                match message:
+                    case Cancel():
+                        self._cancelled.add(message.target)
+                    case Hello():
+                        raise FrameError("the supervisor said Hello twice")
+                    case _:
+                        self._requests.put(message)
         except FrameError as error:
             logger.error("the supervisor's stream broke: %s", error)  # noqa: TRY400 - no bug of ours
             self._send_quietly(Failed(id=CONNECTION_ID, code="protocol", message=str(error)))
@@ -125,7 +129,7 @@ class WorkerLoop:
         except OSError:
             logger.debug("the supervisor is gone")
 
-    def _answer(self, request: WorkerRequest) -> None:
+    def _answer(self, request: _Work) -> None:
         try:
             match request:
                 case WorkerLoad():
@@ -134,8 +138,6 @@ class WorkerLoop:
                     self._generate(request)
                 case WorkerMemory():
                     self._report_memory(request)
-                case _:
-                    raise BadRequestError(f"a worker cannot answer {type(request).__name__}")
         except OSError as error:
             if isinstance(error, BrokenPipeError):
                 os._exit(0)  # the supervisor is gone

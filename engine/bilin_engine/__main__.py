@@ -1,0 +1,35 @@
+"""`python -m bilin_engine` and `bilin-engine`: the engine without a window.
+
+`stdio` greets before anything slow is imported: an app waits for that Hello.
+"""
+
+import faulthandler
+import sys
+
+
+def main() -> None:
+    """Runs one command and exits with its code."""
+    if sys.stderr is not None:
+        faulthandler.enable()
+    if sys.argv[1:2] == ["stdio"]:
+        _serve()
+    from bilin_engine.cli.main import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+def _serve() -> None:
+    from bilin_engine import processes
+
+    read_fd, write_fd = processes.take_stdio()
+    from bilin_engine.server.stdio import StdioServer
+
+    server = StdioServer(read_fd, write_fd)
+    server.greet()
+    from bilin_engine.cli.stdio import serve
+
+    serve(server, sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

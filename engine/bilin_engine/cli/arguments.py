@@ -1,0 +1,110 @@
+"""Arguments of `bilin-engine`, and how a wrong one is said."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from bilin_engine.protocol import LengthLimit, LoadSettings, Sampling
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, then where help is; exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the sentence; exits."""
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        print(f"See {self.prog} --help.", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+
+
+def add_load_arguments(parser: argparse.ArgumentParser) -> None:
+    """How the model is loaded."""
+    group = parser.add_argument_group("loading")
+    group.add_argument("--context", type=int, default=0, help="tokens held; 0 = as planned")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    group.add_argument("--backend", choices=["auto", "cuda", "cpu", "reference"], default="auto")
+    group.add_argument("--threads", type=int, default=0, help="0 = as measured")
+    group.add_argument("--models-dir", type=Path, help="folder with models of your own")
+    group.add_argument("--log-dir", type=Path, help="also write log files there")
+
+
+def load_settings(options: argparse.Namespace) -> LoadSettings:
+    """What `add_load_arguments` read."""
+    return LoadSettings(
+        context=options.context,
+        device=options.device,
+        backend=options.backend,
+        num_threads=options.threads,
+    )
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """How tokens are chosen; the defaults are the protocol's."""
+    default = Sampling()
+    group = parser.add_argument_group("sampling")
+    group.add_argument("--temperature", type=float, default=default.temperature)
+    group.add_argument("--top-k", type=int, default=default.top_k)
+    group.add_argument("--top-p", type=float, default=default.top_p)
+    group.add_argument("--min-p", type=float, default=default.min_p)
+    group.add_argument("--repetition-penalty", type=float, default=default.repetition_penalty)
+    group.add_argument("--max-tokens", type=int, default=default.max_new_tokens)
+    group.add_argument("--stop", action="append", default=[], metavar="TEXT")
+    group.add_argument("--seed", type=int, help="drawn and reported when not given")
+    group.add_argument("--beams", type=int, default=default.num_beams)
+
+
+def sampling(options: argparse.Namespace) -> Sampling:
+    """What `add_sampling_arguments` read."""
+    return Sampling(
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        min_p=options.min_p,
+        repetition_penalty=options.repetition_penalty,
+        max_new_tokens=options.max_tokens,
+        stop_texts=tuple(options.stop),
+        seed=options.seed,
+        num_beams=options.beams,
+    )
+
+
+def text_argument(value: str) -> str:
+    """The text itself, the content of the file it names, or with "-" what stdin holds."""
+    if value == "-":
+        return sys.stdin.read() if sys.stdin is not None else ""
+    try:
+        path = Path(value)
+        if path.is_file():
+            return path.read_text(encoding="utf-8").rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{value} is no UTF-8 text: {error.reason}") from error
+    except (OSError, ValueError):
+        pass  # too long or too odd for a path: it is the text
+    return value
+
+
+def length_limit(value: str) -> tuple[int, str, bool]:
+    """`12`, `12字`, `12c`, `12w`, `=4`: (count, "characters", "words" or "", exact)."""
+    match = re.fullmatch(r"(=?)(\d{1,5})\s*(字|c|characters|w|words)?", value.strip())
+    if match is None or int(match[2]) < 1:
+        raise argparse.ArgumentTypeError(
+            f'length "{value}": write 12字 (characters), 12w (words), or =4字 for exactly four'
+        )
+    unit = {"字": "characters", "c": "characters", "w": "words"}.get(match[3] or "", match[3] or "")
+    return int(match[2]), unit, bool(match[1])
+
+
+def as_length_limit(value: tuple[int, str, bool] | None, text: str) -> LengthLimit | None:
+    """A limit without a unit counts characters in text with Chinese, words in other text."""
+    if value is None:
+        return None
+    count, unit, is_exact = value
+    if unit == "characters" or (not unit and re.search(r"[\u3400-\u9fff]", text)):
+        return LengthLimit(count, "characters", is_exact)
+    return LengthLimit(count, "words", is_exact)

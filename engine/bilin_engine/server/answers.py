@@ -1,0 +1,325 @@
+"""Chat, Generate and Fill: a request becomes prompts, their ids become text, text becomes deltas.
+
+Everything here runs on the supervisor's work thread, one request at a time. Torch is elsewhere.
+"""
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from bilin_engine.errors import BadRequestError
+from bilin_engine.generation.masks import (
+    Blank,
+    MaskedSequence,
+    encode_segments,
+    filled_text,
+    layout_blank,
+    stop_ids,
+)
+from bilin_engine.generation.request import PromptLayout
+from bilin_engine.protocol import (
+    BlankSegment,
+    Candidate,
+    Chat,
+    ChatResult,
+    Event,
+    Fill,
+    FilledBlank,
+    FillResult,
+    Generate,
+    GenerationStats,
+    Sampling,
+    Started,
+    TextDelta,
+    WorkerCandidate,
+    WorkerGenerate,
+    WorkerGenerated,
+    WorkerTokens,
+)
+from bilin_engine.server.constraints import broken_constraint
+from bilin_engine.server.model_text import ModelText
+from bilin_engine.server.tasks import Task
+from bilin_engine.server.text_stream import TextStream
+from bilin_engine.server.worker_pool import WorkerPool
+
+SEED_BITS = 53  # whole in every JSON reader
+MAX_CANDIDATES = 16
+
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that can answer: its text side here, its weights behind `pool`.
+
+    context_length: tokens a slot holds, prompt and output. num_slots: sequences at once.
+    """
+
+    text: ModelText
+    pool: WorkerPool
+    context_length: int
+    num_slots: int
+
+
+@dataclass(slots=True)
+class _Run:
+    """One prompt's way through the workers. Times are time.monotonic()."""
+
+    request: WorkerGenerate
+    streams: list[TextStream]
+    started_s: float
+    first_s: float | None = None
+    last_s: float = 0.0
+    result: WorkerGenerated | None = None
+
+    def stats(self) -> GenerationStats:
+        """The workers' own figures, or ours where a stop text ended them early."""
+        first_s = self.first_s if self.first_s is not None else time.monotonic()
+        to_first_s = first_s - self.started_s
+        seed = self.request.sampling.seed
+        assert seed is not None
+        if self.result is not None:
+            return msgspec.structs.replace(
+                self.result.stats, time_to_first_token_s=to_first_s, seed=seed
+            )
+        return GenerationStats(
+            prompt_tokens=len(self.request.token_ids),
+            new_tokens=sum(stream.num_tokens for stream in self.streams),
+            time_to_first_token_s=to_first_s,
+            prefill_s=to_first_s,
+            decode_s=max(0.0, self.last_s - first_s),
+            seed=seed,
+        )
+
+
+@dataclass(slots=True)
+class Answering:
+    """Runs one request. `emit` gets Started and TextDelta; the result is returned."""
+
+    model: LoadedModel
+    task: Task
+    emit: Emit
+    _begun: bool = field(default=False, init=False)
+    _dropped: tuple[int, ...] = field(default=(), init=False)
+
+    def chat(self, request: Chat) -> ChatResult:
+        """Answers the last user message, going on from `prefill`."""
+        prompt = self.model.text.chat_prompt(
+            request.messages, request.prefill, self.model.context_length
+        )
+        return self._one_text(
+            request,
+            prompt.layout,
+            prompt.stop_ids,
+            (*request.sampling.stop_texts, *prompt.stop_texts),
+            continues=bool(request.prefill),
+            dropped=prompt.dropped,
+        )
+
+    def generate(self, request: Generate) -> ChatResult:
+        """Continues raw segments at their first blank."""
+        text = self.model.text
+        sequence = encode_segments(request.segments, text.tokenizer)
+        blank = sequence.next_blank()
+        assert blank is not None
+        layout = self._layout(sequence, blank)
+        return self._one_text(
+            request, layout, stop_ids(text.tokenizer.specials), request.sampling.stop_texts
+        )
+
+    def fill(self, request: Fill) -> FillResult:
+        """Fills one blank or all; each fill's ids stay in the text that the next one sees."""
+        text = self.model.text
+        _check_fill(request, self.model.num_slots)
+        sequence = encode_segments(request.segments, text.tokenizer)
+        wanted = None if request.blank is None else sequence.blank(request.blank)
+        filled: list[FilledBlank] = []
+        stats: list[GenerationStats] = []
+        fills: dict[int, str] = {}
+        for _ in range(len(sequence.blanks) if wanted is None else 1):
+            blank = wanted or sequence.next_blank()
+            assert blank is not None
+            run = self._fill_one(request, sequence, blank)
+            candidates, best = self._candidates(request, run)
+            filled.append(FilledBlank(index=blank.index, kind=blank.kind, candidates=candidates))
+            fills[blank.index] = candidates[0].text
+            stats.append(run.stats())
+            sequence = sequence.fill(blank, best.token_ids)
+        return FillResult(
+            text=filled_text(request.segments, fills),
+            blanks=tuple(sorted(filled, key=lambda blank: blank.index)),
+            stats=_sum_stats(stats),
+        )
+
+    def _layout(self, sequence: MaskedSequence, blank: Blank) -> PromptLayout:
+        specials = self.model.text.tokenizer.specials
+        return layout_blank(sequence, blank, specials, self.model.context_length)
+
+    def _one_text(
+        self,
+        request: Chat | Generate,
+        layout: PromptLayout,
+        stop: frozenset[int],
+        stop_texts: tuple[str, ...],
+        *,
+        continues: bool = False,
+        dropped: tuple[int, ...] = (),
+    ) -> ChatResult:
+        self._dropped = dropped
+        stream = TextStream(self.model.text.decoder(continues=continues), stop_texts)
+        run = self._run(request.id, layout, stop, request.sampling, [stream])
+        if not stream.is_stopped:
+            self._tell(request.id, stream.finish(), stream.take_num_tokens(), 0, 0)
+        if stream.is_stopped or run.result is None:
+            reason = "stop_text"
+        else:
+            reason = run.result.candidates[0].finish_reason
+        return ChatResult(text=stream.text, finish_reason=reason, stats=run.stats())
+
+    def _fill_one(self, request: Fill, sequence: MaskedSequence, blank: Blank) -> _Run:
+        text = self.model.text
+        choices = [ids for c in request.constraints.choices for ids in text.choice_ids(c)]
+        streams = [
+            TextStream(text.decoder(), request.sampling.stop_texts)
+            for _ in range(request.num_candidates)
+        ]
+        run = self._run(
+            request.id,
+            self._layout(sequence, blank),
+            stop_ids(text.tokenizer.specials),
+            request.sampling,
+            streams,
+            blank=blank.index,
+            banned=text.ids_with_other_than_digits if request.constraints.digits_only else (),
+            choices=tuple(choices),
+        )
+        for number, stream in enumerate(streams):
+            num_tokens = stream.take_num_tokens()
+            self._tell(request.id, stream.finish(), num_tokens, blank.index, number)
+        return run
+
+    def _candidates(
+        self, request: Fill, run: _Run
+    ) -> tuple[tuple[Candidate, ...], WorkerCandidate]:
+        """Candidates best first, those that keep the constraints before those that do not."""
+        assert run.result is not None
+        rows: list[tuple[Candidate, WorkerCandidate]] = []
+        seen: set[str] = set()
+        for found in run.result.candidates:
+            stream = TextStream(self.model.text.decoder(), request.sampling.stop_texts)
+            for token_id in found.token_ids:
+                stream.feed(token_id)
+            stream.finish()
+            shown = stream.text.strip() if request.constraints.choices else stream.text
+            if shown in seen:
+                continue  # drawn twice, or one choice in two spellings: the better one is in
+            seen.add(shown)
+            candidate = Candidate(
+                text=shown,
+                logprob=sum(found.logprobs),
+                num_tokens=len(found.token_ids),
+                breaks=broken_constraint(shown, request.constraints),
+            )
+            rows.append((candidate, found))
+        rows.sort(key=lambda row: bool(row[0].breaks))  # stable: the score's order within
+        return tuple(candidate for candidate, _ in rows), rows[0][1]
+
+    def _run(
+        self,
+        request_id: int,
+        layout: PromptLayout,
+        stop: frozenset[int],
+        sampling: Sampling,
+        streams: list[TextStream],
+        *,
+        blank: int = 0,
+        banned: tuple[int, ...] = (),
+        choices: tuple[tuple[int, ...], ...] = (),
+    ) -> _Run:
+        """One generation; deltas go out as tokens come in."""
+        if sampling.seed is None:
+            sampling = msgspec.structs.replace(sampling, seed=secrets.randbits(SEED_BITS))
+        assert sampling.seed is not None
+        request = WorkerGenerate(
+            id=self.model.pool.next_id(),
+            token_ids=layout.token_ids,
+            position_ids=layout.position_ids,
+            prefix_len=layout.prefix_len,
+            output_position=layout.output_position,
+            mask_index=layout.mask_index,
+            sampling=sampling,
+            stop_ids=tuple(sorted(stop)),
+            banned_ids=banned,
+            num_candidates=len(streams),
+            forced_choices=choices,
+        )
+        run = _Run(request, streams, started_s=time.monotonic())
+        if not self._begun:
+            self._begun = True
+            self.emit(
+                Started(
+                    id=request_id,
+                    prompt_tokens=len(layout.token_ids),
+                    context_length=self.model.context_length,
+                    seed=sampling.seed,
+                    dropped_messages=self._dropped,
+                )
+            )
+
+        def on_tokens(batch: WorkerTokens) -> bool:
+            run.last_s = time.monotonic()
+            if run.first_s is None:
+                run.first_s = run.last_s
+            shown: dict[int, str] = {}
+            for number, token_id in zip(batch.candidates, batch.token_ids, strict=True):
+                if not streams[number].is_stopped:
+                    shown[number] = shown.get(number, "") + streams[number].feed(token_id)
+            for number, text in shown.items():
+                if text:
+                    num_tokens = streams[number].take_num_tokens()
+                    self._tell(request_id, text, num_tokens, blank, number)
+            return not all(stream.is_stopped for stream in streams)
+
+        run.result = self.model.pool.generate(self.task, request, on_tokens)
+        return run
+
+    def _tell(
+        self, request_id: int, text: str, num_tokens: int, blank: int, candidate: int
+    ) -> None:
+        if text:
+            self.emit(
+                TextDelta(
+                    id=request_id,
+                    text=text,
+                    num_tokens=num_tokens,
+                    blank=blank,
+                    candidate=candidate,
+                )
+            )
+
+
+def _check_fill(request: Fill, num_slots: int) -> None:
+    most = min(MAX_CANDIDATES, num_slots)
+    if not 1 <= request.num_candidates <= most:
+        raise BadRequestError(f"{request.num_candidates} candidates; ask for 1 to {most}")
+    if not any(isinstance(segment, BlankSegment) for segment in request.segments):
+        raise BadRequestError("the text has no blank to fill; put [MASK] where one should be")
+    limit = request.constraints.length
+    if limit is not None and limit.count < 1:
+        raise BadRequestError(f"a length of {limit.count} {limit.unit}; at least 1 is needed")
+
+
+def _sum_stats(stats: list[GenerationStats]) -> GenerationStats:
+    """Stats of several blanks as one: times and tokens add up, the first token was the first."""
+    first = stats[0]
+    return GenerationStats(
+        prompt_tokens=first.prompt_tokens,
+        new_tokens=sum(s.new_tokens for s in stats),
+        time_to_first_token_s=first.time_to_first_token_s,
+        prefill_s=sum(s.prefill_s for s in stats),
+        decode_s=sum(s.decode_s for s in stats),
+        seed=first.seed,
+    )

@@ -1,0 +1,77 @@
+"""Which devices there are, read without creating a CUDA context: NVML for GPUs, the system for CPU.
+
+NVML comes with the driver; it is asked through ctypes, so that the supervisor needs no package for
+it. Without a driver the list is the CPU alone.
+"""
+
+import ctypes
+import logging
+import sys
+
+from bilin_engine import processes
+from bilin_engine.protocol import DeviceInfo
+
+logger = logging.getLogger(__name__)
+
+_LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
+_NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE, nvml.h
+
+
+class _Memory(ctypes.Structure):
+    """nvmlMemory_t: bytes."""
+
+    _fields_ = (
+        ("total", ctypes.c_ulonglong),
+        ("free", ctypes.c_ulonglong),
+        ("used", ctypes.c_ulonglong),
+    )
+
+
+def list_devices() -> tuple[DeviceInfo, ...]:
+    """GPUs first, then the CPU."""
+    total_bytes, free_bytes = processes.main_memory_bytes()
+    cpu = DeviceInfo(
+        name="cpu",
+        label=processes.cpu_label(),
+        total_bytes=total_bytes,
+        free_bytes=free_bytes,
+    )
+    return (*_list_gpus(), cpu)
+
+
+def _list_gpus() -> list[DeviceInfo]:
+    try:
+        nvml = ctypes.CDLL(_LIBRARY)
+    except OSError:
+        return []  # no NVIDIA driver
+    if code := nvml.nvmlInit_v2():
+        logger.warning("the NVIDIA driver is installed but does not answer (NVML error %d)", code)
+        return []
+    try:
+        count = ctypes.c_uint()
+        if code := nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
+            logger.warning("the GPUs cannot be counted (NVML error %d)", code)
+            return []
+        return [gpu for index in range(count.value) if (gpu := _gpu(nvml, index)) is not None]
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _gpu(nvml: ctypes.CDLL, index: int) -> DeviceInfo | None:
+    handle = ctypes.c_void_p()
+    name = ctypes.create_string_buffer(_NAME_BYTES)
+    memory = _Memory()
+    code = (
+        nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle))
+        or nvml.nvmlDeviceGetName(handle, name, _NAME_BYTES)
+        or nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory))
+    )
+    if code:
+        logger.warning("GPU %d cannot be read (NVML error %d)", index, code)
+        return None
+    return DeviceInfo(
+        name=f"cuda:{index}",
+        label=name.value.decode("utf-8", "replace"),
+        total_bytes=memory.total,
+        free_bytes=memory.free,
+    )

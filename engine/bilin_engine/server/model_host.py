@@ -1,0 +1,201 @@
+"""The one loaded model: loading it, letting it go, and what the app is told about it.
+
+All methods belong to the supervisor's work thread, `kill_workers` aside.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bilin_engine.errors import ModelBrokenError, NotLoadedError
+from bilin_engine.protocol import (
+    EngineState,
+    EngineStatus,
+    Event,
+    LoadModel,
+    ModelInfo,
+    ModelLoaded,
+    Progress,
+    WorkerLoad,
+)
+from bilin_engine.server.answers import LoadedModel
+from bilin_engine.server.model_text import ModelTexts
+from bilin_engine.server.tasks import CancelledTaskError, Task
+from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
+from bilin_engine.server.worker_process import WorkerCommand
+
+logger = logging.getLogger(__name__)
+
+# Slots cost a kv_cache each: a small model holds all candidates of a blank at once, a large one
+# (about 3.5 MiB a token for GLM-130B) makes them one after the other.
+SMALL_MODEL_PARAMETERS = 2_000_000_000
+SMALL_MODEL_SLOTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """How workers are started and how long they may take."""
+
+    command: WorkerCommand
+    limits: WorkerLimits
+
+
+class ModelHost:
+    """At most one model at a time. `texts` gives its text side."""
+
+    def __init__(
+        self,
+        settings: HostSettings,
+        texts: ModelTexts,
+        emit: Callable[[Event], None],
+        on_gone: Callable[[WorkerPool, str], None],
+    ) -> None:
+        """`on_gone(pool, reason)` is called from any thread when a pool's worker ends by itself."""
+        self._settings = settings
+        self._texts = texts
+        self._emit = emit
+        self._on_gone = on_gone
+        self._pool: WorkerPool | None = None
+        self._model: LoadedModel | None = None
+        self._last_load: LoadModel | None = None  # what an idle unload may bring back
+        self._status = EngineStatus(state="empty")
+
+    @property
+    def status(self) -> EngineStatus:
+        """What the app was told last."""
+        return self._status
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether processes are running."""
+        return self._pool is not None
+
+    def load(self, task: Task, request: LoadModel) -> ModelLoaded:
+        """Loads, replacing the loaded model. Raises what is wrong with the folder or the worker."""
+        self.unload()
+        info = self._texts.info(request.model)
+        if info.problem:
+            raise ModelBrokenError(info.problem)
+        self._say("loading", info.id)
+        try:
+            return self._load(task, request, info)
+        except CancelledTaskError:
+            self._close()
+            self._say("empty")
+            raise
+        except Exception as error:
+            self._close()
+            self._say("fault", info.id, reason=getattr(error, "message", str(error)))
+            raise
+
+    def _load(self, task: Task, request: LoadModel, info: ModelInfo) -> ModelLoaded:
+        start_s = time.monotonic()
+        pool = WorkerPool(self._settings.command, self._settings.limits, self._on_gone)
+        self._pool = pool
+        text = self._texts.text(info)  # while the worker starts
+        task.check()
+        is_small = info.num_parameters < SMALL_MODEL_PARAMETERS
+        load = WorkerLoad(
+            id=pool.next_id(),
+            folder=str(Path(info.path).absolute()),
+            settings=request.settings,
+            num_slots=SMALL_MODEL_SLOTS if is_small else 1,
+        )
+
+        def on_progress(progress: Progress) -> None:
+            self._emit(
+                Progress(
+                    id=request.id,
+                    stage=progress.stage,
+                    fraction=progress.fraction,
+                    eta_s=progress.eta_s,
+                )
+            )
+            self._say("loading", info.id, fraction=progress.fraction)
+
+        loaded = pool.load(task, load, on_progress)
+        self._model = LoadedModel(
+            text=text,
+            pool=pool,
+            context_length=loaded.context_length,
+            num_slots=loaded.num_slots,
+        )
+        self._last_load = request
+        load_s = time.monotonic() - start_s
+        logger.info("loaded %s in %.1f s (%s)", info.id, load_s, loaded.backend)
+        self._say("ready", info.id)
+        return ModelLoaded(
+            model=info.id,
+            context_length=loaded.context_length,
+            backend=loaded.backend,
+            num_threads=loaded.num_threads,
+            load_s=load_s,
+            memory_bytes=loaded.memory_bytes,
+        )
+
+    def use(self, task: Task, model_id: str) -> LoadedModel:
+        """The loaded model, busy from now on. Loads it again when only idleness unloaded it.
+
+        Raises NotLoadedError when it is not the one that is loaded.
+        """
+        last = self._last_load
+        if self._model is None and last is not None and last.model == model_id:
+            self.load(task, last)
+        if self._model is None:
+            raise NotLoadedError(f'the model "{model_id}" is not loaded; load it first')
+        if self._model.text.info.id != model_id:
+            raise NotLoadedError(
+                f'the model "{model_id}" is not loaded; "{self._model.text.info.id}" is'
+            )
+        self._say("busy", model_id)
+        return self._model
+
+    def release(self) -> None:
+        """After `use`: ready again, unless the workers are gone."""
+        if self._status.state == "busy" and self._model is not None:
+            self._say("ready", self._model.text.info.id)
+
+    def unload(self) -> None:
+        """Ends the workers; the person said so, or another model comes."""
+        self._last_load = None
+        self._close()
+        if self._status.state != "empty":
+            self._say("empty")
+
+    def unload_idle(self) -> None:
+        """Ends the workers because nobody asked anything; the next request brings them back."""
+        if self._pool is not None:
+            logger.info("unloaded after idling")
+            self._close()
+            self._say("empty")
+
+    def workers_gone(self, pool: WorkerPool, reason: str) -> None:
+        """A worker ended by itself. Costs the model; the engine goes on."""
+        if pool is not self._pool:
+            return  # a pool that was given up already
+        model_id = self._status.model
+        logger.error("the workers of %s are gone: %s", model_id, reason)
+        self._close()
+        self._last_load = None
+        self._say("fault", model_id, reason=reason)
+
+    def kill_workers(self, reason: str) -> None:
+        """Ends the processes at once. Any thread."""
+        pool = self._pool
+        if pool is not None:
+            pool.kill(reason)
+
+    def _close(self) -> None:
+        pool, self._pool, self._model = self._pool, None, None
+        if pool is not None:
+            pool.close()
+
+    def _say(
+        self, state: EngineState, model: str = "", *, fraction: float = 0.0, reason: str = ""
+    ) -> None:
+        status = EngineStatus(state=state, model=model, fraction=fraction, reason=reason)
+        if status != self._status:
+            self._status = status
+            self._emit(status)

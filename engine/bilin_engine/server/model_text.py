@@ -1,0 +1,172 @@
+"""The text side of a model: its tokenizer and chat format, without its weights.
+
+Models need not be loaded for it, so tokens are counted and prompts shown at any time. Thread-safe:
+both lanes of the supervisor ask here.
+"""
+
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from bilin_engine.chat_format import ChatFormat, find_chat_format, fit_messages
+from bilin_engine.errors import BadRequestError
+from bilin_engine.generation.masks import encode_segments, layout_blank, stop_ids
+from bilin_engine.generation.request import PromptLayout
+from bilin_engine.library import Library
+from bilin_engine.protocol import (
+    CountTokens,
+    InspectPrompt,
+    Message,
+    ModelInfo,
+    PromptToken,
+    PromptView,
+    TokenCount,
+)
+from bilin_engine.tokenizers.base import Tokenizer
+from bilin_engine.tokenizers.load import load_tokenizer
+from bilin_engine.tokenizers.streaming import StreamDecoder
+
+MIN_ANSWER_TOKENS = 128  # room a growing chat leaves for its answer, a quarter of a small context
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """A conversation ready for the model. `dropped`: messages (by index) that no longer fit."""
+
+    layout: PromptLayout
+    stop_ids: frozenset[int]
+    stop_texts: tuple[str, ...]
+    dropped: tuple[int, ...]
+
+
+class ModelText:
+    """One model's tokenizer and chat format."""
+
+    def __init__(
+        self, info: ModelInfo, tokenizer: Tokenizer, chat_format: ChatFormat | None
+    ) -> None:
+        """chat_format: None for a model that cannot chat."""
+        self.info = info
+        self.tokenizer = tokenizer
+        self._chat_format = chat_format
+
+    def chat_prompt(
+        self, messages: tuple[Message, ...], prefill: str, context_length: int
+    ) -> ChatPrompt:
+        """The prompt of a chat; the oldest exchanges fall out when it has outgrown the model."""
+        chat_format = self._format()
+        chat_format.layout(messages[-1:], self.tokenizer, context_length, prefill)  # must fit alone
+        room = min(MIN_ANSWER_TOKENS, context_length // 4)
+        fitted = fit_messages(chat_format, messages, self.tokenizer, context_length - room, prefill)
+        return ChatPrompt(
+            layout=chat_format.layout(fitted.messages, self.tokenizer, context_length, prefill),
+            stop_ids=stop_ids(self.tokenizer.specials),
+            stop_texts=chat_format.stop_texts,
+            dropped=fitted.dropped,
+        )
+
+    def count_tokens(self, request: CountTokens) -> TokenCount:
+        """What the whole conversation takes, also when that is more than fits."""
+        size = self._format().size(request.messages, self.tokenizer, request.prefill)
+        return TokenCount(
+            total=size.total,
+            context_length=self.info.context_length,
+            per_message=size.per_message,
+        )
+
+    def inspect(self, request: InspectPrompt) -> PromptView:
+        """The exact prompt, token by token."""
+        if request.messages:
+            prompt = self.chat_prompt(request.messages, request.prefill, self.info.context_length)
+            layout = prompt.layout
+        else:
+            sequence = encode_segments(request.segments, self.tokenizer)
+            layout = layout_blank(
+                sequence,
+                sequence.blank(request.blank),
+                self.tokenizer.specials,
+                self.info.context_length,
+            )
+        tokens = zip(layout.token_ids, layout.position_ids, strict=True)
+        return PromptView(
+            tokens=tuple(
+                PromptToken(
+                    token_id,
+                    self.tokenizer.token_text(token_id),
+                    position,
+                    self.tokenizer.is_special(token_id),
+                )
+                for token_id, position in tokens
+            ),
+            prefix_len=layout.prefix_len,
+            context_length=self.info.context_length,
+        )
+
+    def decoder(self, *, continues: bool = False) -> StreamDecoder:
+        """Ids to text, for one candidate."""
+        return StreamDecoder(self.tokenizer, continues=continues)
+
+    def choice_ids(self, choice: str) -> list[tuple[int, ...]]:
+        """The ids a choice may come as: at a word's beginning, and within a run of characters."""
+        text = choice.strip()
+        spellings = {tuple(self.tokenizer.encode(text)), tuple(self.tokenizer.encode_after(text))}
+        spellings.discard(())
+        if not spellings:
+            raise BadRequestError(f"the choice {choice!r} is empty; give some text")
+        return sorted(spellings)
+
+    @cached_property
+    def ids_with_other_than_digits(self) -> tuple[int, ...]:
+        """Ids of every token that holds anything but digits and its leading space."""
+        return tuple(
+            token_id
+            for token_id in range(self.tokenizer.vocab_size)
+            if not self.tokenizer.is_special(token_id)
+            and not self.tokenizer.token_bytes(token_id).removeprefix(b" ").isdigit()
+        )
+
+    def _format(self) -> ChatFormat:
+        if self._chat_format is None:
+            raise BadRequestError(f'the model "{self.info.id}" cannot chat; it fills blanks')
+        return self._chat_format
+
+
+class ModelTexts:
+    """Text sides by model, each read once until its folder changes."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._lock = threading.Lock()
+        self._texts: dict[ModelInfo, ModelText] = {}
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """The library, bundled model first."""
+        return tuple(self._library.models())
+
+    def info(self, model_id: str) -> ModelInfo:
+        """The library's entry. Raises ModelNotFoundError."""
+        return self._library.find(model_id)
+
+    def get(self, model_id: str) -> ModelText:
+        """The text side of a model of the library."""
+        return self.text(self.info(model_id))
+
+    def text(self, info: ModelInfo) -> ModelText:
+        """The text side of `info`'s folder.
+
+        Raises ModelBrokenError or UnsupportedModelError, naming the file.
+        """
+        with self._lock:
+            text = self._texts.get(info)
+            if text is None:
+                text = self._texts[info] = self._read(info)
+            return text
+
+    def _read(self, info: ModelInfo) -> ModelText:
+        name = self._library.chat_format(info.id)
+        return ModelText(
+            info,
+            load_tokenizer(Path(info.path)),
+            find_chat_format(name) if name else None,
+        )

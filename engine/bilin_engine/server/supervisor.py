@@ -1,0 +1,223 @@
+"""The supervisor: takes requests, answers them in two lanes, never computes and never hangs.
+
+Work lane: load, unload, chat, generate, fill, one after the other. Control lane: list, count and
+inspect, never behind the work lane. A cancel is obeyed by the caller's thread, behind nothing.
+Torch is in the workers alone.
+"""
+
+import logging
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bilin_engine.errors import BadRequestError, BilinError
+from bilin_engine.protocol import (
+    Cancel,
+    Cancelled,
+    Chat,
+    CountTokens,
+    DevicesListed,
+    Done,
+    EngineStatus,
+    Event,
+    Failed,
+    Fill,
+    Generate,
+    InspectPrompt,
+    ListDevices,
+    ListModels,
+    LoadModel,
+    ModelsListed,
+    Request,
+    Result,
+    UnloadModel,
+)
+from bilin_engine.server.answers import Answering
+from bilin_engine.server.devices import list_devices
+from bilin_engine.server.model_host import HostSettings, ModelHost
+from bilin_engine.server.model_text import ModelTexts
+from bilin_engine.server.tasks import CancelledTaskError, Task, TaskQueue
+from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
+from bilin_engine.server.worker_process import WorkerCommand
+
+logger = logging.getLogger(__name__)
+
+JOIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorSettings:
+    """What the command line decides. idle_unload_s: 0 = a loaded model stays."""
+
+    command: WorkerCommand = field(default_factory=WorkerCommand)
+    limits: WorkerLimits = field(default_factory=WorkerLimits)
+    idle_unload_s: float = 0.0
+
+
+class Supervisor:
+    """`submit` never blocks for long; events come through `emit`, from several threads."""
+
+    def __init__(
+        self,
+        emit: Callable[[Event], None],
+        texts: ModelTexts,
+        settings: SupervisorSettings | None = None,
+    ) -> None:
+        """Starts the lanes. `emit` must be thread-safe; `close` ends what this starts.
+
+        texts: the library with its tokenizers.
+        """
+        settings = settings or SupervisorSettings()
+        self._emit = emit
+        self._idle_unload_s = settings.idle_unload_s
+        self._texts = texts
+        self._host = ModelHost(
+            HostSettings(settings.command, settings.limits), self._texts, emit, self._on_gone
+        )
+        self._lock = threading.Lock()
+        self._tasks: dict[int, Task] = {}
+        self._work = TaskQueue()
+        self._control = TaskQueue()
+        self._is_closed = False
+        self._threads = [
+            threading.Thread(target=self._run_work, name="bilin-work", daemon=True),
+            threading.Thread(target=self._run_control, name="bilin-control", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def status(self) -> EngineStatus:
+        """What was last told of the loaded model."""
+        return self._host.status
+
+    def submit(self, request: Request) -> None:
+        """Takes one request (`Shutdown` aside: that ends with `close`). Any thread."""
+        if isinstance(request, Cancel):
+            self._cancel(request)
+            return
+        task = Task(request)
+        with self._lock:
+            problem = ""
+            if request.id < 1:
+                problem = f"request id {request.id}; ids count from 1"
+            elif request.id in self._tasks:
+                problem = f"request id {request.id} is in use by a request that has not ended"
+            elif self._is_closed:
+                problem = "the engine is stopping"
+            else:
+                self._tasks[request.id] = task
+        if problem:
+            error = BadRequestError(problem)
+            self._emit(Failed(id=request.id, code=error.code, message=error.message))
+        elif isinstance(request, LoadModel | UnloadModel | Chat | Generate | Fill):
+            self._work.put(task)
+        else:
+            self._control.put(task)
+
+    def close(self) -> None:
+        """Ends workers and lanes; open requests end in `Cancelled`. Any thread but the lanes'."""
+        with self._lock:
+            self._is_closed = True
+            tasks = list(self._tasks.values())
+        for task in tasks:
+            self._cancel_task(task)
+        self._work.close()
+        self._control.close()
+        self._host.kill_workers("The engine is stopping.")
+        for thread in self._threads:
+            thread.join(JOIN_S)
+
+    def _cancel(self, request: Cancel) -> None:
+        with self._lock:
+            task = self._tasks.get(request.target)
+        if task is not None:
+            self._cancel_task(task)
+        self._emit(Done(request.id))
+
+    def _cancel_task(self, task: Task) -> None:
+        task.cancel()
+        if self._work.remove(task) or self._control.remove(task):
+            self._end(task, Cancelled(task.request.id))
+
+    def _end(self, task: Task, event: Done | Cancelled | Failed) -> None:
+        with self._lock:
+            self._tasks.pop(task.request.id, None)
+        self._emit(event)
+
+    def _run_work(self) -> None:
+        # Workers are killed when the thread that started them ends: this one outlives them all.
+        while not self._work.is_closed:
+            can_idle = self._idle_unload_s > 0 and self._host.has_workers
+            item = self._work.take(self._idle_unload_s if can_idle else None)
+            if isinstance(item, Task):
+                self._answer(item)
+            elif item is not None:
+                item()
+            elif not self._work.is_closed:
+                self._host.unload_idle()
+        self._host.unload()
+
+    def _run_control(self) -> None:
+        while not self._control.is_closed:
+            item = self._control.take()
+            if isinstance(item, Task):
+                self._answer(item)
+
+    def _on_gone(self, pool: WorkerPool, reason: str) -> None:
+        self._work.put(lambda: self._host.workers_gone(pool, reason))
+
+    def _answer(self, task: Task) -> None:
+        request_id = task.request.id
+        try:
+            task.check()
+            end = Done(request_id, self._result(task))
+        except CancelledTaskError:
+            end = Cancelled(request_id)
+        except BilinError as error:
+            end = Failed(id=request_id, code=error.code, message=error.message, detail=error.detail)
+        except Exception as error:
+            logger.exception("request %d failed", request_id)
+            end = Failed(
+                id=request_id,
+                code=BilinError.code,
+                message=f"the engine failed unexpectedly: {type(error).__name__}: {error}",
+                detail=traceback.format_exc(),
+            )
+        self._end(task, end)
+
+    def _result(self, task: Task) -> Result | None:
+        match task.request:
+            case ListModels():
+                return ModelsListed(self._texts.models())
+            case ListDevices():
+                return DevicesListed(list_devices())
+            case CountTokens() as request:
+                return self._texts.get(request.model).count_tokens(request)
+            case InspectPrompt() as request:
+                return self._texts.get(request.model).inspect(request)
+            case LoadModel() as request:
+                return self._host.load(task, request)
+            case UnloadModel():
+                self._host.unload()
+                return None
+            case Chat() | Generate() | Fill():
+                return self._generate(task)
+            case request:
+                raise BadRequestError(f"the engine cannot answer {type(request).__name__}")
+
+    def _generate(self, task: Task) -> Result:
+        request = task.request
+        assert isinstance(request, Chat | Generate | Fill)
+        answering = Answering(self._host.use(task, request.model), task, self._emit)
+        try:
+            match request:
+                case Chat():
+                    return answering.chat(request)
+                case Generate():
+                    return answering.generate(request)
+                case Fill():
+                    return answering.fill(request)
+        finally:
+            self._host.release()

@@ -1,0 +1,121 @@
+"""A worker whose model is a script: the real loop, frames and cancel, no torch. A program.
+
+It "generates" code points (see letter_tokenizer) one every --gap seconds after --prefill seconds,
+polling should_stop between `layers` of --layer seconds. What it says is in --reply; "{prompt}" in
+it is the text of the prompt. Choices are scored by their length.
+"""
+
+import argparse
+import math
+import time
+from dataclasses import dataclass
+
+from bilin_engine import processes
+from bilin_engine.channel import Channel
+from bilin_engine.errors import ModelBrokenError
+from bilin_engine.generation.request import (
+    GeneratedCandidate,
+    GenerationRequest,
+    GenerationResult,
+)
+from bilin_engine.protocol import GenerationStats, decode_worker_request
+from bilin_engine.worker.loop import WorkerLoop
+from letter_tokenizer import FIRST_SPECIAL
+
+
+@dataclass
+class ScriptedRunner:
+    max_length: int
+    num_slots: int = 8
+    vocab_size: int = FIRST_SPECIAL + 6
+    backend: str = "scripted"
+    num_threads: int = 1
+
+    def memory_bytes(self):
+        return {"cpu": 1000}
+
+
+class StoppedInLayerError(Exception):
+    pass
+
+
+class Script:
+    def __init__(self, options):
+        self.options = options
+
+    def load(self, request, on_progress):
+        if self.options.load_fails:
+            raise ModelBrokenError(self.options.load_fails)
+        for step in (0.0, 0.5, 1.0):
+            on_progress("weights", step)
+            time.sleep(self.options.load_s / 3)
+        return ScriptedRunner(request.settings.context or self.options.context)
+
+    def generate(self, runner, request: GenerationRequest, on_token, should_stop):
+        prompt = "".join(chr(i) for i in request.prompt.token_ids if i < FIRST_SPECIAL)
+        start = time.monotonic()
+        self._compute(self.options.prefill, should_stop)
+        prefill_s = time.monotonic() - start
+        if request.forced_choices:
+            candidates = [_candidate(ids, -float(len(ids))) for ids in request.forced_choices]
+            candidates.sort(key=lambda c: -c.score)
+            return self._result(request, candidates, prefill_s)
+        candidates = []
+        room = runner.max_length - len(request.prompt.token_ids)
+        for number in range(request.num_candidates):
+            reply = self.options.reply.replace("{prompt}", prompt).replace("{n}", str(number))
+            ids = [ord(c) for c in reply][: request.sampling.max_new_tokens][:room]
+            for token_id in ids:
+                self._compute(self.options.gap, should_stop)
+                on_token(number, token_id, -0.5)
+            candidates.append(_candidate(ids, -0.5 * len(ids)))
+        return self._result(request, candidates, prefill_s)
+
+    def _compute(self, seconds, should_stop):
+        layer = self.options.layer
+        for _ in range(max(1, math.ceil(seconds / layer))):
+            if should_stop():
+                raise StoppedInLayerError
+            if seconds:
+                time.sleep(layer)
+
+    def _result(self, request, candidates, prefill_s):
+        stats = GenerationStats(
+            prompt_tokens=len(request.prompt.token_ids),
+            new_tokens=sum(len(c.token_ids) for c in candidates),
+            time_to_first_token_s=prefill_s,
+            prefill_s=prefill_s,
+            decode_s=0.0,
+            seed=request.sampling.seed,
+        )
+        return GenerationResult(tuple(candidates), stats)
+
+
+def _candidate(ids, score):
+    return GeneratedCandidate(tuple(ids), (-0.5,) * len(ids), score, "stop")
+
+
+def main():
+    read_fd, write_fd = processes.take_stdio()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--reply", default="你好，hello!")
+    parser.add_argument("--gap", type=float, default=0.0)
+    parser.add_argument("--prefill", type=float, default=0.0)
+    parser.add_argument("--layer", type=float, default=0.05)
+    parser.add_argument("--load-s", type=float, default=0.0)
+    parser.add_argument("--load-fails", default="")
+    parser.add_argument("--context", type=int, default=2048)
+    parser.add_argument("--print", action="store_true")
+    parser.add_argument("--parent", type=int, required=True)
+    options, _ = parser.parse_known_args()
+    processes.end_with_parent(options.parent)
+    if options.print:
+        print("a stray line")
+    script = Script(options)
+    WorkerLoop(
+        Channel(read_fd, write_fd, decode_worker_request), script.load, script.generate
+    ).run()
+
+
+if __name__ == "__main__":
+    main()
