@@ -94,6 +94,8 @@ def runner_from(
     if num_threads == 0 and plan.device.type == "cpu":
         on_progress("threads", 1.0)
         _choose_threads(runner)
+    runner.backend = plan.backend
+    runner.num_threads = torch.get_num_threads()
     logger.info(
         "model loaded: %s, backend %s, %s, %d threads, %.2f s",
         config.architecture,
