@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+from letter_tokenizer import LetterTokenizer
+
 from bilin_engine.chat_format import find_chat_format
 from bilin_engine.errors import ModelNotFoundError
 from bilin_engine.protocol import Cancelled, Done, EngineStatus, Failed, ModelInfo
@@ -12,7 +14,6 @@ from bilin_engine.server.model_text import ModelText, ModelTexts
 from bilin_engine.server.supervisor import Supervisor, SupervisorSettings
 from bilin_engine.server.worker_pool import WorkerLimits
 from bilin_engine.server.worker_process import WorkerCommand
-from letter_tokenizer import LetterTokenizer
 
 HELPERS = Path(__file__).parent
 

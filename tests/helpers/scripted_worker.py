@@ -6,9 +6,14 @@ it is the text of the prompt. Choices are scored by their length.
 """
 
 import argparse
+import ctypes
 import math
+import os
+import sys
 import time
 from dataclasses import dataclass
+
+from letter_tokenizer import FIRST_SPECIAL
 
 from bilin_engine import processes
 from bilin_engine.channel import Channel
@@ -20,7 +25,6 @@ from bilin_engine.generation.request import (
 )
 from bilin_engine.protocol import GenerationStats, decode_worker_request
 from bilin_engine.worker.loop import WorkerLoop
-from letter_tokenizer import FIRST_SPECIAL
 
 
 @dataclass
@@ -105,12 +109,16 @@ def main():
     parser.add_argument("--load-s", type=float, default=0.0)
     parser.add_argument("--load-fails", default="")
     parser.add_argument("--context", type=int, default=2048)
-    parser.add_argument("--print", action="store_true")
+    parser.add_argument("--stray", action="store_true")
     parser.add_argument("--parent", type=int, required=True)
     options, _ = parser.parse_known_args()
     processes.end_with_parent(options.parent)
-    if options.print:
-        print("a stray line")
+    if options.stray:
+        sys.stdout.write("a stray line\n")
+        sys.stdout.flush()
+        os.write(1, b"a stray line below Python\n")
+        ctypes.CDLL(None).puts(b"a stray line from C")
+        ctypes.CDLL(None).fflush(None)
     script = Script(options)
     WorkerLoop(
         Channel(read_fd, write_fd, decode_worker_request), script.load, script.generate
