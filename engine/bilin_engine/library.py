@@ -1,0 +1,256 @@
+"""The models on this computer: the bundled one and the person's own folders, whole or broken.
+
+Only small files are read (config.json, bilin.json); weights are the worker's business. A folder
+that cannot be used is listed with the sentence why, never left out in silence.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from bilin_engine.config import ModelConfig, QuantizationConfig, read_model_config
+from bilin_engine.errors import BilinError, ModelBrokenError, ModelNotFoundError
+from bilin_engine.protocol import BlankKind, Example, ModelInfo
+
+DESCRIPTION_FILE = "bilin.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+
+_SAFE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_DTYPE_NAMES = {"float16": "FP16", "bfloat16": "BF16", "float32": "FP32"}
+
+
+class ModelNames(msgspec.Struct, frozen=True):
+    """A model's name in both languages of the interface."""
+
+    zh: str
+    en: str
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a model was made for: conversation, and which kinds of blanks."""
+
+    chat: bool = False
+    blanks: tuple[BlankKind, ...] = ()
+
+
+class FileRecord(msgspec.Struct, frozen=True):
+    """One file of a model folder as it was written."""
+
+    size_bytes: int
+    sha256: str
+
+
+class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`bilin.json`: what a model is, as far as its configuration does not say.
+
+    id: lower-case letters, digits, ".", "_", "-". chat_format: a name of chat_format.CHAT_FORMATS,
+    needed for chat. examples: things this model was measured to do. files: by name, without
+    bilin.json itself. Keys that a later version writes are passed over.
+    """
+
+    id: str
+    names: ModelNames
+    family: str
+    languages: tuple[str, ...]
+    capabilities: Capabilities
+    licence: str
+    source: str
+    chat_format: str = ""
+    examples: tuple[Example, ...] = ()
+    files: dict[str, FileRecord] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _SAFE_ID.fullmatch(self.id):
+            message = (
+                f"id is {self.id!r}; use up to 64 lower-case letters, digits, '.', '_' and '-'"
+            )
+            raise ValueError(message)
+        if self.capabilities.chat and not self.chat_format:
+            raise ValueError("capabilities.chat is true without a chat_format")
+
+
+def read_description(folder: Path) -> ModelDescription:
+    """The `bilin.json` of a model folder. Raises ModelBrokenError, naming the key."""
+    path = folder / DESCRIPTION_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ModelDescription)
+    except FileNotFoundError as error:
+        message = f"{path} is missing: the folder was not written or imported by Bilin"
+        raise ModelBrokenError(message) from error
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}"
+        raise ModelBrokenError(message) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"{path} is damaged: {error}"
+        raise ModelBrokenError(message) from error
+
+
+def bundled_models_dir() -> Path:
+    """Where the models that come with Bilin lie: inside the wheel, or in a checkout's resources."""
+    package = Path(__file__).parent
+    inside_wheel = package / "_models"
+    return inside_wheel if inside_wheel.is_dir() else package.parents[1] / "resources" / "models"
+
+
+def default_models_dir() -> Path:
+    """Where a person's own models lie when nothing else is said; it may not exist yet."""
+    import platformdirs
+
+    return platformdirs.user_data_path("bilin", appauthor=False) / "models"
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryEntry:
+    """One folder. `description` and `config` are None where they could not be read."""
+
+    info: ModelInfo
+    description: ModelDescription | None
+    config: ModelConfig | None
+
+
+class Library:
+    """Model folders in two places; read anew at every call, so that a change on disk shows."""
+
+    def __init__(self, models_dir: Path | None = None, *, bundled_dir: Path | None = None) -> None:
+        """None = `default_models_dir()` and `bundled_models_dir()`; neither has to exist."""
+        self.models_dir = default_models_dir() if models_dir is None else models_dir
+        self.bundled_dir = bundled_models_dir() if bundled_dir is None else bundled_dir
+
+    def entries(self) -> list[LibraryEntry]:
+        """Every model folder: bundled ones first, then by folder name; ids are unique."""
+        taken: set[str] = set()
+        entries = []
+        for folder, is_bundled in self._folders():
+            entry = _read_entry(folder, is_bundled)
+            unique = _unique(entry.info.id, taken)
+            taken.add(unique)
+            info = msgspec.structs.replace(entry.info, id=unique)
+            entries.append(LibraryEntry(info, entry.description, entry.config))
+        return entries
+
+    def models(self) -> list[ModelInfo]:
+        """What `entries` says of each model to the app."""
+        return [entry.info for entry in self.entries()]
+
+    def entry(self, model_id: str) -> LibraryEntry:
+        """The folder of `model_id`. Raises ModelNotFoundError, naming the known ids."""
+        entries = self.entries()
+        for entry in entries:
+            if entry.info.id == model_id:
+                return entry
+        known = ", ".join(entry.info.id for entry in entries) or "none"
+        message = f"there is no model {model_id!r} in the library; known: {known}"
+        raise ModelNotFoundError(message)
+
+    def find(self, model_id: str) -> ModelInfo:
+        """The model called `model_id`, usable or not. Raises ModelNotFoundError."""
+        return self.entry(model_id).info
+
+    def chat_format(self, model_id: str) -> str:
+        """The name of the model's chat format, "" where it cannot chat."""
+        description = self.entry(model_id).description
+        return description.chat_format if description and description.capabilities.chat else ""
+
+    def _folders(self) -> Iterator[tuple[Path, bool]]:
+        for parent, is_bundled in ((self.bundled_dir, True), (self.models_dir, False)):
+            if parent.is_dir():
+                for folder in sorted(parent.iterdir()):
+                    if folder.is_dir() and not folder.name.startswith("."):
+                        yield folder, is_bundled
+
+
+def _read_entry(folder: Path, is_bundled: bool) -> LibraryEntry:
+    config = description = None
+    problem = ""
+    try:
+        config = read_model_config(folder)
+    except BilinError as error:
+        problem = error.message
+    try:
+        description = read_description(folder)
+    except BilinError as error:
+        problem = problem or error.message
+    if description is not None and not problem:
+        problem = _missing_file(folder, description)
+    return LibraryEntry(
+        _info(folder, is_bundled, config, description, problem), description, config
+    )
+
+
+def _info(
+    folder: Path,
+    is_bundled: bool,
+    config: ModelConfig | None,
+    description: ModelDescription | None,
+    problem: str,
+) -> ModelInfo:
+    capabilities = description.capabilities if description else Capabilities()
+    return ModelInfo(
+        id=description.id if description else _id_from_name(folder.name),
+        name_zh=description.names.zh if description else folder.name,
+        name_en=description.names.en if description else folder.name,
+        family=description.family if description else "",
+        num_parameters=config.num_parameters if config else 0,
+        precision=_precision(config) if config else "",
+        size_bytes=_size_bytes(folder),
+        languages=description.languages if description else (),
+        can_chat=capabilities.chat,
+        blank_kinds=capabilities.blanks,
+        context_length=config.max_sequence_length if config else 0,
+        licence=description.licence if description else "",
+        source=description.source if description else "",
+        path=str(folder),
+        is_bundled=is_bundled,
+        examples=description.examples if description else (),
+        problem=problem,
+    )
+
+
+def _missing_file(folder: Path, description: ModelDescription) -> str:
+    """The sentence about the first file that is not as it was written, or ""."""
+    for name, record in description.files.items():
+        try:
+            size = (folder / name).stat().st_size
+        except OSError:
+            return f"{folder / name} is missing: copy or convert the model again"
+        if size != record.size_bytes:
+            return (
+                f"{folder / name} has {size} bytes instead of {record.size_bytes}: it was cut "
+                f"short or changed; copy or convert the model again"
+            )
+    needs_text = description.capabilities.chat or description.capabilities.blanks
+    if needs_text and not (folder / TOKENIZER_CONFIG_FILE).is_file():
+        return f"{folder / TOKENIZER_CONFIG_FILE} is missing: the model cannot read text without it"
+    return ""
+
+
+def _precision(config: ModelConfig) -> str:
+    """As "INT4 · 32", "INT8 · row", "FP16"; mixed groups of one width as "INT4 · row/1536"."""
+    quantization: QuantizationConfig | None = config.quantization
+    if quantization is None:
+        return _DTYPE_NAMES[config.dtype]
+    by_bits: dict[int, list[str]] = {}
+    for scheme in quantization.schemes:
+        groups = by_bits.setdefault(scheme.bits, [])
+        if str(scheme.group_size) not in groups:
+            groups.append(str(scheme.group_size))
+    return ", ".join(f"INT{bits} · {'/'.join(groups)}" for bits, groups in by_bits.items())
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _id_from_name(name: str) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:64] or "model"
+
+
+def _unique(wanted: str, taken: set[str]) -> str:
+    number, unique = 2, wanted
+    while unique in taken:
+        suffix = f"-{number}"
+        unique, number = wanted[: 64 - len(suffix)] + suffix, number + 1
+    return unique

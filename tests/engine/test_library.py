@@ -1,0 +1,226 @@
+"""Model folders found, described and, where broken, listed with the reason."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bilin_engine.config import GLMConfig, QuantizationConfig, QuantizationScheme
+from bilin_engine.errors import ModelBrokenError, ModelNotFoundError
+from bilin_engine.library import (
+    Capabilities,
+    FileRecord,
+    Library,
+    ModelDescription,
+    ModelNames,
+    bundled_models_dir,
+    read_description,
+)
+from bilin_engine.protocol import Example
+
+CONFIG = GLMConfig.create(
+    num_layers=2,
+    hidden_size=64,
+    num_attention_heads=4,
+    inner_hidden_size=96,
+    vocab_size=512,
+    max_sequence_length=256,
+    quantization=QuantizationConfig.uniform(4, 32),
+)
+
+
+def describe(model_id: str = "tiny", **changes) -> ModelDescription:
+    values = {
+        "id": model_id,
+        "names": ModelNames("小模型", "Tiny"),
+        "family": "GLM",
+        "languages": ("zh", "en"),
+        "capabilities": Capabilities(chat=True, blanks=("short", "long")),
+        "licence": "Apache-2.0",
+        "source": "trained for a test",
+        "chat_format": "qa",
+        "examples": (Example("chat", "zh", "你好"),),
+    }
+    return ModelDescription(**{**values, **changes})
+
+
+def make_model(
+    parent: Path,
+    name: str = "tiny",
+    description: ModelDescription | None = None,
+    config: GLMConfig = CONFIG,
+) -> Path:
+    folder = parent / name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config.to_json()))
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "bilin.json").write_bytes(msgspec.json.encode(description or describe(name)))
+    return folder
+
+
+@pytest.fixture
+def library(tmp_path) -> Library:
+    return Library(tmp_path / "own", bundled_dir=tmp_path / "bundled")
+
+
+def test_a_model_is_listed_with_what_its_files_say(library):
+    folder = make_model(library.models_dir)
+    (info,) = library.models()
+    assert info.id == "tiny"
+    assert (info.name_zh, info.name_en) == ("小模型", "Tiny")
+    assert info.num_parameters == CONFIG.num_parameters
+    assert info.precision == "INT4 · 32"
+    assert info.context_length == 256
+    assert info.can_chat
+    assert info.blank_kinds == ("short", "long")
+    assert info.examples == (Example("chat", "zh", "你好"),)
+    assert info.size_bytes == sum(path.stat().st_size for path in folder.iterdir())
+    assert info.path == str(folder)
+    assert info.problem == ""
+    assert not info.is_bundled
+
+
+def test_bundled_models_come_first_and_say_so(library):
+    make_model(library.models_dir, "aaa")
+    make_model(library.bundled_dir, "zzz")
+    assert [(m.id, m.is_bundled) for m in library.models()] == [("zzz", True), ("aaa", False)]
+
+
+def test_folders_that_do_not_exist_are_an_empty_library(library):
+    assert library.models() == []
+
+
+def test_the_bundled_folder_of_a_checkout_is_found():
+    assert bundled_models_dir() == Path(__file__).parents[2] / "resources" / "models"
+
+
+@pytest.mark.parametrize(
+    ("quantization", "precision"),
+    [
+        (None, "FP16"),
+        (QuantizationConfig.uniform(8, "row"), "INT8 · row"),
+        (QuantizationConfig.uniform(4, 128), "INT4 · 128"),
+        (
+            QuantizationConfig(
+                (
+                    QuantizationScheme(4, "row"),
+                    QuantizationScheme(4, 1536, ("re:.*dense$",)),
+                    QuantizationScheme(4, 1536, ("re:.*other$",)),
+                )
+            ),
+            "INT4 · row/1536",
+        ),
+    ],
+)
+def test_precision_names_bits_and_groups(library, quantization, precision):
+    config = dataclasses.replace(CONFIG, quantization=quantization)
+    make_model(library.models_dir, config=config)
+    assert library.find("tiny").precision == precision
+
+
+def test_two_models_of_one_id_are_both_reachable(library):
+    make_model(library.bundled_dir, "one", describe("mini"))
+    make_model(library.models_dir, "two", describe("mini"))
+    make_model(library.models_dir, "three", describe("mini"))
+    assert [m.id for m in library.models()] == ["mini", "mini-2", "mini-3"]
+    assert library.find("mini-3").path.endswith("two")
+
+
+def test_an_unknown_id_is_answered_with_the_known_ones(library):
+    make_model(library.models_dir)
+    with pytest.raises(ModelNotFoundError, match=r"no model 'glm' in the library; known: tiny"):
+        library.find("glm")
+
+
+def test_chat_formats_are_those_of_models_that_chat(library):
+    make_model(library.models_dir, "chats")
+    make_model(
+        library.models_dir,
+        "fills",
+        describe("fills", capabilities=Capabilities(blanks=("short",)), chat_format="qa"),
+    )
+    assert library.chat_format("chats") == "qa"
+    assert library.chat_format("fills") == ""
+
+
+def test_a_folder_that_is_no_model_is_listed_with_the_reason(library):
+    (library.models_dir / "Holiday photos").mkdir(parents=True)
+    (info,) = library.models()
+    assert info.id == "holiday-photos"
+    assert info.name_en == "Holiday photos"
+    assert "config.json is missing" in info.problem
+    with pytest.raises(ModelNotFoundError):
+        library.find("Holiday photos")
+    assert library.find("holiday-photos") == info
+
+
+def test_hidden_folders_and_files_are_passed_over(library):
+    make_model(library.models_dir, ".tiny.abc.partial", describe())
+    (library.models_dir / "notes.txt").write_text("x")
+    assert library.models() == []
+
+
+def test_a_folder_without_description_is_listed_with_the_reason(library):
+    (make_model(library.models_dir) / "bilin.json").unlink()
+    (info,) = library.models()
+    assert info.num_parameters == CONFIG.num_parameters
+    assert "bilin.json is missing: the folder was not written or imported by Bilin" in info.problem
+
+
+def test_an_unknown_architecture_is_listed_with_the_reason(library):
+    folder = make_model(library.models_dir)
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    (info,) = library.models()
+    assert 'model_type "bert" is not one Bilin runs' in info.problem
+    assert info.name_zh == "小模型"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"names": {"zh": 3, "en": "x"}}, r"Expected `str`, got `int` - at `\$.names.zh`"),
+        ({"capabilities": {"blanks": ["huge"]}}, r"Invalid enum value 'huge' - at `\$.capabil"),
+        ({"examples": [{"kind": "chat", "lang": "fr", "text": ""}]}, "Invalid enum value 'fr'"),
+        ({"id": "../etc"}, "id is '../etc'; use up to 64 lower-case letters"),
+        ({"id": "Tiny"}, "id is 'Tiny'"),
+        ({"chat_format": ""}, "capabilities.chat is true without a chat_format"),
+        ({"files": {"a": "ff"}}, r"Expected `object`, got `str` - at `\$.files\[...\]`"),
+    ],
+)
+def test_a_wrong_value_in_the_description_is_named(tmp_path, changes, sentence):
+    content = {**msgspec.to_builtins(describe()), **changes}
+    (tmp_path / "bilin.json").write_text(json.dumps(content))
+    with pytest.raises(ModelBrokenError, match=f"bilin.json is damaged: .*{sentence}"):
+        read_description(tmp_path)
+
+
+def test_keys_of_a_later_version_are_passed_over(tmp_path):
+    content = {**msgspec.to_builtins(describe()), "mood": "good"}
+    (tmp_path / "bilin.json").write_text(json.dumps(content))
+    assert read_description(tmp_path) == describe()
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda f: f.unlink(), "model.safetensors is missing: copy or convert"),
+        (lambda f: f.write_bytes(b"123"), "model.safetensors has 3 bytes instead of 4"),
+    ],
+)
+def test_a_missing_or_cut_file_is_named_before_loading(library, damage, sentence):
+    files = {"model.safetensors": FileRecord(4, "0" * 64)}
+    folder = make_model(library.models_dir, description=describe(files=files))
+    (folder / "model.safetensors").write_bytes(b"1234")
+    assert library.find("tiny").problem == ""
+    damage(folder / "model.safetensors")
+    assert sentence in library.find("tiny").problem
+
+
+def test_a_missing_tokenizer_is_a_problem_only_for_models_that_read_text(library):
+    for name, capabilities in (("talks", Capabilities(chat=True)), ("ids", Capabilities())):
+        folder = make_model(library.models_dir, name, describe(name, capabilities=capabilities))
+        (folder / "tokenizer_config.json").unlink()
+    assert "tokenizer_config.json is missing" in library.find("talks").problem
+    assert library.find("ids").problem == ""
