@@ -129,7 +129,7 @@ class Int4CpuLinear(Linear):
         return out
 
     def _scale(self, codes: torch.Tensor, scales: torch.Tensor, out: torch.Tensor) -> None:
-        """Writes (codes - 8) * scales, of [b, k, w] and [b, groups, w], rounded once to bfloat16."""
+        """Writes (codes - 8) * scales, of [b, k, w] and [b, groups, w], rounded once."""
         groups = scales.shape[1]
         torch.addcmul(
             (scales * -8).unsqueeze(2),

@@ -90,10 +90,17 @@ def runner_from(
     plan = _plan(config, device, backend, dtype)
     torch.set_num_threads(num_threads or _physical_cores())
     model = _build(source, plan, on_progress)
-    runner = LocalRunner(model, num_slots=num_slots, max_length=max_length)
+    runner = LocalRunner(
+        model,
+        num_slots=num_slots,
+        max_length=max_length,
+        backend=plan.backend,
+        num_threads=torch.get_num_threads(),
+    )
     if num_threads == 0 and plan.device.type == "cpu":
         on_progress("threads", 1.0)
         _choose_threads(runner)
+        runner.num_threads = torch.get_num_threads()
     runner.backend = plan.backend
     runner.num_threads = torch.get_num_threads()
     logger.info(

@@ -13,9 +13,14 @@ from bilin_engine.runners.base import PrefillRow, Runner, ShouldStop, StoppedErr
 class LocalRunner(Runner):
     """Runs one `Model`. Slots share nothing but the weights."""
 
-    def __init__(self, model: Model, *, num_slots: int, max_length: int) -> None:
+    def __init__(
+        self, model: Model, *, num_slots: int, max_length: int, backend: str, num_threads: int
+    ) -> None:
+        """`num_threads` is told, not set: whoever builds the runner sets torch's threads."""
         self.num_slots = num_slots
         self.max_length = max_length
+        self.backend = backend
+        self.num_threads = num_threads
         self.vocab_size = model.config.vocab_size
         self._model: Model | None = model
         self._cache = model.new_cache(num_slots, max_length)

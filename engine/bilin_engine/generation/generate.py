@@ -1,0 +1,291 @@
+"""From a request to candidates, over any Runner: one prefill, then all candidates as one batch."""
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from bilin_engine.errors import BadRequestError, ContextOverflowError
+from bilin_engine.generation.beam import BeamSearch, last_tokens
+from bilin_engine.generation.request import (
+    GeneratedCandidate,
+    GenerationRequest,
+    GenerationResult,
+    PromptLayout,
+)
+from bilin_engine.generation.sampling import (
+    LogitRules,
+    candidate_generator,
+    check_sampling,
+    choose,
+    token_logprobs,
+)
+from bilin_engine.protocol import FinishReason, GenerationStats
+from bilin_engine.runners.base import PrefillRow, Runner, ShouldStop
+
+OnToken = Callable[[int, int, float], None]
+
+
+def generate(
+    runner: Runner, request: GenerationRequest, on_token: OnToken, should_stop: ShouldStop
+) -> GenerationResult:
+    """Runs the request: draws candidates, searches with beams, or scores the forced choices.
+
+    on_token(candidate, token_id, logprob) hears every token but the stop token, as it is chosen;
+    with beams only at the end, candidate by candidate, best first; with forced choices never.
+    Log-probs are those of the model's own distribution at temperature 1. Same runner, request and
+    seed: same tokens; a candidate's tokens do not depend on how many candidates there are.
+    Raises StoppedError when `should_stop` says yes, ContextOverflowError when prompt or choices
+    leave no room, BadRequestError for a request that cannot be.
+    """
+    check_sampling(request.sampling)
+    if request.num_candidates < 1:
+        raise BadRequestError(f"num_candidates {request.num_candidates}: at least one is needed")
+    run = _Run(runner, request, on_token, should_stop)
+    if request.forced_choices:
+        candidates = run.score_choices()
+    elif request.sampling.num_beams > 1:
+        candidates = run.search_beams()
+    else:
+        candidates = run.draw()
+    candidates.sort(key=lambda candidate: -candidate.score)
+    return GenerationResult(candidates=tuple(candidates), stats=run.stats(candidates))
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A candidate being drawn."""
+
+    index: int
+    generator: torch.Generator
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+
+
+class _Run:
+    """One request on one runner, with its clock."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        request: GenerationRequest,
+        on_token: OnToken,
+        should_stop: ShouldStop,
+    ) -> None:
+        self._runner = runner
+        self._request = request
+        self._prompt = request.prompt
+        self._sampling = request.sampling
+        self._on_token = on_token
+        self._should_stop = should_stop
+        seed = request.sampling.seed
+        self._seed = secrets.randbits(31) if seed is None else seed
+        self._rules = LogitRules(
+            request.sampling, request.prompt.token_ids, request.stop_ids, request.banned_ids
+        )
+        self._started_s = time.perf_counter()
+        self._prefilled_s = self._started_s
+        self._first_token_s: float | None = None
+
+    def draw(self) -> list[GeneratedCandidate]:
+        """num_candidates independent draws, as many at a time as there are slots."""
+        budget, reason = self._budget()
+        first = self._prefill()
+        drafts = [
+            _Draft(index, candidate_generator(self._seed, index))
+            for index in range(self._request.num_candidates)
+        ]
+        for start in range(0, len(drafts), self._runner.num_slots):
+            group = drafts[start : start + self._runner.num_slots]
+            self._runner.truncate(0, len(self._prompt.token_ids))
+            if len(group) > 1:
+                self._runner.copy_slots([0] * (len(group) - 1), list(range(1, len(group))))
+            self._draw_group(group, first, budget, reason)
+        return [
+            GeneratedCandidate(
+                token_ids=tuple(draft.token_ids),
+                logprobs=tuple(draft.logprobs),
+                score=sum(draft.logprobs),
+                finish_reason=draft.finish_reason or reason,
+            )
+            for draft in drafts
+        ]
+
+    def search_beams(self) -> list[GeneratedCandidate]:
+        """The best num_candidates of a beam search."""
+        sampling = self._sampling
+        for needed, what in (
+            (sampling.num_beams, "num_beams"),
+            (self._request.num_candidates, "num_candidates"),
+        ):
+            limit = self._runner.num_slots if what == "num_beams" else sampling.num_beams
+            if needed > limit:
+                raise BadRequestError(
+                    f"{what} {needed} is more than the {limit} "
+                    f"{'slots of this model' if what == 'num_beams' else 'beams asked for'}"
+                )
+        budget, reason = self._budget()
+        search = BeamSearch(
+            sampling,
+            len(self._prompt.token_ids),
+            self._request.stop_ids,
+            self._rules,
+            candidate_generator(self._seed, 0),
+        )
+        logits = self._prefill().unsqueeze(0)
+        for step in range(budget):
+            parents = search.step(logits)
+            if search.is_done or step == budget - 1:
+                break
+            slots = list(range(len(parents)))
+            if parents != slots:
+                self._runner.copy_slots(parents, slots)
+            logits = self._runner.decode(
+                slots,
+                last_tokens(search.live),
+                [self._position(step)] * len(slots),
+                self._should_stop,
+            )
+        results = search.results(reason)[: self._request.num_candidates]
+        for index, scored in enumerate(results):
+            for token, logprob in zip(scored.beam.token_ids, scored.beam.logprobs, strict=True):
+                self._tell(index, token, logprob)
+        return [
+            GeneratedCandidate(
+                token_ids=scored.beam.token_ids,
+                logprobs=scored.beam.logprobs,
+                score=scored.score,
+                finish_reason=scored.finish_reason,
+            )
+            for scored in results
+        ]
+
+    def score_choices(self) -> list[GeneratedCandidate]:
+        """The log-probs of every forced choice; the prompt is encoded once (glm.md 12.10)."""
+        choices = self._request.forced_choices
+        used = len(self._prompt.token_ids)
+        longest = max(len(choice) for choice in choices)
+        if min(len(choice) for choice in choices) < 1:
+            raise BadRequestError("a forced choice is empty; each needs at least one token")
+        # The last token of a choice is scored, not stored.
+        if used + longest - 1 > self._runner.max_length:
+            raise ContextOverflowError(
+                f"{used} tokens of prompt and a choice of {longest} do not fit this model's "
+                f"{self._runner.max_length}; shorten the text by "
+                f"{used + longest - 1 - self._runner.max_length}"
+            )
+        first = token_logprobs(self._prefill())
+        candidates = []
+        for start in range(0, len(choices), self._runner.num_slots):
+            group = choices[start : start + self._runner.num_slots]
+            for choice, rest in zip(group, self._continuations(group), strict=True):
+                logprobs = [float(first[choice[0]])]
+                logprobs += [
+                    float(token_logprobs(row)[token])
+                    for row, token in zip(rest, choice[1:], strict=True)
+                ]
+                candidates.append(
+                    GeneratedCandidate(tuple(choice), tuple(logprobs), sum(logprobs), "stop")
+                )
+        return candidates
+
+    def stats(self, candidates: Sequence[GeneratedCandidate]) -> GenerationStats:
+        """What it took. new_tokens counts all candidates' tokens."""
+        ended_s = time.perf_counter()
+        first_s = self._first_token_s or self._prefilled_s
+        return GenerationStats(
+            prompt_tokens=len(self._prompt.token_ids),
+            new_tokens=sum(len(candidate.token_ids) for candidate in candidates),
+            time_to_first_token_s=first_s - self._started_s,
+            prefill_s=self._prefilled_s - self._started_s,
+            decode_s=ended_s - self._prefilled_s,
+            seed=self._seed,
+        )
+
+    def _draw_group(
+        self, group: list[_Draft], first: torch.Tensor, budget: int, reason: FinishReason
+    ) -> None:
+        """Draws the candidates in slots 0 to len(group) - 1, all holding the prompt."""
+        running = list(enumerate(group))
+        logits = first.expand(len(group), -1)
+        for step in range(budget):
+            for (_, draft), row in zip(running, logits, strict=True):
+                self._choose(draft, row)
+            running = [(slot, draft) for slot, draft in running if draft.finish_reason is None]
+            if not running or step == budget - 1:
+                break
+            logits = self._runner.decode(
+                [slot for slot, _ in running],
+                [draft.token_ids[-1] for _, draft in running],
+                [self._position(step)] * len(running),
+                self._should_stop,
+            )
+        for _, draft in running:
+            draft.finish_reason = reason
+
+    def _choose(self, draft: _Draft, logits: torch.Tensor) -> None:
+        token = choose(self._rules.apply(logits, draft.token_ids), self._sampling, draft.generator)
+        if token in self._request.stop_ids:
+            draft.finish_reason = "stop"
+            return
+        logprob = float(token_logprobs(logits)[token])
+        draft.token_ids.append(token)
+        draft.logprobs.append(logprob)
+        self._tell(draft.index, token, logprob)
+
+    def _continuations(self, group: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Logits [len(choice) - 1, V] after each token but the last of each choice."""
+        used = len(self._prompt.token_ids)
+        self._runner.truncate(0, used)
+        rows = [
+            PrefillRow(
+                slot=slot,
+                token_ids=choice[:-1],
+                position_ids=[self._position(i) for i in range(len(choice) - 1)],
+                prefix_len=0,
+                start=used,
+            )
+            for slot, choice in enumerate(group)
+            if len(choice) > 1
+        ]
+        others = [row.slot for row in rows if row.slot != 0]
+        if others:
+            self._runner.copy_slots([0] * len(others), others)
+        logits = self._runner.prefill(rows, "all", self._should_stop) if rows else []
+        by_slot = {row.slot: out for row, out in zip(rows, logits, strict=True)}
+        nothing = torch.empty(0, self._runner.vocab_size)
+        return [by_slot.get(slot, nothing) for slot in range(len(group))]
+
+    def _prefill(self) -> torch.Tensor:
+        """Encodes the prompt into slot 0; the logits [V] of the first new token."""
+        prompt: PromptLayout = self._prompt
+        row = PrefillRow(0, prompt.token_ids, prompt.position_ids, prompt.prefix_len)
+        logits = self._runner.prefill([row], "last", self._should_stop)[0][0]
+        self._prefilled_s = time.perf_counter()
+        return logits
+
+    def _position(self, step: int) -> int:
+        """Position id of the new token number `step`, 0-based."""
+        if self._prompt.output_position is not None:
+            return self._prompt.output_position
+        return self._prompt.position_ids[-1] + 1 + step
+
+    def _budget(self) -> tuple[int, FinishReason]:
+        """How many tokens may be drawn, and why no more. Prompt and output share the context."""
+        used, limit = len(self._prompt.token_ids), self._runner.max_length
+        if used >= limit:
+            raise ContextOverflowError(
+                f"the prompt has {used} tokens and this model holds {limit} with its answer; "
+                f"shorten it by at least {used - limit + 1}"
+            )
+        if self._sampling.max_new_tokens <= limit - used:
+            return self._sampling.max_new_tokens, "length"
+        return limit - used, "context"
+
+    def _tell(self, candidate: int, token: int, logprob: float) -> None:
+        if self._first_token_s is None:
+            self._first_token_s = time.perf_counter()
+        self._on_token(candidate, token, logprob)
