@@ -181,6 +181,7 @@ def pip_install(arguments: Sequence[str]) -> None:
     """Runs pip install in .venv, shows the large downloads, logs the rest. Raises LaunchError."""
     command = [str(PYTHON), "-m", "pip", "install", "--progress-bar", "off", *arguments]
     last: deque[str] = deque(maxlen=12)
+    is_retrying = False
     # An editable installation compiles no kernels, so its build needs no compiler either.
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "BILIN_NO_CUBINS": "1"}
     with (
@@ -203,6 +204,9 @@ def pip_install(arguments: Sequence[str]) -> None:
                 console.note(re.sub(r"https?://\S*/", "", line.strip()))
             elif line.startswith("Installing collected packages"):
                 console.note("解压，约一分钟 / Unpacking, about a minute")
+            elif line.startswith("WARNING: Retrying") and not is_retrying:
+                is_retrying = True
+                console.note("网络没有应答，重试中 / The network does not answer; trying again")
     if pip.returncode != 0:
         raise pip_failure(list(last))
 
@@ -211,7 +215,7 @@ def pip_failure(last: Sequence[str]) -> console.LaunchError:
     """The sentence for a failed pip, from its last lines."""
     text = "\n".join(last)
     again = "python3 packaging/launch.py"
-    seen = [line for line in last if line][-6:]
+    seen = [line[:200] for line in last if line][-6:]
     if "No space left" in text:
         return console.LaunchError(
             "磁盘已满", "The disk is full", seen=seen, todo=["Free some space, then:", again]

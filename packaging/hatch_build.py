@@ -1,0 +1,75 @@
+"""Build hook: compiles the kernels into a standard wheel, never into an editable installation.
+
+A wheel carries cubins for every supported architecture, so its user needs no compiler. They are
+made by NVRTC, which needs no GPU: the hook asks for it as a build requirement (about 100 MB, the
+same wheels that torch's CUDA build uses), so `pip install .` works from a bare checkout. Where the
+kernels are not wanted, `BILIN_NO_CUBINS=1 pip install .` asks for nothing and compiles nothing; the
+sources go along and are compiled at first use on a machine with a card.
+
+An editable installation always leaves them out. pip asks one question for both kinds of
+installation, so a plain `pip install -e .` fetches NVRTC in vain; launch.py sets BILIN_NO_CUBINS.
+"""
+
+import importlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+OPT_OUT = "BILIN_NO_CUBINS"
+# CUDA 13.0 as torch 2.13 has it: its cubins load on every driver from 580 on.
+COMPILER = [
+    "cuda-core>=1.2,<2",
+    "cuda-bindings>=13.0,<13.1",
+    "nvidia-cuda-nvrtc>=13.0,<13.1",
+    "nvidia-cuda-runtime>=13.0,<13.1",
+    "nvidia-cuda-crt>=13.0,<13.1",
+    "nvidia-cuda-cccl>=13.0,<13.1",
+]
+
+
+class KernelBuildHook(BuildHookInterface):
+    """Adds `bilin_kernels/cubins/` to standard wheels."""
+
+    PLUGIN_NAME = "custom"
+
+    def dependencies(self) -> list[str]:
+        """What the build needs besides hatchling."""
+        return COMPILER if self._compiles() else []
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compiles for a standard wheel. Raises RuntimeError if that gives no cubins."""
+        if version != "standard" or not self._compiles():
+            return
+        folder = Path(tempfile.mkdtemp(prefix="bilin-cubins-"))
+        self._folder = folder
+        sys.path.insert(0, str(Path(self.root) / "kernels"))
+        try:
+            importlib.import_module("bilin_kernels.compile").build_cubins(folder)
+        except ImportError as error:
+            raise RuntimeError(
+                f"the kernels cannot be compiled here ({error}); install "
+                f"{' '.join(COMPILER)}, or set {OPT_OUT}=1 for a wheel without cubins"
+            ) from error
+        finally:
+            sys.path.pop(0)
+        cubins = sorted(folder.glob("*.cubin"))
+        if not cubins:
+            raise RuntimeError(f"no cubins were made; set {OPT_OUT}=1 for a wheel without them")
+        for path in sorted(folder.iterdir()):
+            build_data["force_include"][str(path)] = f"bilin_kernels/cubins/{path.name}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Removes what initialize compiled; the wheel holds it now."""
+        del version, build_data, artifact_path
+        folder = getattr(self, "_folder", None)
+        if folder is not None:
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()
+
+    def _compiles(self) -> bool:
+        return self.target_name == "wheel" and os.environ.get(OPT_OUT) != "1"
