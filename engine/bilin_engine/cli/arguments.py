@@ -30,6 +30,11 @@ def add_load_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     group.add_argument("--backend", choices=["auto", "cuda", "cpu", "reference"], default="auto")
     group.add_argument("--threads", type=int, default=0, help="0 = as measured")
+
+
+def add_place_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where models and logs lie."""
+    group = parser.add_argument_group("folders")
     group.add_argument("--models-dir", type=Path, help="folder with models of your own")
     group.add_argument("--log-dir", type=Path, help="also write log files there")
 

@@ -1,0 +1,152 @@
+"""How fast a model is on this machine, and how fast the memory would let it be.
+
+Times the Runner itself, without processes or text around it. Decoding one token reads every weight
+once, so the memory's read bandwidth, measured in the same run with the same threads, is its limit.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import torch
+
+from bilin_engine import processes
+from bilin_engine.config import read_model_config
+from bilin_engine.errors import BadRequestError
+from bilin_engine.placement.cost import ModelCost
+from bilin_engine.protocol import LoadSettings
+from bilin_engine.runners.base import PrefillRow, Runner
+from bilin_engine.runners.load import load_runner
+
+NUM_PREFILLS = 3
+NUM_READS = 8
+READ_BYTES = 512 * 1024**2  # well beyond any processor's cache
+
+
+class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One run's figures. Rates are tokens per second, the best prefill and the median decode step.
+
+    bytes_per_token: weights and kv_cache that one decoded token reads, as stored.
+    share_of_bandwidth: of `read_bytes_s`, used while decoding; above 1 the weights lie in a cache.
+    peak_memory_bytes: of the process, torch included, before the bandwidth was measured.
+    """
+
+    prompt_tokens: int
+    new_tokens: int
+    prefill_tok_s: float
+    decode_tok_s: float
+    bytes_per_token: int
+    read_bytes_s: float
+    share_of_bandwidth: float
+    peak_memory_bytes: int
+    memory_bytes: dict[str, int]
+    backend: str
+    num_threads: int
+    device: str
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BenchSettings:
+    """prompt_tokens and new_tokens together must fit the model's context."""
+
+    prompt_tokens: int = 256
+    new_tokens: int = 64
+
+
+def measure(folder: Path, load: LoadSettings, settings: BenchSettings) -> BenchReport:
+    """Loads the model in this process and times it. Raises as `load_runner`, and BadRequestError.
+
+    Takes the time of NUM_PREFILLS prefills, `new_tokens` steps and NUM_READS reads.
+    """
+    config = read_model_config(folder)
+    start_s = time.perf_counter()
+    runner = load_runner(
+        folder,
+        context=load.context,
+        device=load.device,
+        backend=load.backend,
+        num_threads=load.num_threads,
+        num_slots=1,
+    )
+    load_s = time.perf_counter() - start_s
+    _check(settings, runner.max_length)
+    prefill_s = min(_prefill_s(runner, settings.prompt_tokens) for _ in range(NUM_PREFILLS))
+    step_s = _decode_step_s(runner, settings)
+    memory_bytes = runner.memory_bytes()
+    peak_bytes = processes.peak_rss_bytes()
+    num_threads = runner.num_threads
+    backend = runner.backend
+    runner.close()
+    cost = ModelCost(config)
+    mean_length = settings.prompt_tokens + settings.new_tokens // 2
+    bytes_per_token = cost.weights_bytes + cost.kv_bytes(mean_length)
+    read_bytes_s = read_bandwidth()
+    return BenchReport(
+        prompt_tokens=settings.prompt_tokens,
+        new_tokens=settings.new_tokens,
+        prefill_tok_s=settings.prompt_tokens / prefill_s,
+        decode_tok_s=1 / step_s,
+        bytes_per_token=bytes_per_token,
+        read_bytes_s=read_bytes_s,
+        share_of_bandwidth=bytes_per_token / step_s / read_bytes_s,
+        peak_memory_bytes=peak_bytes,
+        memory_bytes=memory_bytes,
+        backend=backend,
+        num_threads=num_threads,
+        device=processes.cpu_label(),
+        load_s=load_s,
+    )
+
+
+def read_bandwidth(size_bytes: int = READ_BYTES) -> float:
+    """Bytes/s of reading main memory with torch's current threads: the best of several sums."""
+    # int64: a sum of floats is bound by arithmetic on one thread, this one is not
+    block = torch.ones(size_bytes // 8, dtype=torch.int64)
+    best_s = min(_timed(block.sum) for _ in range(NUM_READS))
+    return size_bytes / best_s
+
+
+def _check(settings: BenchSettings, max_length: int) -> None:
+    if settings.prompt_tokens < 1 or settings.new_tokens < 1:
+        raise BadRequestError(
+            f"{settings.prompt_tokens} prompt tokens and {settings.new_tokens} new ones; "
+            "at least 1 of each is needed"
+        )
+    total = settings.prompt_tokens + settings.new_tokens
+    if total > max_length:
+        raise BadRequestError(
+            f"{settings.prompt_tokens} prompt tokens and {settings.new_tokens} new ones are "
+            f"{total}; the model holds {max_length}"
+        )
+
+
+def _prefill_s(runner: Runner, prompt_tokens: int) -> float:
+    runner.truncate(0, 0)
+    row = PrefillRow(
+        slot=0,
+        token_ids=[index % runner.vocab_size for index in range(prompt_tokens)],
+        position_ids=list(range(prompt_tokens)),
+        prefix_len=prompt_tokens,
+    )
+    return _timed(lambda: runner.prefill([row]))
+
+
+def _decode_step_s(runner: Runner, settings: BenchSettings) -> float:
+    """The median step; every step appends to what the last prefill left in slot 0."""
+    steps_s = []
+    for index in range(settings.new_tokens):
+        position = settings.prompt_tokens + index
+        start_s = time.perf_counter()
+        runner.decode([0], [index % runner.vocab_size], [position])
+        steps_s.append(time.perf_counter() - start_s)
+    return statistics.median(steps_s)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start_s = time.perf_counter()
+    work()
+    return time.perf_counter() - start_s

@@ -1,0 +1,152 @@
+"""`bilin-engine chat`: a conversation in a terminal, one answer, or proof that it works."""
+
+import argparse
+import sys
+
+from bilin_engine.cli.arguments import EXIT_OK, load_settings, sampling
+from bilin_engine.cli.report import dim, print_json
+from bilin_engine.cli.session import RequestFailedError, Session, StoppedByPersonError
+from bilin_engine.errors import ContextOverflowError
+from bilin_engine.protocol import (
+    Chat,
+    ChatResult,
+    Event,
+    Message,
+    ModelLoaded,
+    Sampling,
+    Started,
+    TextDelta,
+)
+
+# Asked when nobody can type: one exchange in each language shows that the engine answers.
+DEMO_QUESTIONS = ("你好", "What can you do?")
+NEW_CHAT = "/new"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Loads the model; answers --once, a terminal, lines of a pipe, or the demo questions."""
+    settings = sampling(options)
+    with Session(options.models_dir, options.log_dir) as session:
+        loaded = session.load(options.model, load_settings(options))
+        conversation = _Conversation(session, options.model, options.system, settings)
+        if options.once is not None:
+            _answer_once(conversation, options.once, is_json=options.json)
+        elif sys.stdin is None:
+            _show(conversation)
+        elif sys.stdin.isatty():
+            _talk(conversation, loaded)
+        else:
+            _answer_lines(conversation, is_json=options.json)
+    return EXIT_OK
+
+
+class _Conversation:
+    """Messages so far; `ask` adds a question and, when it came to one, the answer."""
+
+    def __init__(self, session: Session, model: str, system: str, settings: Sampling) -> None:
+        self._session = session
+        self._model = model
+        self._settings = settings
+        self._start: list[Message] = [Message("system", system)] if system else []
+        self._messages = list(self._start)
+        self.name = session.model(model).name_en
+
+    def clear(self) -> None:
+        """Forgets everything but the system prompt."""
+        self._messages = list(self._start)
+
+    def ask(self, text: str, *, is_quiet: bool = False) -> ChatResult:
+        """Streams the answer to stdout unless quiet. Raises as Session.ask.
+
+        A question that failed or was stopped before its answer is not kept.
+        """
+        asked = [*self._messages, Message("user", text)]
+        parts: list[str] = []
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, Started) and event.dropped_messages and not is_quiet:
+                count = len(event.dropped_messages)
+                print(dim(f"({count} older messages no longer fit 较早的 {count} 条消息已放不下)"))
+            if isinstance(event, TextDelta):
+                parts.append(event.text)
+                if not is_quiet:
+                    print(event.text, end="", flush=True)
+
+        try:
+            result = self._session.ask(
+                lambda i: Chat(
+                    id=i, model=self._model, messages=tuple(asked), sampling=self._settings
+                ),
+                ChatResult,
+                on_event,
+            )
+        except StoppedByPersonError:
+            if parts:
+                self._messages = [*asked, Message("assistant", "".join(parts))]
+            raise
+        self._messages = [*asked, Message("assistant", result.text)]
+        return result
+
+
+def _answer_once(conversation: _Conversation, text: str, *, is_json: bool) -> None:
+    result = conversation.ask(text, is_quiet=is_json)
+    if is_json:
+        print_json(result)
+    else:
+        print()
+
+
+def _answer_lines(conversation: _Conversation, *, is_json: bool) -> None:
+    """Every line of stdin is a message; without any, the demo."""
+    is_empty = True
+    for line in sys.stdin:
+        text = line.strip()
+        if text:
+            is_empty = False
+            _answer_once(conversation, text, is_json=is_json)
+    if is_empty:
+        _show(conversation)
+
+
+def _show(conversation: _Conversation) -> None:
+    for question in DEMO_QUESTIONS:
+        print(f"> {question}")
+        conversation.ask(question)
+        print("\n")
+        conversation.clear()
+
+
+def _talk(conversation: _Conversation, loaded: ModelLoaded) -> None:
+    print(f"Bilin 比邻 · {conversation.name} · {loaded.backend} · {loaded.context_length} tokens")
+    print(dim("Enter 发送 sends · Ctrl-C 停止回答 stops an answer, 再按一次退出 twice leaves"))
+    print(dim(f"{NEW_CHAT} 重新开始 starts over · Ctrl-D 退出 leaves"))
+    while True:
+        try:
+            text = input("\n› ").strip()
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
+        if text == NEW_CHAT:
+            conversation.clear()
+            print(dim("新对话 A new chat"))
+        elif text:
+            _answer(conversation, text)
+
+
+def _answer(conversation: _Conversation, text: str) -> None:
+    try:
+        result = conversation.ask(text)
+    except StoppedByPersonError:
+        print(dim("\n(已停止 stopped)"))
+    except RequestFailedError as error:
+        print(f"\n! {error.message}", file=sys.stderr)
+        if error.code == ContextOverflowError.code:
+            print(dim(f"{NEW_CHAT} 重新开始 starts over"))
+    else:
+        stats = result.stats
+        print(
+            dim(
+                f"\n{stats.new_tokens} tokens · {stats.time_to_first_token_s:.2f} s to the first"
+                f" · {stats.decode_rate_tok_s:.0f} tokens/s"
+            )
+        )

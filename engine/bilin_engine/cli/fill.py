@@ -1,0 +1,112 @@
+"""`bilin-engine fill` and `generate`: blanks filled, texts continued."""
+
+import argparse
+
+from bilin_engine.cli.arguments import (
+    EXIT_OK,
+    as_length_limit,
+    load_settings,
+    sampling,
+)
+from bilin_engine.cli.report import print_json
+from bilin_engine.cli.session import Session
+from bilin_engine.generation.masks import parse_mask_text
+from bilin_engine.protocol import (
+    Candidate,
+    ChatResult,
+    Event,
+    Fill,
+    FillConstraints,
+    FilledBlank,
+    FillResult,
+    Generate,
+    TextDelta,
+)
+
+
+def run_fill(options: argparse.Namespace) -> int:
+    """Fills; prints the whole text, with several candidates each of them with its log-prob."""
+    constraints = FillConstraints(
+        length=as_length_limit(options.length, options.text),
+        choices=_choices(options.choices),
+        digits_only=options.digits,
+    )
+    with Session(options.models_dir, options.log_dir) as session:
+        session.load(options.model, load_settings(options))
+        result = session.ask(
+            lambda i: Fill(
+                id=i,
+                model=options.model,
+                segments=parse_mask_text(options.text),
+                blank=options.blank,
+                num_candidates=options.candidates,
+                constraints=constraints,
+                sampling=sampling(options),
+            ),
+            FillResult,
+        )
+    if options.json:
+        print_json(fill_json(result))
+        return EXIT_OK
+    print(result.text)
+    if any(len(blank.candidates) > 1 for blank in result.blanks):
+        for blank in result.blanks:
+            _print_blank(blank)
+    return EXIT_OK
+
+
+def fill_json(result: FillResult) -> dict[str, object]:
+    """The documented JSON: text, and per blank its candidates; `breaks` only where one breaks."""
+    return {
+        "text": result.text,
+        "blanks": [
+            {"candidates": [_candidate_json(candidate) for candidate in blank.candidates]}
+            for blank in result.blanks
+        ],
+    }
+
+
+def _candidate_json(candidate: Candidate) -> dict[str, object]:
+    shown: dict[str, object] = {"text": candidate.text, "logprob": candidate.logprob}
+    if candidate.breaks:
+        shown["breaks"] = candidate.breaks
+    return shown
+
+
+def _print_blank(blank: FilledBlank) -> None:
+    print(f"\nblank 空 {blank.index}")
+    for number, candidate in enumerate(blank.candidates, start=1):
+        note = f"  ({candidate.breaks})" if candidate.breaks else ""
+        print(f"  {number}  {candidate.logprob:8.2f}  {candidate.text}{note}")
+
+
+def _choices(value: str | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return tuple(choice for part in value.replace("，", ",").split(",") if (choice := part.strip()))
+
+
+def run_generate(options: argparse.Namespace) -> int:
+    """Continues a text, streaming."""
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, TextDelta) and not options.json:
+            print(event.text, end="", flush=True)
+
+    with Session(options.models_dir, options.log_dir) as session:
+        session.load(options.model, load_settings(options))
+        result = session.ask(
+            lambda i: Generate(
+                id=i,
+                model=options.model,
+                segments=parse_mask_text(options.text),
+                sampling=sampling(options),
+            ),
+            ChatResult,
+            on_event,
+        )
+    if options.json:
+        print_json(result)
+    else:
+        print()
+    return EXIT_OK

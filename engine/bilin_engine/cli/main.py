@@ -1,0 +1,187 @@
+"""`bilin-engine`: its commands, and what becomes of an error."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+
+from bilin_engine import __version__
+from bilin_engine.cli import bench, chat, fill
+from bilin_engine.cli.arguments import (
+    EXIT_FAILED,
+    EXIT_OK,
+    ArgumentParser,
+    add_load_arguments,
+    add_place_arguments,
+    add_sampling_arguments,
+    length_limit,
+    text_argument,
+)
+from bilin_engine.cli.report import print_json
+from bilin_engine.cli.session import Session, StoppedByPersonError
+from bilin_engine.errors import BilinError
+from bilin_engine.logs import start_logging
+from bilin_engine.protocol import (
+    CountTokens,
+    DevicesListed,
+    ListDevices,
+    ListModels,
+    Message,
+    ModelInfo,
+    ModelsListed,
+    TokenCount,
+)
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command; returns its exit code: 0 done, 1 failed with a sentence, 2 bad usage."""
+    options = _parser().parse_args(list(arguments) or ["--help"])
+    start_logging("cli", options.log_dir, "WARNING")
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except BilinError as error:
+        if options.json:
+            print(json.dumps({"error": {"code": error.code, "message": error.message}}))
+        print(f"bilin-engine: {error.message}", file=sys.stderr)
+        return EXIT_FAILED
+    except (KeyboardInterrupt, StoppedByPersonError):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `bilin-engine … | head`
+        sys.stderr.close()
+        return EXIT_FAILED
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="bilin-engine", description="Bilin 比邻 without a window. 无窗口的 Bilin。"
+    )
+    parser.add_argument("--version", action="version", version=f"bilin-engine {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, run_it: Callable[[argparse.Namespace], int], text: str) -> ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=run_it)
+        command.add_argument("--json", action="store_true", help="one JSON value on stdout")
+        return command
+
+    models = add("models", _models, "List the models on this computer. 列出本机模型。")
+    add_place_arguments(models)
+    devices = add("devices", _devices, "List GPUs and the CPU. 列出显卡与处理器。")
+    add_place_arguments(devices)
+
+    chatting = add("chat", chat.run, "Talk with a model. 与模型对话。")
+    chatting.add_argument("model")
+    chatting.add_argument("--once", metavar="TEXT", help="answer this and leave")
+    chatting.add_argument("--system", default="", metavar="TEXT", help="system prompt")
+    _add_generation(chatting)
+
+    generating = add("generate", fill.run_generate, "Continue a text. 续写文本。")
+    generating.add_argument("model")
+    generating.add_argument("text", type=text_argument, help="the text, a file, or - for stdin")
+    _add_generation(generating)
+
+    filling = add("fill", fill.run_fill, "Fill the blanks of a text. 填空。")
+    filling.add_argument("model")
+    filling.add_argument(
+        "text", type=text_argument, help="text with [MASK], [sMASK] or [gMASK]; a file; - for stdin"
+    )
+    filling.add_argument("--candidates", type=int, default=1, metavar="N")
+    filling.add_argument("--blank", type=int, metavar="N", help="only this one, the first is 0")
+    filling.add_argument(
+        "--length", type=length_limit, metavar="N[字|w]", help="at most; =N exactly"
+    )
+    filling.add_argument("--choices", metavar="A,B,C", help="rank these instead of writing")
+    filling.add_argument("--digits", action="store_true", help="digits only")
+    _add_generation(filling)
+
+    counting = add("count", _count, "Count the tokens of a message. 计算词元数。")
+    counting.add_argument("model")
+    counting.add_argument("text", type=text_argument, help="the text, a file, or - for stdin")
+    add_place_arguments(counting)
+
+    measuring = add("bench", bench.run, "Measure a model's speed here. 测量速度。")
+    measuring.add_argument("model")
+    measuring.add_argument("--prompt-tokens", type=int, default=256, metavar="N")
+    measuring.add_argument("--new-tokens", type=int, default=64, metavar="N")
+    add_load_arguments(measuring)
+    add_place_arguments(measuring)
+
+    add("stdio", _stdio, "Serve one app over stdin and stdout (frames).").set_defaults(log_dir=None)
+    return parser
+
+
+def _add_generation(parser: argparse.ArgumentParser) -> None:
+    add_load_arguments(parser)
+    add_place_arguments(parser)
+    add_sampling_arguments(parser)
+
+
+def _stdio(_options: argparse.Namespace) -> int:
+    # __main__ takes `stdio` before this parser exists; only `--help` and odd spellings come here.
+    raise BilinError('"stdio" must be the first argument')
+
+
+def _models(options: argparse.Namespace) -> int:
+    with Session(options.models_dir, options.log_dir) as session:
+        listed = session.ask(ListModels, ModelsListed)
+    if options.json:
+        print_json(listed.models)
+        return EXIT_OK
+    if not listed.models:
+        print("No models. 没有模型。")
+    for model in listed.models:
+        print(_model_line(model))
+    return EXIT_OK
+
+
+def _model_line(model: ModelInfo) -> str:
+    if model.problem:
+        return f"{model.id:<24} ! {model.problem}"
+    can = [
+        *(("chat 对话",) if model.can_chat else ()),
+        *(("blanks 填空",) if model.blank_kinds else ()),
+    ]
+    return "  ".join(
+        (
+            f"{model.id:<16}",
+            f"{model.name_zh} {model.name_en}",
+            f"{model.num_parameters / 1e6:,.1f} M",
+            model.precision,
+            f"{model.size_bytes / 2**20:,.1f} MiB",
+            f"context {model.context_length}",
+            ", ".join(can),
+        )
+    )
+
+
+def _devices(options: argparse.Namespace) -> int:
+    with Session(options.models_dir, options.log_dir) as session:
+        listed = session.ask(ListDevices, DevicesListed)
+    if options.json:
+        print_json(listed.devices)
+        return EXIT_OK
+    for device in listed.devices:
+        print(
+            f"{device.name:<8}  {device.label}  "
+            f"{device.free_bytes / 2**30:.1f} of {device.total_bytes / 2**30:.1f} GiB free"
+        )
+    return EXIT_OK
+
+
+def _count(options: argparse.Namespace) -> int:
+    with Session(options.models_dir, options.log_dir) as session:
+        messages = (Message("user", options.text),)
+        counted = session.ask(
+            lambda i: CountTokens(id=i, model=options.model, messages=messages), TokenCount
+        )
+    if options.json:
+        print_json(counted)
+    else:
+        print(
+            f"{counted.total} of {counted.context_length} tokens as a prompt, "
+            f"{counted.per_message[0]} of them the text"
+        )
+    return EXIT_OK

@@ -1,0 +1,116 @@
+"""A supervisor in this process, asked one thing at a time: what every headless command uses."""
+
+import queue
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from bilin_engine.errors import BilinError
+from bilin_engine.library import Library
+from bilin_engine.protocol import (
+    Cancel,
+    Cancelled,
+    Done,
+    EngineStatus,
+    Event,
+    Failed,
+    Hello,
+    LoadModel,
+    LoadSettings,
+    ModelInfo,
+    ModelLoaded,
+    Request,
+    Result,
+)
+from bilin_engine.server.model_text import ModelTexts
+from bilin_engine.server.supervisor import Supervisor, SupervisorSettings
+from bilin_engine.server.worker_process import WorkerCommand
+
+ResultT = TypeVar("ResultT", bound=Result)
+
+
+class RequestFailedError(BilinError):
+    """What the engine answered with `Failed`."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.message, detail=failed.detail)
+        self.code = failed.code
+
+
+class StoppedByPersonError(Exception):
+    """Ctrl-C; the request has ended."""
+
+
+class Session:
+    """Starts with `with`, ends the workers with it. Not thread-safe."""
+
+    def __init__(self, models_dir: Path | None = None, log_dir: Path | None = None) -> None:
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        # A terminal is for the answer: workers speak up when something is wrong.
+        command = WorkerCommand(log_dir=log_dir, log_level="WARNING")
+        self._texts = ModelTexts(Library(models_dir))
+        self._supervisor = Supervisor(self._events.put, self._texts, SupervisorSettings(command))
+        self._last_id = 0
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._supervisor.close()
+
+    def ask(
+        self,
+        make: Callable[[int], Request],
+        result_type: type[ResultT],
+        on_event: Callable[[Event], None] = lambda _event: None,
+    ) -> ResultT:
+        """Sends `make(id)`; returns its result. `on_event` sees what comes before it.
+
+        Raises RequestFailedError, and StoppedByPersonError after Ctrl-C.
+        """
+        self._last_id += 1
+        request_id = self._last_id
+        self._supervisor.submit(make(request_id))
+        is_stopping = False
+        while True:
+            try:
+                event = self._events.get()
+            except KeyboardInterrupt:
+                if is_stopping:
+                    raise
+                is_stopping = True
+                self._last_id += 1
+                self._supervisor.submit(Cancel(self._last_id, request_id))
+                continue
+            if isinstance(event, EngineStatus | Hello) or event.id != request_id:
+                continue
+            if isinstance(event, Done):
+                if not isinstance(event.result, result_type):
+                    raise TypeError(f"{event.result!r} is no {result_type.__name__}")
+                return event.result
+            if isinstance(event, Failed):
+                raise RequestFailedError(event)
+            if isinstance(event, Cancelled):
+                raise StoppedByPersonError
+            on_event(event)
+
+    def model(self, model_id: str) -> ModelInfo:
+        """The library's entry. Raises ModelNotFoundError."""
+        return self._texts.info(model_id)
+
+    def load(
+        self,
+        model_id: str,
+        settings: LoadSettings,
+        on_event: Callable[[Event], None] = lambda _event: None,
+    ) -> ModelLoaded:
+        """Loads a model. Raises as `ask`."""
+        return self.ask(
+            lambda i: LoadModel(id=i, model=model_id, settings=settings), ModelLoaded, on_event
+        )
