@@ -1,0 +1,214 @@
+"""Finds the right machine code for a GPU and launches it on torch's stream.
+
+Order: the cubins of the wheel (`cubins/manifest.json`, built from exactly these sources), else NVRTC
+for the exact architecture, cached on disk. A cubin serves devices of its major version with the same
+or a higher minor one; nothing crosses major versions, and PTX is never used.
+
+A launch allocates nothing and waits for nothing, so it may be captured in a CUDA graph once every
+kernel of the graph has been loaded: launch each of them once before, or call `prepare`.
+
+Knows nothing of what the kernels compute.
+"""
+
+import ctypes
+import functools
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import platformdirs
+import torch
+
+from bilin_kernels.compile import CUBIN_DIR, compile_source, compiler_version, source_hash, sources
+
+logger = logging.getLogger(__name__)
+
+# A kernel's argument: c_void_p for an address, else the C type of the parameter.
+Argument = ctypes.c_void_p | ctypes.c_int32 | ctypes.c_uint32 | ctypes.c_int64 | ctypes.c_float
+
+
+class KernelLoadError(RuntimeError):
+    """No kernel can run on this device; the message says what is missing."""
+
+
+class Launcher(Protocol):
+    """Runs a kernel by name: the GPU, or the shim that stands for it in tests."""
+
+    def launch(
+        self,
+        source: str,
+        kernel: str,
+        grid: tuple[int, int, int],
+        block: int,
+        arguments: Sequence[Argument],
+        device: torch.device,
+    ) -> None:
+        """Starts the kernel on the device's current stream and returns at once."""
+        ...
+
+    def num_sms(self, device: torch.device) -> int:
+        """Multiprocessors of the device."""
+        ...
+
+
+def pick_architecture(capability: tuple[int, int], available: Sequence[int]) -> int | None:
+    """The best of `available` (86 for 8.6) that runs on a device of this capability, or None."""
+    major, minor = capability
+    fitting = [arch for arch in available if arch // 10 == major and arch % 10 <= minor]
+    return max(fitting, default=None)
+
+
+class CudaLauncher:
+    """Loads and launches kernels on CUDA devices. Thread-safe as far as torch's streams are.
+
+    defines: macros for the compiler; with any, cubins of the wheel are not used. cubin_dir: where
+    they lie. Raises KernelLoadError from `launch` and `prepare`.
+    """
+
+    def __init__(
+        self,
+        defines: Sequence[str] = (),
+        cubin_dir: Path = CUBIN_DIR,
+        cache_dir: Path | None = None,
+    ) -> None:
+        self._defines = tuple(defines)
+        self._cubin_dir = cubin_dir
+        self._cache_dir = cache_dir
+        self._modules: dict[tuple[str, tuple[int, int]], Any] = {}
+        self._kernels: dict[tuple[str, int], Any] = {}
+        self._ready_devices: set[int] = set()
+
+    def launch(
+        self,
+        source: str,
+        kernel: str,
+        grid: tuple[int, int, int],
+        block: int,
+        arguments: Sequence[Argument],
+        device: torch.device,
+    ) -> None:
+        """Starts csrc/<source>.cu's `kernel` on torch's current stream of `device`."""
+        from cuda.core import LaunchConfig, Stream, launch
+
+        index = device.index if device.index is not None else torch.cuda.current_device()
+        loaded = self._kernel(source, kernel, index)
+        # Asked for at every launch: inside torch.cuda.graph the current stream is another one.
+        stream = Stream.from_handle(torch.cuda.current_stream(index).cuda_stream)
+        values = [a.value or 0 if isinstance(a, ctypes.c_void_p) else a for a in arguments]
+        with torch.cuda.device(index):
+            launch(stream, LaunchConfig(grid=grid, block=block), loaded, *values)
+
+    def num_sms(self, device: torch.device) -> int:
+        """Multiprocessors of the device."""
+        return torch.cuda.get_device_properties(device).multi_processor_count
+
+    def prepare(self, device: torch.device) -> None:
+        """Loads the modules of all sources for `device`, as a graph capture needs."""
+        index = device.index if device.index is not None else torch.cuda.current_device()
+        self._set_up(index)
+        for source in sources():
+            self._module(source, index)
+
+    def _kernel(self, source: str, kernel: str, index: int) -> Any:  # noqa: ANN401 - cuda.core's
+        found = self._kernels.get((kernel, index))
+        if found is None:
+            self._set_up(index)
+            found = self._module(source, index).get_kernel(kernel)
+            self._kernels[kernel, index] = found
+        return found
+
+    def _set_up(self, index: int) -> None:
+        if index in self._ready_devices:
+            return
+        try:
+            from cuda.core import Device
+        except ImportError as error:
+            raise KernelLoadError(
+                f"the CUDA kernels need cuda-core ({error}); install bilin[cuda]"
+            ) from error
+        if not torch.cuda.is_available():
+            raise KernelLoadError("no CUDA device: torch.cuda.is_available() is False")
+        capability = torch.cuda.get_device_capability(index)
+        if capability < (7, 5):
+            raise KernelLoadError(
+                f"{torch.cuda.get_device_name(index)} has compute capability "
+                f"{capability[0]}.{capability[1]}; the kernels need 7.5 (Turing) or later"
+            )
+        torch.cuda.init()
+        Device(index).set_current()  # shares torch's primary context
+        self._ready_devices.add(index)
+
+    def _module(self, source: str, index: int) -> Any:  # noqa: ANN401 - cuda.core's
+        capability = torch.cuda.get_device_capability(index)
+        module = self._modules.get((source, capability))
+        if module is None:
+            from cuda.core import ObjectCode
+
+            cubin = self.machine_code(source, capability)
+            module = ObjectCode.from_cubin(cubin, name=source)
+            self._modules[source, capability] = module
+        return module
+
+    def machine_code(self, source: str, capability: tuple[int, int]) -> bytes:
+        """The cubin of a source for devices of this capability. Needs no device."""
+        if not self._defines and (shipped := self._shipped(source, capability)) is not None:
+            return shipped
+        return self._compiled(source, capability[0] * 10 + capability[1])
+
+    def _shipped(self, source: str, capability: tuple[int, int]) -> bytes | None:
+        manifest_path = self._cubin_dir / "manifest.json"
+        if not manifest_path.exists():
+            return None
+        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+        if manifest["source_hash"] != source_hash():
+            raise KernelLoadError(
+                f"the cubins in {self._cubin_dir} were built from other sources "
+                f"({manifest['source_hash'][:12]}, here {source_hash()[:12]}); reinstall bilin, or "
+                "delete the folder to compile at first use"
+            )
+        files = {f["arch"]: f for f in manifest["files"] if f["source"] == source}
+        arch = pick_architecture(capability, list(files))
+        if arch is None:
+            logger.info("no cubin of %s for sm_%d%d; compiling it", source, *capability)
+            return None
+        code = (self._cubin_dir / files[arch]["file"]).read_bytes()
+        if hashlib.sha256(code).hexdigest() != files[arch]["sha256"]:
+            raise KernelLoadError(
+                f"{files[arch]['file']} is damaged: its sha256 is not the manifest's; "
+                "reinstall bilin"
+            )
+        return code
+
+    def _compiled(self, source: str, arch: int) -> bytes:
+        key = "\n".join([source_hash(), compiler_version(), *self._defines])
+        name = f"{source}.sm_{arch}.{hashlib.sha256(key.encode()).hexdigest()[:16]}.cubin"
+        folder = self._cache_dir or default_cache_dir()
+        path = folder / name
+        if path.exists():
+            return path.read_bytes()
+        logger.info("compiling %s.cu for sm_%d", source, arch)
+        code = compile_source(source, arch, self._defines).cubin
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as partial:
+            partial.write(code)
+        Path(partial.name).replace(path)
+        return code
+
+
+def default_cache_dir() -> Path:
+    """Where kernels compiled at first use are kept; BILIN_KERNEL_CACHE overrides it."""
+    override = os.environ.get("BILIN_KERNEL_CACHE")
+    if override:
+        return Path(override)
+    return platformdirs.user_cache_path("bilin") / "kernels"
+
+
+@functools.cache
+def default_launcher() -> CudaLauncher:
+    """The launcher of this process."""
+    return CudaLauncher()
