@@ -112,6 +112,22 @@ def peak_rss_bytes() -> int:
     return 0
 
 
+def lock_file(fd: int) -> bool:
+    """Locks an open file for this process until it is closed; False = another one holds it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 def exit_sentence(returncode: int) -> str:
     """How a child ended, for a person: "exit code 3" or "signal 9 (SIGKILL)"."""
     if returncode >= 0:
