@@ -1,0 +1,41 @@
+"""What can go wrong with the database, sorted by what a person can do about it."""
+
+import errno
+import sqlite3
+from typing import Literal
+
+StorageProblem = Literal["full", "read_only", "damaged", "busy", "newer", "unusable"]
+
+_PROBLEMS: dict[int, StorageProblem] = {
+    sqlite3.SQLITE_FULL: "full",
+    sqlite3.SQLITE_READONLY: "read_only",
+    sqlite3.SQLITE_PERM: "read_only",
+    sqlite3.SQLITE_CORRUPT: "damaged",
+    sqlite3.SQLITE_NOTADB: "damaged",
+    sqlite3.SQLITE_BUSY: "busy",
+    sqlite3.SQLITE_LOCKED: "busy",
+}
+
+
+class StorageError(Exception):
+    """The database refused. `problem` says what a person can do; the text is for the log."""
+
+    def __init__(self, problem: StorageProblem, message: str) -> None:
+        super().__init__(message)
+        self.problem: StorageProblem = problem
+
+
+def storage_error(error: sqlite3.Error | OSError) -> StorageError:
+    """SQLite's or the system's error as a StorageError. Unknown ones are "unusable"."""
+    if isinstance(error, OSError):
+        return StorageError(_os_problem(error), str(error))
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the extended part
+    return StorageError(_PROBLEMS.get(code, "unusable"), str(error))
+
+
+def _os_problem(error: OSError) -> StorageProblem:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "full"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "read_only"
+    return "unusable"

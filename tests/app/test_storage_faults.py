@@ -1,0 +1,398 @@
+"""Kills, full disks, read-only folders, damaged and foreign files: the store always opens."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from bilin_app.storage import conversations as c
+from bilin_app.storage.conversations import AnswerEnd
+from bilin_app.storage.database import open_database
+from bilin_app.storage.errors import StorageError
+from bilin_app.storage.recovery import salvage
+from bilin_app.storage.schema import MIGRATIONS, migrate, schema_version
+from bilin_app.storage.search import find
+from bilin_app.storage.store import Store
+
+PAGE = 4096
+pytestmark = pytest.mark.expects_log
+
+
+@contextmanager
+def opened(path):
+    store = Store(path)
+    try:
+        yield store, store.open().result()
+    finally:
+        store.close()
+
+
+def begin(store, text, conversation_id=0, parent_id=None):
+    return store.write(
+        c.begin_exchange,
+        conversation_id=conversation_id,
+        parent_id=parent_id,
+        text=text,
+        title=text[:20],
+        now=1.0,
+    ).result()
+
+
+def texts(store):
+    query = "SELECT text FROM messages WHERE text != '' ORDER BY id"
+    return [row[0] for row in store.read(lambda con: con.execute(query).fetchall()).result()]
+
+
+def fill(path, count):
+    """One conversation of `count` questions and answers, some pages long altogether."""
+    with opened(path) as (store, _):
+        parent, conversation = None, 0
+        for index in range(count):
+            made = begin(store, f"question {index} " + "x" * 300, conversation, parent)
+            answer = AnswerEnd(made.answer_id, "done", f"answer {index} " + "y" * 300)
+            store.write(c.end_answer, answer, 2.0).result()
+            parent, conversation = made.answer_id, made.conversation_id
+    return conversation
+
+
+def spoil(path, *pages):
+    with path.open("r+b") as file:
+        for page in pages:
+            file.seek(page * PAGE)
+            file.write(b"\xde\xad" * (PAGE // 2))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, 2 MiB. As root only."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small tmpfs needs root")
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this system refuses to mount a tmpfs, even as root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill_disk(folder):
+    filler = folder / "filler"
+    with filler.open("wb", 0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * PAGE)
+    return filler
+
+
+# --- Kills ----------------------------------------------------------------------------------------
+
+WRITER = textwrap.dedent(
+    """
+    import os, sys
+    from pathlib import Path
+    from bilin_app.storage import conversations as c
+    from bilin_app.storage.store import Store
+
+    store = Store(Path(sys.argv[1]))
+    store.open().result()
+    made = None
+    for index in range(100_000):
+        made = store.write(
+            c.begin_exchange, conversation_id=made.conversation_id if made else 0,
+            parent_id=made.answer_id if made else None, text=f"m{index}", title="t", now=1.0,
+        ).result()
+        store.write_soon(c.append_journal, made.answer_id, 0, f"j{index}").result()
+        os.write(1, f"{index}\\n".encode())
+    """
+)
+
+
+@pytest.mark.parametrize("num_lines", [1, 40, 200])
+def test_what_was_acknowledged_survives_a_kill(tmp_path, num_lines):
+    path = tmp_path / "bilin.db"
+    command = [sys.executable, "-P", "-c", WRITER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(num_lines):
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        rest = process.stdout.read().split()
+    acknowledged = num_lines + len(rest)
+    with opened(path) as (store, report):
+        assert report.problem is None
+        assert report.num_interrupted >= acknowledged
+        found = texts(store)
+    for index in range(acknowledged):
+        assert found[2 * index : 2 * index + 2] == [f"m{index}", f"j{index}"]
+
+
+# --- Damage ---------------------------------------------------------------------------------------
+
+
+def test_a_damaged_page_costs_only_what_was_on_it(tmp_path):
+    path = tmp_path / "bilin.db"
+    conversation = fill(path, 100)
+    with sqlite3.connect(path) as connection:
+        pages = connection.execute(
+            "SELECT pageno FROM dbstat WHERE name = 'messages' AND pagetype = 'leaf'"
+        ).fetchall() if has_dbstat(connection) else None  # fmt: skip
+    connection.close()
+    spoil(path, pages[len(pages) // 2][0] - 1 if pages else 25)
+    with opened(path) as (store, report):
+        assert report.problem == "damaged"
+        assert not report.is_in_memory
+        assert report.kept_as is not None
+        assert report.kept_as.exists()
+        found = texts(store)
+        assert 150 <= len(found) < 200
+        assert report.num_messages == len(found)
+        content = store.read(c.load_conversation, conversation).result()
+        assert content is not None
+        assert [m.text for m in content.messages] == found
+        assert store.read(find, "question 3").result()
+        begin(store, "life goes on", conversation, content.messages[-1].id)
+    with opened(path) as (_, report):
+        assert report.problem is None
+
+
+def has_dbstat(connection):
+    try:
+        connection.execute("SELECT 1 FROM dbstat LIMIT 1")
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("page", range(1, 12))
+def test_any_damaged_page_leaves_a_working_app(tmp_path, page):
+    path = tmp_path / "bilin.db"
+    fill(path, 20)
+    spoil(path, page)
+    damaged = path.read_bytes()
+    with opened(path) as (store, report):
+        begin(store, "life goes on")
+        assert "life goes on" in texts(store)
+        if report.problem is not None:
+            assert report.problem == "damaged"
+            assert report.kept_as is not None
+            assert report.kept_as.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all" * 1000, b"\0" * 10_000])
+def test_a_file_that_is_no_database_is_put_aside(tmp_path, content):
+    path = tmp_path / "bilin.db"
+    path.write_bytes(content)
+    with opened(path) as (store, report):
+        if content.strip(b"\0") or content:
+            assert report.problem == "damaged"
+            assert report.kept_as is not None
+            assert report.kept_as.read_bytes() == content
+            assert report.num_messages == 0
+        begin(store, "hello")
+        assert texts(store) == ["hello"]
+
+
+def test_a_truncated_file_gives_what_is_left(tmp_path):
+    path = tmp_path / "bilin.db"
+    fill(path, 100)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    with opened(path) as (store, report):
+        assert report.problem == "damaged"
+        assert 0 < len(texts(store)) < 200
+        assert report.num_messages == len(texts(store))
+
+
+def test_without_its_first_page_the_rest_is_read(tmp_path):
+    path = tmp_path / "bilin.db"
+    fill(path, 100)
+    spoil(path, 0)
+    with opened(path) as (store, report):
+        assert report.problem == "damaged"
+        assert len(texts(store)) == report.num_messages == 200
+
+
+def test_damage_that_the_check_misses_is_mended_at_the_next_start(tmp_path):
+    path = tmp_path / "bilin.db"
+    conversation = fill(path, 20)
+    connection = sqlite3.connect(path)
+    connection.execute("DELETE FROM message_search_data WHERE id > 10")
+    connection.commit()
+    connection.close()
+    with opened(path) as (store, report):
+        assert report.problem is None
+        with pytest.raises(StorageError) as caught:
+            store.read(find, "question").result()
+        assert caught.value.problem == "damaged"
+    with opened(path) as (store, report):
+        assert report.problem == "damaged"
+        assert report.num_messages >= 40
+        begin(store, "life goes on", conversation)
+        assert len(store.read(find, "life goes").result()) == 1
+    with opened(path) as (_, report):
+        assert report.problem is None
+
+
+def test_salvage_mends_what_hangs_in_the_air(tmp_path):
+    path = tmp_path / "bilin.db"
+    conversation = fill(path, 3)
+    connection = sqlite3.connect(path)
+    connection.execute("DELETE FROM messages WHERE id IN (1, 4)")
+    connection.execute("DELETE FROM conversations")
+    connection.commit()
+    connection.close()
+    target, _ = open_database(tmp_path / "new.db")
+    found = salvage(path, target)
+    assert (found.num_conversations, found.num_messages) == (1, 4)
+    content = c.load_conversation(target, conversation)
+    assert content is not None
+    assert [m.id for m in content.messages] == [2, 3, 5, 6]
+    target.close()
+
+
+# --- Full and read-only ---------------------------------------------------------------------------
+
+
+def test_a_full_database_refuses_the_message_and_keeps_what_it_has(tmp_path):
+    path = tmp_path / "bilin.db"
+    with opened(path) as (store, _):
+        made = begin(store, "before")
+        pages = store.read(lambda con: con.execute("PRAGMA page_count").fetchone()[0]).result()
+        limit = f"PRAGMA max_page_count = {pages + 2}"
+        store.write(lambda con: con.execute(limit).fetchone()).result()
+        with pytest.raises(StorageError) as caught:
+            begin(store, "x" * 100_000, made.conversation_id, made.answer_id)
+        assert caught.value.problem == "full"
+        assert texts(store) == ["before"]
+        store.write(lambda con: con.execute("PRAGMA max_page_count = 100000").fetchone()).result()
+        begin(store, "after", made.conversation_id, made.answer_id)
+    with opened(path) as (store, report):
+        assert report.problem is None
+        assert texts(store) == ["before", "after"]
+
+
+def test_a_full_disk_refuses_the_message_and_keeps_what_it_has(small_disk):
+    path = small_disk / "bilin.db"
+    with opened(path) as (store, _):
+        made = begin(store, "before")
+        filler = fill_disk(small_disk)
+        with pytest.raises(StorageError) as caught:
+            begin(store, "y" * 100_000, made.conversation_id, made.answer_id)
+        assert caught.value.problem == "full"
+        assert texts(store) == ["before"]
+        filler.unlink()
+        begin(store, "after", made.conversation_id, made.answer_id)
+    with opened(path) as (store, report):
+        assert report.problem is None
+        assert texts(store) == ["before", "after"]
+
+
+def test_a_disk_that_is_full_at_the_start_shows_all_and_works_in_memory(small_disk):
+    path = small_disk / "bilin.db"
+    fill(path, 20)
+    before = path.read_bytes()
+    fill_disk(small_disk)
+    with opened(path) as (store, report):
+        assert (report.problem, report.is_in_memory) == ("full", True)
+        assert len(texts(store)) == 40
+        begin(store, "only in memory")
+        assert texts(store)[-1] == "only in memory"
+        assert len(store.read(find, "only memory").result()) == 2
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("has_wal", [False, True])
+def test_a_read_only_folder_shows_all_and_works_in_memory(small_disk, has_wal):
+    path = small_disk / "bilin.db"
+    if has_wal:  # as a kill leaves it: the last commits are in the -wal only
+        command = [sys.executable, "-P", "-c", WRITER.replace("100_000", "5"), str(path)]
+        command[3] += "os.kill(os.getpid(), 9)"
+        subprocess.run(command, check=False, capture_output=True)
+        assert path.with_name("bilin.db-wal").stat().st_size
+        expected = [text for i in range(5) for text in (f"m{i}", f"j{i}")]
+    else:
+        fill(path, 2)
+        with opened(path) as (store, _):
+            expected = texts(store)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with opened(path) as (store, report):
+        assert (report.problem, report.is_in_memory) == ("read_only", True)
+        assert texts(store) == expected
+        begin(store, "only in memory")
+        assert texts(store) == [*expected, "only in memory"]
+
+
+def test_a_folder_that_cannot_be_made_works_in_memory(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with opened(tmp_path / "file" / "data" / "bilin.db") as (store, report):
+        assert (report.problem, report.is_in_memory) == ("unusable", True)
+        begin(store, "only in memory")
+        assert texts(store) == ["only in memory"]
+
+
+# --- Migrations -----------------------------------------------------------------------------------
+
+
+def add_column(connection):
+    connection.execute("ALTER TABLE messages ADD COLUMN stars INTEGER")
+
+
+def fail_halfway(connection):
+    connection.execute("ALTER TABLE messages ADD COLUMN stars INTEGER")
+    if connection.execute("SELECT count(*) FROM messages").fetchone()[0]:
+        raise sqlite3.OperationalError("planned")
+
+
+def test_a_migration_is_preceded_by_a_backup(tmp_path):
+    path = tmp_path / "bilin.db"
+    fill(path, 2)
+    connection, report = open_database(path, [*MIGRATIONS, add_column])
+    assert report.problem is None
+    assert schema_version(connection) == len(MIGRATIONS) + 1
+    assert connection.execute("SELECT count(stars), count(*) FROM messages").fetchone() == (0, 4)
+    connection.close()
+    [backup] = (tmp_path / "backups").iterdir()
+    connection = sqlite3.connect(backup)
+    assert schema_version(connection) == len(MIGRATIONS)
+    assert connection.execute("SELECT count(*) FROM messages").fetchone() == (4,)
+    connection.close()
+
+
+def test_a_failing_migration_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "bilin.db"
+    fill(path, 2)
+    connection, report = open_database(path, [*MIGRATIONS, fail_halfway])
+    connection.close()
+    assert report.is_in_memory
+    with opened(path) as (store, report):
+        assert report.problem is None
+        assert len(texts(store)) == 4
+        columns = store.read(lambda con: con.execute("PRAGMA table_info(messages)").fetchall())
+        assert "stars" not in [column[1] for column in columns.result()]
+
+
+def test_a_file_of_a_later_version_is_left_alone(tmp_path):
+    path = tmp_path / "bilin.db"
+    fill(path, 2)
+    connection, _ = open_database(path, [*MIGRATIONS, add_column])
+    connection.close()
+    before = path.read_bytes()
+    with opened(path) as (store, report):
+        assert (report.problem, report.is_in_memory) == ("newer", True)
+        assert str(len(MIGRATIONS) + 1) in report.detail
+        assert texts(store) == []
+        begin(store, "only in memory")
+    assert path.read_bytes() == before
+
+
+def test_a_fresh_file_needs_no_backup(tmp_path):
+    connection = sqlite3.connect(tmp_path / "new.db", isolation_level=None)
+    assert migrate(connection, tmp_path / "backups") == []
+    assert migrate(connection, tmp_path / "backups") == []
+    connection.close()
