@@ -1,0 +1,235 @@
+"""The launcher, run as a person runs it, on a checkout whose Python is a script that answers."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import environment
+import launch
+import pytest
+import torch_build
+from console import LaunchError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# Stands for .venv/bin/python: tells what it was asked for and fails pip the way $FAIL says.
+FAKE_PYTHON = """#!/bin/sh
+case "$*" in
+  *"pip install --progress-bar"*)
+    echo "Collecting torch"
+    if [ -n "$FAIL" ]; then echo "$FAIL"; exit 1; fi ;;
+  *"pip index"*) echo "Available versions: 2.13.0, 2.12.0" ;;
+esac
+echo "python $*" >> "$ASKED"
+echo "python $*"
+"""
+
+
+class Checkout:
+    """A checkout with the launcher alone, and a `.venv` that only writes down what it is asked."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.asked = root / "asked.txt"
+        (root / "packaging").mkdir(parents=True)
+        for path in (ROOT / "packaging").glob("*.py"):
+            (root / "packaging" / path.name).write_bytes(path.read_bytes())
+        (root / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+        python = root / ".venv" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text(FAKE_PYTHON)
+        python.chmod(0o755)
+        # As if torch were there already: no test asks the disk for its gigabytes.
+        (root / ".venv/lib/python3/site-packages/torch").mkdir(parents=True)
+
+    def launch(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        self.asked.write_text("")
+        shown = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+        kept = {name: value for name, value in os.environ.items() if name not in shown}
+        return subprocess.run(
+            [sys.executable, "packaging/launch.py", *arguments],
+            cwd=self.root,
+            env={**kept, "ASKED": str(self.asked), "PYTHONDONTWRITEBYTECODE": "1", **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def questions(self) -> list[str]:
+        return self.asked.read_text().splitlines()
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return Checkout(tmp_path / "bilin")
+
+
+def test_the_first_start_installs_the_cpu_build_and_the_second_asks_pip_nothing(checkout):
+    first = checkout.launch("prepare", "--cpu", "--no-system")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "--cpu" in first.stdout
+    assert "MB" in first.stdout  # the size, before anything is fetched
+    installs = [line for line in checkout.questions() if "pip install --progress-bar" in line]
+    assert len(installs) == 1
+    assert "torch==2.13.0+cpu" in installs[0]
+    assert "https://download.pytorch.org/whl/cpu" in installs[0]
+    second = checkout.launch("prepare", "--no-system")
+    assert second.returncode == 0
+    assert checkout.questions() == []
+
+
+def test_tests_need_more_than_the_app_and_the_app_is_content_with_it(checkout):
+    checkout.launch("prepare", "--cpu", "--no-system")
+    checkout.launch("test", "lint", "--no-system")
+    assert any("[dev]" in line for line in checkout.questions())
+    checkout.launch("prepare", "--no-system")
+    assert checkout.questions() == []
+
+
+def test_without_a_display_the_terminal_chat_starts(checkout):
+    checkout.launch("prepare", "--cpu", "--no-system")
+    started = checkout.launch()
+    assert "No display here" in started.stdout
+    assert checkout.questions() == ["python -P -m bilin_engine chat bilin-mini"]
+
+
+@pytest.mark.parametrize("variable", ["DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"])
+def test_with_a_display_the_app_starts(checkout, variable):
+    checkout.launch("prepare", "--cpu", "--no-system")
+    checkout.launch(**{variable: "offscreen"})
+    assert checkout.questions() == ["python -P -m bilin_app"]
+
+
+def test_what_follows_two_dashes_goes_to_the_app(checkout):
+    checkout.launch("prepare", "--cpu", "--no-system")
+    checkout.launch("--no-system", "--", "--tour", "pictures", "--", "x")
+    assert checkout.questions() == ["python -P -m bilin_app --tour pictures -- x"]
+
+
+@pytest.mark.parametrize(
+    ("last_line", "sentence"),
+    [
+        ("ERROR: [Errno 28] No space left on device", "The disk is full"),
+        ("ERROR: No matching distribution found for torch==2.13.0+cpu", "cannot be reached"),
+        ("ReadTimeoutError: Read timed out.", "cannot be reached"),
+        ("ERROR: something else", "pip could not install Bilin"),
+    ],
+)
+def test_a_failed_pip_is_told_in_a_sentence_and_tried_again_later(checkout, last_line, sentence):
+    failed = checkout.launch("prepare", "--cpu", "--no-system", FAIL=last_line)
+    assert failed.returncode == 1
+    assert sentence in failed.stderr
+    assert last_line in failed.stderr
+    assert "Traceback" not in failed.stderr
+    again = checkout.launch("prepare", "--cpu", "--no-system")
+    assert again.returncode == 0
+    assert any("pip install --progress-bar" in line for line in checkout.questions())
+
+
+def test_a_disk_without_room_is_told_before_anything_is_fetched(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(environment, "VENV", tmp_path)
+    usage = type("Usage", (), {"free": 700_000_000})
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: usage)
+    torch = torch_build.find_build("cuda13", lambda _: [])
+    assert torch is not None
+    with pytest.raises(LaunchError, match=r"about 8.1 GB needed, 700 MB free"):
+        environment.say_size(torch, dev=False)
+    assert "2.9 GB to download" in capsys.readouterr().out
+
+
+def test_a_damaged_stamp_is_no_stamp(checkout):
+    checkout.launch("prepare", "--cpu", "--no-system")
+    (checkout.root / ".venv" / environment.STAMP.name).write_text('{"key": ')
+    assert checkout.launch("prepare", "--no-system").returncode == 0
+    assert any("pip install --progress-bar" in line for line in checkout.questions())
+
+
+def test_the_choice_of_a_build_is_remembered(checkout):
+    if torch_build.decide("cuda", torch_build.read_gpu()).build != "cuda13":
+        pytest.skip("the driver of this machine takes a CUDA 12 build, which needs the network")
+    checkout.launch("prepare", "--cuda", "--no-system")
+    assert any("torch===2.13.0 " in line and "[cuda]" in line for line in checkout.questions())
+    checkout.launch("prepare", "--no-system")
+    assert checkout.questions() == []
+    checkout.launch("prepare", "--cpu", "--no-system")
+    assert any("torch==2.13.0+cpu" in line for line in checkout.questions())
+
+
+def test_new_requirements_change_the_key_and_new_lint_rules_do_not(tmp_path, monkeypatch):
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+
+    def key(changed: str) -> str:
+        (tmp_path / "pyproject.toml").write_text(changed, encoding="utf-8")
+        return environment.installation_key("auto", None)
+
+    before = key(text)
+    assert key(text.replace("line-length = 100", "line-length = 99")) == before
+    assert key(text.replace('"psutil>=7,<8"', '"psutil>=7,<9"')) != before
+    assert environment.installation_key("cpu", None) != environment.installation_key("auto", None)
+    assert environment.installation_key("auto", "580.65") != environment.installation_key(
+        "auto", None
+    )
+
+
+def test_a_part_without_test_is_refused(checkout):
+    refused = checkout.launch("prepare", "lint")
+    assert refused.returncode == 2
+    assert "launch.py test lint" in refused.stderr
+
+
+def test_a_failing_check_gives_the_exit_status_and_the_others_still_run(checkout):
+    checkout.launch("test", "lint", "--cpu", "--no-system")
+    for program, status in (("ruff", 1), ("lint-imports", 0), ("basedpyright", 0), ("pytest", 0)):
+        path = checkout.root / ".venv" / "bin" / program
+        path.write_text(f"#!/bin/sh\necho ran-{program}\nexit {status}\n")
+        path.chmod(0o755)
+    checked = checkout.launch("test", "--no-system")
+    assert checked.returncode == 1
+    for program in ("ruff", "lint-imports", "basedpyright", "pytest"):
+        assert f"ran-{program}" in checked.stdout
+    assert "lint FAILED" in checked.stdout
+    assert "test ok" in checked.stdout
+    assert checkout.launch("test", "type", "--no-system").returncode == 0
+
+
+def test_an_unfit_python_is_told_so_where_no_other_is_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for version in ((3, 9, 2), (3, 14, 0)):
+        monkeypatch.setattr(sys, "version_info", version)
+        with pytest.raises(SystemExit, match=f"this is 3.{version[1]}"):
+            launch.use_fitting_python()
+
+
+def test_an_old_python_can_read_the_file_that_turns_it_away():
+    source = (ROOT / "packaging" / "launch.py").read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 6))
+
+
+def test_a_gpu_run_fails_on_a_skip(tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "def test_a(): pytest.skip('no card')\n"
+        "@pytest.mark.xfail(reason='known')\n"
+        "def test_b(): assert False\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no_skips", "-q", "--rootdir", str(tmp_path), "."],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "packaging")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert "no card" in ran.stdout
+    assert "1 failed, 1 xfailed" in ran.stdout
+
+
+def test_a_stamp_holds_what_the_environment_was_made_for(checkout):
+    checkout.launch("prepare", "--cpu", "--no-system")
+    stamp = json.loads((checkout.root / ".venv" / environment.STAMP.name).read_text())
+    assert (stamp["wish"], stamp["build"], stamp["has_dev"]) == ("cpu", "cpu", False)
