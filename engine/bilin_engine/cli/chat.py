@@ -89,11 +89,13 @@ class _Conversation:
 
 
 def _answer_once(conversation: _Conversation, text: str, *, is_json: bool) -> None:
-    result = conversation.ask(text, is_quiet=is_json)
     if is_json:
-        print_json(result)
-    else:
-        print()
+        print_json(conversation.ask(text, is_quiet=True))
+        return
+    try:
+        conversation.ask(text)
+    finally:
+        print()  # also after half an answer: the error's sentence gets a line of its own
 
 
 def _answer_lines(conversation: _Conversation, *, is_json: bool) -> None:
@@ -111,8 +113,10 @@ def _answer_lines(conversation: _Conversation, *, is_json: bool) -> None:
 def _show(conversation: _Conversation) -> None:
     for question in DEMO_QUESTIONS:
         print(f"> {question}")
-        conversation.ask(question)
-        print("\n")
+        try:
+            conversation.ask(question)
+        finally:
+            print("\n")
         conversation.clear()
 
 

@@ -55,13 +55,13 @@ Emit = Callable[[Event], None]
 class LoadedModel:
     """A model that can answer: its text side here, its weights behind `pool`.
 
-    context_length: tokens a slot holds, prompt and output. num_slots: sequences at once.
+    context_length: tokens a slot holds, prompt and output. vocab_size: width of its logits.
     """
 
     text: ModelText
     pool: WorkerPool
     context_length: int
-    num_slots: int
+    vocab_size: int
 
 
 @dataclass(slots=True)
@@ -133,7 +133,7 @@ class Answering:
     def fill(self, request: Fill) -> FillResult:
         """Fills one blank or all; each fill's ids stay in the text that the next one sees."""
         text = self.model.text
-        _check_fill(request, self.model.num_slots)
+        _check_fill(request)
         sequence = encode_segments(request.segments, text.tokenizer)
         wanted = None if request.blank is None else sequence.blank(request.blank)
         filled: list[FilledBlank] = []
@@ -193,7 +193,7 @@ class Answering:
             request.sampling,
             streams,
             blank=blank.index,
-            banned=text.ids_with_other_than_digits if request.constraints.digits_only else (),
+            digits_only=request.constraints.digits_only,
             choices=tuple(choices),
         )
         for number, stream in enumerate(streams):
@@ -236,7 +236,7 @@ class Answering:
         streams: list[TextStream],
         *,
         blank: int = 0,
-        banned: tuple[int, ...] = (),
+        digits_only: bool = False,
         choices: tuple[tuple[int, ...], ...] = (),
     ) -> _Run:
         """One generation; deltas go out as tokens come in."""
@@ -252,7 +252,7 @@ class Answering:
             mask_index=layout.mask_index,
             sampling=sampling,
             stop_ids=tuple(sorted(stop)),
-            banned_ids=banned,
+            banned_ids=self.model.text.banned_ids(self.model.vocab_size, digits_only=digits_only),
             num_candidates=len(streams),
             forced_choices=choices,
         )
@@ -301,10 +301,9 @@ class Answering:
             )
 
 
-def _check_fill(request: Fill, num_slots: int) -> None:
-    most = min(MAX_CANDIDATES, num_slots)
-    if not 1 <= request.num_candidates <= most:
-        raise BadRequestError(f"{request.num_candidates} candidates; ask for 1 to {most}")
+def _check_fill(request: Fill) -> None:
+    if not 1 <= request.num_candidates <= MAX_CANDIDATES:
+        raise BadRequestError(f"{request.num_candidates} candidates; ask for 1 to {MAX_CANDIDATES}")
     if not any(isinstance(segment, BlankSegment) for segment in request.segments):
         raise BadRequestError("the text has no blank to fill; put [MASK] where one should be")
     limit = request.constraints.length

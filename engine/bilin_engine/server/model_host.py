@@ -120,8 +120,11 @@ class ModelHost:
             text=text,
             pool=pool,
             context_length=loaded.context_length,
-            num_slots=loaded.num_slots,
+            vocab_size=loaded.vocab_size,
         )
+        text.banned_ids(
+            loaded.vocab_size
+        )  # 0.1 s for a large vocabulary: now, not at the first word
         self._last_load = request
         load_s = time.monotonic() - start_s
         logger.info("loaded %s in %.1f s (%s)", info.id, load_s, loaded.backend)

@@ -6,7 +6,6 @@ both lanes of the supervisor ask here.
 
 import threading
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from bilin_engine.chat_format import ChatFormat, find_chat_format, fit_messages
@@ -50,6 +49,8 @@ class ModelText:
         self.info = info
         self.tokenizer = tokenizer
         self._chat_format = chat_format
+        self._lock = threading.Lock()
+        self._banned: dict[tuple[int, bool], tuple[int, ...]] = {}
 
     def chat_prompt(
         self, messages: tuple[Message, ...], prefill: str, context_length: int
@@ -116,15 +117,37 @@ class ModelText:
             raise BadRequestError(f"the choice {choice!r} is empty; give some text")
         return sorted(spellings)
 
-    @cached_property
-    def ids_with_other_than_digits(self) -> tuple[int, ...]:
-        """Ids of every token that holds anything but digits and its leading space."""
-        return tuple(
-            token_id
-            for token_id in range(self.tokenizer.vocab_size)
-            if not self.tokenizer.is_special(token_id)
-            and not self.tokenizer.token_bytes(token_id).removeprefix(b" ").isdigit()
-        )
+    def banned_ids(self, vocab_size: int, *, digits_only: bool = False) -> tuple[int, ...]:
+        """Ids of a model's table (width `vocab_size`) that an answer must not contain.
+
+        Masks and other specials, rows that only pad the table, GLM-130B's image tokens; with
+        `digits_only` whatever holds more than digits and a leading space. Never a stop token.
+        """
+        with self._lock:
+            key = (vocab_size, digits_only)
+            if key not in self._banned:
+                may_say = self._is_digits if digits_only else bool
+                self._banned[key] = tuple(
+                    token_id
+                    for token_id in range(vocab_size)
+                    if token_id not in stop_ids(self.tokenizer.specials)
+                    and not may_say(self._text_of(token_id))
+                )
+            return self._banned[key]
+
+    def _text_of(self, token_id: int) -> bytes:
+        """What a token says; b"" for one that is no text."""
+        tokenizer = self.tokenizer
+        if token_id >= tokenizer.vocab_size or tokenizer.is_special(token_id):
+            return b""
+        try:
+            return tokenizer.token_bytes(token_id)
+        except ValueError:
+            return b""
+
+    @staticmethod
+    def _is_digits(text: bytes) -> bool:
+        return text.removeprefix(b" ").isdigit()
 
     def _format(self) -> ChatFormat:
         if self._chat_format is None:
