@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bilin_kernels.packing import LAYOUT_VERSION
+from bilin_kernels import LAYOUT_VERSION
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 SOURCE_DIR = Path(__file__).parent / "csrc"

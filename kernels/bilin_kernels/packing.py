@@ -35,7 +35,6 @@ from typing import Literal
 
 import torch
 
-LAYOUT_VERSION = 1
 TILE_ROWS = 16
 STEP_K = 64
 
