@@ -25,9 +25,6 @@ COMPILER = [
     "cuda-core>=1.2,<2",
     "cuda-bindings>=13.0,<13.1",
     "nvidia-cuda-nvrtc>=13.0,<13.1",
-    "nvidia-cuda-runtime>=13.0,<13.1",
-    "nvidia-cuda-crt>=13.0,<13.1",
-    "nvidia-cuda-cccl>=13.0,<13.1",
 ]
 
 
@@ -48,7 +45,7 @@ class KernelBuildHook(BuildHookInterface):
         self._folder = folder
         sys.path.insert(0, str(Path(self.root) / "kernels"))
         try:
-            importlib.import_module("bilin_kernels.compile").build_cubins(folder)
+            importlib.import_module("bilin_kernels.compile").compile_all(folder)
         except ImportError as error:
             raise RuntimeError(
                 f"the kernels cannot be compiled here ({error}); install "
