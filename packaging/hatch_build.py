@@ -46,10 +46,10 @@ class KernelBuildHook(BuildHookInterface):
         sys.path.insert(0, str(Path(self.root) / "kernels"))
         try:
             importlib.import_module("bilin_kernels.compile").compile_all(folder)
-        except ImportError as error:
+        except (ImportError, RuntimeError) as error:
             raise RuntimeError(
-                f"the kernels cannot be compiled here ({error}); install "
-                f"{' '.join(COMPILER)}, or set {OPT_OUT}=1 for a wheel without cubins"
+                "the kernels cannot be compiled here; without build isolation install "
+                f"{' '.join(COMPILER)}, or set {OPT_OUT}=1 for a wheel without cubins: {error}"
             ) from error
         finally:
             sys.path.pop(0)
