@@ -137,36 +137,43 @@ __device__ __forceinline__ void sync_warp() { __syncwarp(); }
 __device__ __forceinline__ void sync_block() { __syncthreads(); }
 __device__ __forceinline__ void fence_device() { __threadfence(); }
 
-// d = a b + d on the tensor cores; a: 16 rows x 16 k (weights), b: 16 k x 8 columns, d: float.
-// Lane l = 4 g + t holds a rows g and g + 8, k 2t, 2t+1 (a[0], a[1]) and 2t+8, 2t+9 (a[2], a[3]);
-// b column g at the same k (b0, b1); d rows g, g + 8, columns 2t, 2t+1.
+// d = a b + d on the tensor cores, or d = a b if `first` (a constant, where it is inlined).
+// a: 16 rows x 16 k (weights), b: 16 k x 8 columns, d: float. Lane l = 4 g + t holds a rows g and
+// g + 8, k 2t, 2t+1 (a[0], a[1]) and 2t+8, 2t+9 (a[2], a[3]); b column g at the same k (b0, b1);
+// d rows g, g + 8, columns 2t, 2t+1.
+#define BILIN_MMA_K16(type)                                                                     \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type                                 \
+        ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"                       \
+        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])                                       \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), \
+          "f"(c[2]), "f"(c[3]))
+#define BILIN_MMA_K8(c, a0, a1, b)                                                              \
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "      \
+        "{%7,%8,%9,%10};"                                                                      \
+        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])                                       \
+        : "r"(a0), "r"(a1), "r"(b), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]))
+
 template <class T>
-__device__ __forceinline__ void mma(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1);
+__device__ __forceinline__ void mma(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1, bool first);
 template <>
-__device__ __forceinline__ void mma<f16>(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+__device__ __forceinline__ void mma<f16>(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1,
+                                         bool first) {
+    const float c[4] = {first ? 0.0f : d[0], first ? 0.0f : d[1], first ? 0.0f : d[2],
+                        first ? 0.0f : d[3]};
 #ifdef BILIN_TURING
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
-        "{%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(b0));
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
-        "{%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[2]), "r"(a[3]), "r"(b1));
+    BILIN_MMA_K8(c, a[0], a[1], b0);
+    BILIN_MMA_K8(d, a[2], a[3], b1);
 #else
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-        "{%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    BILIN_MMA_K16("f16");
 #endif
 }
 #ifndef BILIN_TURING
 template <>
-__device__ __forceinline__ void mma<bf16>(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+__device__ __forceinline__ void mma<bf16>(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1,
+                                          bool first) {
+    const float c[4] = {first ? 0.0f : d[0], first ? 0.0f : d[1], first ? 0.0f : d[2],
+                        first ? 0.0f : d[3]};
+    BILIN_MMA_K16("bf16");
 }
 #endif
 

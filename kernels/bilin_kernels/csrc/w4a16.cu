@@ -77,79 +77,94 @@ struct Nibbles<bf16, PLANES> {
     }
 };
 
-// Where a warp's weights of one unit come from. load(): begins; ready(): the oldest has arrived.
+// A warp's weights, unit after unit: begin(), then for each unit next(), get() of its pieces, done().
 template <class F, int R, int WARPS, int PLANES>
 struct Pipe {
     static constexpr int kPieces = F::kUnitSteps * PLANES;  // 16-byte pieces per lane, tile and unit
-    const uint4* source[R];
-    int steps;
+    const uint4* source[R];  // this lane's first piece of the unit to be asked for next
+    int unit, end, steps;    // that unit, the first one that is not ours, steps of 64 k in all
+
+    // A unit at the end of k may hold a single step.
+    __device__ __forceinline__ bool whole() const {
+        return F::kUnitSteps == 1 || (unit + 1) * F::kUnitSteps <= steps;
+    }
+    __device__ __forceinline__ void advance() {
+        unit += WARPS;
+#pragma unroll
+        for (int r = 0; r < R; ++r) source[r] += WARPS * kPieces * 32;
+    }
 #ifdef BILIN_TURING
-    uint4 now[R][kPieces], next[R][kPieces];
+    uint4 now[R][kPieces], coming[R][kPieces];
 
-    __device__ __forceinline__ void begin(unsigned char*, int, int) {}
-    __device__ __forceinline__ void load(int unit, int end) {
-#pragma unroll
-        for (int r = 0; r < R; ++r)
-#pragma unroll
-            for (int p = 0; p < kPieces; ++p) {
-                const bool valid = unit < end && unit * F::kUnitSteps + p / PLANES < steps;
-                next[r][p] = valid ? load_streaming(source[r] + (unit * kPieces + p) * 32)
-                                   : uint4{0, 0, 0, 0};
-            }
-    }
-    __device__ __forceinline__ void fill(int unit, int end) { load(unit, end); }
-    __device__ __forceinline__ void ready(int unit, int end) {
-#pragma unroll
-        for (int r = 0; r < R; ++r)
-#pragma unroll
-            for (int p = 0; p < kPieces; ++p) now[r][p] = next[r][p];
-        load(unit + WARPS, end);
-    }
-    __device__ __forceinline__ uint4 get(int r, int p) const { return now[r][p]; }
-    __device__ __forceinline__ void release() {}
-    __device__ __forceinline__ void drain() {}
-#else
-    unsigned char* ring;  // this lane's place in stage 0; a stage holds all warps' units
-    u64 policy;
-    int stage;            // the one to be computed next
-    static constexpr int kWarpBytes = R * kPieces * 512;
-    static constexpr int kStageBytes = WARPS * kWarpBytes;
-
-    __device__ __forceinline__ void begin(unsigned char* shared, int warp, int lane) {
-        ring = shared + warp * kWarpBytes + lane * 16;
-        policy = policy_evict_first();
-        stage = 0;
-    }
-    // A lane reads back only what it copied itself, so no barrier is needed around the ring.
-    __device__ __forceinline__ void load(int unit, int end, int to) {
+    __device__ __forceinline__ void ask() {
         if (unit < end) {
+            const bool all = whole();
 #pragma unroll
             for (int r = 0; r < R; ++r)
 #pragma unroll
                 for (int p = 0; p < kPieces; ++p)
-                    if (unit * F::kUnitSteps + p / PLANES < steps)
-                        copy_async(ring + to * kStageBytes + (r * kPieces + p) * 512,
-                                   source[r] + (unit * kPieces + p) * 32, policy);
+                    if (p < PLANES || all) coming[r][p] = load_streaming(source[r] + p * 32);
+        }
+        advance();
+    }
+    __device__ __forceinline__ void begin(unsigned char*, int, int) {
+#pragma unroll
+        for (int r = 0; r < R; ++r)
+#pragma unroll
+            for (int p = 0; p < kPieces; ++p) coming[r][p] = {0, 0, 0, 0};
+        ask();
+    }
+    __device__ __forceinline__ void next() {
+#pragma unroll
+        for (int r = 0; r < R; ++r)
+#pragma unroll
+            for (int p = 0; p < kPieces; ++p) now[r][p] = coming[r][p];
+        ask();
+    }
+    __device__ __forceinline__ uint4 get(int r, int p) const { return now[r][p]; }
+    __device__ __forceinline__ void done() {}
+    __device__ __forceinline__ void drain() {}
+#else
+    static constexpr int kStageBytes = WARPS * R * kPieces * 512;
+    unsigned char* ring;  // this lane's place in stage 0; a stage holds a unit of every warp
+    int write_at, read_at;  // bytes from there
+    u64 policy;
+
+    // A lane reads back only what it copied itself, so no barrier is needed around the ring.
+    __device__ __forceinline__ void ask() {
+        if (unit < end) {
+            const bool all = whole();
+#pragma unroll
+            for (int p = 0; p < kPieces; ++p) {
+                if (p == PLANES && !all) break;
+#pragma unroll
+                for (int r = 0; r < R; ++r)
+                    copy_async(ring + write_at + (r * kPieces + p) * 512, source[r] + p * 32,
+                               policy);
+            }
         }
         copy_commit();
+        advance();
+        write_at = write_at == (F::kStages - 1) * kStageBytes ? 0 : write_at + kStageBytes;
     }
-    __device__ __forceinline__ void fill(int unit, int end) {
+    __device__ __forceinline__ void begin(unsigned char* shared, int warp, int lane) {
+        ring = shared + warp * (kStageBytes / WARPS) + lane * 16;
+        write_at = read_at = 0;
+        policy = policy_evict_first();
 #pragma unroll
-        for (int s = 0; s < F::kStages - 1; ++s) load(unit + s * WARPS, end, s);
+        for (int s = 0; s < F::kStages - 1; ++s) ask();
     }
-    __device__ __forceinline__ void ready(int unit, int end) {
-        int to = stage + F::kStages - 1;
-        if (to >= F::kStages) to -= F::kStages;
-        load(unit + (F::kStages - 1) * WARPS, end, to);
+    __device__ __forceinline__ void next() {
+        ask();
         copy_wait<F::kStages - 1>();
     }
     // A step beyond k was not copied; whatever lies there meets x = 0.
     __device__ __forceinline__ uint4 get(int r, int p) const {
-        return load_shared(reinterpret_cast<const uint4*>(ring + stage * kStageBytes +
-                                                          (r * kPieces + p) * 512));
+        return load_shared(
+            reinterpret_cast<const uint4*>(ring + read_at + (r * kPieces + p) * 512));
     }
-    __device__ __forceinline__ void release() {
-        if (++stage == F::kStages) stage = 0;
+    __device__ __forceinline__ void done() {
+        read_at = read_at == (F::kStages - 1) * kStageBytes ? 0 : read_at + kStageBytes;
     }
     __device__ __forceinline__ void drain() { copy_wait<0>(); }
 #endif
@@ -201,75 +216,75 @@ __device__ __forceinline__ void w4a16(const uint4* weight, const u32* scales, co
     const int first_row = int(blockIdx.x) * F::kColumns;  // of x
 
     Pipe<F, R, WARPS, PLANES> pipe;
+    pipe.unit = begin + warp;
+    pipe.end = end;
     pipe.steps = steps;
-    pipe.begin(shared, warp, lane);
     const u32* tile_scales[R];
 #pragma unroll
     for (int r = 0; r < R; ++r) {
         // A block at the edge computes the last tile again and does not store it.
         const int tile = first_tile + r < tiles ? first_tile + r : tiles - 1;
-        pipe.source[r] = weight + i64(tile) * steps * PLANES * 32 + lane;
+        pipe.source[r] =
+            weight + (i64(tile) * steps + pipe.unit * F::kUnitSteps) * PLANES * 32 + lane;
         tile_scales[r] = scales + i64(tile) * groups * 8 + g;
     }
-    const T* x_row[NT];
+    pipe.begin(shared, warp, lane);
+    // Columns of the tensor cores do not mix: those beyond m repeat the last row, to be dropped.
+    const T* x_at[NT];
 #pragma unroll
     for (int i = 0; i < NT; ++i) {
-        const int row = first_row + 8 * i + g;
-        x_row[i] = row < m ? x + i64(row) * k + 8 * t : nullptr;
+        const int row = first_row + 8 * i + g < m ? first_row + 8 * i + g : m - 1;
+        x_at[i] = x + i64(row) * k + (begin + warp) * F::kUnitSteps * 64 + 8 * t;
     }
 
     float sum[R][NT][4] = {};
     u32 scale[R][F::kFlushes];
     int group_loaded = -1;
-    pipe.fill(begin + warp, end);
 
     for (int unit = begin + warp; unit < end; unit += WARPS) {
         // Everything this unit needs beside the weights is asked for before waiting for them.
-        if constexpr (FLUSH == 32) {
+        const bool whole = F::kUnitSteps == 1 || (unit + 1) * F::kUnitSteps <= steps;
+        uint4 b[2 * F::kUnitSteps][NT];
 #pragma unroll
-            for (int f = 0; f < F::kFlushes; ++f) {
-                int group = unit * F::kFlushes + f;
-                if (group >= groups) group = groups - 1;  // a step beyond k: its x is 0
+        for (int i = 0; i < NT; ++i) {
+#pragma unroll
+            for (int h = 0; h < 2 * F::kUnitSteps; ++h)
+                b[h][i] = h < 2 || whole ? load(reinterpret_cast<const uint4*>(x_at[i] + 32 * h))
+                                         : uint4{0, 0, 0, 0};
+            x_at[i] += WARPS * F::kUnitSteps * 64;
+        }
+#pragma unroll
+        for (int f = 0; f < F::kFlushes; ++f) {
+            const bool behind_k = f * F::kHalves >= 2 && !whole;  // its x is 0: any scale does
+            int group = 0;
+            if (FLUSH == 32) {
+                group = unit * F::kFlushes + (behind_k ? 0 : f);
+            } else {
+                const int step = unit * F::kUnitSteps + (behind_k ? 0 : f * F::kHalves / 2);
+                group = int(__umulhi(2 * step + 1, group_magic));  // step / (group_size / 64)
+            }
+            if (F::kFlushes > 1 || group != group_loaded) {
+                group_loaded = group;
 #pragma unroll
                 for (int r = 0; r < R; ++r) scale[r][f] = load(tile_scales[r] + group * 8);
             }
-        } else {
-#pragma unroll
-            for (int f = 0; f < F::kFlushes; ++f) {
-                // group = step / (group_size / 64)
-                const u32 step = u32(unit * F::kUnitSteps + f * (F::kUnitSteps / F::kFlushes));
-                int group = int(__umulhi(2 * step + 1, group_magic));
-                if (group >= groups) group = groups - 1;
-                if (F::kFlushes > 1 || group != group_loaded) {
-                    group_loaded = group;
-#pragma unroll
-                    for (int r = 0; r < R; ++r) scale[r][f] = load(tile_scales[r] + group * 8);
-                }
-            }
         }
-        uint4 b[2 * F::kUnitSteps][NT];
-#pragma unroll
-        for (int h = 0; h < 2 * F::kUnitSteps; ++h) {
-            const int k0 = unit * F::kUnitSteps * 64 + h * 32;
-#pragma unroll
-            for (int i = 0; i < NT; ++i)
-                b[h][i] = x_row[i] && k0 < k ? load(reinterpret_cast<const uint4*>(x_row[i] + k0))
-                                             : uint4{0, 0, 0, 0};
-        }
-        pipe.ready(unit, end);
+        pipe.next();
 
 #pragma unroll
         for (int f = 0; f < F::kFlushes; ++f) {
-            // Scaled by 1, 1/16 and 16: the last two only where nibbles are worth that.
-            float part[R][NT][4], part_high[R][NT][4] = {}, part_up[R][NT][4] = {};
-            const u32 offset[4] = {N::kOffset, N::kOffset, N::kOffset, N::kOffset};
+            constexpr u32 o = N::kOffset;
+            const u32 offset[4] = {o, o, o, o};
+            float part[R][NT][4];       // worth 1
+            float part_high[R][NT][4];  // worth 1/16: upper nibbles of f16
+            float part_up[R][NT][4];    // worth 16: the upper plane of INT8
 #pragma unroll
             for (int i = 0; i < NT; ++i) {
-                float excess[4] = {};
+                float excess[4];
 #pragma unroll
                 for (int h = f * F::kHalves; h < (f + 1) * F::kHalves; ++h) {
-                    mma<T>(excess, offset, b[h][i].x, b[h][i].y);
-                    mma<T>(excess, offset, b[h][i].z, b[h][i].w);
+                    mma<T>(excess, offset, b[h][i].x, b[h][i].y, h == f * F::kHalves);
+                    mma<T>(excess, offset, b[h][i].z, b[h][i].w, false);
                 }
 #pragma unroll
                 for (int r = 0; r < R; ++r)
@@ -287,16 +302,21 @@ __device__ __forceinline__ void w4a16(const uint4* weight, const u32* scales, co
                         for (int q = 0; q < 2; ++q) {
                             const int h = 2 * s + q;
                             if (h < f * F::kHalves || h >= (f + 1) * F::kHalves) continue;
+                            const bool first = h == f * F::kHalves;
                             u32 low[4], high[4];
                             N::expand(q ? w.z : w.x, q ? w.w : w.y, low, high);
 #pragma unroll
                             for (int i = 0; i < NT; ++i) {
-                                // plane 1 is worth 16 times plane 0
-                                auto& for_low = p ? part_up[r][i] : part[r][i];
-                                auto& for_high = N::kHighApart ? (p ? part[r][i] : part_high[r][i])
-                                                               : for_low;
-                                mma<T>(for_low, low, b[h][i].x, b[h][i].y);
-                                mma<T>(for_high, high, b[h][i].z, b[h][i].w);
+                                if (N::kHighApart) {
+                                    mma<T>(p ? part_up[r][i] : part[r][i], low, b[h][i].x,
+                                           b[h][i].y, p && first);
+                                    mma<T>(p ? part[r][i] : part_high[r][i], high, b[h][i].z,
+                                           b[h][i].w, !p && first);
+                                } else {
+                                    auto& into = p ? part_up[r][i] : part[r][i];
+                                    mma<T>(into, low, b[h][i].x, b[h][i].y, p && first);
+                                    mma<T>(into, high, b[h][i].z, b[h][i].w, false);
+                                }
                             }
                         }
                     }
@@ -315,7 +335,7 @@ __device__ __forceinline__ void w4a16(const uint4* weight, const u32* scales, co
                     }
             }
         }
-        pipe.release();
+        pipe.done();
     }
 
     // The ring becomes the place where the warps' sums meet: [warp][column][row].
@@ -390,6 +410,13 @@ __device__ __forceinline__ void w4a16(const uint4* weight, const u32* scales, co
     }
 }
 
+// Blocks an SM must be able to hold: what bounds the registers. Turing's pipe lives in registers.
+#ifdef BILIN_TURING
+#define WIDE_BLOCKS 3
+#else
+#define WIDE_BLOCKS 4
+#endif
+
 // clang-format off
 #define INSTANCE(name, T, R, WARPS, NT, FLUSH, PLANES, BLOCKS_PER_SM)                              \
     extern "C" __global__ void __launch_bounds__(32 * WARPS, BLOCKS_PER_SM)                        \
@@ -409,10 +436,10 @@ __device__ __forceinline__ void w4a16(const uint4* weight, const u32* scales, co
     INSTANCE(w4a16_##type##_r2_n4_g##FLUSH, T, 2, 8, 4, FLUSH, 1, 1)
 #define INT4(type, T)                                                  \
     INT4_FLUSH(type, T, 128) INT4_FLUSH(type, T, 64) INT4_FLUSH(type, T, 32) \
-    INSTANCE(w4a16_##type##_r4_n1_g128, T, 4, 4, 1, 128, 1, 4)
+    INSTANCE(w4a16_##type##_r4_n1_g128, T, 4, 4, 1, 128, 1, WIDE_BLOCKS)
 #define INT8(type, T)                                                  \
     INSTANCE(w8a16_##type##_r2_n1, T, 2, 8, 1, 64, 2, 2)               \
-    INSTANCE(w8a16_##type##_r2_n2, T, 2, 8, 2, 64, 2, 2)               \
+    INSTANCE(w8a16_##type##_r2_n2, T, 2, 8, 2, 64, 2, 1)               \
     INSTANCE(w8a16_##type##_r2_n4, T, 2, 8, 4, 64, 2, 1)
 // clang-format on
 
