@@ -253,6 +253,7 @@ def _write_tensors(
         if shard:
             path = folder / f"part-{len(shards)}"
             save_file(shard, path, metadata={"format": "pt"})
+            path.chmod(0o644)  # safetensors makes it private; a model folder is to be shared
             _sync(path)
             shards.append((path, list(shard)))
             shard.clear()
