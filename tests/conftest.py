@@ -27,9 +27,13 @@ def fail_on_unexpected_warning(caplog, request):
 
 @pytest.fixture(autouse=True)
 def fail_on_leftover_thread():
-    """Fails a test that leaves a thread of ours running (they are named `bilin-…`)."""
+    """Fails a test that leaves a thread of ours running (they are named `bilin-…`).
+
+    Threads of a fixture that several tests share were there before the test.
+    """
+    before = set(threading.enumerate())
     yield
     for thread in threading.enumerate():
-        if thread.name.startswith("bilin-") and thread.is_alive():
+        if thread.name.startswith("bilin-") and thread not in before and thread.is_alive():
             thread.join(timeout=5)
             assert not thread.is_alive(), f"thread {thread.name} is still running"
