@@ -71,6 +71,11 @@ def test_decode_prints_specials_in_brackets_and_line_breaks(icetk):
     assert icetk.decode([20399, 20054, 20009, 20027, 20004, 20186, 150004]) == "x=1;\ny[sop]"
 
 
+def test_image_ids_are_shown_by_number(icetk):
+    assert icetk.decode([0, 20399]) == "[0]x"
+    assert icetk.is_special(19999)
+
+
 def test_an_unknown_character_is_unk(icetk):
     assert 20000 in icetk.encode("\U0001f9ff")
 

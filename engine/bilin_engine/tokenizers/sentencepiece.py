@@ -65,10 +65,10 @@ class SentencePieceTokenizer:
         return "".join([*map(stream.feed, token_ids), stream.flush()])
 
     def token_bytes(self, token_id: int) -> bytes:
-        """UTF-8 of one token; b"" for control pieces. Raises ValueError for an unknown id."""
-        if token_id in self._special_names:
-            return f"[{self._special_names[token_id]}]".encode()
-        piece_id = self._piece_id(token_id)
+        """UTF-8 of one token; b"" for control pieces, specials and unused ids as `[name]`."""
+        if self.is_special(token_id):
+            return f"[{self.token_text(token_id)}]".encode()
+        piece_id = token_id - self._first
         piece = self._pieces.id_to_piece(piece_id)
         if self._pieces.is_byte(piece_id):
             return bytes([int(piece[3:5], 16)])  # pieces are named <0x00> to <0xFF>
@@ -81,26 +81,17 @@ class SentencePieceTokenizer:
         return piece.replace("▁", " ").encode()
 
     def token_text(self, token_id: int) -> str:
-        """The piece as trained (▁ = space), ⏎ for a line break, specials by name."""
-        if token_id in self._special_names:
-            return self._special_names[token_id]
+        """The piece as trained (▁ = space), ⏎ for a line break, specials by name or number."""
+        if self.is_special(token_id):
+            return self._special_names.get(token_id, str(token_id))
         if token_id == self.newline_id:
             return "⏎"
-        return self._pieces.id_to_piece(self._piece_id(token_id))
+        return self._pieces.id_to_piece(token_id - self._first)
 
     def is_special(self, token_id: int) -> bool:
-        """Whether the id is `</s>` or one of the specials after the vocabulary."""
-        return token_id in self._special_names
-
-    def _piece_id(self, token_id: int) -> int:
-        piece_id = token_id - self._first
-        if not 0 <= piece_id < self.num_pieces:
-            message = (
-                f"token id {token_id} is not text; text ids are {self._first} to "
-                f"{self._first + self.num_pieces - 1}"
-            )
-            raise ValueError(message)
-        return piece_id
+        """Whether the id is `</s>`, one after the vocabulary, or unused: anything but text."""
+        is_piece = 0 <= token_id - self._first < self.num_pieces
+        return not is_piece or token_id in self._special_names
 
     def _encode_lines(self, text: str, *, starts_segment: bool) -> list[int]:
         ids: list[int] = []
