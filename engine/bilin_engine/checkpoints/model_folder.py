@@ -231,6 +231,12 @@ class ModelFolder:
             }
         for name, shape in expected.items():
             found = self.stored_shape(name)
+            dtype = str(self._file_of[name].get_slice(name).get_dtype())
+            allowed = ("I32",) if name.endswith("_packed") else ("F16", "BF16", "F32")
+            if dtype not in allowed:
+                raise ModelBrokenError(
+                    f"{self.path}: {name} holds {dtype}; {' or '.join(allowed)} is needed"
+                )
             if found != shape:
                 raise ModelBrokenError(
                     f"{self.path}: {name} has shape {list(found)}; config.json asks for "
