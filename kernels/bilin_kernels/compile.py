@@ -71,6 +71,8 @@ def source_hash() -> str:
 def compiler_version() -> str:
     """For example "nvrtc 13.0". Raises CompileError if NVRTC is not installed."""
     try:
+        # Before the threads of compile_all: its circular imports fail when two begin at once.
+        import cuda.core  # noqa: F401
         from cuda.bindings import nvrtc
     except ImportError as error:
         raise CompileError(_MISSING.format(error)) from error
