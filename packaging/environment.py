@@ -31,7 +31,7 @@ STAMP = VENV / "bilin-launch.json"
 LOG = VENV / "bilin-launch.log"
 # MB without torch: download and disk of the rest, and of what tests need on top.
 REST_DOWNLOAD_MB, REST_DISK_MB = 150, 550
-DEV_DOWNLOAD_MB, DEV_DISK_MB = 110, 350
+DEV_DOWNLOAD_MB, DEV_DISK_MB = 220, 700
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ An editable installation always leaves them out. pip asks one question for both 
 installation, so a plain `pip install -e .` fetches NVRTC in vain; launch.py sets BILIN_NO_CUBINS.
 """
 
+import ctypes
 import importlib
 import os
 import sys
@@ -44,6 +45,7 @@ class KernelBuildHook(BuildHookInterface):
         folder = Path(tempfile.mkdtemp(prefix="bilin-cubins-"))
         self._folder = folder
         sys.path.insert(0, str(Path(self.root) / "kernels"))
+        _load_nvrtc()
         try:
             importlib.import_module("bilin_kernels.compile").compile_all(folder)
         except (ImportError, RuntimeError) as error:
@@ -70,3 +72,16 @@ class KernelBuildHook(BuildHookInterface):
 
     def _compiles(self) -> bool:
         return self.target_name == "wheel" and os.environ.get(OPT_OUT) != "1"
+
+
+def _load_nvrtc() -> None:
+    """Loads NVRTC from wherever Python finds packages.
+
+    cuda.core looks for it in site-packages alone, and pip's isolated build environment is none; a
+    library that is loaded already is taken as it is.
+    """
+    for folder in sys.path:
+        # With its builtins, which it opens by their bare name.
+        for library in sorted(Path(folder).glob("nvidia/*/lib/libnvrtc*.so.*"), reverse=True):
+            if ".alt." not in library.name:
+                ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
