@@ -16,6 +16,7 @@ from bilin_engine.errors import BadRequestError, ContextOverflowError
 from bilin_engine.generation.masks import (
     encode_segments,
     filled_text,
+    ids_without_text,
     layout_blank,
     mask_id,
     parse_mask_text,
@@ -161,6 +162,11 @@ def test_a_blank_is_found_by_the_requests_number():
 def test_stop_ids_are_eop_and_eos():
     assert stop_ids(SPECIALS) == {EOP, EOS}
     assert stop_ids(SpecialIds(eos=2)) == {2}
+
+
+def test_ids_without_text_are_specials_and_padding_but_no_stop_token():
+    banned = ids_without_text(TINY, TINY.vocab_size + 3)
+    assert banned == {440, 441, 442, 443, 444, 446, 447, 448, 449, 450}
 
 
 def test_a_vocabulary_without_masks_is_refused_by_the_mask():

@@ -153,6 +153,16 @@ def stop_ids(specials: SpecialIds) -> frozenset[int]:
     return frozenset({specials.eos} if specials.eop is None else {specials.eos, specials.eop})
 
 
+def ids_without_text(tokenizer: Tokenizer, vocab_size: int) -> frozenset[int]:
+    """Ids of a model's table (width `vocab_size`) that an answer to a person must not hold.
+
+    Masks and other specials, rows that only pad the table, GLM-130B's image tokens; never a stop
+    token. The reference bans none of them.
+    """
+    stops = stop_ids(tokenizer.specials)
+    return frozenset(i for i in range(vocab_size) if tokenizer.is_special(i) and i not in stops)
+
+
 def filled_text(segments: Iterable[Segment], fills: Mapping[int, str]) -> str:
     """The person's text with fills (by blank index) in place; open blanks as their mask text.
 

@@ -1,0 +1,147 @@
+"""The model under evaluation: three questions that every task is asked through."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bilin_engine.chat_format import ChatFormat, find_chat_format
+from bilin_engine.errors import BadRequestError, ModelBrokenError
+from bilin_engine.generation.generate import generate
+from bilin_engine.generation.masks import ids_without_text, stop_ids
+from bilin_engine.generation.request import GenerationRequest, PromptLayout
+from bilin_engine.library import Library
+from bilin_engine.protocol import LoadSettings, Message, Sampling
+from bilin_engine.runners.base import Runner, StoppedError
+from bilin_engine.runners.load import load_runner
+from bilin_engine.tokenizers.base import Tokenizer
+from bilin_engine.tokenizers.load import load_tokenizer
+from bilin_engine.tokenizers.streaming import StreamDecoder
+
+# Beams of the reference's task files; its LAMBADA search alone takes more.
+NUM_SLOTS = 4
+
+
+class EvaluatedModel(Protocol):
+    """What evaluation asks of a model. Greedy and repeatable throughout.
+
+    Attributes:
+        name: as the report shows it.
+        tokenizer: its vocabulary.
+    """
+
+    name: str
+    tokenizer: Tokenizer
+
+    @property
+    def max_length(self) -> int:
+        """Tokens it holds, output included."""
+        ...
+
+    def chat(self, messages: Sequence[Message], max_new_tokens: int) -> str:
+        """The greedy answer. Raises BadRequestError for a model that cannot chat."""
+        ...
+
+    def complete(self, prompt: PromptLayout, sampling: Sampling) -> tuple[int, ...]:
+        """The output's ids, stop token left out."""
+        ...
+
+    def score(self, prompt: PromptLayout, choices: Sequence[tuple[int, ...]]) -> list[float]:
+        """Sum of natural log-probs of each choice's tokens after the prompt, in order."""
+        ...
+
+
+@dataclass(slots=True)
+class RunnerModel:
+    """A model on a `Runner` in this process. chat_format: None for a model that cannot chat."""
+
+    name: str
+    runner: Runner
+    tokenizer: Tokenizer
+    chat_format: ChatFormat | None
+
+    @property
+    def max_length(self) -> int:
+        """Tokens one slot holds."""
+        return self.runner.max_length
+
+    def chat(self, messages: Sequence[Message], max_new_tokens: int) -> str:
+        """As `EvaluatedModel.chat`; ends at the format's stop texts too."""
+        if self.chat_format is None:
+            message = f"{self.name} cannot chat; probe files need a model that can"
+            raise BadRequestError(message)
+        prompt = self.chat_format.layout(messages, self.tokenizer, self.max_length)
+        reply = _Reply(self.tokenizer, self.chat_format.stop_texts)
+        request = GenerationRequest(
+            prompt=prompt,
+            sampling=Sampling(temperature=0.0, max_new_tokens=max_new_tokens, seed=0),
+            stop_ids=stop_ids(self.tokenizer.specials),
+            banned_ids=ids_without_text(self.tokenizer, self.runner.vocab_size),
+        )
+        with suppress(StoppedError):  # a stop text came: the reply is whole
+            generate(self.runner, request, reply.on_token, lambda: reply.is_ended)
+        return reply.text()
+
+    def complete(self, prompt: PromptLayout, sampling: Sampling) -> tuple[int, ...]:
+        """As `EvaluatedModel.complete`."""
+        request = GenerationRequest(
+            prompt=prompt, sampling=sampling, stop_ids=stop_ids(self.tokenizer.specials)
+        )
+        return self._run(request)[0][0]
+
+    def score(self, prompt: PromptLayout, choices: Sequence[tuple[int, ...]]) -> list[float]:
+        """As `EvaluatedModel.score`, in float32."""
+        request = GenerationRequest(
+            prompt=prompt,
+            sampling=Sampling(temperature=0.0, seed=0),
+            stop_ids=stop_ids(self.tokenizer.specials),
+            forced_choices=tuple(choices),
+        )
+        scores = dict(self._run(request))
+        return [scores[choice] for choice in choices]
+
+    def _run(self, request: GenerationRequest) -> list[tuple[tuple[int, ...], float]]:
+        result = generate(self.runner, request, lambda *_: None, lambda: False)
+        return [(c.token_ids, sum(c.logprobs)) for c in result.candidates]
+
+
+class _Reply:
+    """A reply as it comes, cut at the first stop text."""
+
+    def __init__(self, tokenizer: Tokenizer, stop_texts: Sequence[str]) -> None:
+        self._decoder = StreamDecoder(tokenizer)
+        self._stop_texts = stop_texts
+        self._text = ""
+        self.is_ended = False
+
+    def on_token(self, _candidate: int, token_id: int, _logprob: float) -> None:
+        self._text += self._decoder.feed(token_id)
+        ends = [self._text.find(stop) for stop in self._stop_texts if stop in self._text]
+        if ends and not self.is_ended:
+            self._text = self._text[: min(ends)]
+            self.is_ended = True
+
+    def text(self) -> str:
+        rest = "" if self.is_ended else self._decoder.flush()
+        return (self._text + rest).strip()
+
+
+def load_model(library: Library, model_id: str, settings: LoadSettings) -> RunnerModel:
+    """Loads a model of the library into this process. Raises with a sentence as loading does."""
+    entry = library.entry(model_id)
+    if entry.info.problem:
+        raise ModelBrokenError(entry.info.problem)
+    folder = Path(entry.info.path)
+    name = library.chat_format(model_id)
+    tokenizer = load_tokenizer(folder)
+    chat_format = find_chat_format(name) if name else None
+    runner = load_runner(
+        folder,
+        context=settings.context,
+        device=settings.device,
+        backend=settings.backend,
+        num_threads=settings.num_threads,
+        num_slots=NUM_SLOTS,
+    )
+    return RunnerModel(f"{model_id} ({entry.info.precision})", runner, tokenizer, chat_format)

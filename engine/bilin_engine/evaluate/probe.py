@@ -1,0 +1,96 @@
+"""Probe files: questions to a chat model, one a line, each with what its answer must hold."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from bilin_engine.chat_format import text_language
+from bilin_engine.errors import BadRequestError
+from bilin_engine.evaluate.metrics import percent
+from bilin_engine.evaluate.model import EvaluatedModel
+from bilin_engine.evaluate.report import FileResult, ItemResult, TaskResult
+from bilin_engine.protocol import Message
+
+MAX_ANSWER_TOKENS = 256
+
+
+class ProbeLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """lang: the language asked in. q: the question. must: searched in the greedy answer."""
+
+    lang: Literal["zh", "en"]
+    q: str
+    must: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    line: ProbeLine
+    reply: str
+    is_passed: bool
+
+    @property
+    def is_in_language(self) -> bool:
+        """Whether the reply is in the language asked; numbers and signs are in both."""
+        return text_language(self.reply) in (None, self.line.lang) and bool(self.reply)
+
+
+def read_probe(path: Path) -> list[ProbeLine]:
+    """The lines of a probe file. Raises BadRequestError naming file, line and what is wrong."""
+    lines = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not text.strip():
+            continue
+        try:
+            line = msgspec.json.decode(text, type=ProbeLine)
+            re.compile(line.must)
+        except (msgspec.DecodeError, re.error) as error:
+            raise BadRequestError(f"{path}, line {number}: {error}") from error
+        lines.append(line)
+    if not lines:
+        raise BadRequestError(f"{path} holds no questions")
+    return lines
+
+
+def run_probe(
+    model: EvaluatedModel, path: Path, on_progress: Callable[[float], None]
+) -> TaskResult:
+    """Asks every question as a chat of its own. Metrics in percent, by the language asked.
+
+    Passed: the answer holds what it must. Reply language: it is in the language asked.
+    """
+    started_s = time.perf_counter()
+    lines = read_probe(path)
+    answers = []
+    for done, line in enumerate(lines):
+        on_progress(done / len(lines))
+        reply = model.chat([Message("user", line.q)], MAX_ANSWER_TOKENS)
+        answers.append(_Answer(line, reply, re.search(line.must, reply) is not None))
+    return TaskResult(
+        name=path.stem,
+        type="probe",
+        files=tuple(
+            _file_result(path, lang, [a for a in answers if a.line.lang == lang])
+            for lang in dict.fromkeys(line.lang for line in lines)
+        ),
+        seconds=time.perf_counter() - started_s,
+    )
+
+
+def _file_result(path: Path, lang: str, answers: list[_Answer]) -> FileResult:
+    return FileResult(
+        group=lang,
+        path=str(path),
+        num_samples=len(answers),
+        metrics={
+            "Passed": percent([float(answer.is_passed) for answer in answers]),
+            "Reply language": percent([float(answer.is_in_language) for answer in answers]),
+        },
+        items=tuple(
+            ItemResult(a.line.q, a.line.must, a.reply, float(a.is_passed)) for a in answers
+        ),
+    )
