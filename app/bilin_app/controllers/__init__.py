@@ -25,6 +25,7 @@ ChatController     signals  conversations_changed(list[ConversationRow])
                             withdraw_queued(message_id)  set_draft(text)  search(text)
                             rename(id, title)  set_pinned(id, bool)
                             delete_conversation(id)  undo_delete()  set_system_prompt(text)
+                            set_sampling(protocol.Sampling)            for the answers from now on
 
 A message's text so far is in MessageView.text when it is added, replaced or opened; text_appended
 follows from there. Ids of messages that are not on show may come too: ignore them.

@@ -1,0 +1,137 @@
+"""The main window: the rail, the pages, the shortcuts."""
+
+from PySide6.QtCore import QByteArray, QEvent, Qt, Signal
+from PySide6.QtGui import QCloseEvent, QIcon, QKeySequence, QShortcut
+from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QStackedWidget, QWidget
+from typing_extensions import override
+
+from bilin_app.controllers.views import EngineView
+from bilin_app.pages.chat.view import ChatView
+from bilin_app.pages.rail import Rail
+from bilin_app.pages.settings.view import SettingsView
+from bilin_app.pages.shortcuts import SHORTCUTS, ShortcutsDialog
+from bilin_app.theme.resources import ui_folder
+
+FIRST_SIZE = (1200, 800)
+SMALLEST_SIZE = (760, 520)
+
+
+class MainWindow(QMainWindow):
+    """Holds the pages. Knows no controller: a binding connects it."""
+
+    mend_requested = Signal()
+    closing = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWindowIcon(QIcon(str(ui_folder() / "icons" / "bilin.svg")))
+        self.resize(*FIRST_SIZE)
+        self.setMinimumSize(*SMALLEST_SIZE)
+        self.rail = Rail(self)
+        self.chat = ChatView(self)
+        self.settings = SettingsView(self)
+        self._conversation_title = ""
+        self._has_news = False
+        self._stack = QStackedWidget(self)
+        self._pages: dict[str, QWidget] = {"chat": self.chat, "settings": self.settings}
+        for name, page in self._pages.items():
+            self._stack.addWidget(page)
+            self.rail.add_page(name)
+        center = QWidget(self)
+        row = QHBoxLayout(center)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        row.addWidget(self.rail)
+        row.addWidget(self._stack, 1)
+        self.setCentralWidget(center)
+        self.rail.page_requested.connect(self.show_page)
+        self.rail.mend_requested.connect(self.mend_requested)
+        self.settings.shortcuts_requested.connect(self.show_shortcuts)
+        self._bind_keys()
+        self.show_page("chat")
+        self._show_title()
+
+    def _bind_keys(self) -> None:
+        pages = [name for name in self._pages if name != "settings"]
+        acts = {
+            "new": self._on_new,
+            "search": self._on_search,
+            "settings": lambda: self.show_page("settings"),
+            "stop": self.chat.composer.stop_requested.emit,
+            "shortcuts": self.show_shortcuts,
+        }
+        for position, name in enumerate(pages, start=1):
+            acts[f"page{position}"] = lambda name=name: self.show_page(name)
+        for shortcut in SHORTCUTS:
+            if shortcut.name in acts:
+                QShortcut(QKeySequence(shortcut.keys), self, acts[shortcut.name])
+
+    def show_page(self, name: str) -> None:
+        """Shows a page and puts the cursor where one writes. Raises KeyError for an unknown one."""
+        self._stack.setCurrentWidget(self._pages[name])
+        self.rail.set_page(name)
+        if name == "chat":
+            self.chat.composer.edit.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def show_engine(self, view: EngineView) -> None:
+        """Shows the engine's state in the rail."""
+        self.rail.show_engine(view)
+
+    def show_conversation_title(self, title: str) -> None:
+        """The window's title names the conversation."""
+        self._conversation_title = title
+        self._show_title()
+
+    def tell_answer_ended(self) -> None:
+        """Marks the title if the window is not looked at."""
+        self._has_news = not self.isActiveWindow()
+        self._show_title()
+
+    def make_shortcuts(self) -> ShortcutsDialog:
+        """The list of shortcuts."""
+        return ShortcutsDialog(self)
+
+    def show_shortcuts(self) -> None:
+        """Opens the list of shortcuts."""
+        dialog = self.make_shortcuts()
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def save_state(self) -> bytes:
+        """The size, place and splitter, for the next start."""
+        geometry = self.saveGeometry().data()
+        splitter = self.chat.splitter.saveState().data()
+        return len(geometry).to_bytes(4, "little") + geometry + splitter
+
+    def restore_state(self, state: bytes) -> None:
+        """Takes up what `save_state` gave; what Qt does not understand is left as it is."""
+        length = int.from_bytes(state[:4], "little")
+        self.restoreGeometry(QByteArray(state[4 : 4 + length]))
+        self.chat.splitter.restoreState(QByteArray(state[4 + length :]))
+
+    def _on_new(self) -> None:
+        self.show_page("chat")
+        self.chat.list.new_requested.emit()
+
+    def _on_search(self) -> None:
+        self.show_page("chat")
+        self.chat.list.focus_search()
+
+    def _show_title(self) -> None:
+        name = self.tr("Bilin")
+        title = f"{self._conversation_title} · {name}" if self._conversation_title else name
+        self.setWindowTitle(self.tr("✓ Answered: {0}").format(title) if self._has_news else title)
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._show_title()
+        elif event.type() == QEvent.Type.ActivationChange and self.isActiveWindow():
+            self._has_news = False
+            self._show_title()
+        super().changeEvent(event)
+
+    @override
+    def closeEvent(self, event: QCloseEvent) -> None:
+        self.closing.emit()
+        super().closeEvent(event)

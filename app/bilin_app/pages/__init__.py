@@ -1,0 +1,1 @@
+"""The pages of the window. A page binds widgets, which take data in, to a controller."""

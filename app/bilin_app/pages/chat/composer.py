@@ -1,0 +1,257 @@
+"""Where a person writes: a field that grows to ten lines, the context meter, send or stop."""
+
+from PySide6.QtCore import QEvent, QLocale, QObject, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QFocusEvent, QKeyEvent, QPainter, QPaintEvent, QTextOption
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
+from typing_extensions import override
+
+from bilin_app.controllers.views import TokenCountView
+from bilin_app.pages.chat.preedit import PreeditGuard
+from bilin_app.pages.controls import IconButton, TextButton, label
+from bilin_app.theme.theme import theme
+
+MAX_LINES = 10
+METER_SIZE = QSize(90, 4)
+
+
+class Composer(QFrame):
+    """Says `submitted` with the text; the owner clears it once the message is stored."""
+
+    submitted = Signal(str)
+    stop_requested = Signal()
+    draft_changed = Signal(str)
+    recall_requested = Signal()  # ↑ in an empty field: edit the last message
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("composer")
+        self._is_running = False
+        self._can_send = True
+        self._num_queued = 0
+        self._sends_with_ctrl = False
+        self._count: TokenCountView | None = None
+        self.edit = QPlainTextEdit(self)
+        self.edit.setObjectName("composerEdit")
+        self.edit.setFrameShape(QFrame.Shape.NoFrame)
+        self.edit.setTabChangesFocus(True)
+        self.edit.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
+        self.edit.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.edit.document().setDocumentMargin(2)
+        self._guard = PreeditGuard(self.edit)
+        self.edit.installEventFilter(self)
+        self.edit.textChanged.connect(self._on_text_changed)
+        self._hint = label(self, "muted")
+        self._meter_label = label(self, "muted")
+        self._meter = _Meter(self)
+        self._meter_text = label(self, "muted")
+        self.send = TextButton("primary", self, icon_name="arrow-up", token="on_accent")
+        self.stop = TextButton("", self, icon_name="stop-fill", token="ink")
+        self.send.clicked.connect(self._submit)
+        self.stop.clicked.connect(self.stop_requested)
+        self._build()
+        theme().changed.connect(self._fit_height)
+        self._retranslate()
+        self._fit_height()
+        self._show_state()
+
+    def _build(self) -> None:
+        bar = QHBoxLayout()
+        bar.setSpacing(8)
+        bar.addWidget(self._hint, 1)
+        bar.addWidget(self._meter_label)
+        bar.addWidget(self._meter)
+        bar.addWidget(self._meter_text)
+        bar.addSpacing(2)
+        bar.addWidget(self.stop)
+        bar.addWidget(self.send)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(12, 10, 10, 10)
+        column.setSpacing(6)
+        column.addWidget(self.edit)
+        column.addLayout(bar)
+
+    # --- Data in ----------------------------------------------------------------------------------
+
+    @property
+    def text(self) -> str:
+        """What is written now, without a preedit."""
+        return self.edit.toPlainText()
+
+    def set_text(self, text: str) -> None:
+        """Replaces what is written, without `draft_changed`."""
+        if text != self.text:
+            was_blocked = self.edit.blockSignals(True)
+            self.edit.setPlainText(text)
+            self.edit.moveCursor(self.edit.textCursor().MoveOperation.End)
+            self.edit.blockSignals(was_blocked)
+        self._fit_height()
+        self._show_state()
+
+    def set_running(self, running: bool, num_queued: int = 0) -> None:
+        """Whether an answer is being written, and how many messages wait for its end."""
+        self._is_running = running
+        self._num_queued = num_queued
+        self._show_state()
+
+    def set_can_send(self, can_send: bool) -> None:
+        """False while nothing could answer and nothing could be queued."""
+        self._can_send = can_send
+        self._show_state()
+
+    def set_count(self, count: TokenCountView | None) -> None:
+        """What sending would use of the context; None = not known."""
+        self._count = count
+        self._meter.set_count(count)
+        known = count is not None and count.context_length > 0
+        for widget in (self._meter_label, self._meter, self._meter_text):
+            widget.setVisible(known)
+        if count is None:
+            return
+        locale = QLocale()
+        total, most = locale.toString(count.total), locale.toString(count.context_length)
+        self._meter_text.setText(f"{total} / {most}")
+        role = "muted" if count.fits else "danger"
+        if self._meter_text.property("role") != role:
+            self._meter_text.setProperty("role", role)
+            self._meter_text.style().polish(self._meter_text)
+        self._meter.setAccessibleName(
+            self.tr("Context: {0} of {1} tokens").format(total, most)
+            if count.fits
+            else self.tr("Too long: {0} of {1} tokens").format(total, most)
+        )
+        self._meter.setToolTip(self._meter.accessibleName())
+        self._show_state()
+
+    def set_sends_with_ctrl(self, with_ctrl: bool) -> None:
+        """Whether Ctrl+Enter sends, and Enter breaks the line."""
+        self._sends_with_ctrl = with_ctrl
+        self._retranslate()
+
+    # --- Keys -------------------------------------------------------------------------------------
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if isinstance(event, QFocusEvent):
+            self.setProperty("focused", event.gotFocus())
+            self.style().polish(self)
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            return self._take_key(event)
+        return super().eventFilter(watched, event)
+
+    def _take_key(self, event: QKeyEvent) -> bool:
+        """Whether a key is ours. While an input method composes, none is."""
+        if self._guard.is_composing:
+            return False
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            modifiers = event.modifiers()
+            if modifiers & Qt.KeyboardModifier.ShiftModifier:
+                self.edit.insertPlainText("\n")  # not U+2028, which Qt would insert
+                return True
+            has_ctrl = bool(modifiers & Qt.KeyboardModifier.ControlModifier)
+            if self._sends_with_ctrl and not has_ctrl:
+                return False
+            self._submit()
+            return True
+        if event.key() == Qt.Key.Key_Escape and self._is_running:
+            self.stop_requested.emit()
+            return True
+        if event.key() == Qt.Key.Key_Up and not self.text:
+            self.recall_requested.emit()
+            return True
+        return False
+
+    def _submit(self) -> None:
+        text = self.text.strip()
+        if text and self._is_sendable():
+            self.submitted.emit(text)
+
+    def _is_sendable(self) -> bool:
+        return self._can_send and (self._count is None or self._count.fits)
+
+    # --- Showing ----------------------------------------------------------------------------------
+
+    def _on_text_changed(self) -> None:
+        self._fit_height()
+        self._show_state()
+        self.draft_changed.emit(self.text)
+
+    def _fit_height(self) -> None:
+        """As high as the text, from one line to MAX_LINES."""
+        self.edit.ensurePolished()
+        line = self.edit.fontMetrics().lineSpacing()
+        num_lines = 0
+        block = self.edit.document().begin()
+        while block.isValid() and num_lines < MAX_LINES:
+            num_lines += max(1, block.layout().lineCount())
+            block = block.next()
+        num_lines = min(MAX_LINES, max(1, num_lines))
+        self.edit.setFixedHeight(num_lines * line + 6)
+
+    def _show_state(self) -> None:
+        has_text = bool(self.text.strip())
+        self.stop.setVisible(self._is_running)
+        self.send.setVisible(not self._is_running or has_text)
+        self.send.setEnabled(has_text and self._is_sendable())
+        self.send.set_texts(self.tr("Queue") if self._is_running else self.tr("Send"))
+        self._hint.setText(self._hint_text(has_text))
+
+    def _hint_text(self, has_text: bool) -> str:
+        if self._count is not None and not self._count.fits:
+            return self.tr("Too long for this model's context")
+        if self._num_queued:
+            return self.tr("Queued: {0}").format(self._num_queued)
+        if self._is_running and has_text:
+            return self.tr("Sent when this answer ends")
+        return ""
+
+    @override
+    def resizeEvent(self, event: QEvent) -> None:  # type: ignore[override]
+        super().resizeEvent(event)  # type: ignore[arg-type]
+        self._fit_height()
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._retranslate()
+            self._show_state()
+            self.set_count(self._count)
+        super().changeEvent(event)
+
+    def _retranslate(self) -> None:
+        self.edit.setPlaceholderText(
+            self.tr("Write a message. Ctrl+Enter sends")
+            if self._sends_with_ctrl
+            else self.tr("Write a message. Enter sends, Shift+Enter breaks the line")
+        )
+        self.edit.setAccessibleName(self.tr("Message"))
+        self._meter_label.setText(self.tr("Context"))
+        self.stop.set_texts(self.tr("Stop"), self.tr("Stop this answer (Esc)"))
+
+
+class _Meter(QWidget):
+    """A bar: how much of the context is used. Over the edge it says so with a mark, too."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setFixedSize(METER_SIZE)
+        self._share = 0.0
+        self._fits = True
+
+    def set_count(self, count: TokenCountView | None) -> None:
+        """Shows a count."""
+        if count is not None and count.context_length:
+            self._share = min(1.0, count.total / count.context_length)
+            self._fits = count.fits
+        self.update()
+
+    @override
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        colors = theme().palette
+        painter.setBrush(colors.color("raised"))
+        painter.drawRoundedRect(QRectF(self.rect()), 2, 2)
+        painter.setBrush(colors.color("accent" if self._fits else "danger"))
+        painter.drawRoundedRect(QRectF(0, 0, self._share * self.width(), self.height()), 2, 2)
+        painter.end()

@@ -1,0 +1,412 @@
+"""The list of conversations: search, a new one, and all of them by day."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from PySide6.QtCore import (
+    QAbstractListModel,
+    QEvent,
+    QLocale,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    QPoint,
+    QRectF,
+    QSize,
+    Qt,
+    QTimer,
+    Signal,
+)
+from PySide6.QtGui import QFontMetricsF, QKeyEvent, QPainter, QPen
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QInputDialog,
+    QLineEdit,
+    QListView,
+    QMenu,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QVBoxLayout,
+    QWidget,
+)
+from typing_extensions import override
+
+from bilin_app.controllers.views import ConversationRow, SearchHit
+from bilin_app.pages.controls import IconButton, TextButton, label
+from bilin_app.theme.fonts import language_of, text_font
+from bilin_app.theme.icons import paint_icon
+from bilin_app.theme.theme import theme
+
+SEARCH_DELAY_MS = 120
+ROW_HEIGHT = 38
+GROUP_HEIGHT = 34
+HIT_HEIGHT = 60
+
+_ROW_ROLE = Qt.ItemDataRole.UserRole
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    title: str
+
+
+_Entry = _Group | ConversationRow | SearchHit
+_Index = QModelIndex | QPersistentModelIndex
+
+
+class _Entries(QAbstractListModel):
+    """Groups, conversations and search hits, one a row."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.entries: list[_Entry] = []
+
+    def show_entries(self, entries: list[_Entry]) -> None:
+        """Replaces all rows."""
+        self.beginResetModel()
+        self.entries = entries
+        self.endResetModel()
+
+    @override
+    def rowCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008 - Qt's signature
+        return 0 if parent.isValid() else len(self.entries)
+
+    @override
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        entry = self.entries[index.row()]
+        if role == _ROW_ROLE:
+            return entry
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
+            return entry.title
+        if role == Qt.ItemDataRole.ToolTipRole and not isinstance(entry, _Group):
+            return entry.title
+        return None
+
+    @override
+    def flags(self, index: _Index) -> Qt.ItemFlag:
+        if isinstance(self.entries[index.row()], _Group):
+            return Qt.ItemFlag.ItemIsEnabled
+        return Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+
+
+class _EntryDelegate(QStyledItemDelegate):
+    """Paints a row with the palette's colours."""
+
+    @override
+    def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:
+        entry = index.data(_ROW_ROLE)
+        if isinstance(entry, _Group):
+            return QSize(100, GROUP_HEIGHT)
+        return QSize(100, HIT_HEIGHT if isinstance(entry, SearchHit) else ROW_HEIGHT + 4)
+
+    @override
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
+        entry = index.data(_ROW_ROLE)
+        box = QRectF(option.rect).adjusted(0, 2, 0, -2)
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        if isinstance(entry, _Group):
+            painter.setPen(theme().palette.color("muted"))
+            painter.setFont(text_font(theme().language, theme().sizes.small))
+            align = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
+            painter.drawText(box.adjusted(10, 4, -10, 0), align, entry.title)
+        else:
+            self._paint_ground(painter, option, box)
+            if isinstance(entry, SearchHit):
+                self._paint_hit(painter, entry, box)
+            else:
+                self._paint_conversation(painter, entry, box)
+        painter.restore()
+
+    def _paint_ground(
+        self, painter: QPainter, option: QStyleOptionViewItem, box: QRectF
+    ) -> None:
+        colors = theme().palette
+        state = option.state
+        if state & (QStyle.StateFlag.State_Selected | QStyle.StateFlag.State_MouseOver):
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(colors.color("raised"))
+            painter.drawRoundedRect(box, 8, 8)
+        if state & QStyle.StateFlag.State_HasFocus and state & QStyle.StateFlag.State_Selected:
+            painter.setPen(QPen(colors.color("accent"), 2))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRoundedRect(box.adjusted(1, 1, -1, -1), 7, 7)
+
+    def _paint_conversation(
+        self, painter: QPainter, row: ConversationRow, box: QRectF
+    ) -> None:
+        colors = theme().palette
+        right = box.right() - 10
+        if row.is_running:
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(colors.color("accent"))
+            painter.drawEllipse(QRectF(right - 8, box.center().y() - 4, 8, 8))
+            right -= 16
+        elif row.is_pinned or row.has_draft:
+            name = "push-pin-fill" if row.is_pinned else "pencil-simple"
+            place = QRectF(right - 14, box.center().y() - 7, 14, 14)
+            paint_icon(painter, name, place, colors.color("muted"))
+            right -= 20
+        inner = QRectF(box.left() + 10, box.top(), right - box.left() - 10, box.height())
+        _draw_line(painter, row.title, inner, theme().sizes.ui, "ink")
+
+    def _paint_hit(self, painter: QPainter, hit: SearchHit, box: QRectF) -> None:
+        inner = box.adjusted(10, 6, -10, -6)
+        sizes = theme().sizes
+        half = inner.height() / 2
+        title = QRectF(inner.left(), inner.top(), inner.width(), half)
+        _draw_line(painter, hit.title, title, sizes.ui, "ink")
+        snippet = QRectF(inner.left(), inner.top() + half, inner.width(), half)
+        _draw_snippet(painter, hit, snippet, sizes.small)
+
+
+def _draw_line(painter: QPainter, text: str, box: QRectF, size: int, token: str) -> None:
+    font = text_font(language_of(text), size)
+    painter.setFont(font)
+    painter.setPen(theme().palette.color(token))
+    line = QFontMetricsF(font).elidedText(text, Qt.TextElideMode.ElideRight, box.width())
+    painter.drawText(box, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, line)
+
+
+def _draw_snippet(painter: QPainter, hit: SearchHit, box: QRectF, size: int) -> None:
+    """One line with its highlights in the accent, underlined: not by colour alone."""
+    plain = text_font(language_of(hit.snippet), size)
+    marked = text_font(language_of(hit.snippet), size)
+    marked.setUnderline(True)
+    painter.setClipRect(box)
+    x = box.left()
+    for text, is_marked in _runs(hit):
+        font = marked if is_marked else plain
+        painter.setFont(font)
+        painter.setPen(theme().palette.color("accent" if is_marked else "muted"))
+        width = QFontMetricsF(font).horizontalAdvance(text)
+        align = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
+        painter.drawText(QRectF(x, box.top(), width + 1, box.height()), align, text)
+        x += width
+        if x > box.right():
+            return
+
+
+def _runs(hit: SearchHit) -> list[tuple[str, bool]]:
+    text = hit.snippet.replace("\n", " ")
+    runs, at = [], 0
+    for start, end in hit.highlights:
+        runs += [(text[at:start], False), (text[start:end], True)]
+        at = end
+    return [run for run in [*runs, (text[at:], False)] if run[0]]
+
+
+class ConversationList(QWidget):
+    """Search field, New chat, and the conversations or what the search found."""
+
+    conversation_chosen = Signal(int)
+    hit_chosen = Signal(int, int)  # conversation, message
+    new_requested = Signal()
+    search_changed = Signal(str)
+    rename_requested = Signal(int, str)
+    pin_requested = Signal(int, bool)
+    delete_requested = Signal(int)
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("sidebar")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self._rows: Sequence[ConversationRow] = ()
+        self._hits: Sequence[SearchHit] | None = None
+        self._current = 0
+        self.search = QLineEdit(self)
+        self.search.installEventFilter(self)
+        self._key = label(self.search, "key")
+        self._clear = IconButton("x", self.search)
+        self._clear.clicked.connect(self.search.clear)
+        self.new = TextButton("link", self, icon_name="plus")
+        self.view = QListView(self)
+        self._entries = _Entries(self)
+        self._empty = label(self, "muted", wraps=True)
+        self._search_timer = QTimer(self)
+        self._search_timer.setSingleShot(True)
+        self._search_timer.setInterval(SEARCH_DELAY_MS)
+        self._search_timer.timeout.connect(lambda: self.search_changed.emit(self.search.text()))
+        self.search.textChanged.connect(self._on_search_edited)
+        self.new.clicked.connect(self.new_requested)
+        self._build()
+        theme().changed.connect(self.view.viewport().update)
+        self._retranslate()
+
+    def _build(self) -> None:
+        self.view.setObjectName("conversations")
+        self.view.setModel(self._entries)
+        self.view.setItemDelegate(_EntryDelegate(self.view))
+        self.view.setMouseTracking(True)
+        self.view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.view.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.view.customContextMenuRequested.connect(self._on_menu)
+        self.view.clicked.connect(self._on_chosen)
+        self.view.activated.connect(self._on_chosen)
+        self.view.installEventFilter(self)
+        inside = QHBoxLayout(self.search)
+        inside.setContentsMargins(0, 0, 8, 0)
+        inside.addStretch()
+        inside.addWidget(self._key)
+        inside.addWidget(self._clear)
+        self._clear.hide()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(12, 14, 12, 8)
+        column.setSpacing(6)
+        column.addWidget(self.search)
+        column.addWidget(self.new)
+        column.addWidget(self._empty)
+        column.addWidget(self.view, 1)
+
+    # --- Data in ----------------------------------------------------------------------------------
+
+    def show_conversations(self, rows: Sequence[ConversationRow]) -> None:
+        """Shows all conversations, in the order given."""
+        self._rows = rows
+        if self._hits is None:
+            self._rebuild()
+
+    def show_hits(self, hits: Sequence[SearchHit] | None) -> None:
+        """Shows what a search found; None = no search."""
+        self._hits = hits
+        self._rebuild()
+
+    def set_current(self, conversation_id: int) -> None:
+        """Marks the conversation on show; 0 = a new one."""
+        self._current = conversation_id
+        self._select_current()
+
+    def _rebuild(self) -> None:
+        entries: list[_Entry] = []
+        if self._hits is not None:
+            entries = list(self._hits)
+        else:
+            last = ""
+            for row in self._rows:
+                title = self._group_title(row)
+                if title != last:
+                    entries.append(_Group(title))
+                    last = title
+                entries.append(row)
+        self._entries.show_entries(entries)
+        nothing_found = self._hits is not None and not entries
+        self._empty.setVisible(nothing_found)
+        if nothing_found:
+            self._empty.setText(self.tr("Nothing found"))
+        self._select_current()
+
+    def _select_current(self) -> None:
+        for row, entry in enumerate(self._entries.entries):
+            if isinstance(entry, ConversationRow) and entry.id == self._current:
+                self.view.setCurrentIndex(self._entries.index(row))
+                return
+        self.view.clearSelection()
+
+    def _group_title(self, row: ConversationRow) -> str:
+        if row.is_pinned:
+            return self.tr("Pinned")
+        day = datetime.fromtimestamp(row.updated_at).astimezone().date()
+        today = datetime.fromtimestamp(time.time()).astimezone().date()
+        age = (today - day).days
+        if age <= 0:
+            return self.tr("Today")
+        if age == 1:
+            return self.tr("Yesterday")
+        if age < 7:
+            return self.tr("Last 7 days")
+        return self._month(day, is_this_year=day.year == today.year)
+
+    def _month(self, day: date, *, is_this_year: bool) -> str:
+        name = QLocale().standaloneMonthName(day.month)
+        if is_this_year:
+            return name
+        return self.tr("{month} {year}").format(month=name, year=day.year)
+
+    # --- Events -----------------------------------------------------------------------------------
+
+    def focus_search(self) -> None:
+        """Puts the cursor into the search field."""
+        self.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.search.selectAll()
+
+    def _on_search_edited(self, text: str) -> None:
+        self._key.setVisible(not text)
+        self._clear.setVisible(bool(text))
+        self._search_timer.start()
+
+    def _on_chosen(self, index: QModelIndex) -> None:
+        entry = self._entries.entries[index.row()]
+        if isinstance(entry, ConversationRow):
+            self.conversation_chosen.emit(entry.id)
+        elif isinstance(entry, SearchHit):
+            self.hit_chosen.emit(entry.conversation_id, entry.message_id)
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            if watched is self.search and event.key() == Qt.Key.Key_Escape and self.search.text():
+                self.search.clear()
+                return True
+            if watched is self.search and event.key() == Qt.Key.Key_Down:
+                self.view.setFocus()
+                return True
+            if watched is self.view and event.key() == Qt.Key.Key_Delete:
+                self._with_current(lambda row: self.delete_requested.emit(row.id))
+                return True
+            if watched is self.view and event.key() == Qt.Key.Key_F2:
+                self._with_current(self._rename)
+                return True
+        return super().eventFilter(watched, event)
+
+    def _with_current(self, act: Callable[[ConversationRow], None]) -> None:
+        index = self.view.currentIndex()
+        if index.isValid() and isinstance(row := index.data(_ROW_ROLE), ConversationRow):
+            act(row)
+
+    def _on_menu(self, place: QPoint) -> None:
+        row = self.view.indexAt(place).data(_ROW_ROLE)
+        if isinstance(row, ConversationRow):
+            self.make_menu(row).popup(self.view.viewport().mapToGlobal(place))
+
+    def make_menu(self, row: ConversationRow) -> QMenu:
+        """What can be done with a conversation."""
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        pin = self.tr("Unpin") if row.is_pinned else self.tr("Pin")
+        menu.addAction(pin).triggered.connect(
+            lambda: self.pin_requested.emit(row.id, not row.is_pinned)
+        )
+        menu.addAction(self.tr("Rename …")).triggered.connect(lambda: self._rename(row))
+        menu.addSeparator()
+        delete = menu.addAction(self.tr("Delete"))
+        delete.triggered.connect(lambda: self.delete_requested.emit(row.id))
+        return menu
+
+    def _rename(self, row: ConversationRow) -> None:
+        title, accepted = QInputDialog.getText(
+            self, self.tr("Rename"), self.tr("Title"), text=row.title
+        )
+        if accepted and title.strip():
+            self.rename_requested.emit(row.id, title.strip())
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._retranslate()
+            self._rebuild()
+        super().changeEvent(event)
+
+    def _retranslate(self) -> None:
+        self.search.setPlaceholderText(self.tr("Search"))
+        self.search.setAccessibleName(self.tr("Search conversations"))
+        self._key.setText("Ctrl K")
+        self._clear.set_texts("", self.tr("Clear the search"))
+        self.new.set_texts(self.tr("New chat"))
+        self.new.setToolTip("Ctrl+N")
+        self.view.setAccessibleName(self.tr("Conversations"))

@@ -1,0 +1,238 @@
+"""A message's text as a QTextDocument that grows at its end.
+
+A block of Markdown is laid out for good when it closes; only the open block at the tail is written
+again as text arrives, and an open code fence is only appended to. `counts` says how often each
+happened, so that a test can hold the scheme to it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PySide6.QtCore import QObject
+from PySide6.QtGui import QTextBlock, QTextBlockFormat, QTextCursor, QTextDocument
+
+from bilin_app.pages.chat.highlight import Highlighter
+from bilin_app.pages.chat.markdown import (
+    MarkdownWriter,
+    code_block_format,
+    code_char_format,
+    spacer_format,
+    text_block_format,
+    text_char_format,
+)
+from bilin_app.text.blocks import Block, BlockSplitter
+
+# A longer block is laid out in pieces, and while it is open it is appended to as plain text:
+# writing one huge block again and again would hold up the window.
+MAX_BLOCK_CHARS = 4000
+
+_CUT_AFTER = "\n。！？；!?;.，, "
+
+
+@dataclass(slots=True)
+class Counts:
+    """How often a closed block or the open tail was written, or an open end only appended to."""
+
+    closed_blocks: int = 0
+    tail_writes: int = 0
+    appends: int = 0
+
+
+@dataclass(slots=True)
+class Fence:
+    """A framed code block. code: without the last line's end. start: in its first line."""
+
+    language: str
+    code: str
+    start: QTextCursor
+    num_lines: int = 1
+
+    @property
+    def first(self) -> QTextBlock:
+        """The document's block with the first line."""
+        return self.start.block()
+
+    @property
+    def last(self) -> QTextBlock:
+        """The document's block with the last line."""
+        document = self.start.document()
+        return document.findBlockByNumber(self.first.blockNumber() + self.num_lines - 1)
+
+
+class MessageDocument(QObject):
+    """The document of one message. `qt` is what a text widget shows."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.qt = QTextDocument(self)
+        self.qt.setUndoRedoEnabled(False)
+        self.qt.setDocumentMargin(0)
+        self.counts = Counts()
+        self.fences: list[Fence] = []
+        self.text = ""
+        self._highlighter = Highlighter(self)
+        self._reset()
+
+    def set_text(self, text: str, *, is_complete: bool) -> None:
+        """Shows a text, from the start."""
+        self._reset()
+        self.append(text)
+        if is_complete:
+            self.finish()
+
+    def set_plain_text(self, text: str) -> None:
+        """Shows a text as it is, without Markdown: a person's message."""
+        self._reset()
+        self.text = text
+        MarkdownWriter(QTextCursor(self.qt), is_fresh=True).write_plain(text, gap=0)
+
+    def append(self, text: str) -> None:
+        """Adds text at the end of what is still being written."""
+        self.text += text
+        closed = self._splitter.feed(text)
+        self._update(closed)
+
+    def finish(self) -> None:
+        """Closes the open tail."""
+        self._update(self._splitter.finish())
+
+    def finish_highlighting(self) -> None:
+        """Colours all code at once, for a picture."""
+        self._highlighter.finish()
+
+    def _reset(self) -> None:
+        self._highlighter.clear()
+        self._splitter = BlockSplitter()
+        self.qt.clear()
+        self.text = ""
+        self.fences = []
+        self._is_fresh = True  # the document's last block is unused
+        self._tail_position: int | None = None
+        self._open_code: str | None = None  # what is shown of an open fence
+        self._open_plain: str | None = None  # what is shown of a huge open block
+
+    def _update(self, closed: list[Block]) -> None:
+        cursor = QTextCursor(self.qt)
+        cursor.beginEditBlock()
+        try:
+            for block in closed:
+                self._write_closed(cursor, block)
+            self._write_tail(cursor, self._splitter.tail)
+        finally:
+            cursor.endEditBlock()
+
+    def _write_closed(self, cursor: QTextCursor, block: Block) -> None:
+        if not block.text.strip():
+            return
+        self.counts.closed_blocks += 1
+        if block.kind == "code":
+            code = block.code.removesuffix("\n")
+            self._append_code(cursor, block.language, code)
+            self._open_code = None
+            self._highlighter.add(QTextCursor(self.fences[-1].start), code, block.language)
+            return
+        self._remove_tail(cursor)
+        for piece in _cut(block.text):
+            self._write_markdown(cursor, piece)
+
+    def _write_tail(self, cursor: QTextCursor, tail: Block) -> None:
+        if tail.kind == "code":
+            self.counts.appends += 1
+            self._append_code(cursor, tail.language, tail.code.removesuffix("\n"))
+        elif len(tail.text) > MAX_BLOCK_CHARS:
+            self.counts.appends += 1
+            self._append_plain(cursor, tail.text)
+        elif tail.text.strip():
+            self.counts.tail_writes += 1
+            self._begin_tail(cursor)
+            self._write_markdown(cursor, tail.text)
+
+    def _begin_tail(self, cursor: QTextCursor) -> None:
+        self._remove_tail(cursor)
+        self._start_block(cursor)
+        self._tail_position = cursor.position()
+
+    def _append_plain(self, cursor: QTextCursor, text: str) -> None:
+        """Brings a huge open block up to `text`, which begins with what is shown of it."""
+        if self._open_plain is None:
+            self._begin_tail(cursor)
+            cursor.setBlockFormat(text_block_format(0))
+            self._is_fresh = False
+            self._open_plain = ""
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        for index, line in enumerate(text[len(self._open_plain) :].split("\n")):
+            if index:
+                cursor.insertBlock(text_block_format(0))
+            for piece in _cut(line):
+                if cursor.block().length() > MAX_BLOCK_CHARS:
+                    cursor.insertBlock(text_block_format(0))
+                cursor.insertText(piece, text_char_format(piece))
+        self._open_plain = text
+
+    def _write_markdown(self, cursor: QTextCursor, source: str) -> None:
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        writer = MarkdownWriter(cursor, is_fresh=self._is_fresh)
+        writer.write(source)
+        self._is_fresh = writer.is_fresh
+
+    def _start_block(self, cursor: QTextCursor) -> None:
+        """Makes the document end in an unused block."""
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        if not self._is_fresh:
+            cursor.insertBlock(QTextBlockFormat())
+            self._is_fresh = True
+
+    def _remove_tail(self, cursor: QTextCursor) -> None:
+        if self._tail_position is None:
+            return
+        cursor.setPosition(self._tail_position)
+        cursor.movePosition(QTextCursor.MoveOperation.End, QTextCursor.MoveMode.KeepAnchor)
+        cursor.removeSelectedText()
+        # Otherwise a removed block's format, of code say, stays for what comes next.
+        cursor.setBlockFormat(spacer_format())
+        self._tail_position = self._open_plain = None
+        self._is_fresh = True
+
+    def _append_code(self, cursor: QTextCursor, language: str, code: str) -> None:
+        """Brings an open fence up to `code`, which begins with what is shown of it."""
+        if self._open_code is None:
+            self._remove_tail(cursor)
+            self._start_block(cursor)
+            self._is_fresh = False
+            start = QTextCursor(cursor)
+            start.setKeepPositionOnInsert(True)
+            self.fences.append(Fence(language, "", start))
+            cursor.setBlockFormat(code_block_format(len(self.fences), first=True, last=True))
+            self._open_code = ""
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        number = len(self.fences)
+        new = code[len(self._open_code) :]
+        for index, line in enumerate(new.split("\n")):
+            if index:
+                self._next_code_line(cursor, number)
+            for piece in _cut(line):
+                if cursor.block().length() > MAX_BLOCK_CHARS:
+                    self._next_code_line(cursor, number)
+                cursor.insertText(piece, code_char_format())
+        self._open_code = code
+        self.fences[-1].code = code
+
+    def _next_code_line(self, cursor: QTextCursor, number: int) -> None:
+        fence = self.fences[-1]
+        is_first = fence.num_lines == 1
+        fence.num_lines += 1
+        cursor.setBlockFormat(code_block_format(number, first=is_first, last=False))
+        cursor.insertBlock(code_block_format(number, first=False, last=True))
+
+
+def _cut(text: str) -> Iterator[str]:
+    """Pieces of at most MAX_BLOCK_CHARS, cut after punctuation where there is some."""
+    while len(text) > MAX_BLOCK_CHARS:
+        window = text[:MAX_BLOCK_CHARS]
+        end = max(window.rfind(char) for char in _CUT_AFTER) + 1
+        if end <= MAX_BLOCK_CHARS // 2:
+            end = MAX_BLOCK_CHARS
+        yield text[:end]
+        text = text[end:]
+    if text:
+        yield text

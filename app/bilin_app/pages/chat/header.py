@@ -1,0 +1,166 @@
+"""The line above the messages: title, model, sampling."""
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QEvent, QLocale, QObject, Qt, Signal
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QWidget
+from typing_extensions import override
+
+from bilin_app.controllers.views import ModelView
+from bilin_app.pages.chat.message import model_name
+from bilin_app.pages.chat.sampling import SamplingPopover
+from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton
+from bilin_engine.protocol import Sampling
+
+HEIGHT = 52
+
+
+class Header(QWidget):
+    """Shows which conversation and model this is; says what the person changes."""
+
+    title_changed = Signal(str)
+    model_chosen = Signal(str)
+    models_requested = Signal()
+    sampling_changed = Signal(object)
+    system_prompt_changed = Signal(str)
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("header")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.setFixedHeight(HEIGHT)
+        self._title_text = ""
+        self._model: ModelView | None = None
+        self._models: Sequence[ModelView] = ()
+        self._sampling = Sampling()
+        self._system_prompt = ""
+        self._title = ElidedLabel(self)
+        self._title.setObjectName("headerTitle")
+        self._edit = QLineEdit(self)
+        self._edit.setObjectName("titleEdit")
+        self._edit.hide()
+        self._edit.installEventFilter(self)
+        self._edit.editingFinished.connect(self._on_title_edited)
+        self._rename = IconButton("pencil-simple", self)
+        self._rename.clicked.connect(self._start_editing)
+        self.model = TextButton("pill", self)
+        self.model.clicked.connect(self._open_models)
+        self.sampling = TextButton("pill", self)
+        self.sampling.clicked.connect(self._open_sampling)
+        self.popover = SamplingPopover(self)
+        self.popover.sampling_changed.connect(self._on_sampling_changed)
+        self.popover.system_prompt_changed.connect(self._on_system_prompt_changed)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(24, 0, 24, 0)
+        row.setSpacing(10)
+        row.addWidget(self._title, 1)
+        row.addWidget(self._edit, 1)
+        row.addWidget(self._rename)
+        row.addSpacing(6)
+        row.addWidget(self.model)
+        row.addWidget(self.sampling)
+        self._show()
+
+    def show_title(self, title: str, *, can_rename: bool) -> None:
+        """Shows a conversation's title; "" for a new one."""
+        self._title_text = title
+        self._rename.setVisible(can_rename)
+        self._show()
+
+    def show_models(self, model: ModelView | None, models: Sequence[ModelView]) -> None:
+        """Shows the model in use and those that may take its place."""
+        self._model, self._models = model, models
+        self._show()
+
+    def show_sampling(self, sampling: Sampling, system_prompt: str) -> None:
+        """Shows how answers are drawn."""
+        self._sampling, self._system_prompt = sampling, system_prompt
+        self.popover.show_values(sampling, system_prompt)
+        self._show()
+
+    def _show(self) -> None:
+        self._title.set_full_text(self._title_text or self.tr("New chat"))
+        self._rename.set_texts("", self.tr("Rename this conversation"))
+        self._edit.setAccessibleName(self.tr("Title"))
+        if self._model is None:
+            self.model.set_texts(self.tr("No model") + "  ▾", self.tr("Choose a model"))
+        else:
+            parts = [model_name(self._model), self._model.precision]
+            text = " · ".join(part for part in parts if part)
+            self.model.set_texts(f"{text}  ▾", self.tr("Model: {0}").format(text))
+        value = QLocale.c().toString(self._sampling.temperature, "g", 2)
+        self.sampling.set_texts(
+            self.tr("Sampling {0}").format(value),
+            self.tr("Sampling: temperature {0}").format(value),
+        )
+
+    def _open_models(self) -> None:
+        self.make_menu().popup(self.model.mapToGlobal(self.model.rect().bottomLeft()))
+
+    def make_menu(self) -> QMenu:
+        """The models that can chat, and the way to more."""
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for model in self._models:
+            action = menu.addAction(model_name(model))
+            action.setCheckable(True)
+            action.setChecked(self._model is not None and model.id == self._model.id)
+            action.setEnabled(model.can_chat and not model.problem)
+            action.setToolTip(model.problem)
+            action.triggered.connect(lambda _checked, name=model.id: self.model_chosen.emit(name))
+        menu.addSeparator()
+        menu.addAction(self.tr("All models …")).triggered.connect(self.models_requested)
+        return menu
+
+    def _open_sampling(self) -> None:
+        self.popover.open_below(self.sampling)
+
+    def _on_sampling_changed(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._show()
+        self.sampling_changed.emit(sampling)
+
+    def _on_system_prompt_changed(self, text: str) -> None:
+        self._system_prompt = text
+        self.system_prompt_changed.emit(text)
+
+    def _start_editing(self) -> None:
+        self._edit.setText(self._title_text)
+        self._title.hide()
+        self._rename.hide()
+        self._edit.show()
+        self._edit.setFocus()
+        self._edit.selectAll()
+
+    def _on_title_edited(self) -> None:
+        if self._edit.isHidden():
+            return
+        title = self._edit.text().strip()
+        self._end_editing()
+        if title and title != self._title_text:
+            self._title_text = title
+            self._show()
+            self.title_changed.emit(title)
+
+    def _end_editing(self) -> None:
+        self._edit.hide()
+        self._title.show()
+        self._rename.show()
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if (
+            isinstance(event, QKeyEvent)
+            and event.type() == QEvent.Type.KeyPress
+            and event.key() == Qt.Key.Key_Escape
+        ):
+            self._end_editing()
+            return True
+        return super().eventFilter(watched, event)
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._show()
+        super().changeEvent(event)

@@ -1,0 +1,344 @@
+"""Writes Markdown into a QTextDocument: CommonMark with tables and strikethrough.
+
+Raw HTML is text; an image is a link and never fetched; a link that is not http, https or mailto is
+text. What is written asks its block to be painted by the message's widget through properties.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from PySide6.QtGui import (
+    QTextBlockFormat,
+    QTextCharFormat,
+    QTextCursor,
+    QTextFormat,
+    QTextFrameFormat,
+    QTextLength,
+    QTextTableFormat,
+)
+
+from bilin_app.theme.fonts import BOLD, code_families, families, language_of
+from bilin_app.theme.theme import theme
+
+CODE_PROPERTY = QTextFormat.Property.UserProperty.value + 1  # the fence's number in its message
+QUOTE_PROPERTY = QTextFormat.Property.UserProperty.value + 2  # how deep the quotation is
+RULE_PROPERTY = QTextFormat.Property.UserProperty.value + 3  # a thematic break
+MARKER_PROPERTY = QTextFormat.Property.UserProperty.value + 4  # a list item's "•" or "3."
+
+PARAGRAPH_GAP = 8
+CODE_HEADER = 28
+CODE_PADDING = 11
+CODE_INDENT = 14
+LIST_INDENT = 24
+QUOTE_INDENT = 16
+MAX_DEPTH = 12
+
+_FIXED = QTextBlockFormat.LineHeightTypes.FixedHeight.value
+_HEADING_EXTRA = {1: 6, 2: 4, 3: 2}
+_TASK = re.compile(r"\[([ xX])\]\s+")
+_TASK_MARKS = {" ": "☐ ", "x": "☑ "}
+
+
+@cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 4 * MAX_DEPTH})
+    parser.enable(["table", "strikethrough"])
+    parser.disable(["html_block", "html_inline"])
+    parser.validateLink = is_safe_link  # type: ignore[method-assign]
+    return parser
+
+
+def is_safe_link(url: str) -> bool:
+    """Whether an address may be offered for opening at all."""
+    return url.lower().startswith(("http://", "https://", "mailto:"))
+
+
+def text_block_format(gap: int, *, line_height: float | None = None) -> QTextBlockFormat:
+    """A block of text with `gap` px below and lines `line_height` px apart (the text's own)."""
+    result = QTextBlockFormat()
+    result.setBottomMargin(gap)
+    result.setLineHeight(line_height or theme().sizes.line_height, _FIXED)
+    return result
+
+
+def code_block_format(number: int, *, first: bool, last: bool) -> QTextBlockFormat:
+    """A line of a framed code block; the first leaves room for the header."""
+    result = text_block_format(0, line_height=theme().sizes.code_line_height)
+    result.setLeftMargin(CODE_INDENT)
+    result.setRightMargin(CODE_INDENT)
+    result.setTopMargin(PARAGRAPH_GAP + CODE_HEADER + CODE_PADDING if first else 0)
+    result.setBottomMargin(CODE_PADDING + PARAGRAPH_GAP + 2 if last else 0)
+    result.setProperty(CODE_PROPERTY, number)
+    return result
+
+
+def spacer_format() -> QTextBlockFormat:
+    """The block that Qt needs after a table: next to no height."""
+    return text_block_format(0, line_height=1)
+
+
+def text_char_format(text: str, *, size: int | None = None) -> QTextCharFormat:
+    """Letters for a text, in the families of its language."""
+    result = QTextCharFormat()
+    result.setFontFamilies(families(language_of(text)))
+    result.setProperty(QTextFormat.Property.FontPixelSize, size or theme().sizes.text)
+    result.setForeground(theme().palette.color("ink"))
+    return result
+
+
+def code_char_format() -> QTextCharFormat:
+    """Letters for code."""
+    result = QTextCharFormat()
+    result.setFontFamilies(code_families())
+    result.setProperty(QTextFormat.Property.FontPixelSize, theme().sizes.code)
+    result.setForeground(theme().palette.color("ink"))
+    return result
+
+
+@dataclass(slots=True)
+class _List:
+    number: int | None  # of the next item; None = bullets
+
+
+class MarkdownWriter:
+    """Appends blocks at a cursor, which stands at the end of its document."""
+
+    def __init__(self, cursor: QTextCursor, *, is_fresh: bool) -> None:
+        """is_fresh: the block at the cursor is unused and is to be filled first."""
+        self._cursor = cursor
+        self.is_fresh = is_fresh
+        self._lists: list[_List] = []
+        self._has_marker = False
+        self._quote_depth = 0
+        self._heading_level = 0
+
+    def write(self, source: str) -> None:
+        """Writes the blocks of a Markdown source."""
+        tokens = _parser().parse(source)
+        index = 0
+        while index < len(tokens):
+            index = self._write_token(tokens, index)
+
+    def write_plain(self, text: str, gap: int = PARAGRAPH_GAP) -> None:
+        """Writes text as it is, a block a line."""
+        lines = text.split("\n")
+        for index, line in enumerate(lines):
+            self._start_block(text_block_format(gap if index == len(lines) - 1 else 0))
+            self._cursor.insertText(line, text_char_format(line))
+
+    def write_code(self, code: str, number: int) -> None:
+        """Writes a framed code block, a block a line. number: the fence's in its message."""
+        lines = code.split("\n")
+        for index, line in enumerate(lines):
+            last = index == len(lines) - 1
+            self._start_block(code_block_format(number, first=index == 0, last=last))
+            self._cursor.insertText(line, code_char_format())
+
+    # --- Blocks -----------------------------------------------------------------------------------
+
+    def _write_token(self, tokens: list[Token], index: int) -> int:
+        token = tokens[index]
+        match token.type:
+            case "table_open":
+                return self._write_table(tokens, index)
+            case "inline":
+                self._write_inline(token, self._inline_format(token))
+            case "fence" | "code_block":
+                self._write_inner_code(token.content)
+            case "hr":
+                rule = text_block_format(PARAGRAPH_GAP, line_height=9)
+                rule.setProperty(RULE_PROPERTY, 1)
+                self._start_block(rule)
+            case "heading_open":
+                self._start_heading(int(token.tag[1]))
+            case "heading_close":
+                self._heading_level = 0
+            case "paragraph_open":
+                self._start_paragraph(is_tight=token.hidden)
+            case _:
+                self._track(token)
+        return index + 1
+
+    def _track(self, token: Token) -> None:
+        """Follows lists and quotations in and out."""
+        match token.type:
+            case "bullet_list_open":
+                self._lists.append(_List(None))
+            case "ordered_list_open":
+                self._lists.append(_List(int(token.attrs.get("start", 1))))
+            case "bullet_list_close" | "ordered_list_close":
+                self._lists.pop()
+                if not self._lists:
+                    block_format = self._cursor.blockFormat()
+                    block_format.setBottomMargin(PARAGRAPH_GAP)
+                    self._cursor.setBlockFormat(block_format)
+            case "list_item_open":
+                self._has_marker = True
+            case "list_item_close" if self._has_marker:
+                self._start_paragraph(is_tight=True)  # an item without text
+            case "blockquote_open":
+                self._quote_depth += 1
+            case "blockquote_close":
+                self._quote_depth -= 1
+
+    def _start_heading(self, level: int) -> None:
+        self._heading_level = level
+        block_format = text_block_format(6, line_height=round(self._heading_size() * 1.5))
+        block_format.setTopMargin(8 if level < 3 else 4)
+        block_format.setHeadingLevel(level)
+        self._start_block(block_format)
+
+    def _heading_size(self) -> int:
+        return theme().sizes.text + _HEADING_EXTRA.get(self._heading_level, 0)
+
+    def _start_paragraph(self, *, is_tight: bool) -> None:
+        if not self._lists:
+            self._start_block(text_block_format(PARAGRAPH_GAP))
+            return
+        depth = min(len(self._lists), MAX_DEPTH)
+        block_format = text_block_format(2 if is_tight else 6)
+        block_format.setLeftMargin(LIST_INDENT * depth)
+        if self._has_marker:
+            self._has_marker = False
+            current = self._lists[-1]
+            if current.number is None:
+                block_format.setProperty(MARKER_PROPERTY, "•" if depth == 1 else "◦")
+            else:
+                block_format.setProperty(MARKER_PROPERTY, f"{current.number}.")
+                current.number += 1
+        self._start_block(block_format)
+
+    def _write_inner_code(self, code: str) -> None:
+        """Code inside a list or a quotation, or indented: set as code, without a frame."""
+        for line in code.rstrip("\n").split("\n"):
+            block_format = text_block_format(0, line_height=theme().sizes.code_line_height)
+            block_format.setLeftMargin(LIST_INDENT * (min(len(self._lists), MAX_DEPTH) + 1))
+            self._start_block(block_format)
+            self._cursor.insertText(line, code_char_format())
+
+    def _start_block(self, block_format: QTextBlockFormat) -> None:
+        if self._quote_depth:
+            depth = min(self._quote_depth, MAX_DEPTH)
+            block_format.setProperty(QUOTE_PROPERTY, depth)
+            block_format.setLeftMargin(block_format.leftMargin() + QUOTE_INDENT * depth)
+        if self.is_fresh:
+            self._cursor.setBlockFormat(block_format)
+            self.is_fresh = False
+        else:
+            self._cursor.insertBlock(block_format)
+
+    # --- Tables -----------------------------------------------------------------------------------
+
+    def _write_table(self, tokens: list[Token], index: int) -> int:
+        rows: list[list[Token]] = []
+        while tokens[index].type != "table_close":
+            token = tokens[index]
+            if token.type == "tr_open":
+                rows.append([])
+            elif token.type == "inline":
+                rows[-1].append(token)
+            index += 1
+        if not self.is_fresh:
+            self._cursor.insertBlock(spacer_format())
+        table = self._cursor.insertTable(
+            len(rows), max(len(row) for row in rows), _table_format()
+        )
+        for row_index, row in enumerate(rows):
+            for column, token in enumerate(row):
+                self._cursor = table.cellAt(row_index, column).firstCursorPosition()
+                self._cursor.setBlockFormat(text_block_format(0))
+                base = text_char_format(token.content)
+                if row_index == 0:
+                    base.setFontWeight(BOLD)
+                self._write_inline(token, base)
+        self._cursor = table.lastCursorPosition()
+        self._cursor.movePosition(QTextCursor.MoveOperation.End)
+        self._cursor.setBlockFormat(spacer_format())
+        self.is_fresh = True
+        return index + 1
+
+    # --- Inline -----------------------------------------------------------------------------------
+
+    def _inline_format(self, token: Token) -> QTextCharFormat:
+        if not self._heading_level:
+            return text_char_format(token.content)
+        result = text_char_format(token.content, size=self._heading_size())
+        result.setFontWeight(BOLD)
+        return result
+
+    def _write_inline(self, token: Token, base: QTextCharFormat) -> None:
+        stack = [base]
+        for child in token.children or ():
+            current = stack[-1]
+            if child.nesting == 1:
+                stack.append(_nested_format(child, current))
+            elif child.nesting == -1:
+                if len(stack) > 1:
+                    stack.pop()
+            else:
+                self._write_leaf(child, current)
+
+    def _write_leaf(self, child: Token, current: QTextCharFormat) -> None:
+        match child.type:
+            case "code_inline":
+                self._cursor.insertText(child.content, _inline_code_format(current))
+            case "softbreak" | "hardbreak":
+                self._cursor.insertText("\u2028", current)
+            case "image":
+                address = str(child.attrs.get("src", ""))
+                link = _link_format(current, address) if is_safe_link(address) else current
+                self._cursor.insertText(child.content or address, link)
+            case _:
+                text = child.content
+                if self._lists and self._cursor.atBlockStart() and (task := _TASK.match(text)):
+                    text = _TASK_MARKS[task[1].lower()] + text[task.end() :]
+                self._cursor.insertText(text, current)
+
+
+def _nested_format(token: Token, outer: QTextCharFormat) -> QTextCharFormat:
+    result = QTextCharFormat(outer)
+    match token.type:
+        case "strong_open":
+            result.setFontWeight(BOLD)
+        case "em_open":
+            result.setFontItalic(True)
+        case "s_open":
+            result.setFontStrikeOut(True)
+        case "link_open":
+            return _link_format(outer, str(token.attrs.get("href", "")))
+    return result
+
+
+def _link_format(outer: QTextCharFormat, address: str) -> QTextCharFormat:
+    result = QTextCharFormat(outer)
+    result.setAnchor(True)
+    result.setAnchorHref(address)
+    result.setForeground(theme().palette.color("accent"))
+    result.setFontUnderline(True)
+    return result
+
+
+def _inline_code_format(outer: QTextCharFormat) -> QTextCharFormat:
+    result = QTextCharFormat(outer)
+    result.setFontFamilies(code_families())
+    result.setProperty(QTextFormat.Property.FontPixelSize, theme().sizes.code)
+    result.setBackground(theme().palette.color("raised"))
+    return result
+
+
+def _table_format() -> QTextTableFormat:
+    result = QTextTableFormat()
+    result.setBorderCollapse(True)
+    result.setBorder(1)
+    result.setBorderStyle(QTextFrameFormat.BorderStyle.BorderStyle_Solid)
+    result.setBorderBrush(theme().palette.color("line"))
+    result.setCellPadding(6)
+    result.setCellSpacing(0)
+    result.setTopMargin(2)
+    result.setBottomMargin(PARAGRAPH_GAP + 4)
+    result.setHeaderRowCount(1)
+    result.setWidth(QTextLength())
+    return result

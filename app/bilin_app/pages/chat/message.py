@@ -1,0 +1,271 @@
+"""One message: a person's bubble, or an answer with its name, facts and actions."""
+
+from PySide6.QtCore import QEvent, QLocale, Signal
+from PySide6.QtGui import QEnterEvent, QGuiApplication, QResizeEvent
+from PySide6.QtWidgets import QFrame, QWidget
+from typing_extensions import override
+
+from bilin_app.controllers.views import AnswerFacts, MessageView, ModelView
+from bilin_app.pages.chat.message_body import MessageBody
+from bilin_app.pages.chat.message_parts import ActionRow, InlineEditor, Notice
+from bilin_app.pages.controls import label
+from bilin_app.theme.theme import theme
+
+BUBBLE_PADDING_X = 14
+BUBBLE_PADDING_Y = 9
+BUBBLE_SHARE = 0.85  # of the column's width, at most
+NAME_HEIGHT = 24
+ROW_HEIGHT = 28
+GAP = 22  # below a message
+EDIT_HEIGHT = 132
+
+
+def model_name(model: ModelView) -> str:
+    """The model's name in the interface's language."""
+    return model.name_zh if theme().language == "zh" else model.name_en
+
+
+class MessageWidget(QWidget):
+    """Shows a MessageView in a column as wide as itself. `height_for` says how high it wants to be."""
+
+    height_changed = Signal()
+    link_clicked = Signal(str)
+    edit_submitted = Signal(int, str)
+    regenerate_requested = Signal(int)
+    continue_requested = Signal(int)
+    version_requested = Signal(int, int)  # message, -1 or +1
+    unqueue_requested = Signal(int)
+
+    def __init__(self, view: MessageView, name: str, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.view = view
+        self._name_text = name
+        self._editor: InlineEditor | None = None
+        self._is_person = view.role == "user"
+        self._bubble = QFrame(self)
+        self._bubble.setObjectName("bubble")
+        self._bubble.setVisible(self._is_person)
+        self.body = MessageBody(self._bubble if self._is_person else self)
+        self.body.link_clicked.connect(self.link_clicked)
+        self._name = label(self, "muted")
+        self._name.setVisible(not self._is_person)
+        self._notice: Notice | None = None
+        self._row = ActionRow(self, is_person=self._is_person)
+        self._row.copy.clicked.connect(self._on_copy)
+        self._row.edit.clicked.connect(self.start_editing)
+        self._row.again.clicked.connect(lambda: self.regenerate_requested.emit(self.view.id))
+        self._row.carry_on.clicked.connect(lambda: self.continue_requested.emit(self.view.id))
+        self._row.cancel.clicked.connect(lambda: self.unqueue_requested.emit(self.view.id))
+        self._row.previous.clicked.connect(lambda: self.version_requested.emit(self.view.id, -1))
+        self._row.following.clicked.connect(lambda: self.version_requested.emit(self.view.id, 1))
+        self._show_text()
+        self._show_rest()
+        theme().changed.connect(self._on_theme_changed)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it holds what its view does not: text still coming, or an edit."""
+        return self._is_open() or self._editor is not None
+
+    # --- Data in ----------------------------------------------------------------------------------
+
+    def set_view(self, view: MessageView) -> None:
+        """Shows another state of the message; text that only grew is only appended."""
+        before, self.view = self.view, view
+        was_open = before.state in ("waiting", "running")
+        if view.text != self.body.content.text or (was_open != self._is_open()):
+            grown = was_open and view.text.startswith(self.body.content.text)
+            if grown and not self._is_person:
+                self.body.append(view.text[len(self.body.content.text) :])
+                if not self._is_open():
+                    self.body.finish()
+            else:
+                self._show_text()
+        self._show_rest()
+        self.height_changed.emit()
+
+    def append_text(self, text: str) -> None:
+        """Adds text to an answer that is being written."""
+        self.body.append(text)
+        self.body.viewport().update()
+        self.height_changed.emit()
+
+    def set_name(self, name: str) -> None:
+        """The name over an answer: the model's."""
+        self._name_text = name
+        self._show_rest()
+
+    def set_can_act(self, can_act: bool) -> None:
+        """Whether an answer may be asked for now: not while another is being written."""
+        for button in (self._row.edit, self._row.again, self._row.carry_on):
+            button.setEnabled(can_act)
+
+    # --- Geometry ---------------------------------------------------------------------------------
+
+    def height_for(self, width: int) -> int:
+        """The height at a width, px, with the gap below."""
+        if self._editor is not None:
+            return EDIT_HEIGHT + GAP
+        if self._is_person:
+            inner = self._bubble_text_width(width)
+            height = self.body.height_for(inner) + 2 * BUBBLE_PADDING_Y
+            return height + ROW_HEIGHT + GAP - 16
+        height = NAME_HEIGHT + self.body.height_for(width)
+        if self._notice is not None:
+            height += self._notice.height_for(width) + 8
+        return height + ROW_HEIGHT + GAP
+
+    def _bubble_text_width(self, width: int) -> int:
+        """The text's width in the bubble: as narrow as the text allows."""
+        most = int(width * BUBBLE_SHARE) - 2 * BUBBLE_PADDING_X
+        self.body.height_for(most)
+        return min(most, self.body.ideal_width())
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._place()
+
+    def _place(self) -> None:
+        width = self.width()
+        if self._editor is not None:
+            self._editor.setGeometry(0, 0, width, EDIT_HEIGHT)
+            return
+        if self._is_person:
+            inner = self._bubble_text_width(width)
+            height = self.body.height_for(inner)
+            bubble_width = inner + 2 * BUBBLE_PADDING_X
+            bubble_height = height + 2 * BUBBLE_PADDING_Y
+            self._bubble.setGeometry(width - bubble_width, 0, bubble_width, bubble_height)
+            self.body.setGeometry(BUBBLE_PADDING_X, BUBBLE_PADDING_Y, inner, height)
+            self._row.setGeometry(0, bubble_height + 2, width, ROW_HEIGHT - 2)
+            return
+        self._name.setGeometry(0, 0, width, NAME_HEIGHT - 2)
+        height = self.body.height_for(width)
+        self.body.setGeometry(0, NAME_HEIGHT, width, height)
+        y = NAME_HEIGHT + height
+        if self._notice is not None:
+            notice_height = self._notice.height_for(width)
+            self._notice.setGeometry(0, y + 4, width, notice_height)
+            y += notice_height + 8
+        self._row.setGeometry(-5, y + 2, width + 5, ROW_HEIGHT)
+
+    # --- Showing ----------------------------------------------------------------------------------
+
+    def _is_open(self) -> bool:
+        return self.view.state in ("waiting", "running")
+
+    def _show_text(self) -> None:
+        if self._is_person:
+            self.body.set_plain_text(self.view.text)
+        else:
+            self.body.set_text(self.view.text, is_complete=not self._is_open())
+
+    def _show_rest(self) -> None:
+        view = self.view
+        self.body.is_streaming = self._is_open()
+        self.body.viewport().update()
+        self._name.setText(model_name(view.facts.model) if view.facts else self._name_text)
+        who = self.tr("You") if self._is_person else self._name.text()
+        self.body.setAccessibleName(self.tr("Message from {0}").format(who))
+        self._show_notice()
+        self._row.show_view(view, self._facts_text())
+
+    def _show_notice(self) -> None:
+        sentence = self.view.failure
+        if not sentence:
+            if self._notice is not None:
+                self._notice.deleteLater()
+                self._notice = None
+            return
+        if self._notice is None:
+            self._notice = Notice(self)
+            self._notice.details_toggled.connect(self.height_changed)
+            self._notice.show()
+        self._notice.set_texts(sentence, self.view.detail)
+
+    def _facts_text(self) -> str:
+        view, facts = self.view, self.view.facts
+        if view.state == "queued":
+            return self.tr("Queued: sent when this answer ends")
+        if view.state == "waiting":
+            return self.tr("Reading the prompt …")
+        if facts is None:
+            return self.tr("Stopped") if view.state == "stopped" else ""
+        return " · ".join(self._facts_parts(facts))
+
+    def _facts_parts(self, facts: AnswerFacts) -> list[str]:
+        locale = QLocale()
+        parts = []
+        if facts.rate_tok_s:
+            parts.append(self.tr("{0} tok/s").format(locale.toString(facts.rate_tok_s, "f", 1)))
+        parts.append(self.tr("{0} tokens").format(locale.toString(facts.new_tokens)))
+        first = locale.toString(facts.time_to_first_token_s, "f", 1)
+        parts.append(self.tr("first {0} s").format(first))
+        if facts.finish_reason == "length":
+            parts.append(self.tr("length limit"))
+        elif facts.finish_reason == "context":
+            parts.append(self.tr("window full"))
+        return parts
+
+    def _on_theme_changed(self) -> None:
+        self._show_text()
+        self._show_rest()
+        self.body.invalidate_width()
+        self.height_changed.emit()
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._show_rest()
+        super().changeEvent(event)
+
+    # --- Actions ----------------------------------------------------------------------------------
+
+    def _on_copy(self) -> None:
+        QGuiApplication.clipboard().setText(self.view.text)
+        self._row.show_copied()
+
+    def start_editing(self) -> None:
+        """Turns the message into a field; submitting asks for a new branch."""
+        if self._editor is not None:
+            return
+        self._editor = InlineEditor(self.view.text, self, is_person=self._is_person)
+        self._editor.submitted.connect(self._on_edit_submitted)
+        self._editor.cancelled.connect(self._stop_editing)
+        self._set_parts_visible(False)
+        self._editor.show()
+        self._editor.edit.setFocus()
+        self.height_changed.emit()
+
+    def _on_edit_submitted(self, text: str) -> None:
+        self._stop_editing()
+        self.edit_submitted.emit(self.view.id, text)
+
+    def _stop_editing(self) -> None:
+        if self._editor is not None:
+            self._editor.hide()
+            self._editor.deleteLater()
+            self._editor = None
+        self._set_parts_visible(True)
+        self.height_changed.emit()
+
+    def _set_parts_visible(self, visible: bool) -> None:
+        self._bubble.setVisible(visible and self._is_person)
+        if not self._is_person:
+            self.body.setVisible(visible)
+            self._name.setVisible(visible)
+        self._row.setVisible(visible)
+        if self._notice is not None:
+            self._notice.setVisible(visible)
+
+    @override
+    def enterEvent(self, event: QEnterEvent) -> None:
+        self._row.set_hovered(True)
+        super().enterEvent(event)
+
+    @override
+    def leaveEvent(self, event: QEvent) -> None:
+        self._row.set_hovered(False)
+        super().leaveEvent(event)
+

@@ -1,0 +1,245 @@
+"""The text of a message: selectable, with code in frames that have a label and a copy button."""
+
+import math
+
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, QUrl, Signal
+from PySide6.QtGui import (
+    QContextMenuEvent,
+    QGuiApplication,
+    QPainter,
+    QPainterPath,
+    QPaintEvent,
+    QPen,
+    QTextBlock,
+    QTextBlockFormat,
+    QTextCursor,
+    QWheelEvent,
+)
+from PySide6.QtWidgets import QFrame, QMenu, QTextBrowser, QToolButton, QWidget
+from typing_extensions import override
+
+from bilin_app.pages.chat.document import MessageDocument
+from bilin_app.pages.chat.markdown import (
+    CODE_HEADER,
+    CODE_PADDING,
+    MARKER_PROPERTY,
+    QUOTE_INDENT,
+    QUOTE_PROPERTY,
+    RULE_PROPERTY,
+)
+from bilin_app.theme.fonts import text_font
+from bilin_app.theme.theme import theme
+
+CARET_WIDTH = 7
+
+
+class MessageBody(QTextBrowser):
+    """Shows a MessageDocument as high as its text. Opens no link: it says `link_clicked`."""
+
+    link_clicked = Signal(str)
+    height_changed = Signal()
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("messageBody")
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setOpenLinks(False)
+        self.setTabChangesFocus(True)
+        self.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextBrowserInteraction
+            | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+        self.viewport().setAutoFillBackground(False)
+        self.content = MessageDocument(self)
+        self.setDocument(self.content.qt)
+        self.is_streaming = False
+        self._width = -1.0
+        self._copy_buttons: list[QToolButton] = []
+        self.anchorClicked.connect(lambda url: self.link_clicked.emit(url.toString()))
+
+    def set_text(self, text: str, *, is_complete: bool) -> None:
+        """Shows Markdown, from the start."""
+        self.content.set_text(text, is_complete=is_complete)
+        self._place_copy_buttons()
+
+    def set_plain_text(self, text: str) -> None:
+        """Shows text without Markdown."""
+        self.content.set_plain_text(text)
+        self._place_copy_buttons()
+
+    def append(self, text: str) -> None:
+        """Adds Markdown at the end."""
+        self.content.append(text)
+        self._place_copy_buttons()
+
+    def finish(self) -> None:
+        """Closes the open tail."""
+        self.content.finish()
+        self._place_copy_buttons()
+
+    def height_for(self, width: float) -> int:
+        """The text's height at a width, px. Lays out again only if the width is another."""
+        if width != self._width:
+            self._width = width
+            self.document().setTextWidth(width)  # relays out even for the same width
+        return math.ceil(self.document().size().height()) if self.content.text else self._line()
+
+    def invalidate_width(self) -> None:
+        """Makes the next `height_for` lay out again: the letters have changed."""
+        self._width = -1.0
+
+    def ideal_width(self) -> int:
+        """The width of the longest line, px."""
+        return math.ceil(self.document().idealWidth()) + 1
+
+    def _line(self) -> int:
+        return math.ceil(theme().sizes.line_height)
+
+    # --- Painting ---------------------------------------------------------------------------------
+
+    @override
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self.viewport())
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        clip = QRectF(event.rect())
+        for fence, frame in zip(self.content.fences, self.code_frames(), strict=True):
+            if frame.intersects(clip):
+                self._paint_frame(painter, fence.language, frame)
+        self._paint_marks(painter, clip)
+        painter.end()
+        super().paintEvent(event)
+        if self.is_streaming:
+            self._paint_caret()
+
+    def code_frames(self) -> list[QRectF]:
+        """The frames of the code blocks, in the document's coordinates."""
+        return [self._frame_of(fence.first, fence.last) for fence in self.content.fences]
+
+    def _frame_of(self, first: QTextBlock, last: QTextBlock) -> QRectF:
+        layout = self.document().documentLayout()
+        line = theme().sizes.code_line_height
+        top = layout.blockBoundingRect(first).top() - CODE_HEADER - CODE_PADDING
+        num_lines = max(1, last.layout().lineCount())
+        bottom = layout.blockBoundingRect(last).top() + num_lines * line + CODE_PADDING
+        return QRectF(0.5, top + 0.5, self.viewport().width() - 1.0, bottom - top - 1.0)
+
+    def _paint_frame(self, painter: QPainter, language: str, frame: QRectF) -> None:
+        colors = theme().palette
+        path = QPainterPath()
+        path.addRoundedRect(frame, 8, 8)
+        painter.fillPath(path, colors.color("sunken"))
+        painter.setPen(QPen(colors.color("line"), 1))
+        painter.drawPath(path)
+        y = frame.top() + CODE_HEADER
+        painter.drawLine(QPointF(frame.left(), y), QPointF(frame.right(), y))
+        painter.setPen(colors.color("muted"))
+        painter.setFont(text_font(theme().language, theme().sizes.small))
+        label = language or self.tr("code")
+        box = QRectF(frame.left() + 12, frame.top(), frame.width() - 100, CODE_HEADER)
+        painter.drawText(box, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, label)
+
+    def _paint_marks(self, painter: QPainter, clip: QRectF) -> None:
+        """List markers, bars beside quotations and breaks, as far as they are in view."""
+        layout = self.document().documentLayout()
+        line = theme().palette.color("line")
+        position = layout.hitTest(clip.topLeft(), Qt.HitTestAccuracy.FuzzyHit)
+        block = self.document().findBlock(max(0, position))
+        while block.isValid():
+            box = layout.blockBoundingRect(block)
+            if box.top() > clip.bottom():
+                return
+            block_format = block.blockFormat()
+            if marker := block_format.property(MARKER_PROPERTY):
+                self._paint_marker(painter, box, block_format, str(marker))
+            if depth := block_format.property(QUOTE_PROPERTY):
+                height = block.layout().lineCount() * block_format.lineHeight()
+                if block.next().blockFormat().property(QUOTE_PROPERTY):
+                    height += block_format.bottomMargin()
+                for level in range(int(depth)):
+                    painter.fillRect(QRectF(level * QUOTE_INDENT, box.top(), 3, height), line)
+            elif block_format.property(RULE_PROPERTY):
+                painter.fillRect(QRectF(0, box.top() + 4, self.viewport().width(), 1), line)
+            block = block.next()
+
+    def _paint_marker(
+        self, painter: QPainter, box: QRectF, block_format: QTextBlockFormat, marker: str
+    ) -> None:
+        painter.setPen(theme().palette.color("muted"))
+        painter.setFont(text_font("en", theme().sizes.text))
+        gutter = QRectF(0, box.top(), block_format.leftMargin() - 8, block_format.lineHeight() + 2)
+        align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        painter.drawText(gutter, align, marker)
+
+    def _paint_caret(self) -> None:
+        cursor = QTextCursor(self.document())
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        place = self.cursorRect(cursor)
+        height = theme().sizes.text + 2
+        box = QRectF(place.right() + 2, place.center().y() - height / 2 + 1, CARET_WIDTH, height)
+        painter = QPainter(self.viewport())
+        painter.fillRect(box, theme().palette.color("accent"))
+        painter.end()
+
+    # --- Copy buttons -----------------------------------------------------------------------------
+
+    def _place_copy_buttons(self) -> None:
+        frames = self.code_frames()
+        while len(self._copy_buttons) < len(frames):
+            self._copy_buttons.append(self._make_copy_button(len(self._copy_buttons)))
+        for index, button in enumerate(self._copy_buttons):
+            button.setVisible(index < len(frames))
+        for button, frame in zip(self._copy_buttons, frames, strict=False):
+            size = button.sizeHint()
+            y = frame.top() + (CODE_HEADER - size.height()) / 2
+            button.setGeometry(
+                round(frame.right() - size.width() - 6), round(y), size.width(), size.height()
+            )
+
+    def _make_copy_button(self, index: int) -> QToolButton:
+        button = QToolButton(self.viewport())
+        button.setText(self.tr("Copy"))
+        button.setAccessibleName(self.tr("Copy this code"))
+        button.setCursor(Qt.CursorShape.PointingHandCursor)
+        button.clicked.connect(lambda: self._copy_code(index))
+        return button
+
+    def _copy_code(self, index: int) -> None:
+        QGuiApplication.clipboard().setText(self.content.fences[index].code)
+
+    # --- Events -----------------------------------------------------------------------------------
+
+    @override
+    def resizeEvent(self, event: QEvent) -> None:  # type: ignore[override]
+        super().resizeEvent(event)  # type: ignore[arg-type]
+        self._place_copy_buttons()
+
+    @override
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        event.ignore()  # the transcript scrolls, not the message
+
+    @override
+    def loadResource(self, type: int, name: QUrl | str) -> object:  # noqa: A002 - Qt's name
+        return None  # nothing a model wrote is ever fetched
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            for button in self._copy_buttons:
+                button.setText(self.tr("Copy"))
+                button.setAccessibleName(self.tr("Copy this code"))
+        super().changeEvent(event)
+
+    @override
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        menu = QMenu(self)
+        copy = menu.addAction(self.tr("Copy"))
+        copy.setEnabled(self.textCursor().hasSelection())
+        copy.triggered.connect(self.copy)
+        menu.addAction(self.tr("Select all")).triggered.connect(self.selectAll)
+        menu.exec(event.globalPos())
+
+    @override
+    def sizeHint(self) -> QSize:
+        return QSize(400, self._line())

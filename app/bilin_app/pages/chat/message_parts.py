@@ -1,0 +1,245 @@
+"""What stands below or in place of a message's text: actions, a notice, the field to edit it."""
+
+from PySide6.QtCore import QEvent, Qt, QTimer, Signal
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
+from typing_extensions import override
+
+from bilin_app.controllers.views import MessageView
+from bilin_app.pages.chat.preedit import PreeditGuard
+from bilin_app.pages.controls import IconButton, TextButton, label
+
+COPIED_MS = 1500
+
+
+class ActionRow(QWidget):
+    """Copy, edit, again, versions; at the other end what the answer took.
+
+    A person's row shows while the pointer or the focus is on the message.
+    """
+
+    def __init__(self, parent: QWidget, *, is_person: bool) -> None:
+        super().__init__(parent)
+        self._is_person = is_person
+        self._is_hovered = False
+        self._is_running = False
+        self._num_versions = 1
+        self.copy = IconButton("copy", self)
+        self.edit = IconButton("pencil-simple", self)
+        self.again = IconButton("arrow-clockwise", self)
+        self.carry_on = IconButton("play", self)
+        self.cancel = IconButton("x", self)
+        self.previous = IconButton("caret-left", self)
+        self.version = label(self, "muted")
+        self.following = IconButton("caret-right", self)
+        self._facts = label(self, "muted")
+        self._layout = QHBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(4)
+        if is_person:
+            self._layout.addStretch()
+            self._layout.addWidget(self._facts)
+        for widget in self._buttons():
+            self._layout.addWidget(widget)
+        for widget in (self.previous, self.version, self.following):
+            self._layout.addWidget(widget)
+        if not is_person:
+            self._layout.addStretch()
+            self._layout.addWidget(self._facts)
+        self._copied_timer = QTimer(self)
+        self._copied_timer.setSingleShot(True)
+        self._copied_timer.timeout.connect(self._end_copied)
+        self._retranslate()
+
+    def _buttons(self) -> tuple[IconButton, ...]:
+        return (self.copy, self.edit, self.again, self.carry_on, self.cancel)
+
+    def show_view(self, view: MessageView, facts: str) -> None:
+        """Shows what can be done with a message in its state."""
+        self._is_running = view.state in ("waiting", "running")
+        self._num_versions = view.num_versions
+        is_queued = view.state == "queued"
+        is_done = not self._is_running and not is_queued
+        self.copy.setVisible(is_done and bool(view.text))
+        self.edit.setVisible(is_done)
+        self.again.setVisible(is_done and not self._is_person)
+        self.carry_on.setVisible(is_done and view.can_continue)
+        self.cancel.setVisible(is_queued)
+        has_versions = view.num_versions > 1 and not is_queued
+        for widget in (self.previous, self.version, self.following):
+            widget.setVisible(has_versions)
+        self.version.setText(f"{view.version}/{view.num_versions}")
+        self.previous.setEnabled(view.version > 1)
+        self.following.setEnabled(view.version < view.num_versions)
+        self._facts.setText(facts)
+        self._show_or_hide()
+
+    def set_hovered(self, hovered: bool) -> None:
+        """Whether the pointer or the focus is on the message."""
+        self._is_hovered = hovered
+        self._show_or_hide()
+
+    def _show_or_hide(self) -> None:
+        if not self._is_person:
+            return
+        stays = self._num_versions > 1 or self.cancel.isVisibleTo(self)
+        focus = any(button.hasFocus() for button in self._buttons())
+        shown = self._is_hovered or stays or focus
+        for button in (self.copy, self.edit):
+            # Kept in the layout and in the focus order: nothing jumps, the keyboard reaches it.
+            button.set_faint(not shown)
+
+    def show_copied(self) -> None:
+        """Says for a moment that the text is in the clipboard."""
+        self.copy.set_icon("check")
+        self.copy.setText(self.tr("Copied"))
+        self._copied_timer.start(COPIED_MS)
+
+    def _end_copied(self) -> None:
+        self.copy.set_icon("copy")
+        self._retranslate()
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._retranslate()
+        super().changeEvent(event)
+
+    def _retranslate(self) -> None:
+        bare = self._is_person
+        self.copy.set_texts("" if bare else self.tr("Copy"), self.tr("Copy this message"))
+        self.edit.set_texts("" if bare else self.tr("Edit"), self.tr("Edit this message"))
+        self.again.set_texts(self.tr("Again"), self.tr("Answer again, as another version"))
+        self.carry_on.set_texts(self.tr("Continue"), self.tr("Continue this answer"))
+        self.cancel.set_texts(self.tr("Do not send"), self.tr("Take this message out of the queue"))
+        self.previous.set_texts("", self.tr("Previous version"))
+        self.following.set_texts("", self.tr("Next version"))
+
+
+class Notice(QFrame):
+    """A sentence that says what went wrong, with the details behind a button."""
+
+    details_toggled = Signal()
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("notice")
+        self._icon = IconButton("warning-circle", self, token="danger")
+        self._icon.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._sentence = label(self, wraps=True)
+        self._sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._details = TextButton("link", self)
+        self._details.clicked.connect(self._on_details_clicked)
+        self._detail = QPlainTextEdit(self)
+        self._detail.setObjectName("detail")
+        self._detail.setReadOnly(True)
+        self._detail.hide()
+        row = QHBoxLayout()
+        row.setSpacing(4)
+        row.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
+        row.addWidget(self._sentence, 1)
+        row.addWidget(self._details, 0, Qt.AlignmentFlag.AlignTop)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(8, 6, 8, 6)
+        column.addLayout(row)
+        column.addWidget(self._detail)
+        self._retranslate()
+
+    def set_texts(self, sentence: str, detail: str) -> None:
+        """The sentence for everyone and the detail for a report ("" for none)."""
+        self._sentence.setText(sentence)
+        self._detail.setPlainText(detail)
+        self._details.setVisible(bool(detail))
+        if not detail:
+            self._detail.hide()
+
+    def height_for(self, width: int) -> int:
+        """The height at a width, px."""
+        taken = 16 + self._icon.sizeHint().width() + 8
+        if self._details.isVisibleTo(self):
+            taken += self._details.sizeHint().width() + 4
+        text = self._sentence.heightForWidth(max(80, width - taken))
+        height = max(text, 28) + 14
+        return height + (150 if self._detail.isVisibleTo(self) else 0)
+
+    def _on_details_clicked(self) -> None:
+        self._detail.setVisible(not self._detail.isVisibleTo(self))
+        self._retranslate()
+        self.details_toggled.emit()
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._retranslate()
+        super().changeEvent(event)
+
+    def _retranslate(self) -> None:
+        is_open = self._detail.isVisibleTo(self)
+        self._details.set_texts(self.tr("Hide details") if is_open else self.tr("Details"))
+        self._icon.setAccessibleName(self.tr("Warning"))
+        self._detail.setAccessibleName(self.tr("Details"))
+
+
+class InlineEditor(QFrame):
+    """A field in place of a message. Enter submits as in the composer; Esc gives up."""
+
+    submitted = Signal(str)
+    cancelled = Signal()
+
+    def __init__(self, text: str, parent: QWidget, *, is_person: bool) -> None:
+        super().__init__(parent)
+        self.setObjectName("card")
+        self._is_person = is_person
+        self.edit = QPlainTextEdit(self)
+        self.edit.setObjectName("composerEdit")
+        self.edit.setPlainText(text)
+        self.edit.moveCursor(self.edit.textCursor().MoveOperation.End)
+        self.edit.installEventFilter(self)
+        self._guard = PreeditGuard(self.edit)
+        self._hint = label(self, "muted")
+        self._cancel = TextButton("", self)
+        self._submit = TextButton("primary", self)
+        self._cancel.clicked.connect(self.cancelled)
+        self._submit.clicked.connect(self._on_submit)
+        row = QHBoxLayout()
+        row.addWidget(self._hint)
+        row.addStretch()
+        row.addWidget(self._cancel)
+        row.addWidget(self._submit)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(12, 10, 10, 10)
+        column.addWidget(self.edit)
+        column.addLayout(row)
+        self._retranslate()
+
+    @override
+    def eventFilter(self, watched: QWidget, event: QEvent) -> bool:  # type: ignore[override]
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            if self._guard.is_composing:
+                return False
+            if event.key() == Qt.Key.Key_Escape:
+                self.cancelled.emit()
+                return True
+            is_enter = event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+            if is_enter and not event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+                self._on_submit()
+                return True
+        return super().eventFilter(watched, event)
+
+    def _on_submit(self) -> None:
+        text = self.edit.toPlainText().strip()
+        if text:
+            self.submitted.emit(text)
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._retranslate()
+        super().changeEvent(event)
+
+    def _retranslate(self) -> None:
+        self.edit.setAccessibleName(self.tr("The message's text"))
+        self._hint.setText(self.tr("The version before is kept"))
+        self._cancel.set_texts(self.tr("Cancel"))
+        self._submit.set_texts(self.tr("Send") if self._is_person else self.tr("Save"))
+

@@ -1,0 +1,165 @@
+"""Binds the chat page's widgets to the controllers: nothing but connections."""
+
+from PySide6.QtCore import QObject, QUrl, Signal
+from PySide6.QtGui import QDesktopServices
+
+from bilin_app.controllers.chat import ChatController
+from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.views import (
+    ConversationView,
+    DeletedConversation,
+    EngineView,
+    MessageView,
+    SearchHit,
+)
+from bilin_app.pages.chat.markdown import is_safe_link
+from bilin_app.pages.chat.message import model_name
+from bilin_app.pages.chat.view import ChatView
+
+
+class ChatPage(QObject):
+    """Keeps a ChatView and the controllers in step. title_changed: what the window is about."""
+
+    title_changed = Signal(str)
+    answer_ended = Signal()
+
+    def __init__(self, view: ChatView, chat: ChatController, engine: EngineController) -> None:
+        super().__init__(view)
+        self._view = view
+        self._chat = chat
+        self._engine = engine
+        self._running = 0
+        self._num_queued = 0
+        self._conversation = ConversationView(0, "")
+        self._wanted_message = 0  # to scroll to once its conversation is open
+        self._connect_chat()
+        self._connect_engine()
+        self._connect_widgets()
+        self._on_engine_changed(engine.view)
+
+    def _connect_chat(self) -> None:
+        chat, view = self._chat, self._view
+        chat.conversations_changed.connect(view.list.show_conversations)
+        chat.conversation_opened.connect(self._on_conversation_opened)
+        chat.messages_replaced.connect(view.replace_messages)
+        chat.queue_changed.connect(self._on_queue_changed)
+        chat.message_added.connect(self._on_message_added)
+        chat.message_changed.connect(view.change_message)
+        chat.text_appended.connect(view.append_text)
+        chat.running_changed.connect(self._on_running_changed)
+        chat.draft_cleared.connect(lambda: view.composer.set_text(""))
+        chat.draft_replaced.connect(view.composer.set_text)
+        chat.notice.connect(view.toast.show_text)
+        chat.context_counted.connect(view.composer.set_count)
+        chat.search_done.connect(self._on_search_done)
+        chat.deleted.connect(self._on_deleted)
+
+    def _connect_engine(self) -> None:
+        self._engine.view_changed.connect(self._on_engine_changed)
+        self._engine.models_changed.connect(lambda _models: self._show_model())
+        self._engine.examples_changed.connect(lambda _examples: self._show_model())
+        self._engine.notice.connect(self._view.toast.show_text)
+
+    def _connect_widgets(self) -> None:
+        chat, view = self._chat, self._view
+        view.list.new_requested.connect(self.start_new)
+        view.list.conversation_chosen.connect(chat.open_conversation)
+        view.list.hit_chosen.connect(self._on_hit_chosen)
+        view.list.search_changed.connect(self._on_search_changed)
+        view.list.rename_requested.connect(chat.rename)
+        view.list.pin_requested.connect(chat.set_pinned)
+        view.list.delete_requested.connect(chat.delete_conversation)
+        view.toast.acted.connect(chat.undo_delete)
+        view.header.title_changed.connect(self._on_title_changed)
+        view.header.model_chosen.connect(self._engine.load)
+        view.header.sampling_changed.connect(chat.set_sampling)
+        view.header.system_prompt_changed.connect(chat.set_system_prompt)
+        view.empty.example_chosen.connect(chat.send)
+        view.composer.submitted.connect(chat.send)
+        view.composer.stop_requested.connect(chat.stop)
+        view.composer.draft_changed.connect(chat.set_draft)
+        view.composer.recall_requested.connect(view.transcript.start_editing_last)
+        view.transcript.regenerate_requested.connect(chat.regenerate)
+        view.transcript.edit_submitted.connect(chat.edit_message)
+        view.transcript.continue_requested.connect(chat.continue_answer)
+        view.transcript.version_requested.connect(chat.show_version)
+        view.transcript.unqueue_requested.connect(chat.withdraw_queued)
+        view.transcript.link_clicked.connect(self._on_link_clicked)
+
+    def start_new(self) -> None:
+        """A new conversation, ready to be typed into."""
+        self._chat.new_conversation()
+        self._view.composer.edit.setFocus()
+
+    # --- From the controllers ---------------------------------------------------------------------
+
+    def _on_conversation_opened(self, conversation: ConversationView) -> None:
+        self._conversation = conversation
+        self._num_queued = len(conversation.queued)
+        self._view.show_conversation(conversation)
+        self._view.composer.set_text(conversation.draft)
+        self._view.header.show_sampling(self._chat.sampling, conversation.system_prompt)
+        self._show_running()
+        self.title_changed.emit(conversation.title)
+        if self._wanted_message:
+            self._view.transcript.scroll_to_message(self._wanted_message)
+            self._wanted_message = 0
+
+    def _on_message_added(self, message: MessageView) -> None:
+        if message.conversation_id in (self._conversation.id, 0) or not self._conversation.id:
+            self._view.add_message(message)
+
+    def _on_queue_changed(self, queued: list[MessageView]) -> None:
+        self._num_queued = len(queued)
+        self._view.show_queue(queued)
+        self._show_running()
+
+    def _on_running_changed(self, message_id: int) -> None:
+        was_running, self._running = self._running, message_id
+        self._show_running()
+        if was_running and not message_id:
+            self.answer_ended.emit()
+
+    def _show_running(self) -> None:
+        self._view.composer.set_running(bool(self._running), self._num_queued)
+        self._view.transcript.set_can_act(not self._running)
+
+    def _on_search_done(self, query: str, hits: list[SearchHit]) -> None:
+        if query == self._view.list.search.text():
+            self._view.list.show_hits(hits)
+
+    def _on_deleted(self, deleted: DeletedConversation) -> None:
+        text = self.tr("Deleted: {0}").format(deleted.title)
+        self._view.toast.show_text(text, self.tr("Undo"))
+
+    def _on_engine_changed(self, engine: EngineView) -> None:
+        if engine.model is not None:
+            self._view.transcript.set_name(model_name(engine.model))
+        self._show_model()
+
+    def _show_model(self) -> None:
+        self._view.show_model(
+            self._engine.view.model, self._engine.models, tuple(self._engine.examples)
+        )
+
+    # --- From the widgets -------------------------------------------------------------------------
+
+    def _on_search_changed(self, query: str) -> None:
+        if query.strip():
+            self._chat.search(query)
+        else:
+            self._view.list.show_hits(None)
+
+    def _on_hit_chosen(self, conversation_id: int, message_id: int) -> None:
+        if conversation_id == self._conversation.id:
+            self._view.transcript.scroll_to_message(message_id)
+            return
+        self._wanted_message = message_id
+        self._chat.open_conversation(conversation_id)
+
+    def _on_title_changed(self, title: str) -> None:
+        self._chat.rename(self._conversation.id, title)
+
+    def _on_link_clicked(self, address: str) -> None:
+        if is_safe_link(address) and self._view.ask_to_open(address):
+            QDesktopServices.openUrl(QUrl(address))

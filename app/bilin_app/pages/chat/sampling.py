@@ -1,0 +1,171 @@
+"""How the next answer is drawn, and the system prompt: a popover of the header."""
+
+from PySide6.QtCore import QEvent, QLocale, Qt, QTimer, Signal
+from PySide6.QtWidgets import (
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QPlainTextEdit,
+    QSpinBox,
+    QWidget,
+)
+from typing_extensions import override
+
+from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.popover import Popover
+from bilin_engine.protocol import Sampling
+
+WIDTH = 340
+CHANGE_DELAY_MS = 250
+
+
+class SamplingPopover(Popover):
+    """Edits a Sampling and a system prompt; every change is said at once."""
+
+    sampling_changed = Signal(object)
+    system_prompt_changed = Signal(str)
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._sampling = Sampling()
+        self._is_showing = False
+        self.setFixedWidth(WIDTH)
+        self._heading = label(self, "section")
+        self._temperature = self._real(0.0, 5.0, 0.1)
+        self._top_p = self._real(0.01, 1.0, 0.05)
+        self._top_k = self._whole(0, 1000)
+        self._repetition = self._real(1.0, 3.0, 0.05)
+        self._max_tokens = self._whole(1, 1_000_000)
+        self._seed = QLineEdit(self)
+        self._system_label = label(self)
+        self._system = QPlainTextEdit(self)
+        self._system.setProperty("role", "field")
+        self._system.setFixedHeight(84)
+        self._system.setTabChangesFocus(True)
+        self._reset = TextButton("link", self)
+        self._labels = [label(self) for _ in range(6)]
+        self._system_timer = QTimer(self)
+        self._system_timer.setSingleShot(True)
+        self._system_timer.setInterval(CHANGE_DELAY_MS)
+        self._build()
+        self.show_values(self._sampling, "")
+        self._connect()
+        self._retranslate()
+
+    def _real(self, low: float, high: float, step: float) -> QDoubleSpinBox:
+        box = QDoubleSpinBox(self)
+        box.setRange(low, high)
+        box.setSingleStep(step)
+        box.setDecimals(2)
+        return box
+
+    def _whole(self, low: int, high: int) -> QSpinBox:
+        box = QSpinBox(self)
+        box.setRange(low, high)
+        return box
+
+    def _fields(self) -> tuple[QWidget, ...]:
+        return (
+            self._temperature,
+            self._top_p,
+            self._top_k,
+            self._repetition,
+            self._max_tokens,
+            self._seed,
+        )
+
+    def _build(self) -> None:
+        head = QHBoxLayout()
+        head.addWidget(self._heading)
+        head.addStretch()
+        head.addWidget(self._reset)
+        form = QFormLayout()
+        form.setHorizontalSpacing(16)
+        form.setVerticalSpacing(8)
+        form.setLabelAlignment(Qt.AlignmentFlag.AlignVCenter)
+        for text, field in zip(self._labels, self._fields(), strict=True):
+            field.setFixedWidth(132)
+            row = QHBoxLayout()
+            row.addStretch()
+            row.addWidget(field)
+            form.addRow(text, row)
+        self.column.addLayout(head)
+        self.column.addLayout(form)
+        self.column.addSpacing(4)
+        self.column.addWidget(self._system_label)
+        self.column.addWidget(self._system)
+
+    def _connect(self) -> None:
+        for box in (self._temperature, self._top_p, self._repetition):
+            box.valueChanged.connect(self._on_changed)
+        for box in (self._top_k, self._max_tokens):
+            box.valueChanged.connect(self._on_changed)
+        self._seed.editingFinished.connect(self._on_changed)
+        self._reset.clicked.connect(self._on_reset)
+        self._system.textChanged.connect(self._system_timer.start)
+        self._system_timer.timeout.connect(
+            lambda: self.system_prompt_changed.emit(self._system.toPlainText())
+        )
+
+    def show_values(self, sampling: Sampling, system_prompt: str) -> None:
+        """Shows values without saying that they changed."""
+        self._sampling = sampling
+        self._is_showing = True
+        self._temperature.setValue(sampling.temperature)
+        self._top_p.setValue(sampling.top_p)
+        self._top_k.setValue(sampling.top_k)
+        self._repetition.setValue(sampling.repetition_penalty)
+        self._max_tokens.setValue(sampling.max_new_tokens)
+        self._seed.setText("" if sampling.seed is None else str(sampling.seed))
+        if self._system.toPlainText() != system_prompt:
+            was_blocked = self._system.blockSignals(True)
+            self._system.setPlainText(system_prompt)
+            self._system.blockSignals(was_blocked)
+        self._is_showing = False
+
+    def _on_changed(self) -> None:
+        if self._is_showing:
+            return
+        seed = self._seed.text().strip()
+        self._sampling = Sampling(
+            temperature=self._temperature.value(),
+            top_p=self._top_p.value(),
+            top_k=self._top_k.value(),
+            min_p=self._sampling.min_p,
+            repetition_penalty=self._repetition.value(),
+            max_new_tokens=self._max_tokens.value(),
+            seed=int(seed) if seed.isdecimal() else None,
+        )
+        self.sampling_changed.emit(self._sampling)
+
+    def _on_reset(self) -> None:
+        self.show_values(Sampling(), self._system.toPlainText())
+        self.sampling_changed.emit(self._sampling)
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._retranslate()
+        super().changeEvent(event)
+
+    def _retranslate(self) -> None:
+        self._heading.setText(self.tr("Sampling"))
+        self._reset.set_texts(self.tr("Reset"), self.tr("Back to the defaults"))
+        names = (
+            self.tr("Temperature"),
+            self.tr("Top-p"),
+            self.tr("Top-k (0 = off)"),
+            self.tr("Repetition penalty"),
+            self.tr("Longest answer, tokens"),
+            self.tr("Seed"),
+        )
+        for text, field, name in zip(self._labels, self._fields(), names, strict=True):
+            text.setText(name)
+            field.setAccessibleName(name)
+            field.setLocale(QLocale.c())
+        self._seed.setPlaceholderText(self.tr("drawn each time"))
+        self._system_label.setText(self.tr("System prompt"))
+        self._system.setAccessibleName(self.tr("System prompt"))
+        self._system.setPlaceholderText(self.tr("What the model should know or how it should speak"))
+

@@ -1,0 +1,420 @@
+"""The messages of a conversation, in one scrolled column.
+
+Only messages near the view have widgets: opening a conversation costs the same whatever its
+length. A message that has not been laid out yet counts with an estimated height; the one at the
+top of the view stays where it is when an estimate above it is mended.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from PySide6.QtCore import QEvent, QRect, Qt, QTimer, Signal
+from PySide6.QtGui import QKeyEvent, QResizeEvent, QWheelEvent
+from PySide6.QtWidgets import QAbstractScrollArea, QFrame, QPushButton, QWidget
+from typing_extensions import override
+
+from bilin_app.controllers.views import MessageView
+from bilin_app.pages.chat.message import GAP, NAME_HEIGHT, ROW_HEIGHT, MessageWidget
+from bilin_app.theme.icons import icon
+from bilin_app.theme.theme import theme
+
+COLUMN_WIDTH = 720
+MARGIN = 24
+TOP_MARGIN = 22
+FLUSH_MS = 33  # streamed text is shown 30 times a second
+OVERSCAN = 400  # px above and below the view that keep their widgets
+MAX_IDLE_WIDGETS = 12  # far from the view, kept for coming back
+
+
+@dataclass(slots=True)
+class _Item:
+    view: MessageView
+    height: int
+    is_measured: bool = False
+
+
+class Transcript(QAbstractScrollArea):
+    """Shows messages. Follows a growing answer until the person scrolls up."""
+
+    link_clicked = Signal(str)
+    edit_submitted = Signal(int, str)
+    regenerate_requested = Signal(int)
+    continue_requested = Signal(int)
+    version_requested = Signal(int, int)
+    unqueue_requested = Signal(int)
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("transcript")
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._items: list[_Item] = []
+        self._index_of: dict[int, int] = {}
+        self._widgets: dict[int, MessageWidget] = {}  # by message id
+        self._name = ""
+        self._can_act = True
+        self._follows = True
+        self._anchor = 0  # the item at the top of the view
+        self._anchor_y = 0  # where its top is in the view, px
+        self._is_arranging = False
+        self._pending: dict[int, list[str]] = {}
+        self._bar_value = 0
+        self.num_arrangements = 0
+        self._flush_timer = QTimer(self)
+        self._flush_timer.setInterval(FLUSH_MS)
+        self._flush_timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._flush_timer.timeout.connect(self.flush)
+        self._arrange_timer = QTimer(self)
+        self._arrange_timer.setSingleShot(True)
+        self._arrange_timer.setInterval(0)
+        self._arrange_timer.timeout.connect(self._arrange)
+        self._latest = QPushButton(self)
+        self._latest.setObjectName("latest")
+        self._latest.setCursor(Qt.CursorShape.PointingHandCursor)
+        self._latest.clicked.connect(self.scroll_to_end)
+        self._latest.hide()
+        self.verticalScrollBar().setSingleStep(60)
+        self.verticalScrollBar().valueChanged.connect(self._on_scrolled)
+        theme().changed.connect(self._on_theme_changed)
+        self._retranslate()
+
+    # --- Data in ----------------------------------------------------------------------------------
+
+    @property
+    def is_following(self) -> bool:
+        """Whether the end of the conversation is kept in view."""
+        return self._follows
+
+    @property
+    def num_widgets(self) -> int:
+        """How many messages have a widget now."""
+        return len(self._widgets)
+
+    def set_messages(self, views: Iterable[MessageView], *, is_same: bool = False) -> None:
+        """Shows a conversation, at its end.
+
+        is_same: the conversation shown before in another state; what did not change stays, and so
+        does the place.
+        """
+        if is_same:
+            for message_id in list(self._pending):
+                self._flush_one(message_id)
+        self._pending.clear()
+        previous = {item.view.id: item for item in self._items} if is_same else {}
+        items = []
+        for view in views:
+            known = previous.get(view.id)
+            if known is not None and known.view == view:
+                items.append(known)
+            else:
+                items.append(_Item(view, known.height if known else self._estimate(view)))
+        self._items = items
+        self._index_of = {item.view.id: index for index, item in enumerate(items)}
+        for message_id in [i for i in self._widgets if i not in self._index_of or not is_same]:
+            self._drop(message_id)
+        for message_id, widget in self._widgets.items():
+            view = items[self._index_of[message_id]].view
+            if widget.view != view:
+                widget.set_view(view)
+                items[self._index_of[message_id]].is_measured = False
+        if not is_same:
+            self._follows = True
+        self._anchor = min(self._anchor, max(0, len(items) - 1))
+        self._arrange()
+
+    def update_message(self, view: MessageView) -> None:
+        """Shows another state of one message, or a new message at the end."""
+        self._flush_one(view.id)
+        index = self._index_of.get(view.id)
+        if index is None:
+            self._index_of[view.id] = len(self._items)
+            self._items.append(_Item(view, self._estimate(view)))
+        else:
+            self._items[index].view = view
+            self._items[index].is_measured = False
+            if view.id in self._widgets:
+                self._widgets[view.id].set_view(view)
+        self._arrange_timer.start()
+
+    def append_text(self, message_id: int, text: str) -> None:
+        """Adds text to an answer; it shows with the next flush."""
+        self._pending.setdefault(message_id, []).append(text)
+        if not self._flush_timer.isActive():
+            self._flush_timer.start()
+
+    def flush(self) -> None:
+        """Shows the text that waits."""
+        if not self._pending:
+            self._flush_timer.stop()
+            return
+        for message_id in list(self._pending):
+            self._flush_one(message_id)
+        self._arrange()
+
+    def set_name(self, name: str) -> None:
+        """The loaded model's name, for answers that do not say theirs."""
+        self._name = name
+        for widget in self._widgets.values():
+            widget.set_name(name)
+
+    def set_can_act(self, can_act: bool) -> None:
+        """Whether an answer may be asked for now."""
+        self._can_act = can_act
+        for widget in self._widgets.values():
+            widget.set_can_act(can_act)
+
+    def scroll_to_end(self) -> None:
+        """Goes to the newest message and follows it."""
+        self._follows = True
+        self._arrange()
+
+    def scroll_to_message(self, message_id: int) -> None:
+        """Brings a message to the top of the view, as far as what follows it allows."""
+        if message_id not in self._index_of:
+            return
+        self._follows = False
+        self._anchor, self._anchor_y = self._index_of[message_id], TOP_MARGIN
+        self._arrange()
+
+    def start_editing_last(self) -> bool:
+        """Edits the person's newest message; False if there is none."""
+        for item in reversed(self._items):
+            if item.view.role == "user" and item.view.state != "queued":
+                self.scroll_to_message(item.view.id)
+                self._widgets[item.view.id].start_editing()
+                return True
+        return False
+
+    def finish_highlighting(self) -> None:
+        """Colours all code in view at once, for a picture."""
+        for widget in self._widgets.values():
+            widget.body.content.finish_highlighting()
+
+    def _flush_one(self, message_id: int) -> None:
+        pieces = self._pending.pop(message_id, None)
+        index = self._index_of.get(message_id)
+        if not pieces or index is None:
+            return
+        text = "".join(pieces)
+        item = self._items[index]
+        item.is_measured = False
+        widget = self._widgets.get(message_id)
+        if widget is not None:
+            widget.append_text(text)
+        else:  # out of view: its widget will be made from the whole text
+            item.view = replace(item.view, text=item.view.text + text)
+
+    # --- Arranging --------------------------------------------------------------------------------
+
+    def _column(self) -> tuple[int, int]:
+        """The column's left and width, px."""
+        available = self.viewport().width()
+        width = max(200, min(COLUMN_WIDTH, available - 2 * MARGIN))
+        return (available - width) // 2, width
+
+    def _estimate(self, view: MessageView) -> int:
+        """A height from the number of letters alone."""
+        _, width = self._column()
+        size = theme().sizes
+        per_line = max(10, width / (size.text * 0.8))
+        num_lines = view.text.count("\n") + len(view.text) / per_line + 1
+        return round(num_lines * size.line_height) + NAME_HEIGHT + ROW_HEIGHT + GAP
+
+    def _arrange(self) -> None:
+        """Makes, measures and places the widgets in view; drops those far from it."""
+        if self._is_arranging:
+            return
+        self._is_arranging = True
+        try:
+            self.num_arrangements += 1
+            self._place_widgets()
+        finally:
+            self._is_arranging = False
+
+    def _place_widgets(self) -> None:
+        view_height = self.viewport().height()
+        if not self._items:
+            self.verticalScrollBar().setRange(0, 0)
+            self._latest.hide()
+            return
+        first, y = self._find_first(view_height)
+        tops: dict[int, int] = {}
+        index = first
+        while index < len(self._items) and y < view_height + OVERSCAN:
+            tops[index] = y
+            y += self._measure(index)
+            index += 1
+        index, y = first, tops[first]
+        while index > 0 and y > -OVERSCAN:
+            index -= 1
+            y -= self._measure(index)
+            tops[index] = y
+        left, width = self._column()
+        for index, top in tops.items():
+            widget = self._widgets[self._items[index].view.id]
+            widget.setGeometry(QRect(left, top, width, self._items[index].height - GAP + 4))
+            widget.show()
+        self._anchor, self._anchor_y = self._top_of_view(tops)
+        self._drop_far_widgets(tops)
+        self._set_bar(view_height)
+
+    def _find_first(self, view_height: int) -> tuple[int, int]:
+        """An item to begin with and its top, after keeping the place inside the conversation."""
+        if self._follows:
+            index, y = len(self._items), view_height
+            while index > 0 and y > 0:
+                index -= 1
+                y -= self._measure(index)
+            if index == 0 and y > TOP_MARGIN:
+                y = TOP_MARGIN
+            return index, y
+        index, y = min(self._anchor, len(self._items) - 1), self._anchor_y
+        while y > TOP_MARGIN and index > 0:  # nothing but messages above
+            index -= 1
+            y -= self._measure(index)
+        if index == 0 and y > TOP_MARGIN:
+            y = TOP_MARGIN
+        bottom, following = y, index
+        while following < len(self._items) and bottom < view_height:
+            bottom += self._measure(following)
+            following += 1
+        if following == len(self._items) and bottom <= view_height:  # at the end again
+            self._follows = True
+            return self._find_first(view_height)
+        return index, y
+
+    def _measure(self, index: int) -> int:
+        """The item's height; makes its widget if there is none."""
+        item = self._items[index]
+        widget = self._widgets.get(item.view.id)
+        if widget is None:
+            widget = self._make(item.view)
+            item.is_measured = False
+        if not item.is_measured:
+            item.height = widget.height_for(self._column()[1])
+            item.is_measured = True
+        return item.height
+
+    def _make(self, view: MessageView) -> MessageWidget:
+        widget = MessageWidget(view, self._name, self.viewport())
+        widget.set_can_act(self._can_act)
+        widget.height_changed.connect(lambda: self._on_height_changed(view.id))
+        widget.link_clicked.connect(self.link_clicked)
+        widget.edit_submitted.connect(self.edit_submitted)
+        widget.regenerate_requested.connect(self.regenerate_requested)
+        widget.continue_requested.connect(self.continue_requested)
+        widget.version_requested.connect(self.version_requested)
+        widget.unqueue_requested.connect(self.unqueue_requested)
+        self._widgets[view.id] = widget
+        return widget
+
+    def _drop(self, message_id: int) -> None:
+        widget = self._widgets.pop(message_id)
+        widget.hide()
+        widget.deleteLater()
+
+    def _drop_far_widgets(self, tops: dict[int, int]) -> None:
+        near = {self._items[index].view.id for index in tops}
+        far = [message_id for message_id in self._widgets if message_id not in near]
+        for message_id in far:
+            widget = self._widgets[message_id]
+            widget.move(0, -10 - widget.height())
+        # An answer that is being written, or a message being edited, keeps its widget.
+        idle = [i for i in far if not self._widgets[i].is_busy]
+        for message_id in idle[: max(0, len(idle) - MAX_IDLE_WIDGETS)]:
+            self._drop(message_id)
+
+    def _top_of_view(self, tops: dict[int, int]) -> tuple[int, int]:
+        for index in sorted(tops):
+            if tops[index] + self._items[index].height > 0:
+                return index, tops[index]
+        last = max(tops)
+        return last, tops[last]
+
+    def _set_bar(self, view_height: int) -> None:
+        above = sum(item.height for item in self._items[: self._anchor])
+        total = TOP_MARGIN + sum(item.height for item in self._items)
+        bar = self.verticalScrollBar()
+        bar.setPageStep(view_height)
+        bar.setRange(0, max(0, total - view_height))
+        value = bar.maximum() if self._follows else TOP_MARGIN + above - self._anchor_y
+        bar.setValue(value)
+        self._bar_value = bar.value()
+        self._latest.setVisible(not self._follows)
+        if not self._follows:
+            size = self._latest.sizeHint()
+            x = (self.width() - size.width()) // 2
+            self._latest.setGeometry(x, self.height() - size.height() - 8, *size.toTuple())
+            self._latest.raise_()
+
+    # --- Events -----------------------------------------------------------------------------------
+
+    def _on_scrolled(self, value: int) -> None:
+        if self._is_arranging or not self._items:
+            return
+        bar = self.verticalScrollBar()
+        delta = value - self._bar_value
+        self._follows = value >= bar.maximum() and delta > 0
+        if abs(delta) <= 2 * self.viewport().height():
+            self._anchor_y -= delta  # exact, whatever the estimates are
+        else:
+            self._anchor, self._anchor_y = self._item_at(value)
+        self._arrange()
+
+    def _item_at(self, value: int) -> tuple[int, int]:
+        y = TOP_MARGIN
+        for index, item in enumerate(self._items):
+            if y + item.height > value:
+                return index, y - value
+            y += item.height
+        return len(self._items) - 1, 0
+
+    def _on_height_changed(self, message_id: int) -> None:
+        index = self._index_of.get(message_id)
+        if index is not None:
+            self._items[index].is_measured = False
+            self._arrange_timer.start()
+
+    def _on_theme_changed(self) -> None:
+        for item in self._items:
+            item.is_measured = False
+        self._retranslate()
+        self._arrange_timer.start()
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        if event.oldSize().width() != event.size().width():
+            for item in self._items:
+                item.is_measured = False
+        super().resizeEvent(event)
+        self._arrange()
+
+    @override
+    def scrollContentsBy(self, dx: int, dy: int) -> None:
+        """Nothing: `_arrange` places every widget."""
+
+    @override
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        self.verticalScrollBar().event(event)
+
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() == Qt.Key.Key_End:
+            self.scroll_to_end()
+        elif event.key() == Qt.Key.Key_Home and self._items:
+            self.scroll_to_message(self._items[0].view.id)
+        else:
+            super().keyPressEvent(event)
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._retranslate()
+        super().changeEvent(event)
+
+    def _retranslate(self) -> None:
+        self.setAccessibleName(self.tr("Messages"))
+        self._latest.setText(self.tr("Latest"))
+        self._latest.setIcon(icon("arrow-down", theme().palette.color("ink")))
+        self._latest.setAccessibleName(self.tr("Go to the latest message"))

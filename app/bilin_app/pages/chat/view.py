@@ -1,0 +1,217 @@
+"""The chat page's widgets in their places. Knows no controller: data in, signals out."""
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QEvent, Qt, QTimer, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMessageBox,
+    QSplitter,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+from typing_extensions import override
+
+from bilin_app.controllers.views import (
+    ConversationView,
+    ExampleView,
+    MessageView,
+    ModelView,
+)
+from bilin_app.pages.chat.composer import Composer
+from bilin_app.pages.chat.conversation_list import ConversationList
+from bilin_app.pages.chat.empty import EmptyConversation
+from bilin_app.pages.chat.header import Header
+from bilin_app.pages.chat.transcript import COLUMN_WIDTH, MARGIN, Transcript
+from bilin_app.pages.controls import TextButton, label
+
+SIDEBAR_WIDTH = 252
+TOAST_MS = 8000
+
+
+class ChatView(QWidget):
+    """Conversations at the left, the one on show at the right."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("page")
+        self._conversation_id = -1
+        self._messages: list[MessageView] = []
+        self._queued: list[MessageView] = []
+        self.list = ConversationList(self)
+        self.header = Header(self)
+        self.transcript = Transcript(self)
+        self.empty = EmptyConversation(self)
+        self.composer = Composer(self)
+        self._footer = label(self, "muted")
+        self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
+        self._stack = QStackedWidget(self)
+        self.toast = Toast(self)
+        self._build()
+        self._retranslate()
+
+    def _build(self) -> None:
+        self._stack.addWidget(self.empty)
+        self._stack.addWidget(self.transcript)
+        self._composer_box = QHBoxLayout()
+        self._composer_box.addWidget(self.composer)
+        main = QWidget(self)
+        column = QVBoxLayout(main)
+        column.setContentsMargins(0, 0, 0, 8)
+        column.setSpacing(0)
+        column.addWidget(self.header)
+        column.addWidget(self._stack, 1)
+        column.addSpacing(6)
+        column.addLayout(self._composer_box)
+        column.addSpacing(6)
+        column.addWidget(self._footer, 0, Qt.AlignmentFlag.AlignHCenter)
+        self.splitter.addWidget(self.list)
+        self.splitter.addWidget(main)
+        self.splitter.setHandleWidth(1)
+        self.splitter.setChildrenCollapsible(False)
+        self.splitter.setStretchFactor(1, 1)
+        self.splitter.setSizes([SIDEBAR_WIDTH, 900])
+        self.splitter.splitterMoved.connect(lambda: self._fit())
+        self.list.setMinimumWidth(180)
+        main.setMinimumWidth(420)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.splitter)
+
+    # --- Data in ----------------------------------------------------------------------------------
+
+    def show_conversation(self, conversation: ConversationView) -> None:
+        """Shows a conversation: another one at its end, the same one where it was."""
+        is_same = conversation.id == self._conversation_id
+        self._conversation_id = conversation.id
+        self._messages = list(conversation.messages)
+        self._queued = list(conversation.queued)
+        self._show_messages(is_same=is_same)
+        self.header.show_title(conversation.title, can_rename=conversation.id != 0)
+        self.list.set_current(conversation.id)
+
+    def replace_messages(self, index: int, messages: Sequence[MessageView]) -> None:
+        """Shows another branch from a message on; index counts the messages above it."""
+        self._messages[index:] = messages
+        self._show_messages(is_same=True)
+
+    def show_queue(self, queued: Sequence[MessageView]) -> None:
+        """Shows the messages that wait for the running answer."""
+        self._queued = list(queued)
+        self._show_messages(is_same=True)
+
+    def add_message(self, message: MessageView) -> None:
+        """Shows a new message, below all others but those that wait."""
+        self._messages.append(message)
+        self._show_messages(is_same=True)
+
+    def change_message(self, message: MessageView) -> None:
+        """Shows another state of a message; one that is not on show is ignored."""
+        for index, known in enumerate(self._messages):
+            if known.id == message.id:
+                self._messages[index] = message
+                self.transcript.update_message(message)
+                return
+
+    def append_text(self, message_id: int, text: str) -> None:
+        """Adds text to an answer that is being written."""
+        self.transcript.append_text(message_id, text)
+
+    def _show_messages(self, *, is_same: bool) -> None:
+        messages = [*self._messages, *self._queued]
+        self.transcript.set_messages(messages, is_same=is_same)
+        self._stack.setCurrentWidget(self.transcript if messages else self.empty)
+
+    def show_model(
+        self,
+        model: ModelView | None,
+        models: Sequence[ModelView],
+        examples: tuple[ExampleView, ...],
+    ) -> None:
+        """Shows which model answers, and what it was measured to do."""
+        self.header.show_models(model, models)
+        self.empty.show_model(model, examples)
+
+    def ask_to_open(self, address: str) -> bool:
+        """Asks whether to open a link; the address is shown as it is."""
+        box = QMessageBox(self)
+        box.setWindowTitle(self.tr("Open a link"))
+        box.setText(self.tr("Open this address in your browser?"))
+        box.setInformativeText(address)
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setStandardButtons(
+            QMessageBox.StandardButton.Open | QMessageBox.StandardButton.Cancel
+        )
+        box.setDefaultButton(QMessageBox.StandardButton.Cancel)
+        return box.exec() == QMessageBox.StandardButton.Open
+
+    # --- Events -----------------------------------------------------------------------------------
+
+    def _fit(self) -> None:
+        """The composer stands in the messages' column."""
+        available = self.header.width()
+        width = max(200, min(COLUMN_WIDTH, available - 2 * MARGIN))
+        side = (available - width) // 2
+        self._composer_box.setContentsMargins(side, 0, available - width - side, 0)
+        self.toast.place()
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        QTimer.singleShot(0, self, self._fit)
+        self._fit()
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._retranslate()
+        super().changeEvent(event)
+
+    def _retranslate(self) -> None:
+        self._footer.setText(self.tr("Everything stays on this computer"))
+
+
+class Toast(QFrame):
+    """A sentence that stays for some seconds, with one action."""
+
+    acted = Signal()
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("toast")
+        self._text: QLabel = label(self)
+        self._action = TextButton("link", self, icon_name="arrow-u-up-left")
+        self._action.clicked.connect(self._on_acted)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(14, 4, 6, 4)
+        row.addWidget(self._text)
+        row.addWidget(self._action)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self.hide)
+        self.hide()
+
+    def show_text(self, text: str, action: str = "") -> None:
+        """Shows a sentence; `action` names its button ("" = none)."""
+        self._text.setText(text)
+        self._action.set_texts(action)
+        self._action.setVisible(bool(action))
+        self.adjustSize()
+        self.place()
+        self.show()
+        self.raise_()
+        self._timer.start(TOAST_MS)
+
+    def place(self) -> None:
+        """At the bottom left of its parent."""
+        parent = self.parentWidget()
+        if parent is not None:
+            self.move(16, parent.height() - self.height() - 16)
+
+    def _on_acted(self) -> None:
+        self.hide()
+        self.acted.emit()

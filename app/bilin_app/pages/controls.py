@@ -1,0 +1,110 @@
+"""Small controls that several pages share."""
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QFontMetrics, QResizeEvent
+from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
+from typing_extensions import override
+
+from bilin_app.theme.icons import icon
+from bilin_app.theme.theme import theme
+
+
+class IconButton(QToolButton):
+    """A flat button with an icon, and a text beside it unless that is empty."""
+
+    def __init__(self, icon_name: str, parent: QWidget, *, token: str = "muted") -> None:
+        super().__init__(parent)
+        self._icon_name = icon_name
+        self._token = token
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._is_faint = False
+        self._color()
+        theme().changed.connect(self._color)
+
+    def set_faint(self, faint: bool) -> None:
+        """Hides the icon without giving up its place or its turn in the focus order."""
+        if faint != self._is_faint:
+            self._is_faint = faint
+            self._color()
+
+    def set_texts(self, text: str, description: str) -> None:
+        """The text on the button ("" for none) and what it does, for tool tip and screen reader."""
+        self.setText(text)
+        self.setToolTip("" if text == description else description)
+        self.setAccessibleName(description)
+
+    def set_icon(self, icon_name: str) -> None:
+        """Shows another icon."""
+        self._icon_name = icon_name
+        self._color()
+
+    def _color(self) -> None:
+        color = theme().palette.color(self._token)
+        if self._is_faint:
+            color.setAlpha(0)
+        self.setIcon(icon(self._icon_name, color))
+
+
+class TextButton(QPushButton):
+    """A push button in one of the style sheet's roles, with an optional icon."""
+
+    def __init__(
+        self, role: str, parent: QWidget, *, icon_name: str = "", token: str = "accent"
+    ) -> None:
+        super().__init__(parent)
+        self._icon_name = icon_name
+        self._token = token
+        self.setProperty("role", role)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setAutoDefault(False)
+        if icon_name:
+            self._color()
+            theme().changed.connect(self._color)
+
+    def set_texts(self, text: str, description: str = "") -> None:
+        """The text on the button and, where it needs one, a longer description."""
+        self.setText(text)
+        self.setAccessibleName(description or text)
+        self.setToolTip(description)
+
+    def _color(self) -> None:
+        self.setIcon(icon(self._icon_name, theme().palette.color(self._token)))
+
+
+class ElidedLabel(QLabel):
+    """A line of text that ends in … where there is no room."""
+
+    clicked = Signal()
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._full = ""
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+
+    def set_full_text(self, text: str) -> None:
+        """Shows a text."""
+        self._full = " ".join(text.split())
+        self.setToolTip(self._full)
+        self.setAccessibleName(self._full)
+        self._elide()
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._elide()
+
+    def _elide(self) -> None:
+        metrics = QFontMetrics(self.font())
+        self.setText(metrics.elidedText(self._full, Qt.TextElideMode.ElideRight, self.width()))
+
+
+def label(parent: QWidget, role: str = "", *, wraps: bool = False) -> QLabel:
+    """A plain-text label in one of the style sheet's roles."""
+    result = QLabel(parent)
+    result.setTextFormat(Qt.TextFormat.PlainText)
+    result.setWordWrap(wraps)
+    if role:
+        result.setProperty("role", role)
+    return result

@@ -1,0 +1,88 @@
+"""The window's keyboard shortcuts and the list of them (F1)."""
+
+from dataclasses import dataclass
+
+from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QEvent, Qt
+from PySide6.QtGui import QKeySequence
+from PySide6.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from typing_extensions import override
+
+from bilin_app.pages.controls import TextButton, label
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """keys: as QKeySequence reads them. text: what it does, in English, for translation."""
+
+    name: str
+    keys: str
+    text: str
+
+
+SHORTCUTS = (
+    Shortcut("page1", "Ctrl+1", QT_TRANSLATE_NOOP("Shortcuts", "First page")),
+    Shortcut("page2", "Ctrl+2", QT_TRANSLATE_NOOP("Shortcuts", "Second page")),
+    Shortcut("page3", "Ctrl+3", QT_TRANSLATE_NOOP("Shortcuts", "Third page")),
+    Shortcut("new", "Ctrl+N", QT_TRANSLATE_NOOP("Shortcuts", "New chat")),
+    Shortcut("search", "Ctrl+K", QT_TRANSLATE_NOOP("Shortcuts", "Search conversations")),
+    Shortcut("settings", "Ctrl+,", QT_TRANSLATE_NOOP("Shortcuts", "Settings")),
+    Shortcut("stop", "Esc", QT_TRANSLATE_NOOP("Shortcuts", "Stop the answer")),
+    Shortcut("shortcuts", "F1", QT_TRANSLATE_NOOP("Shortcuts", "This list")),
+)
+
+# Keys that belong to a field and not to the window: listed, not bound.
+FIELD_KEYS = (
+    Shortcut("send", "Return", QT_TRANSLATE_NOOP("Shortcuts", "Send the message")),
+    Shortcut("line", "Shift+Return", QT_TRANSLATE_NOOP("Shortcuts", "Break the line")),
+    Shortcut("recall", "Up", QT_TRANSLATE_NOOP("Shortcuts", "Edit the last message (empty field)")),
+    Shortcut("end", "End", QT_TRANSLATE_NOOP("Shortcuts", "Latest message (in the messages)")),
+    Shortcut("rename", "F2", QT_TRANSLATE_NOOP("Shortcuts", "Rename (in the conversations)")),
+    Shortcut("delete", "Del", QT_TRANSLATE_NOOP("Shortcuts", "Delete (in the conversations)")),
+)
+
+
+class ShortcutsDialog(QDialog):
+    """Lists every shortcut."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._heading = label(self, "heading")
+        self._close = TextButton("", self)
+        self._close.clicked.connect(self.accept)
+        self._rows: list[tuple[QLabel, Shortcut]] = []
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(40)
+        grid.setVerticalSpacing(10)
+        for row, shortcut in enumerate((*SHORTCUTS, *FIELD_KEYS)):
+            text = label(self)
+            grid.addWidget(text, row, 0)
+            keys = QHBoxLayout()
+            keys.setSpacing(4)
+            keys.addStretch()
+            for key in shortcut.keys.split("+"):
+                cap = label(self, "key")
+                cap.setText(QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText))
+                cap.setText(cap.text() or key)
+                keys.addWidget(cap)
+            grid.addLayout(keys, row, 1)
+            self._rows.append((text, shortcut))
+        column = QVBoxLayout(self)
+        column.setContentsMargins(24, 20, 24, 20)
+        column.setSpacing(16)
+        column.addWidget(self._heading)
+        column.addLayout(grid)
+        column.addWidget(self._close, 0, Qt.AlignmentFlag.AlignRight)
+        self._retranslate()
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._retranslate()
+        super().changeEvent(event)
+
+    def _retranslate(self) -> None:
+        self.setWindowTitle(self.tr("Keyboard shortcuts"))
+        self._heading.setText(self.tr("Keyboard shortcuts"))
+        self._close.set_texts(self.tr("Close"))
+        for text, shortcut in self._rows:
+            text.setText(QCoreApplication.translate("Shortcuts", shortcut.text))

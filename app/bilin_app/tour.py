@@ -1,0 +1,254 @@
+"""Renders every state of the window to pictures, with scripted data and no engine.
+
+The texts about 三亚 and 凯旋门 are GLM-130B's; they appear here and where such a model is loaded.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QColor, QPainter, QPixmap
+from PySide6.QtWidgets import QApplication, QWidget
+
+from bilin_app.controllers.views import (
+    ConversationView,
+    EngineView,
+    MessageView,
+    TokenCountView,
+)
+from bilin_app.main_window import MainWindow
+from bilin_app.storage.settings import Settings
+from bilin_app.theme.fonts import Language
+from bilin_app.theme.palette import Scheme
+from bilin_app.theme.theme import Look, start_theme
+from bilin_app.tour_texts import TEXTS, TourTexts
+
+VARIANTS: tuple[tuple[Scheme, Language], ...] = (
+    ("light", "zh"),
+    ("dark", "zh"),
+    ("light", "en"),
+    ("dark", "en"),
+)
+SIZE = (1280, 820)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A state of the window. Returns what lies over it (a popover, a dialog), or None."""
+
+    name: str
+    show: Callable[[MainWindow, TourTexts], QWidget | None]
+
+
+def render_tour(
+    folder: Path,
+    *,
+    variants: tuple[tuple[Scheme, Language], ...] = VARIANTS,
+    scenes: tuple[str, ...] = (),
+) -> list[Path]:
+    """Writes `scene-language-scheme.png` for every scene (or those named); returns the paths.
+
+    Raises ValueError for a scene that does not exist, OSError if a picture cannot be written.
+    """
+    unknown = set(scenes) - {scene.name for scene in SCENES}
+    if unknown:
+        known = ", ".join(scene.name for scene in SCENES)
+        raise ValueError(f"no scene {', '.join(sorted(unknown))}; there are {known}")
+    app = QApplication.instance() or QApplication([])
+    assert isinstance(app, QApplication)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for scheme, language in variants:
+        start_theme(app, Look(scheme, language))
+        for scene in SCENES:
+            if not scenes or scene.name in scenes:
+                path = folder / f"{scene.name}-{language}-{scheme}.png"
+                if not render_scene(app, scene, TEXTS[language]).save(str(path)):
+                    raise OSError(f"the picture {path} cannot be written")
+                paths.append(path)
+    return paths
+
+
+def render_scene(app: QApplication, scene: Scene, texts: TourTexts) -> QPixmap:
+    """One picture of a fresh window."""
+    window = MainWindow()
+    window.resize(*SIZE)
+    window.show()
+    over = scene.show(window, texts)
+    _settle(app, window)
+    picture = window.grab()
+    if over is not None:
+        _settle(app, window)
+        _lay_over(picture, window, over)
+        over.close()
+    window.close()
+    window.deleteLater()
+    app.sendPostedEvents(None, 52)  # QEvent.DeferredDelete
+    return picture
+
+
+def _settle(app: QApplication, window: MainWindow) -> None:
+    for _ in range(4):
+        app.processEvents()
+        window.chat.transcript.finish_highlighting()
+
+
+def _lay_over(picture: QPixmap, window: MainWindow, over: QWidget) -> None:
+    painter = QPainter(picture)
+    place = window.mapFromGlobal(over.mapToGlobal(QPoint(0, 0)))
+    if over.windowType() == Qt.WindowType.Dialog:
+        painter.fillRect(picture.rect(), QColor(0, 0, 0, 60))
+        place = QPoint(
+            (window.width() - over.width()) // 2, (window.height() - over.height()) // 2
+        )
+    painter.drawPixmap(place, over.grab())
+    painter.end()
+
+
+# --- Scenes ---------------------------------------------------------------------------------------
+
+
+def _ready(window: MainWindow, texts: TourTexts, *, state: str = "ready") -> None:
+    """The window as it stands with a model loaded."""
+    window.show_engine(EngineView(state, texts.model, 1.0))  # type: ignore[arg-type]
+    window.chat.show_model(texts.model, [texts.model, texts.mini], texts.examples)
+    window.chat.transcript.set_name(texts.model_name)
+    window.chat.list.show_conversations(texts.conversations(time.time()))
+    window.chat.composer.set_count(TokenCountView(1203, 2048))
+
+
+def _open(window: MainWindow, title: str, *messages: MessageView, **more: object) -> None:
+    view = ConversationView(1, title, messages, **more)  # type: ignore[arg-type]
+    window.chat.show_conversation(view)
+    window.show_conversation_title(title)
+
+
+def _show_first_run(window: MainWindow, texts: TourTexts) -> None:
+    window.show_engine(EngineView("ready", texts.mini, 1.0))
+    window.chat.show_model(texts.mini, [texts.mini], texts.examples)
+    window.chat.list.show_conversations(())
+    window.chat.composer.set_count(TokenCountView(12, 512))
+    window.chat.show_conversation(ConversationView(0, ""))
+
+
+def _show_streaming(window: MainWindow, texts: TourTexts) -> None:
+    _ready(window, texts, state="busy")
+    _open(window, texts.title, texts.question(), texts.answer(state="running", open_end=True))
+    window.chat.composer.set_running(True)
+
+
+def _show_finished(window: MainWindow, texts: TourTexts) -> None:
+    _ready(window, texts)
+    _open(window, texts.title, texts.question(), texts.answer())
+    window.chat.composer.set_text(texts.draft)
+
+
+def _show_rich(window: MainWindow, texts: TourTexts) -> None:
+    _ready(window, texts)
+    _open(window, texts.rich_title, texts.person(texts.rich_question), texts.reply(texts.rich))
+
+
+def _show_long(window: MainWindow, texts: TourTexts) -> None:
+    _ready(window, texts)
+    _open(window, texts.long_title, texts.person(texts.long_question), texts.reply(texts.long))
+    window.chat.transcript.scroll_to_message(1)
+
+
+def _show_mixed(window: MainWindow, texts: TourTexts) -> None:
+    _ready(window, texts)
+    messages = [
+        make(text)
+        for question, answer in texts.mixed
+        for make, text in ((texts.person, question), (texts.reply, answer))
+    ]
+    numbered = [texts.numbered(message, index + 1) for index, message in enumerate(messages)]
+    _open(window, texts.mixed_title, *numbered)
+
+
+def _show_error(window: MainWindow, texts: TourTexts) -> QWidget:
+    _ready(window, texts)
+    window.show_engine(
+        EngineView("fault", texts.model, 0.0, texts.fault, texts.fault_detail, "restart")
+    )
+    _open(window, texts.title, texts.question(), texts.broken_answer())
+    window.rail.open_engine()
+    return window.rail.popover
+
+
+def _show_loading(window: MainWindow, texts: TourTexts) -> None:
+    _show_first_run(window, texts)
+    window.show_engine(EngineView("loading", texts.model, 0.42))
+    window.chat.show_model(texts.model, [texts.model, texts.mini], texts.examples)
+
+
+def _show_queue(window: MainWindow, texts: TourTexts) -> None:
+    _show_streaming(window, texts)
+    window.chat.show_queue([texts.queued()])
+    window.chat.composer.set_running(True, 1)
+    window.chat.composer.set_text(texts.draft)
+
+
+def _show_too_long(window: MainWindow, texts: TourTexts) -> None:
+    _show_finished(window, texts)
+    window.chat.composer.set_text("\n".join([texts.draft] * 14))
+    window.chat.composer.set_count(TokenCountView(2391, 2048))
+
+
+def _show_search(window: MainWindow, texts: TourTexts) -> None:
+    _show_finished(window, texts)
+    window.chat.list.search.setText(texts.query)
+    window.chat.list.show_hits(texts.hits)
+
+
+def _show_settings(window: MainWindow, texts: TourTexts) -> None:
+    _ready(window, texts)
+    window.show_page("settings")
+    choice = Settings(language=texts.language)
+    window.settings.show_settings(choice, "~/.local/share/bilin")
+
+
+def _show_shortcuts(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_finished(window, texts)
+    dialog = window.make_shortcuts()
+    dialog.show()
+    return dialog
+
+
+def _show_sampling(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_finished(window, texts)
+    window.chat.header.popover.open_below(window.chat.header.sampling)
+    return window.chat.header.popover
+
+
+def _show_editing(window: MainWindow, texts: TourTexts) -> None:
+    _ready(window, texts)
+    _open(window, texts.title, texts.question(), texts.answer())
+    window.chat.transcript.start_editing_last()
+
+
+def _show_scrolled(window: MainWindow, texts: TourTexts) -> None:
+    _show_mixed(window, texts)
+    window.chat.transcript.scroll_to_message(1)
+    window.chat.toast.show_text(texts.deleted, texts.undo)
+
+
+SCENES = (
+    Scene("first-run", _show_first_run),
+    Scene("streaming", _show_streaming),
+    Scene("finished", _show_finished),
+    Scene("rich", _show_rich),
+    Scene("long", _show_long),
+    Scene("mixed", _show_mixed),
+    Scene("scrolled", _show_scrolled),
+    Scene("error", _show_error),
+    Scene("loading", _show_loading),
+    Scene("queue", _show_queue),
+    Scene("too-long", _show_too_long),
+    Scene("search", _show_search),
+    Scene("editing", _show_editing),
+    Scene("sampling", _show_sampling),
+    Scene("settings", _show_settings),
+    Scene("shortcuts", _show_shortcuts),
+)
