@@ -45,10 +45,16 @@ def write_tiny_model(
     *,
     quantization: QuantizationConfig | None = None,
     seed: int = 0,
+    head_scale: float = 1.0,
 ) -> dict[str, torch.Tensor]:
-    """Writes a random model folder and returns its weights before quantization."""
+    """Writes a random model folder and returns its weights before quantization.
+
+    head_scale below 1 flattens the distribution, so that draws differ (a random model mostly
+    repeats its last token).
+    """
     config = config or tiny_config()
     weights = random_weights(config, seed)
+    weights["transformer.word_embeddings.weight"] *= head_scale
     write_model_folder(
         folder,
         config,

@@ -1,0 +1,97 @@
+"""Rotary tables and the slots of the cache."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bilin_engine.layers.kv_cache import KVCache
+from bilin_engine.layers.rotary import RotaryTable
+
+
+def angles_of(table: RotaryTable, positions: list[int]) -> torch.Tensor:
+    """The angle of each pair, read off by rotating unit vectors. [T, D / 2]."""
+    unit = torch.zeros(len(positions), 1, 128)
+    unit[:, :, :64] = 1.0
+    turned = table.at(torch.tensor(positions))(unit)[:, 0]
+    return torch.atan2(turned[:, 64:], turned[:, :64])
+
+
+def test_exact_tables_turn_by_position_over_powers_of_ten_thousand():
+    positions = [0, 1, 100, 2047]
+    found = angles_of(RotaryTable(128, 2048), positions)
+    for row, position in zip(found, positions, strict=True):
+        for j, angle in enumerate(row.tolist()):
+            exact = position * 10000 ** (-2 * j / 128)
+            assert math.remainder(angle - exact, 2 * math.pi) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("length", "largest"), [(128, 0.059), (512, 0.235), (1024, 0.49), (2048, 0.98)]
+)
+def test_float16_tables_deviate_by_the_published_amounts(length, largest):
+    """Largest angle error of the reference's tables, from the fact sheet (glm.md 1.6)."""
+    positions = list(range(length))
+    rounded = angles_of(RotaryTable(128, 2048, "float16"), positions)
+    exact = angles_of(RotaryTable(128, 2048), positions)
+    error = torch.remainder(rounded - exact + math.pi, 2 * math.pi) - math.pi
+    assert float(error.abs().max()) == pytest.approx(largest, rel=0.02)
+
+
+def new_cache(num_slots=4) -> KVCache:
+    return KVCache(
+        num_slots=num_slots,
+        num_layers=2,
+        num_heads=3,
+        head_dim=4,
+        max_length=8,
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+    )
+
+
+def fill(cache: KVCache, slot: int, value: float, length: int) -> None:
+    cache.block(slot)[:, :, :, :length] = value
+    cache.set_length(slot, length)
+
+
+@given(
+    pairs=st.dictionaries(st.integers(0, 4), st.integers(0, 4), min_size=1),
+    lengths=st.lists(st.integers(0, 8), min_size=5, max_size=5),
+)
+def test_copying_slots_takes_what_they_held_before(pairs, lengths):
+    """dst -> src, any permutation, duplicate or empty slot."""
+    cache = new_cache(5)
+    for slot, length in enumerate(lengths):
+        if length:
+            fill(cache, slot, slot + 10, length)
+    cache.copy(list(pairs.values()), list(pairs))
+    for slot in range(5):
+        source = pairs.get(slot, slot)
+        assert cache.length(slot) == lengths[source]
+        if lengths[source]:
+            assert (cache.block(slot)[:, :, :, : lengths[source]] == source + 10).all()
+    blocks = [cache.block(slot).data_ptr() for slot in range(5)]
+    assert len(set(blocks)) == 5
+
+
+def test_a_slot_is_allocated_once_when_first_used():
+    cache = new_cache()
+    assert cache.memory_bytes() == 0
+    fill(cache, 1, 1.0, 3)
+    first = cache.block(1).data_ptr()
+    cache.set_length(1, 0)
+    fill(cache, 1, 2.0, 8)
+    assert cache.block(1).data_ptr() == first
+    assert cache.memory_bytes() == 2 * 2 * 3 * 4 * 4 * 8
+
+
+def test_a_permutation_moves_no_data():
+    cache = new_cache()
+    for slot in range(3):
+        fill(cache, slot, slot, 8)
+    before = [cache.block(slot).data_ptr() for slot in range(3)]
+    cache.copy([2, 0, 1], [0, 1, 2])
+    assert [cache.block(slot).data_ptr() for slot in range(3)] == [before[2], before[0], before[1]]

@@ -1,0 +1,101 @@
+"""load_runner: what it picks, what it refuses, what it reports."""
+
+import logging
+
+import pytest
+import torch
+from tiny_glm import tiny_config, write_tiny_model
+
+from bilin_engine.config import QuantizationConfig
+from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
+from bilin_engine.runners import load
+from bilin_engine.runners.base import PrefillRow
+from bilin_engine.runners.load import load_runner
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tiny") / "model"
+    write_tiny_model(path, quantization=QuantizationConfig.uniform(4, 32))
+    return path
+
+
+def test_progress_is_told_layer_by_layer(folder):
+    heard = []
+    load_runner(folder, num_threads=1, on_progress=lambda *e: heard.append(e)).close()
+    assert [f for stage, f in heard if stage == "weights"] == pytest.approx([1 / 3, 2 / 3, 1])
+
+
+@pytest.mark.parametrize(
+    ("options", "backend"),
+    [
+        ({}, "cpu"),
+        ({"dtype": "float32"}, "reference"),
+        ({"backend": "reference"}, "reference"),
+        ({"backend": "cpu", "dtype": "bfloat16"}, "cpu"),
+    ],
+)
+def test_the_backend_is_chosen_and_told(folder, options, backend):
+    runner = load_runner(folder, num_threads=1, **options)
+    assert runner.backend == backend
+    runner.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"context": 65}, BadRequestError, "context 65 .* up to 64 tokens"),
+        ({"context": -1}, BadRequestError, "context -1"),
+        ({"num_slots": 0}, BadRequestError, "num_slots 0"),
+        ({"num_threads": -2}, BadRequestError, "num_threads -2"),
+        ({"backend": "fast"}, BadRequestError, 'backend "fast" is unknown'),
+        ({"dtype": "int4"}, BadRequestError, 'dtype "int4" is unknown'),
+        ({"backend": "cpu", "dtype": "float32"}, BadRequestError, "use backend reference"),
+        ({"device": "tpu"}, UnsupportedModelError, 'device "tpu"'),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_would_be_right(folder, options, error, words):
+    with pytest.raises(error, match=words):
+        load_runner(folder, **{"num_threads": 1, **options})
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(ModelBrokenError, match=r"config\.json is missing"):
+        load_runner(tmp_path / "nowhere")
+
+
+def test_threads_are_measured_and_told(folder, monkeypatch):
+    monkeypatch.setattr(load, "_physical_cores", lambda: 2)
+    runner = load_runner(folder)
+    assert runner.num_threads in (1, 2)
+    assert runner.num_threads == torch.get_num_threads()
+    # Measuring leaves nothing behind in the cache.
+    assert runner.length(0) == 0
+    runner.close()
+
+
+def test_memory_counts_weights_and_the_tokens_held(folder):
+    runner = load_runner(folder, num_threads=1, backend="reference")
+    empty = runner.memory_bytes()["cpu"]
+    runner.prefill([PrefillRow(0, [1] * 10, list(range(10)), 9)])
+    # 10 tokens, 3 layers, keys and values, 64 wide, float32.
+    assert runner.memory_bytes()["cpu"] - empty == 10 * 3 * 2 * 64 * 4
+    runner.close()
+
+
+def test_loading_is_logged_without_any_text(folder, caplog):
+    with caplog.at_level(logging.INFO, logger="bilin_engine"):
+        load_runner(folder, num_threads=1).close()
+    assert "model loaded: glm130b, backend cpu" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_plain_weights_run_in_every_dtype(tmp_path, dtype):
+    write_tiny_model(tmp_path / "model", tiny_config(dtype="float16"))
+    runner = load_runner(tmp_path / "model", dtype=dtype, num_threads=1)
+    logits = runner.prefill([PrefillRow(0, [1, 2, 3], [0, 1, 2], 2)])[0]
+    exact = load_runner(tmp_path / "model", dtype="float32", num_threads=1)
+    expected = exact.prefill([PrefillRow(0, [1, 2, 3], [0, 1, 2], 2)])[0]
+    # bfloat16 keeps 8 bits and logits reach 20.
+    tolerance = {"float32": 1e-5, "float16": 0.05, "bfloat16": 0.3}[dtype]
+    assert (logits - expected).abs().max() < tolerance
