@@ -25,6 +25,7 @@ class Channel(Generic[Incoming]):
         self._decode = decode
         self._buffer = FrameBuffer()
         self._bodies: deque[bytes] = deque()
+        self._broken: FrameError | None = None
         self._send_lock = threading.Lock()
 
     def receive(self) -> Incoming | None:
@@ -33,12 +34,17 @@ class Channel(Generic[Incoming]):
         Raises FrameError for bytes that are no message, and for a stream that ends in a frame.
         """
         while not self._bodies:
+            if self._broken is not None:
+                raise self._broken
             data = os.read(self._read_fd, _READ_BYTES)
             if not data:
                 if self._buffer.has_partial_frame:
                     raise FrameError("the stream ended in the middle of a frame")
                 return None
-            self._bodies.extend(self._buffer.feed(data))
+            try:
+                self._bodies.extend(self._buffer.feed(data))
+            except FrameError as error:
+                self._broken = error  # after the whole frames that came before it
         return self._decode(self._bodies.popleft())
 
     def send(self, message: msgspec.Struct) -> None:

@@ -1,11 +1,13 @@
 """A library of scripted models whose tokens are letters, and a supervisor's events gathered."""
 
+import os
 import queue
 import sys
 import time
 from pathlib import Path
 
 from letter_tokenizer import LetterTokenizer
+from stdio_app import children_of, command_line
 
 from bilin_engine.chat_format import find_chat_format
 from bilin_engine.errors import ModelNotFoundError
@@ -116,6 +118,10 @@ class Engine:
     def state(self, name):
         """The latest status once it is `name`."""
         return self.until(lambda e: isinstance(e, EngineStatus) and e.state == name)
+
+    def worker_pids(self):
+        """Of the processes this test process started as workers."""
+        return tuple(pid for pid in children_of(os.getpid()) if b"--rank" in command_line(pid))
 
     def about(self, request_id, kind):
         return [e for e in self.seen if isinstance(e, kind) and e.id == request_id]

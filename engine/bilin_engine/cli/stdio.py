@@ -1,9 +1,11 @@
 """The `stdio` command: its arguments, and the supervisor they describe."""
 
+import logging
 import os
+import platform
 from pathlib import Path
 
-from bilin_engine import processes
+from bilin_engine import __version__, processes
 from bilin_engine.cli.arguments import ArgumentParser
 from bilin_engine.library import Library
 from bilin_engine.logs import default_log_dir, start_logging
@@ -11,6 +13,8 @@ from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.stdio import StdioServer
 from bilin_engine.server.supervisor import Supervisor, SupervisorSettings
 from bilin_engine.server.worker_process import WorkerCommand
+
+logger = logging.getLogger(__name__)
 
 
 def stdio_parser() -> ArgumentParser:
@@ -35,6 +39,7 @@ def serve(server: StdioServer, arguments: list[str]) -> None:
     processes.end_with_parent(os.getppid())
     log_dir = options.log_dir or default_log_dir()
     start_logging("engine", log_dir)
+    logger.info("bilin-engine %s, Python %s", __version__, platform.python_version())
     settings = SupervisorSettings(
         command=WorkerCommand(nice=options.nice, log_dir=log_dir),
         idle_unload_s=options.idle_unload,

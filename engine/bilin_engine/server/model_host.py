@@ -157,7 +157,10 @@ class ModelHost:
 
     def release(self) -> None:
         """After `use`: ready again, unless the workers are gone."""
-        if self._status.state == "busy" and self._model is not None:
+        pool = self._pool
+        if pool is not None and pool.death_reason:
+            self.workers_gone(pool, pool.death_reason)
+        elif self._status.state == "busy" and self._model is not None:
             self._say("ready", self._model.text.info.id)
 
     def unload(self) -> None:

@@ -81,6 +81,7 @@ class WorkerPool:
         )
         self._workers: list[WorkerProcess] = []
         self._greeted: set[int] = set()
+        self.death_reason = ""  # why its processes ended or were ended, "" while they live
         self._last_id = 0
         try:
             for rank in range(world_size):
@@ -153,6 +154,7 @@ class WorkerPool:
 
     def kill(self, reason: str) -> None:
         """Ends the processes at once; a running request fails with `reason`. Any thread."""
+        self.death_reason = self.death_reason or reason
         for worker in self._workers:
             worker.kill(reason)
 
@@ -162,9 +164,10 @@ class WorkerPool:
             worker.close()
 
     def _receive(self, rank: int, event: WorkerEvent | Gone) -> None:
-        self._events.put((rank, event))
         if isinstance(event, Gone) and event.reason:
+            self.death_reason = self.death_reason or event.reason
             self._on_gone(self, event.reason)
+        self._events.put((rank, event))
 
     def _run(
         self,
@@ -217,7 +220,8 @@ class WorkerPool:
             self._greeted.add(rank)
             return None
         if isinstance(event, Failed) and event.id == CONNECTION_ID:
-            raise WorkerDiedError(f"The model's process gave up: {event.message}.")
+            self.kill(f"The model's process gave up: {event.message}.")
+            raise WorkerDiedError(self.death_reason)
         if event.id != request_id:
             return None  # the rest of a request that was given up
         if isinstance(event, Progress | WorkerTokens):

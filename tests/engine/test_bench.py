@@ -1,0 +1,32 @@
+import pytest
+from tiny_model import write_tiny_model
+
+from bilin_engine.bench import BenchSettings, measure, read_bandwidth
+from bilin_engine.config import read_model_config
+from bilin_engine.errors import BadRequestError
+from bilin_engine.placement.cost import ModelCost
+from bilin_engine.protocol import LoadSettings
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("models"))
+
+
+def test_bytes_per_token_are_the_weights_and_the_cache_at_mean_length(folder):
+    report = measure(folder, LoadSettings(num_threads=1), BenchSettings(40, 20))
+    cost = ModelCost(read_model_config(folder))
+    assert report.bytes_per_token == cost.weights_bytes + cost.kv_bytes(50)
+    assert report.num_threads == 1
+    share = report.bytes_per_token * report.decode_tok_s / report.read_bytes_s
+    assert report.share_of_bandwidth == pytest.approx(share)
+
+
+@pytest.mark.parametrize("sizes", [(0, 1), (1, 0), (250, 10)])
+def test_sizes_that_do_not_fit_are_refused(folder, sizes):
+    with pytest.raises(BadRequestError):
+        measure(folder, LoadSettings(num_threads=1), BenchSettings(*sizes))
+
+
+def test_bandwidth_is_that_of_reading():
+    assert read_bandwidth(1 << 20) > 0
