@@ -1,5 +1,6 @@
 """The wheel: what is in it, and that both programs run from it alone."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from hatch_build import COMPILER, OPT_OUT, KernelBuildHook
 from hatchling.builders.wheel import WheelBuilder
+
+import bilin_kernels.compile as compile_kernels
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -81,6 +84,24 @@ def test_the_compiler_is_asked_for_only_where_it_is_used(tmp_path, monkeypatch):
     assert make_hook(tmp_path, "sdist").dependencies() == []
     monkeypatch.setenv(OPT_OUT, "1")
     assert make_hook(tmp_path).dependencies() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_standard_wheel_holds_cubins_of_these_sources_for_every_architecture(tmp_path):
+    folder = str(tmp_path)
+    hatchling = (sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder)
+    run(*hatchling, cwd=ROOT, **{OPT_OUT: ""})
+    (wheel,) = tmp_path.glob("bilin-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        manifest = json.loads(archive.read("bilin_kernels/cubins/manifest.json"))
+        held = set(archive.namelist())
+    assert manifest["source_hash"] == compile_kernels.source_hash()
+    assert {
+        f"bilin_kernels/cubins/{source}.sm_{arch}.cubin"
+        for source in compile_kernels.sources()
+        for arch in compile_kernels.ARCHITECTURES
+    } <= held
 
 
 @pytest.mark.slow
