@@ -318,11 +318,12 @@ def launch_gemm(
     alpha: float = 1.0,
     gating: int = 0,
     activation: int = 0,
+    workspace: _Workspace | None = None,
 ) -> None:
-    """Runs a plan of plan_gemm. Arguments are taken as checked."""
+    """Runs a plan of plan_gemm. Arguments are taken as checked; workspace: the device's."""
     m, k = x.shape
     groups = scales.shape[1]
-    workspace = _Workspace.of(x.device)
+    workspace = workspace or _Workspace.of(x.device)
     workspace.reserve(plan.workspace_floats, plan.num_counters)
     gate_row, up_row = ((-1, 0), (0, n // 2), (n // 2, 0))[gating]
     arguments: list[Argument] = [
@@ -358,6 +359,14 @@ def launch_dequantize(
     ]
     kernel = f"dequantize_int{bits}_{_DTYPES[out.dtype]}"
     launcher.launch("dequantize", kernel, (-(-warps // 8), 1, 1), 256, arguments, out.device)
+
+
+def launch_read_ceiling(
+    launcher: Launcher, data: torch.Tensor, sink: torch.Tensor, blocks: int
+) -> None:
+    """Reads all of `data` (16-byte aligned) as fast as the device can; for measuring."""
+    arguments: list[Argument] = [address(data), address(sink), ctypes.c_int64(data.nbytes // 16)]
+    launcher.launch("read_ceiling", "read_ceiling", (blocks, 1, 1), 256, arguments, data.device)
 
 
 # --- torch.library --------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ DTypeName = Literal["f16", "bf16"]
 # Blocks of 256 threads an SM holds beside their 48 KiB of shared memory, on the smallest target.
 _BLOCKS_PER_SM = 2
 _MAX_SPLIT = 8
-# Above this many waves of blocks, four tiles a block halve what each weight costs in reads of x.
-_WAVES_FOR_WIDE_BLOCKS = 4
+# From this many waves of blocks on, four tiles a block halve what each weight costs in reads of x,
+# and the last wave costs little. An estimate, no measurement.
+_WAVES_FOR_WIDE_BLOCKS = 3
 # m a launch of the decode kernel takes at once; more is more blocks on the same weights.
 _MAX_COLUMNS = 32
 

@@ -240,7 +240,7 @@ inline float truncate(double v) {
 
 // d = a b + d, m16n8k(8 * halves). `decode` turns 16 bits into a float.
 template <class Decode>
-void mma_all(Fiber* lanes, int halves, Decode decode) {
+__attribute__((optimize("O2"))) void mma_all(Fiber* lanes, int halves, Decode decode) {
     static thread_local double a[16][16], b[16][8];
     for (int l = 0; l < 32; ++l) {
         const int g = l / 4, t = l % 4;
