@@ -122,9 +122,10 @@ def test_float16_rope_tables_are_the_reference_codes(tmp_path):
     positions = [0, 1, 511, 1023, 2047, 777]
     row = PrefillRow(0, IDS[:6], positions, 5)
     found = runner.prefill([row], "all")[0].log_softmax(-1).double()
-    sizes = {"num_layers": 2, "num_heads": 4}
-    rounded = Reference(weights, **sizes, float16_rope=True).logprobs(IDS[:6], positions, 6)
-    exact = Reference(weights, **sizes).logprobs(IDS[:6], positions, 6)
+    rounded = Reference(weights, num_layers=2, num_heads=4, float16_rope=True).logprobs(
+        IDS[:6], positions, 6
+    )
+    exact = Reference(weights, num_layers=2, num_heads=4).logprobs(IDS[:6], positions, 6)
     assert (found - rounded).abs().max() < TOLERANCE
     assert (found - exact).abs().max() > 10 * TOLERANCE
 

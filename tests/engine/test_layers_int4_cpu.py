@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bilin_engine.checkpoints import int4
-from bilin_engine.config import QuantizationScheme
+from bilin_engine.config import GroupSize, QuantizationScheme
 from bilin_engine.errors import UnsupportedModelError
 from bilin_engine.layers import int4_cpu
 from bilin_engine.layers.int4_cpu import Int4CpuLinear, Int8CpuLinear, Workspace, kernel_block
@@ -15,7 +15,7 @@ from bilin_engine.layers.linear import ReferenceLinear
 RELATIVE = 0.01
 
 
-def stored(n: int, k: int, bits: int, group_size: int | str):
+def stored(n: int, k: int, bits: int, group_size: GroupSize):
     generator = torch.Generator().manual_seed(n * k)
     weight = torch.randn(n, k, generator=generator) * (1 + torch.arange(n)[:, None] / n)
     quantized = int4.quantize(weight, QuantizationScheme(bits, group_size), "w", torch.float32)

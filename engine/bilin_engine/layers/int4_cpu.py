@@ -79,7 +79,7 @@ class Int4CpuLinear(Linear):
         self._packed = _pack_for_kernel(packed, k)
         self._workspace = workspace
         self._dense: torch.Tensor | None = None
-        if keep_dense:
+        if keep_dense and kernel_block() is not None:
             self._dense = self._dequantize(torch.empty(k, n, dtype=torch.bfloat16))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

@@ -44,6 +44,8 @@ def load_strategies(checkout: Path):
     base.top_k_logits = None
     sys.modules["SwissArmyTransformer.generation.sampling_strategies.base_strategy"] = base
     spec = importlib.util.spec_from_file_location("s", checkout / "generation" / "strategies.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
