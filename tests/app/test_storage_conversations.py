@@ -90,7 +90,12 @@ def test_a_queued_message_waits_outside_the_branch(store):
     assert store.write(c.send_queued, second.message_id, 3.0).result() is None
     assert [text for _, text, _ in branch(store, made.conversation_id)] == [
         "one", "A", "three", ""]  # fmt: skip
-    assert store.read(c.list_queued).result() == []
+    context = store.read(c.answer_context, sent.answer_id).result()
+    assert [m.text for m in context.messages] == ["one", "A", "three"]
+    assert context.answer.id == sent.answer_id
+    store.write(c.set_trashed, made.conversation_id, 9.0).result()
+    assert store.read(c.answer_context, sent.answer_id).result() is None
+    assert store.read(c.answer_context, 999).result() is None
 
 
 def test_sending_clears_the_draft_in_the_same_transaction(store):

@@ -34,11 +34,15 @@ TOO_LARGE = "request_too_large"
 
 @dataclass(frozen=True, slots=True)
 class RequestFailure:
-    """How a request failed. `code`: the engine's, or ENGINE_ENDED, NOT_CONNECTED, TOO_LARGE."""
+    """How a request failed. `code`: the engine's, or ENGINE_ENDED, NOT_CONNECTED, TOO_LARGE.
+
+    end: with ENGINE_ENDED, how the engine ended.
+    """
 
     code: str
     message: str
     detail: str = ""
+    end: EngineEnd | None = None
 
 
 class RequestHandle(QObject):
@@ -242,7 +246,7 @@ class EngineClient(QObject):
     def _on_ended(self, end: EngineEnd) -> None:
         self._watch.stop()
         handles, self._handles = list(self._handles.values()), {}
-        failure = RequestFailure(ENGINE_ENDED, end.message, end.stderr_tail)
+        failure = RequestFailure(ENGINE_ENDED, end.message, end.stderr_tail, end)
         for handle in handles:
             handle.end_failed(failure)
         self.ended.emit(end)

@@ -62,6 +62,15 @@ class ConversationContent:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerContext:
+    """An answer with the messages that lead to it, oldest first."""
+
+    system_prompt: str
+    messages: tuple[MessageRecord, ...]
+    answer: MessageRecord
+
+
+@dataclass(frozen=True, slots=True)
 class NewExchange:
     """What `begin_exchange` made."""
 
@@ -137,13 +146,25 @@ def load_conversation(
     )
 
 
-def list_queued(connection: sqlite3.Connection) -> list[tuple[int, int]]:
-    """(conversation id, message id) of all that wait, in the order they were sent."""
-    return connection.execute(
-        "SELECT m.conversation_id, m.id FROM messages m JOIN conversations c"
-        " ON c.id = m.conversation_id WHERE m.state = 'queued' AND c.trashed_at IS NULL"
-        " ORDER BY m.id"
-    ).fetchall()
+def answer_context(connection: sqlite3.Connection, answer_id: int) -> AnswerContext | None:
+    """What an answer answers, whatever branch is on show; None if it is gone or in the trash."""
+    rows = connection.execute(
+        "WITH RECURSIVE path (id, depth) AS (SELECT ?, 0"
+        " UNION ALL SELECT n.parent_id, depth + 1 FROM path JOIN messages n USING (id)"
+        f" WHERE n.parent_id IS NOT NULL LIMIT {_MAX_BRANCH})"
+        f" SELECT {_MESSAGE} FROM path JOIN messages m ON m.id = path.id ORDER BY depth DESC",
+        (answer_id,),
+    )
+    *messages, answer = [MessageRecord(*row) for row in rows] or [None]
+    if answer is None:
+        return None
+    row = connection.execute(
+        "SELECT system_prompt FROM conversations WHERE id = ? AND trashed_at IS NULL",
+        (answer.conversation_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    return AnswerContext(row[0], tuple(m for m in messages if m is not None), answer)
 
 
 def new_draft(connection: sqlite3.Connection) -> str:

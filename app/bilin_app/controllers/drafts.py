@@ -1,0 +1,58 @@
+"""What is being typed, per conversation: in memory at once, in the database a moment later."""
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from bilin_app.controllers.mailbox import Mailbox
+from bilin_app.storage import conversations as stored
+from bilin_app.storage.errors import StorageError
+from bilin_app.storage.store import Store
+
+SAVE_MS = 400
+
+
+class Drafts(QObject):
+    """refused(StorageError): a draft is only in memory, and is tried again with the next change."""
+
+    refused = Signal(object)
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self._store = store
+        self._mailbox = Mailbox(self)
+        self._texts: dict[int, str] = {}
+        self._unsaved: dict[int, str] = {}
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(SAVE_MS)
+        self._timer.timeout.connect(self.save)
+
+    def get(self, conversation_id: int, otherwise: str = "") -> str:
+        """The draft as typed in this run of the app, else what the database had."""
+        return self._texts.get(conversation_id, otherwise)
+
+    def set(self, conversation_id: int, text: str) -> None:
+        """Keeps a draft; it is saved soon."""
+        if self._texts.get(conversation_id) != text:
+            self._texts[conversation_id] = text
+            self._unsaved[conversation_id] = text
+            self._timer.start()
+
+    def sent(self, conversation_id: int) -> None:
+        """The draft is on its way as a message, which clears it in the database too."""
+        self._texts[conversation_id] = ""
+        self._unsaved.pop(conversation_id, None)
+
+    def save(self) -> None:
+        """Saves what is not saved yet, now."""
+        self._timer.stop()
+        unsaved, self._unsaved = self._unsaved, {}
+        for conversation_id, text in unsaved.items():
+            self._save(conversation_id, text)
+
+    def _save(self, conversation_id: int, text: str) -> None:
+        def refused(error: StorageError) -> None:
+            self._unsaved.setdefault(conversation_id, text)
+            self.refused.emit(error)
+
+        future = self._store.write_soon(stored.set_draft, conversation_id, text)
+        self._mailbox.when(future, None, refused)

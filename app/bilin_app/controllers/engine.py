@@ -1,0 +1,256 @@
+"""The engine for the rail and for whoever sends requests: start, model, faults, one mending button.
+
+Knows models and the engine's states; knows nothing of conversations.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from PySide6.QtCore import QObject, Signal
+
+from bilin_app.controllers import sentences
+from bilin_app.controllers.restart_limit import RestartLimit
+from bilin_app.controllers.views import EngineAction, EngineView, ExampleView, ModelView
+from bilin_app.engine_client.client import EngineClient, RequestFailure, RequestHandle
+from bilin_app.engine_client.process import EngineEnd
+from bilin_engine.protocol import (
+    EngineStatus,
+    ListModels,
+    LoadModel,
+    ModelInfo,
+    ModelLoaded,
+    ModelsListed,
+    Progress,
+    Request,
+    UnloadModel,
+)
+
+logger = logging.getLogger(__name__)
+
+_MODEL_AT_FAULT = ("model_broken", "model_not_found", "unsupported_model")
+
+
+class EngineController(QObject):
+    """The engine's state, always with a reason and the one thing that mends it.
+
+    mended(): the engine is ready after a person pressed that button. ready(str): a model can be
+    asked. model_loaded(str): its id, to be remembered for the next start.
+    """
+
+    view_changed = Signal(object)
+    models_changed = Signal(object)
+    examples_changed = Signal(object)
+    notice = Signal(str)
+    ready = Signal(str)
+    mended = Signal()
+    model_loaded = Signal(str)
+
+    def __init__(
+        self, client: EngineClient, last_model: str = "", parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._client = client
+        self._wanted = last_model
+        self._infos: tuple[ModelInfo, ...] = ()
+        self._restart_limit = RestartLimit()
+        self._is_mending = False
+        self._load_id: int | None = None
+        self.view = EngineView("stopped", action="restart")
+        self.context_length = 0
+        client.greeted.connect(self._on_greeted)
+        client.status_changed.connect(self._on_status)
+        client.ended.connect(self._on_ended)
+
+    @property
+    def models(self) -> list[ModelView]:
+        """The library as last listed, bundled model first."""
+        return [model_view(info) for info in self._infos]
+
+    @property
+    def examples(self) -> list[ExampleView]:
+        """What the loaded (or loading) model was measured to answer in a chat."""
+        info = self._info(self.view.model.id if self.view.model else "")
+        if info is None:
+            return []
+        return [ExampleView(e.lang, e.text) for e in info.examples if e.kind == "chat"]
+
+    @property
+    def model(self) -> ModelView | None:
+        """The model that can be asked now, or None."""
+        return self.view.model if self.view.state in ("ready", "busy") else None
+
+    def start(self) -> None:
+        """Starts the engine and then loads the model of last time, or the bundled one."""
+        if not self._client.is_running:
+            self._restart_limit.started()
+            self._set(EngineView("starting", model=self.view.model))
+            self._client.start()
+
+    def load(self, model_id: str) -> None:
+        """Loads a model in place of the loaded one."""
+        self._wanted = model_id
+        if not self._client.is_connected:
+            self.start()
+            return
+        info = self._info(model_id)
+        self._set(EngineView("loading", model=model_view(info) if info else None))
+        handle = self._client.send(lambda i: LoadModel(id=i, model=model_id))
+        # The id, not the handle: a handle whose own connection holds it is never freed.
+        self._load_id = load_id = handle.id
+        handle.progressed.connect(self._on_progress)
+        handle.done.connect(lambda result: self._on_loaded(load_id, result))
+        handle.failed.connect(lambda failure: self._on_load_failed(load_id, failure))
+
+    def load_wanted(self) -> None:
+        """Loads the model again that was there before (an idle engine lets go of it)."""
+        if not self._client.is_running:
+            self.start()
+        elif self._client.is_connected and self._load_id is None:
+            self._choose_and_load()
+
+    def unload(self) -> None:
+        """Frees the memory; the engine stays."""
+        self._client.send(lambda i: UnloadModel(id=i))
+
+    def mend(self) -> None:
+        """The one button: starts the engine again or loads the model again, whatever is missing."""
+        self._restart_limit.reset()
+        self._is_mending = True
+        self.load_wanted()
+
+    def send(self, make: Callable[[int], Request]) -> RequestHandle:
+        """Sends a request; see EngineClient.send."""
+        return self._client.send(make)
+
+    def finish(self) -> None:
+        """Ends the engine and waits for it: for the app's last moments."""
+        self._client.ended.disconnect(self._on_ended)
+        self._client.finish()
+
+    def refresh_models(self) -> None:
+        """Reads the library again; models_changed follows."""
+        handle = self._client.send(lambda i: ListModels(id=i))
+        handle.done.connect(self._take_models)
+
+    def _info(self, model_id: str) -> ModelInfo | None:
+        return next((info for info in self._infos if info.id == model_id), None)
+
+    def _set(self, view: EngineView) -> None:
+        if view == self.view:
+            return
+        old, self.view = self.view, view
+        self.view_changed.emit(view)
+        if (old.model and old.model.id) != (view.model and view.model.id):
+            self.examples_changed.emit(self.examples)
+
+    def _on_greeted(self, _hello: object) -> None:
+        handle = self._client.send(lambda i: ListModels(id=i))
+        handle.done.connect(self._on_first_models)
+        handle.failed.connect(self._on_list_failed)
+
+    def _on_first_models(self, result: ModelsListed) -> None:
+        self._take_models(result)
+        self._choose_and_load()
+
+    def _take_models(self, result: ModelsListed) -> None:
+        self._infos = result.models
+        self.models_changed.emit(self.models)
+
+    def _on_list_failed(self, failure: RequestFailure) -> None:
+        if failure.end is None:  # otherwise _on_ended tells it better
+            self._fault(failure, "restart")
+
+    def _choose_and_load(self) -> None:
+        usable = [info for info in self._infos if not info.problem]
+        chosen = next((info for info in usable if info.id == self._wanted), None)
+        if chosen is None and usable:
+            chosen = usable[0]
+        if chosen is not None:
+            self.load(chosen.id)
+        else:
+            self._is_mending = False
+            self._set(EngineView("empty", reason=sentences.no_usable_model(), action="models"))
+
+    def _on_progress(self, progress: Progress) -> None:
+        if self.view.state == "loading":
+            self._set(replace(self.view, fraction=progress.fraction))
+
+    def _on_loaded(self, load_id: int, loaded: ModelLoaded) -> None:
+        if load_id != self._load_id:
+            return
+        self._load_id = None
+        self.context_length = loaded.context_length
+        info = self._info(loaded.model)
+        self._set(EngineView("ready", model=model_view(info) if info else None, fraction=1.0))
+        self.model_loaded.emit(loaded.model)
+        self.ready.emit(loaded.model)
+        if self._is_mending:
+            self._is_mending = False
+            self.mended.emit()
+
+    def _on_load_failed(self, load_id: int, failure: RequestFailure) -> None:
+        if load_id != self._load_id:
+            return
+        self._load_id = None
+        if failure.end is None:
+            self._fault(failure, "models" if failure.code in _MODEL_AT_FAULT else "load")
+
+    def _fault(self, failure: RequestFailure, action: EngineAction) -> None:
+        self._is_mending = False
+        reason = sentences.request_failed(failure.code, failure.message)
+        logger.warning("the engine is at fault (%s)", failure.code)
+        model = self.view.model
+        self._set(
+            EngineView("fault", model=model, reason=reason, detail=failure.detail, action=action)
+        )
+
+    def _on_status(self, status: EngineStatus) -> None:
+        if self._load_id is not None or self.view.state in ("starting", "stopped"):
+            return  # the request that is under way tells more
+        info = self._info(status.model)
+        model = model_view(info) if info else self.view.model
+        match status.state:
+            case "ready" | "busy":
+                self._set(EngineView(status.state, model=model, fraction=1.0))
+            case "loading":
+                self._set(EngineView("loading", model=model, fraction=status.fraction))
+            case "empty":
+                self._set(EngineView("empty", model=model, action="load"))
+            case "fault":
+                reason = sentences.request_failed("worker_died", status.reason)
+                self._set(EngineView("fault", model=model, reason=reason, action="load"))
+
+    def _on_ended(self, end: EngineEnd) -> None:
+        was_idle = self.view.state in ("ready", "empty")
+        self._load_id = None
+        self._is_mending = False
+        reason = sentences.engine_ended(end)
+        detail = f"{end.message}\n{end.stderr_tail}".strip()
+        if end.kind == "stopped":
+            self._set(EngineView("stopped", model=self.view.model, action="restart"))
+            return
+        logger.warning("the engine is gone (%s): %s", end.kind, end.message)
+        if was_idle:
+            if self._restart_limit.may_restart():
+                self.notice.emit(sentences.engine_restarted(reason))
+                self._set(EngineView("fault", self.view.model, 0.0, reason, detail, "restart"))
+                self.start()
+                return
+            reason = sentences.restart_limit(reason, self._restart_limit.num_restarts + 1)
+        self._set(EngineView("fault", self.view.model, 0.0, reason, detail, "restart"))
+
+
+def model_view(info: ModelInfo) -> ModelView:
+    """The part of a model that pages show beside a name."""
+    return ModelView(
+        id=info.id,
+        name_zh=info.name_zh,
+        name_en=info.name_en,
+        num_parameters=info.num_parameters,
+        precision=info.precision,
+        context_length=info.context_length,
+        can_chat=info.can_chat,
+        is_bundled=info.is_bundled,
+        problem=info.problem,
+    )

@@ -1,0 +1,52 @@
+"""Brings the outcome of a storage thread's work to the GUI thread."""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from PySide6.QtCore import QObject, Qt, Signal
+
+from bilin_app.storage.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Mailbox(QObject):
+    """Calls back on the thread it lives on, in the order in which the futures end."""
+
+    _arrived = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._arrived.connect(self._on_arrived, Qt.ConnectionType.QueuedConnection)
+
+    def when(
+        self,
+        future: Future[T],
+        done: Callable[[T], None] | None = None,
+        refused: Callable[[StorageError], None] | None = None,
+    ) -> None:
+        """Calls `done(result)` or `refused(error)` later. Other exceptions are ours: logged."""
+
+        def deliver() -> None:
+            error = future.exception()
+            if error is None:
+                if done is not None:
+                    done(future.result())
+            elif not isinstance(error, StorageError):
+                logger.error("a job of the storage thread failed", exc_info=error)
+            elif refused is not None:
+                refused(error)
+
+        def arrived(_future: Future[T]) -> None:
+            with contextlib.suppress(RuntimeError):  # the app has ended and this object with it
+                self._arrived.emit(deliver)
+
+        future.add_done_callback(arrived)
+
+    def _on_arrived(self, deliver: Callable[[], None]) -> None:
+        deliver()

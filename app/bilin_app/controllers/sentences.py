@@ -1,0 +1,164 @@
+"""What a person reads when something went wrong: one sentence, in the language of the window."""
+
+import signal
+from pathlib import Path
+
+from PySide6.QtCore import QCoreApplication
+
+from bilin_app.engine_client.process import EngineEnd
+from bilin_app.storage.database import OpenReport
+from bilin_app.storage.errors import StorageProblem
+from bilin_app.storage.settings import LoadedSettings
+
+translate = QCoreApplication.translate
+
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+
+
+def engine_ended(end: EngineEnd) -> str:
+    """Why the engine is not there any more."""
+    match end.kind:
+        case "crashed" if end.code == signal.SIGKILL:
+            return translate(
+                "Sentences",
+                "The engine was killed from outside; when memory runs out, the system does that.",
+            )
+        case "crashed" if end.code in _CRASHES:
+            name = signal.Signals(end.code).name
+            return translate("Sentences", "The engine crashed ({signal}).").format(signal=name)
+        case "crashed":
+            text = translate("Sentences", "The engine was ended from outside (signal {number}).")
+            return text.format(number=end.code)
+        case "exited":
+            text = translate("Sentences", "The engine ended by itself (exit code {code}).")
+            return text.format(code=end.code)
+        case "hung":
+            return translate("Sentences", "The engine stopped responding and was ended.")
+        case "bad_frame":
+            return translate(
+                "Sentences", "The engine sent something that is no message, and was ended."
+            )
+        case "no_hello":
+            return translate("Sentences", "The engine started but did not answer, and was ended.")
+        case "refused":
+            text = translate("Sentences", "The engine and the window do not fit together: {reason}")
+            return text.format(reason=end.message)
+        case "not_started":
+            text = translate("Sentences", "The engine could not be started: {reason}")
+            return text.format(reason=end.message)
+        case "stopped":
+            return translate("Sentences", "The engine was stopped.")
+
+
+def request_failed(code: str, message: str) -> str:
+    """The engine's own sentence, introduced in the window's language where it has another."""
+    known = {
+        "out_of_memory": translate("Sentences", "{message}", "out of memory"),
+        "context_overflow": translate("Sentences", "{message}", "the text does not fit"),
+        "model_broken": translate("Sentences", "{message}", "a model folder is damaged"),
+        "model_not_found": translate("Sentences", "{message}", "there is no such model"),
+        "unsupported_model": translate("Sentences", "{message}", "a model of an unknown kind"),
+        "not_loaded": translate("Sentences", "{message}", "no model is loaded"),
+        "worker_died": translate("Sentences", "{message}", "a part of the engine ended"),
+    }
+    other = translate("Sentences", "{message}", "any other error of the engine")
+    return known.get(code, other).format(message=message)
+
+
+def engine_restarted(reason: str) -> str:
+    """The engine ended while it had nothing to do, and was started again."""
+    return translate("Sentences", "{reason} It was started again.").format(reason=reason)
+
+
+def restart_limit(reason: str, count: int) -> str:
+    """The engine keeps ending; it is not started again by itself."""
+    text = translate(
+        "Sentences", "{reason} It ended {count} times in a row and is not started again by itself."
+    )
+    return text.format(reason=reason, count=count)
+
+
+def no_usable_model() -> str:
+    """The library holds nothing that can be loaded."""
+    return translate("Sentences", "There is no model that can be loaded.")
+
+
+def app_was_closed() -> str:
+    """Why an answer of an earlier run ends early."""
+    return translate("Sentences", "Bilin was closed while this was being written.")
+
+
+def not_while_running() -> str:
+    """Something that has to wait for the running answer."""
+    return translate("Sentences", "An answer is being written; stop it first.")
+
+
+def storage_refused(problem: StorageProblem, path: Path) -> str:
+    """Why something was not kept. What was typed is still in the window."""
+    folder = path.parent
+    match problem:
+        case "full":
+            text = translate(
+                "Sentences", "The disk is full: nothing can be saved in {folder}. Free some space."
+            )
+        case "read_only":
+            text = translate("Sentences", "{folder} is read-only: nothing can be saved there.")
+        case "damaged":
+            text = translate(
+                "Sentences",
+                "The database is damaged. Close Bilin and open it again: it then carries over all"
+                " that can be read.",
+            )
+        case "busy":
+            text = translate(
+                "Sentences", "Another program holds the database in {folder}; try again."
+            )
+        case "newer" | "unusable":
+            text = translate("Sentences", "Nothing can be saved in {folder}.")
+    return text.format(folder=folder)
+
+
+def opened(report: OpenReport) -> str:
+    """What to tell after the database was opened; "" for nothing."""
+    if report.problem is None:
+        return ""
+    if report.problem == "damaged" and report.kept_as is not None:
+        text = translate(
+            "Sentences",
+            "The database was damaged. {messages} messages in {conversations} conversations could"
+            " be read and are here; the damaged file is kept as {file}.",
+        )
+        return text.format(
+            messages=report.num_messages,
+            conversations=report.num_conversations,
+            file=report.kept_as,
+        )
+    if report.problem == "newer":
+        text = translate(
+            "Sentences",
+            "The conversations in {folder} were written by a later version of Bilin and stay as"
+            " they are.",
+        ).format(folder=report.path.parent)
+    else:
+        text = storage_refused(report.problem, report.path)
+    return text + " " + translate(
+        "Sentences", "Until that is mended, what you write lasts only until Bilin is closed."
+    )  # fmt: skip
+
+
+def settings_loaded(loaded: LoadedSettings, path: Path) -> list[str]:
+    """What of the settings file was not taken."""
+    if loaded.unreadable:
+        text = translate(
+            "Sentences", "{file} cannot be read ({reason}); the defaults are used until you save."
+        )
+        return [text.format(file=path, reason=loaded.unreadable)]
+    text = translate(
+        "Sentences", "{key} = {value} in {file} is not possible ({allowed}); {used} is used."
+    )
+    return [
+        text.format(
+            key=bad.key, value=bad.value, file=path.name, allowed=bad.allowed, used=repr(bad.used)
+        )
+        for bad in loaded.bad_values
+    ]

@@ -1,0 +1,541 @@
+"""The chat controller against a scripted engine and a real database, as a page sees it."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from chat_page import ChatPage
+
+from bilin_app.controllers.chat import ChatController
+from bilin_app.controllers.engine import EngineController
+from bilin_app.engine_client.client import EngineClient
+from bilin_app.engine_client.process import EngineCommand, EngineLimits
+from bilin_app.storage.store import Store
+
+SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
+QUICK = EngineLimits(hello_s=10, stop_s=0.3, silence_s=0.3, answer_s=0.6, cancel_s=0.5)
+WHOLE = "".join(f"w{i} " for i in range(12))
+
+
+class App:
+    """All below the widgets, started as the app starts it."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        command = EngineCommand(sys.executable, ("-P", SCRIPT, *arguments))
+        self.client = EngineClient(command, QUICK)
+        self.engine = EngineController(self.client)
+        self.store = Store(folder / "bilin.db")
+        self.chat = ChatController(self.store, self.engine)
+        self.page = ChatPage(self.chat, self.engine)
+        self.is_closed = False
+
+    def start(self) -> None:
+        self.chat.start()
+        self.engine.start()
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self.chat.close()
+            self.engine.finish()
+
+
+@pytest.fixture
+def start_app(qtbot, tmp_path):
+    apps: list[App] = []
+
+    def start(*arguments: str, is_ready: bool = True) -> App:
+        app = App(tmp_path, *arguments)
+        apps.append(app)
+        app.start()
+        qtbot.waitUntil(lambda: app.page.conversation is not None, timeout=10_000)
+        if is_ready:
+            qtbot.waitUntil(lambda: app.engine.view.state == "ready", timeout=20_000)
+        return app
+
+    yield start
+    for app in apps:
+        app.close()
+
+
+@pytest.fixture
+def until(qtbot):
+    def wait(claim, timeout=20_000):
+        qtbot.waitUntil(lambda: bool(claim()), timeout=timeout)
+
+    return wait
+
+
+def reopened(app: App, until):
+    """The page as signals built it, and as it is when the conversation is opened again."""
+    before = list(app.page.messages)
+    app.page.conversation = None
+    app.chat.open_conversation(app.chat.conversation_id)
+    until(lambda: app.page.conversation is not None)
+    return before, list(app.page.messages)
+
+
+# --- Turns ----------------------------------------------------------------------------------------
+
+
+def test_a_message_is_stored_shown_and_answered(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.set_draft("Hello there")
+    app.chat.send("Hello there")
+    assert page.messages == []  # shown once it is stored
+    until(lambda: page.finished)
+    assert page.texts == ["Hello there", WHOLE]
+    assert page.states == ["done", "done"]
+    assert page.num_cleared == 1
+    facts = page.messages[1].facts
+    assert facts is not None
+    assert (facts.model.name_zh, facts.new_tokens, facts.finish_reason) == (
+        "比邻小模型",
+        12,
+        "stop",
+    )
+    until(lambda: page.rows and not page.rows[0].is_running)
+    assert page.rows[0].title == "Hello there"
+    before, after = reopened(app, until)
+    assert before == after
+
+
+def test_four_thousand_tokens_come_in_at_most_thirty_appends_a_second(start_app, until):
+    app = start_app("--tokens", "4000", "--gap", "0.0002")
+    started = time.monotonic()
+    app.chat.send("go")
+    until(lambda: app.page.finished, 40_000)
+    seconds = time.monotonic() - started
+    assert app.page.texts[1] == "".join(f"w{i} " for i in range(4000))
+    assert app.page.num_appends <= seconds / 0.033 + 2
+
+
+def test_a_message_sent_while_an_answer_runs_waits_for_it(start_app, until):
+    app = start_app("--gap", "0.02")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["running"])
+    app.chat.send("two")
+    app.chat.send("three")
+    until(lambda: [m.text for m in page.queued] == ["two", "three"])
+    assert page.num_cleared == 3
+    app.chat.withdraw_queued(page.queued[1].id)
+    until(lambda: page.drafts == ["three"])
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["one", WHOLE, "two", WHOLE]
+    until(lambda: page.queued == [])
+    before, after = reopened(app, until)
+    assert before == after
+
+
+def test_enter_pressed_twice_sends_once(start_app, until):
+    app = start_app()
+    app.chat.send("one")
+    app.chat.send("one")
+    until(lambda: app.page.finished)
+    assert app.page.texts == ["one", WHOLE]
+
+
+def test_blank_text_is_not_sent(start_app, qtbot):
+    app = start_app()
+    app.chat.send("  \n ")
+    qtbot.wait(50)
+    assert app.page.messages == []
+
+
+def test_stop_keeps_the_text_and_continue_goes_on_from_it(start_app, until, tmp_path):
+    requests = tmp_path / "requests"
+    app = start_app("--gap", "0.05", "--requests", str(requests))
+    page = app.page
+    app.chat.send("one")
+    until(lambda: len(page.texts) == 2 and "w3" in page.texts[1])
+    app.chat.stop()
+    until(lambda: page.stopped)
+    so_far = page.texts[1]
+    assert WHOLE.startswith(so_far)
+    assert page.messages[1].can_continue
+    assert page.messages[1].facts is not None
+    app.chat.continue_answer(page.messages[1].id)
+    until(lambda: page.finished)
+    assert page.texts[1] == WHOLE
+    assert page.messages[1].seams == ()  # the person's own stop leaves no seam
+    assert requests.read_text().splitlines()[-1] == repr((["user:one"], so_far))
+    before, after = reopened(app, until)
+    assert before == after
+
+
+def test_regenerate_and_edit_keep_every_version(start_app, until, tmp_path):
+    requests = tmp_path / "requests"
+    app = start_app("--requests", str(requests))
+    page = app.page
+    app.chat.send("one")
+    until(lambda: len(page.finished) == 1)
+    app.chat.send("two")
+    until(lambda: len(page.finished) == 2)
+    first_answer = page.messages[1].id
+    app.chat.regenerate(first_answer)
+    until(lambda: len(page.finished) == 3)
+    assert page.texts == ["one", WHOLE]
+    assert (page.messages[1].version, page.messages[1].num_versions) == (2, 2)
+    app.chat.show_version(page.messages[1].id, -1)
+    until(lambda: page.texts == ["one", WHOLE, "two", WHOLE])
+    assert page.messages[1].id == first_answer
+    app.chat.edit_message(page.messages[2].id, "zwei")
+    until(lambda: len(page.finished) == 4)
+    assert page.texts == ["one", WHOLE, "zwei", WHOLE]
+    assert requests.read_text().splitlines()[-1] == repr(
+        (["user:one", f"assistant:{WHOLE}", "user:zwei"], "")
+    )
+    before, after = reopened(app, until)
+    assert before == after
+
+
+def test_regenerate_while_it_is_written_stops_it_first(start_app, until):
+    app = start_app("--gap", "0.02")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["running"])
+    app.chat.regenerate(page.messages[1].id)
+    until(lambda: page.finished)
+    assert len(page.stopped) == 1
+    assert (page.messages[1].version, page.messages[1].num_versions) == (2, 2)
+
+
+def test_another_conversation_can_be_read_while_an_answer_runs(start_app, until):
+    app = start_app("--gap", "0.03")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: len(page.texts) == 2 and "w2" in page.texts[1])
+    first = app.chat.conversation_id
+    app.chat.new_conversation()
+    assert page.messages == []
+    app.chat.send("elsewhere")
+    until(lambda: [m.text for m in page.queued] == ["elsewhere"])
+    app.chat.open_conversation(first)
+    until(lambda: page.conversation is not None and page.conversation.id == first)
+    assert page.states[1] == "running"
+    assert "w2" in page.texts[1]
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["one", WHOLE]
+    second = next(row.id for row in page.rows if row.id != first)
+    app.chat.open_conversation(second)
+    until(lambda: page.texts == ["elsewhere", WHOLE])
+
+
+def test_a_failed_request_is_told_and_may_be_tried_again(start_app, until):
+    app = start_app("--behave", "fails")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.failures)
+    [(message_id, sentence, detail)] = page.failures
+    assert (message_id, detail) == (page.messages[1].id, "trace")
+    assert "cuda:0 needs 9 GiB" in sentence
+    assert page.messages[1].state == "failed"
+    assert page.messages[1].failure == sentence
+    before, after = reopened(app, until)
+    assert before == after
+
+
+def test_the_system_prompt_comes_first(start_app, until, tmp_path):
+    requests = tmp_path / "requests"
+    app = start_app("--requests", str(requests))
+    app.chat.send("one")
+    until(lambda: len(app.page.finished) == 1)
+    app.chat.set_system_prompt("Be short.")
+    app.chat.send("two")
+    until(lambda: len(app.page.finished) == 2)
+    assert requests.read_text().splitlines()[-1].startswith("(['system:Be short.', 'user:one'")
+
+
+# --- Drafts, list, search, counting ---------------------------------------------------------------
+
+
+def test_drafts_belong_to_their_conversation_and_survive(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    first = app.chat.conversation_id
+    app.chat.set_draft("half a thought")
+    app.chat.new_conversation()
+    assert page.conversation is not None
+    assert page.conversation.draft == ""
+    app.chat.set_draft("another")
+    app.chat.open_conversation(first)
+    until(lambda: page.conversation is not None and page.conversation.draft == "half a thought")
+    app.close()
+    again = start_app()
+    assert again.page.conversation is not None
+    assert again.page.conversation.draft == "another"
+    again.chat.open_conversation(first)
+    until(lambda: again.page.conversation.draft == "half a thought")
+
+
+def test_delete_goes_to_the_trash_and_undo_brings_it_back(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    first = app.chat.conversation_id
+    app.chat.rename(first, "  My\n title ")
+    until(lambda: page.rows[0].title == "My title")
+    app.chat.set_pinned(first, True)
+    until(lambda: page.rows[0].is_pinned)
+    app.chat.delete_conversation(first)
+    until(lambda: page.deleted)
+    assert page.deleted[0].title == "My title"
+    assert app.chat.conversation_id == 0
+    until(lambda: page.rows == [])
+    app.chat.undo_delete()
+    until(lambda: page.texts == ["one", WHOLE])
+    until(lambda: [row.id for row in page.rows] == [first])
+
+
+def test_search_answers_the_last_question_only(start_app, until):
+    app = start_app("--reply", "冬天去三亚避寒")
+    app.chat.send("去哪里？")
+    until(lambda: app.page.finished)
+    until(lambda: not app.chat._unsaved_ends)
+    app.chat.search("w")
+    app.chat.search("避寒")
+    until(lambda: app.page.hits)
+    [(text, [hit])] = app.page.hits
+    assert text == "避寒"
+    assert [hit.snippet[start:end] for start, end in hit.highlights] == ["避寒"]
+    app.chat.new_conversation()
+    app.chat.open_message(hit.message_id)
+    until(lambda: app.page.texts == ["去哪里？", "冬天去三亚避寒"])
+
+
+def test_the_draft_is_counted_with_the_conversation(start_app, until):
+    app = start_app()
+    app.chat.send("four")
+    until(lambda: app.page.finished)
+    app.chat.set_draft("12345")
+    until(lambda: app.page.counts and app.page.counts[-1].total == 4 + len(WHOLE) + 5)
+    assert app.page.counts[-1].fits
+
+
+# --- The engine's troubles ------------------------------------------------------------------------
+
+
+@pytest.mark.expects_log
+@pytest.mark.parametrize("behave", ["dies", "exits", "hangs", "stray_print", "bad_frame", "closes"])
+def test_when_the_engine_dies_one_click_goes_on_with_the_same_answer(
+    start_app, until, tmp_path, behave
+):
+    app = start_app("--behave", behave, "--once", str(tmp_path / "misbehaved"))
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.failures)
+    assert page.texts == ["one", "w0 w1 w2 w3 w4 "]
+    assert page.messages[1].state == "interrupted"
+    assert page.messages[1].failure == page.failures[0][1]
+    until(lambda: app.engine.view.state == "fault")
+    assert app.engine.view.action == "restart"
+    assert app.engine.view.reason == page.failures[0][1]
+    app.engine.mend()
+    until(lambda: page.finished)
+    assert page.texts == ["one", WHOLE]
+    [seam] = page.messages[1].seams
+    assert (seam.offset, seam.reason) == (15, page.failures[0][1])
+    before, after = reopened(app, until)
+    assert before == after
+
+
+@pytest.mark.expects_log
+def test_killed_mid_answer_the_reason_is_shown_within_two_seconds(start_app, until):
+    app = start_app("--behave", "pauses")
+    app.chat.send("one")
+    until(lambda: app.page.texts[1:] == ["w0 w1 w2 w3 w4 "])
+    os.kill(app.client.process_id, signal.SIGKILL)
+    until(lambda: app.page.failures, timeout=2_000)
+    assert app.page.texts[1] == "w0 w1 w2 w3 w4 "
+    assert "killed" in app.page.failures[0][1]
+
+
+@pytest.mark.expects_log
+def test_an_idle_engine_that_dies_is_started_again_by_itself(start_app, until, tmp_path):
+    app = start_app("--behave", "dies_idle", "--once", str(tmp_path / "died"), is_ready=False)
+    until(lambda: app.page.notices)
+    assert "started again" in app.page.notices[0]
+    until(lambda: app.engine.view.state == "ready")
+    app.chat.send("one")
+    until(lambda: app.page.finished)
+
+
+@pytest.mark.expects_log
+def test_an_engine_that_keeps_dying_is_left_alone(start_app, until):
+    app = start_app("--behave", "dies_idle", is_ready=False)
+    until(lambda: app.engine.view.state == "fault" and len(app.page.notices) == 3)
+    assert app.engine.view.action == "restart"
+    assert "4 times" in app.engine.view.reason
+
+
+@pytest.mark.expects_log
+def test_a_message_to_an_engine_at_fault_is_kept_and_answered_after_mending(
+    start_app, until, tmp_path
+):
+    app = start_app("--behave", "dies", "--once", str(tmp_path / "died"))
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.failures)
+    app.chat.send("two")
+    until(lambda: len(page.failures) == 2)
+    assert page.states == ["done", "interrupted", "done", "interrupted"]
+    app.engine.mend()
+    until(lambda: page.finished)
+    assert page.texts == ["one", "w0 w1 w2 w3 w4 ", "two", WHOLE]
+
+
+def test_a_message_sent_before_the_engine_is_ready_waits_for_it(start_app, until):
+    app = start_app("--behave", "slow_start", "--load-s", "0.3", is_ready=False)
+    app.chat.send("one")
+    until(lambda: app.page.states == ["done", "waiting"])
+    until(lambda: app.page.finished)
+    states = [view.state for view in app.page.engine_views]
+    assert states[0] == "starting"
+    assert "loading" in states
+    assert app.page.texts == ["one", WHOLE]
+
+
+def test_stop_while_waiting_for_the_engine(start_app, until):
+    app = start_app("--behave", "slow_start", "--delay", "1", is_ready=False)
+    app.chat.send("one")
+    until(lambda: app.page.states == ["done", "waiting"])
+    app.chat.stop()
+    assert app.page.states == ["done", "stopped"]
+
+
+@pytest.mark.expects_log
+def test_a_model_that_cannot_be_loaded_is_a_fault_that_names_it(start_app, until):
+    app = start_app("--behave", "load_fails", is_ready=False)
+    until(lambda: app.engine.view.state == "fault")
+    assert "truncated: 10 bytes, 5000 expected" in app.engine.view.reason
+    assert app.engine.view.action == "models"
+    app.chat.send("one")
+    until(lambda: app.page.failures)
+    assert app.page.states == ["done", "interrupted"]
+
+
+def test_the_examples_of_the_loaded_model_are_shown(start_app, until):
+    app = start_app()
+    assert [example.text for example in app.engine.examples] == ["你好", "What can you do?"]
+    app.engine.load("second")
+    until(lambda: app.engine.view.state == "ready")
+    assert app.engine.view.model is not None
+    assert app.engine.view.model.id == "second"
+    assert app.engine.examples == []
+
+
+def test_unload_frees_and_the_next_message_loads_again(start_app, until, qtbot):
+    app = start_app()
+    app.engine.unload()
+    qtbot.wait(50)
+    app.chat.send("one")
+    until(lambda: app.page.finished)
+
+
+# --- The database's troubles ----------------------------------------------------------------------
+
+
+def limit_pages(app: App, extra: int) -> None:
+    """Makes the database as full as a full disk does."""
+
+    def limit(connection):
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages + extra}").fetchone()
+
+    app.store.write(limit).result()
+
+
+def test_a_full_disk_keeps_the_draft_and_says_so(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    until(lambda: not app.chat._unsaved_ends)
+    limit_pages(app, 0)
+    text = "x" * 50_000
+    app.chat.set_draft(text)
+    app.chat.send(text)
+    until(lambda: page.notices)
+    assert "full" in page.notices[0]
+    assert page.num_cleared == 1
+    assert page.texts == ["one", WHOLE]
+    app.chat.new_conversation()
+    app.chat.open_conversation(page.rows[0].id)
+    until(lambda: page.conversation is not None and page.conversation.draft == text)
+    limit_pages(app, 100_000)
+    app.chat.send(text)
+    until(lambda: len(page.finished) == 2)
+    assert page.num_cleared == 2
+
+
+def test_an_answer_on_a_full_disk_stays_on_show_and_is_saved_when_there_is_room(start_app, until):
+    app = start_app("--tokens", "20000", "--gap", "0.0001")
+    page = app.page
+    app.chat._retry_timer.setInterval(50)
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["running"])
+    limit_pages(app, 0)
+    until(lambda: page.finished, 40_000)
+    until(lambda: page.notices)
+    assert len(page.notices) == 1
+    whole = "".join(f"w{i} " for i in range(20000))
+    assert page.texts[1] == whole
+    app.chat.open_conversation(app.chat.conversation_id)
+    until(lambda: page.texts[1] == whole and page.states[1] == "done")
+    assert app.chat._unsaved_ends
+    limit_pages(app, 100_000)
+    until(lambda: not app.chat._unsaved_ends)
+    before, after = reopened(app, until)
+    assert before == after
+
+
+@pytest.mark.expects_log
+def test_a_damaged_database_is_told_and_the_app_goes_on(start_app, until, tmp_path):
+    (tmp_path / "bilin.db").write_bytes(b"garbage" * 1000)
+    app = start_app()
+    assert "damaged" in app.page.notices[0]
+    [kept] = tmp_path.glob("bilin.damaged-*.db")
+    assert str(kept) in app.page.notices[0]
+    app.chat.send("one")
+    until(lambda: app.page.finished)
+
+
+@pytest.mark.expects_log
+def test_without_a_usable_folder_the_app_goes_on_in_memory(until, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    app = App(tmp_path / "file")
+    try:
+        app.start()
+        until(lambda: app.page.notices)
+        assert "lasts only until Bilin is closed" in app.page.notices[0]
+        app.chat.send("one")
+        until(lambda: app.page.finished)
+        before, after = reopened(app, until)
+        assert before == after
+    finally:
+        app.close()
+
+
+def test_closing_mid_answer_keeps_it_and_says_why(start_app, until):
+    app = start_app("--behave", "pauses")
+    app.chat.send("one")
+    until(lambda: app.page.texts[1:] == ["w0 w1 w2 w3 w4 "])
+    conversation_id = app.chat.conversation_id
+    app.close()
+    again = start_app()
+    again.chat.open_conversation(conversation_id)
+    until(lambda: again.page.texts == ["one", "w0 w1 w2 w3 w4 "])
+    answer = again.page.messages[1]
+    assert answer.state == "interrupted"
+    assert "closed" in answer.failure
+    again.chat.continue_answer(answer.id)
+    until(lambda: again.page.finished)
+    assert again.page.texts[1] == WHOLE
