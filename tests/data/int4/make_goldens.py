@@ -1,4 +1,5 @@
-# pyright: reportMissingImports=false - runs in an environment of its own
+# Runs in an environment of its own, where the imports resolve.
+# pyright: reportMissingImports=false
 """What the `compressed-tensors` package says INT4 and INT8 weights are. Shares no code with us.
 
 Run in an environment of its own (made with compressed-tensors 0.20.0, torch 2.13.0):
