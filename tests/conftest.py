@@ -8,6 +8,11 @@ import logging
 import threading
 
 import pytest
+from hypothesis import settings
+
+# Tests assert no timing: a busy machine must not fail them.
+settings.register_profile("bilin", deadline=None)
+settings.load_profile("bilin")
 
 
 @pytest.fixture(autouse=True)
