@@ -1,9 +1,15 @@
 """GLM-130B's own tokenizer: vectors made with the original code and model file."""
 
+import functools
 import os
+import re
+import unicodedata
 from pathlib import Path
 
 import pytest
+import sentencepiece
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bilin_engine.errors import ModelBrokenError
 from bilin_engine.tokenizers.icetk import IceTokenizer
@@ -15,11 +21,21 @@ MODEL = Path(os.environ.get("BILIN_ICETK_MODEL", NEXT_TO_CHECKOUT))
 TINY_MODEL = ROOT / "tests" / "data" / "tokenizers" / "tiny.model"
 
 
+@functools.cache
+def loaded() -> IceTokenizer:
+    return IceTokenizer(MODEL)
+
+
+@functools.cache
+def oracle() -> sentencepiece.SentencePieceProcessor:
+    return sentencepiece.SentencePieceProcessor(model_file=str(MODEL))
+
+
 @pytest.fixture(scope="module")
 def icetk() -> IceTokenizer:
     if not MODEL.is_file():
         pytest.skip("GLM-130B's ice_text.model is not here; name it in BILIN_ICETK_MODEL")
-    return IceTokenizer(MODEL)
+    return loaded()
 
 
 VECTORS = {
@@ -71,6 +87,14 @@ def test_decode_prints_specials_in_brackets_and_line_breaks(icetk):
     assert icetk.decode([20399, 20054, 20009, 20027, 20004, 20186, 150004]) == "x=1;\ny[sop]"
 
 
+@given(st.lists(st.integers(5, 129_999), max_size=12))
+def test_decode_agrees_with_sentencepiece(piece_ids):
+    if not MODEL.is_file():
+        pytest.skip("GLM-130B's ice_text.model is not here; name it in BILIN_ICETK_MODEL")
+    ids = [20000 + i for i in piece_ids]
+    assert loaded().decode(ids) == oracle().decode(piece_ids)
+
+
 def test_image_ids_are_shown_by_number(icetk):
     assert icetk.decode([0, 20399]) == "[0]x"
     assert icetk.is_special(19999)
@@ -87,9 +111,11 @@ def test_keep_newlines_gives_the_line_break_id(icetk):
 
 def test_encode_after_keeps_line_breaks_and_a_typed_mark(icetk):
     assert icetk.encode_after("a\nb").count(20004) == 1
-    for typed in ("<n>", "a<n>b", "＜n＞", "x <n> <n>"):
-        assert 20004 not in icetk.encode_after(typed)
-        assert icetk.decode(icetk.encode_after(typed)) == typed.replace("＜n＞", "<n>")
+    for typed in ("<n>", "a<n>b", "＜n＞", "x <n> <n>", "<\x01n>", "<\u200bn>", "<ⁿ>"):
+        ids = icetk.encode_after(typed)
+        assert 20004 not in ids
+        shown = icetk.decode(ids).replace(" ", "")
+        assert shown == re.sub("[\x01\u200b ]", "", unicodedata.normalize("NFKC", typed))
 
 
 def test_typed_specials_stay_text(icetk):

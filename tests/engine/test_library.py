@@ -96,6 +96,13 @@ def test_the_bundled_folder_of_a_checkout_is_found():
     assert bundled_models_dir() == Path(__file__).parents[2] / "resources" / "models"
 
 
+def test_the_bundled_folder_of_a_wheel_wins_over_a_checkouts(tmp_path, monkeypatch):
+    inside = tmp_path / "site-packages" / "bilin_engine" / "_models"
+    inside.mkdir(parents=True)
+    monkeypatch.setattr("bilin_engine.library.__file__", str(inside.parent / "library.py"))
+    assert bundled_models_dir() == inside
+
+
 @pytest.mark.parametrize(
     ("quantization", "precision"),
     [

@@ -5,6 +5,7 @@ nothing of prompts; which special goes where is `generation/masks.py`.
 """
 
 import io
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -107,9 +108,9 @@ class SentencePieceTokenizer:
         ids: list[int] = []
         for index, chunk in enumerate(chunks):
             found = self._encode_chunk(chunk, starts_segment and index == 0)
-            plain = unicodedata.normalize("NFKC", chunk)
-            if self.newline_id in found and plain != chunk:  # the model made "<n>" of ＜n＞
-                found = self._encode_literally(plain, starts_segment and index == 0)
+            if self.newline_id in found:  # the model's normalization made "<n>" of ＜n＞ or so
+                parts = _before_each_n(chunk)
+                found = [i for part in parts for i in self._encode_chunk(part, False)]
             ids.extend(found)
         return ids
 
@@ -123,6 +124,12 @@ class SentencePieceTokenizer:
         anchored = self._pieces.encode(NEWLINE_PIECE + text)
         start = anchored.index(self._pieces.piece_to_id(NEWLINE_PIECE)) + 1
         return [self._first + i for i in anchored[start:]]
+
+
+def _before_each_n(text: str) -> list[str]:
+    """The text cut before every letter that normalizes to n: no part can hold "<n>"."""
+    starts = [i for i, c in enumerate(text) if unicodedata.normalize("NFKC", c) == "n"]
+    return [text[a:b] for a, b in itertools.pairwise([0, *starts, len(text)])]
 
 
 def train_sentencepiece(lines: Iterable[str], model_file: Path, *, vocab_size: int) -> None:
