@@ -3,6 +3,7 @@
 The ids of the full prompts were made with the published inference code and its tokenizer.
 """
 
+import json
 import os
 from pathlib import Path
 
@@ -59,6 +60,7 @@ VECTORS = {
     "12345": "20005 20009 20010 20013 20016 20015 150001",
     "": "150001",
 }
+GOLDENS = json.loads((ROOT / "tests" / "data" / "masks" / "fills.json").read_text("utf-8"))
 LETTERS = LetterTokenizer()
 SPECIALS = LETTERS.specials
 MASK, GMASK, SMASK = SPECIALS.mask, SPECIALS.gmask, SPECIALS.smask
@@ -157,6 +159,34 @@ def test_a_blank_is_found_by_the_requests_number():
     assert sequence.blank(1).kind == "sentence"
     with pytest.raises(BadRequestError, match="no blank 2 to fill; blanks left: 0, 1"):
         sequence.blank(2)
+
+
+@pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden["prompt"])
+def test_every_step_of_the_published_code_is_the_same(golden):
+    """Goldens: tests/data/masks, recorded from its own fill_blanks."""
+    sequence = encode_segments(parse_mask_text(golden["prompt"]), TINY)
+    kind = None
+    for step in golden["steps"]:
+        blank = sequence.next_blank()
+        assert blank is not None
+        kind = kind or blank.kind
+        assert blank.kind == kind
+        layout = layout_blank(sequence, blank, TINY.specials, 200, begun=step["answer"])
+        length = len(step["token_ids"])
+        assert list(layout.token_ids[:length]) == step["token_ids"]
+        assert layout.prefix_len == step["prefix_len"]
+        positions = list(layout.position_ids)
+        if not step["answer"]:  # the recorded row holds at least one place of output
+            positions.append(positions[-1])
+        assert positions == step["position_ids"]
+        assert layout.output_position == (None if blank.kind == "long" else blank.position)
+        sequence = sequence.fill(blank, step["answer"])
+    # The published code fills one kind of blank and leaves the others.
+    still_open = sequence.next_blank()
+    assert still_open is None or still_open.kind != kind
+    token_ids = list(sequence.token_ids)
+    shown = token_ids[:-1] if token_ids[-1] == TINY.specials.eos else token_ids
+    assert TINY.decode(shown) == golden["text"]
 
 
 def test_stop_ids_are_eop_and_eos():
