@@ -1,5 +1,5 @@
 """How good a model is: probe questions and GLM-130B's own task files, on a model in this process.
 
-The command line needs three things of it: `command.add_arguments`, `command.evaluate`, and the
-report's `report.as_text` or `report.as_json`.
+For a command line: `command.add_arguments(parser)`, then `command.run(options, library, settings,
+on_stage)` gives an `Evaluation`, which is printed `as_text()` or as JSON `as_json()`.
 """
