@@ -1,156 +1,201 @@
-"""`bilin-engine` as a person or a script runs it."""
+"""The commands of `bilin-engine`, in this process, with a scripted model behind real workers."""
 
+import io
 import json
-import subprocess
 import sys
 
 import pytest
-from tiny_model import write_tiny_model
+from letter_models import LetterTexts, letter_model, scripted_worker
 
 from bilin_engine.cli.arguments import as_length_limit, length_limit
+from bilin_engine.cli.main import run
+from bilin_engine.cli.session import Session
 from bilin_engine.protocol import LengthLimit
+from bilin_engine.server.supervisor import SupervisorSettings
 
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture(scope="module")
-def models_dir(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("models")).parent
+@pytest.fixture
+def cli(capsys):
+    """Runs a command; (exit code, stdout, stderr)."""
+
+    def run_it(*arguments, worker=("--reply", "你好"), texts=None):
+        def open_session(_options):
+            settings = SupervisorSettings(scripted_worker(*worker))
+            return Session(texts or LetterTexts(), settings)
+
+        try:
+            code = run(arguments, open_session)
+        except SystemExit as left:
+            code = left.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run_it
 
 
-def run(*arguments, stdin=subprocess.DEVNULL, text_in=None):
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "bilin_engine", *arguments],
-        capture_output=True,
-        text=True,
-        stdin=None if text_in is not None else stdin,
-        input=text_in,
-        timeout=50,
-        check=False,
+def test_models_are_listed_for_people_and_for_programs(cli):
+    texts = LetterTexts(letter_model(), letter_model("broken", problem="config.json is missing"))
+    code, out, _ = cli("models", texts=texts)
+    assert code == 0
+    assert "字母 Letters" in out
+    assert "broken" in out
+    assert "! config.json is missing" in out
+    models = json.loads(cli("models", "--json", texts=texts)[1])
+    assert [model["id"] for model in models] == ["letters", "broken"]
+    assert models[0]["blank_kinds"] == ["short", "long", "sentence"]
+
+
+def test_devices_end_with_the_cpu(cli):
+    code, out, _ = cli("devices")
+    assert code == 0
+    assert "GiB free" in out
+    assert json.loads(cli("devices", "--json")[1])[-1]["name"] == "cpu"
+
+
+def test_chat_once_prints_one_answer(cli):
+    assert cli("chat", "letters", "--once", "谁？") == (0, "你好\n", "")
+    result = json.loads(cli("chat", "letters", "--once", "谁？", "--json", "--seed", "3")[1])
+    assert (result["text"], result["finish_reason"]) == ("你好", "stop")
+    assert result["stats"]["seed"] == 3
+
+
+@pytest.mark.parametrize("stdin", [None, ""])
+def test_chat_without_a_person_shows_one_exchange_in_each_language(cli, monkeypatch, stdin):
+    monkeypatch.setattr(sys, "stdin", None if stdin is None else io.StringIO(stdin))
+    code, out, _ = cli("chat", "letters")
+    assert code == 0
+    assert out == "> 你好\n你好\n\n> What can you do?\n你好\n\n"
+
+
+def test_chat_answers_each_line_of_a_pipe_and_keeps_the_conversation(cli, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\none\n"))
+    code, out, _ = cli("chat", "letters", "--system", "Be kind", worker=("--reply", "{length}"))
+    assert code == 0
+    first, second = map(int, out.split())  # the model says how long its prompt is
+    assert second > first > len("Be kind one")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_terminal_chat_streams_starts_over_and_leaves(cli, monkeypatch):
+    lines = iter(["你好", "/new", ""])
+
+    def type_line(_prompt=""):
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("builtins.input", type_line)
+    code, out, _ = cli("chat", "letters")
+    assert code == 0
+    assert "Bilin 比邻 · Letters · scripted · 2048 tokens" in out
+    assert "\n你好\n2 tokens" in out
+    assert "新对话 A new chat" in out
+
+
+def test_terminal_chat_survives_a_question_that_fails(cli, monkeypatch):
+    lines = iter(["x" * 3000, "hi"])
+
+    def type_line(_prompt=""):
+        try:
+            return next(lines)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("builtins.input", type_line)
+    code, out, err = cli("chat", "letters")
+    assert code == 0
+    assert "! the conversation is" in err
+    assert "/new" in out
+    assert "你好\n2 tokens" in out
+
+
+def test_fill_gives_exactly_the_documented_json(cli):
+    arguments = ("fill", "letters", "一[MASK]二[gMASK]", "--candidates", "3", "--json")
+    result = json.loads(cli(*arguments, worker=("--reply", "<{n}>"))[1])
+    assert result == {
+        "text": "一<0>二<0>",
+        "blanks": [
+            {"candidates": [{"text": f"<{n}>", "logprob": -1.5} for n in range(3)]}
+            for _ in range(2)
+        ],
+    }
+
+
+def test_fill_prints_the_text_and_its_candidates(cli):
+    code, out, _ = cli(
+        "fill", "letters", "好[MASK]", "--candidates", "2", worker=("--reply", "{n}")
     )
+    assert code == 0
+    assert out.splitlines() == ["好0", "", "blank 空 0", "  1     -0.50  0", "  2     -0.50  1"]
 
 
-def with_model(models_dir, command, *arguments, **options):
-    few = ("--models-dir", str(models_dir), "--threads", "1", "--max-tokens", "6", "--seed", "1")
-    return run(command, "tiny", *arguments, *few, **options)
-
-
-def test_models_lists_the_library_for_people_and_programs(models_dir):
-    listed = run("models", "--models-dir", str(models_dir))
-    assert listed.returncode == 0
-    assert "tiny" in listed.stdout
-    assert "INT4 · 32" in listed.stdout
-    models = json.loads(run("models", "--models-dir", str(models_dir), "--json").stdout)
-    assert "tiny" in [model["id"] for model in models]
-
-
-def test_devices_name_the_cpu():
-    devices = json.loads(run("devices", "--json").stdout)
-    assert devices[-1]["name"] == "cpu"
-
-
-def test_chat_once_prints_one_answer(models_dir):
-    done = with_model(models_dir, "chat", "--once", "你好", "--json")
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["stats"]["seed"] == 1
-    assert 0 < result["stats"]["new_tokens"] <= 6
-    plain = with_model(models_dir, "chat", "--once", "你好")
-    assert plain.stdout == result["text"] + "\n"
-    assert plain.stderr == ""
-
-
-def test_chat_without_a_person_shows_one_exchange_in_each_language(models_dir):
-    done = with_model(models_dir, "chat")
-    assert done.returncode == 0, done.stderr
-    assert "> 你好\n" in done.stdout
-    assert "> What can you do?\n" in done.stdout
-
-
-def test_chat_answers_each_line_of_a_pipe(models_dir):
-    done = with_model(models_dir, "chat", text_in="你好\n\nHello\n")
-    assert done.returncode == 0, done.stderr
-    assert ">" not in done.stdout.splitlines()[0][:1]
-    assert done.stdout.count("\n") >= 2
-
-
-def test_fill_gives_exactly_the_documented_json(models_dir):
-    done = with_model(models_dir, "fill", "门高[MASK]米，[MASK]", "--candidates", "3", "--json")
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert set(result) == {"text", "blanks"}
-    assert len(result["blanks"]) == 2
-    for blank in result["blanks"]:
-        assert set(blank) == {"candidates"}
-        assert 1 <= len(blank["candidates"]) <= 3
-        for candidate in blank["candidates"]:
-            assert set(candidate) == {"text", "logprob"}
-            assert candidate["logprob"] < 0
-    best = [blank["candidates"][0]["text"] for blank in result["blanks"]]
-    assert result["text"] == f"门高{best[0]}米，{best[1]}"
-
-
-def test_fill_reads_a_file_and_marks_what_breaks_a_constraint(models_dir, tmp_path):
+def test_fill_reads_a_file_and_marks_what_breaks_a_constraint(cli, tmp_path):
     file = tmp_path / "text.txt"
     file.write_text("高[MASK]米\n", encoding="utf-8")
-    done = with_model(models_dir, "fill", str(file), "--digits", "--length", "=9字", "--json")
-    (candidate,) = json.loads(done.stdout)["blanks"][0]["candidates"]
-    assert candidate["text"].strip().isdigit()
-    assert candidate["breaks"].startswith("has ")
+    arguments = ("fill", "letters", str(file), "--digits", "--length", "=3字", "--json")
+    result = json.loads(cli(*arguments, worker=("--reply", "25"))[1])
+    assert result["text"] == "高25米"
+    (candidate,) = result["blanks"][0]["candidates"]
+    assert candidate["breaks"] == "has 2 characters, not exactly 3"
 
 
-def test_fill_ranks_choices(models_dir):
-    done = with_model(models_dir, "fill", "The [MASK] Night", "--choices", "Starry，blue", "--json")
-    candidates = json.loads(done.stdout)["blanks"][0]["candidates"]
-    assert {candidate["text"] for candidate in candidates} == {"Starry", "blue"}
-    logprobs = [candidate["logprob"] for candidate in candidates]
-    assert logprobs == sorted(logprobs, reverse=True)
+def test_fill_ranks_choices(cli):
+    result = json.loads(cli("fill", "letters", "[MASK]", "--choices", "four, to，six", "--json")[1])
+    texts = [candidate["text"] for candidate in result["blanks"][0]["candidates"]]
+    assert texts == ["to", "six", "four"]
 
 
-def test_generate_and_count(models_dir):
-    assert with_model(models_dir, "generate", "The Starry").returncode == 0
-    counted = run("count", "tiny", "你好", "--models-dir", str(models_dir), "--json")
-    assert json.loads(counted.stdout)["context_length"] == 256
+def test_generate_continues(cli):
+    worker = ("--reply", "<{prompt}>")
+    assert cli("generate", "letters", "Once", worker=worker) == (0, "<Once>\n", "")
+    assert json.loads(cli("generate", "letters", "Once", "--json", worker=worker)[1])["text"]
+
+
+def test_count_counts_the_whole_prompt(cli):
+    counted = json.loads(cli("count", "letters", "你好", "--json")[1])
+    assert counted["total"] > counted["per_message"][0] > 2
+    assert cli("count", "letters", "你好")[1].startswith(f"{counted['total']} of 2048 tokens")
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (("chat", "nope", "--once", "hi"), 1, "no model 'nope'"),
-        (("fill", "tiny", "no blank"), 1, "no blank to fill"),
-        (("chat", "tiny", "--once", "x", "--context", "9999"), 1, "context 9999"),
-        (("chat", "tiny", "--once", "x", "--temperature", "-1"), 1, "temperature"),
-        (("fill", "tiny"), 2, "required: text"),
-        (("fill", "tiny", "[MASK]", "--length", "long"), 2, 'length "long"'),
-        (("chat", "tiny", "--backend", "magic"), 2, "invalid choice: 'magic'"),
+        (("chat", "nope", "--once", "hi"), 1, 'no model "nope"'),
+        (("fill", "letters", "no blank"), 1, "no blank to fill"),
+        (("fill", "letters", "[MASK]", "--candidates", "99"), 1, "99 candidates"),
+        (("fill", "letters", "[MASK]", "--blank", "4"), 1, "no blank 4"),
+        (("fill", "letters"), 2, "required: text"),
+        (("fill", "letters", "[MASK]", "--length", "long"), 2, 'length "long"'),
+        (("chat", "letters", "--backend", "magic"), 2, "invalid choice: 'magic'"),
         (("sing",), 2, "invalid choice: 'sing'"),
     ],
 )
-def test_what_is_wrong_is_one_sentence_and_an_exit_code(models_dir, arguments, code, sentence):
-    places = ("--models-dir", str(models_dir)) if len(arguments) > 1 else ()
-    done = run(*arguments, *places)
-    assert done.returncode == code
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) <= 2
+def test_what_is_wrong_is_one_sentence_and_an_exit_code(cli, arguments, code, sentence):
+    found, _, err = cli(*arguments)
+    assert found == code
+    assert sentence in err
+    assert len(err.splitlines()) <= 2
 
 
-def test_failure_with_json_is_json(models_dir):
-    done = run("chat", "nope", "--once", "hi", "--json", "--models-dir", str(models_dir))
-    assert json.loads(done.stdout)["error"]["code"] == "model_not_found"
+def test_failure_with_json_is_json(cli):
+    code, out, _ = cli("chat", "nope", "--once", "hi", "--json")
+    assert code == 1
+    assert json.loads(out)["error"]["code"] == "model_not_found"
 
 
-@pytest.mark.slow
-def test_bench_gives_every_figure(models_dir):
-    arguments = ("--prompt-tokens", "32", "--new-tokens", "8", "--threads", "1", "--json")
-    done = run("bench", "tiny", *arguments, "--models-dir", str(models_dir))
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    for name in ("prefill_tok_s", "decode_tok_s", "time_to_first_token_s", "bytes_per_token"):
-        assert report[name] > 0
-    used = report["bytes_per_token"] * report["decode_tok_s"]
-    assert report["share_of_bandwidth"] == pytest.approx(used / report["read_bytes_s"])
-    assert report["peak_memory_bytes"] > report["memory_bytes"]["cpu"]
+def test_broken_model_is_a_sentence(cli):
+    worker = ("--load-fails", "model.safetensors is cut short")
+    code, _, err = cli("chat", "letters", "--once", "hi", worker=worker)
+    assert (code, err) == (1, "bilin-engine: model.safetensors is cut short\n")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ NUM_ANSWERS = 3
 def run(options: argparse.Namespace) -> int:
     """Measures; one table, or one JSON object."""
     load = load_settings(options)
-    with Session(options.models_dir, options.log_dir) as session:
+    with options.open_session(options) as session:
         info = session.model(options.model)
         loaded = session.load(options.model, load)
         answers = [_short_answer(session, info) for _ in range(NUM_ANSWERS)]

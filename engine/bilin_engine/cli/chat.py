@@ -26,7 +26,7 @@ NEW_CHAT = "/new"
 def run(options: argparse.Namespace) -> int:
     """Loads the model; answers --once, a terminal, lines of a pipe, or the demo questions."""
     settings = sampling(options)
-    with Session(options.models_dir, options.log_dir) as session:
+    with options.open_session(options) as session:
         loaded = session.load(options.model, load_settings(options))
         conversation = _Conversation(session, options.model, options.system, settings)
         if options.once is not None:

@@ -9,7 +9,6 @@ from bilin_engine.cli.arguments import (
     sampling,
 )
 from bilin_engine.cli.report import print_json
-from bilin_engine.cli.session import Session
 from bilin_engine.generation.masks import parse_mask_text
 from bilin_engine.protocol import (
     Candidate,
@@ -31,7 +30,7 @@ def run_fill(options: argparse.Namespace) -> int:
         choices=_choices(options.choices),
         digits_only=options.digits,
     )
-    with Session(options.models_dir, options.log_dir) as session:
+    with options.open_session(options) as session:
         session.load(options.model, load_settings(options))
         result = session.ask(
             lambda i: Fill(
@@ -93,7 +92,7 @@ def run_generate(options: argparse.Namespace) -> int:
         if isinstance(event, TextDelta) and not options.json:
             print(event.text, end="", flush=True)
 
-    with Session(options.models_dir, options.log_dir) as session:
+    with options.open_session(options) as session:
         session.load(options.model, load_settings(options))
         result = session.ask(
             lambda i: Generate(

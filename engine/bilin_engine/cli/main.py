@@ -18,7 +18,7 @@ from bilin_engine.cli.arguments import (
     text_argument,
 )
 from bilin_engine.cli.report import print_json
-from bilin_engine.cli.session import Session, StoppedByPersonError
+from bilin_engine.cli.session import Session, StoppedByPersonError, open_session
 from bilin_engine.errors import BilinError
 from bilin_engine.logs import start_logging
 from bilin_engine.protocol import (
@@ -35,9 +35,13 @@ from bilin_engine.protocol import (
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(
+    arguments: Sequence[str],
+    open_session: Callable[[argparse.Namespace], Session] = open_session,
+) -> int:
     """Runs one command; returns its exit code: 0 done, 1 failed with a sentence, 2 bad usage."""
     options = _parser().parse_args(list(arguments) or ["--help"])
+    options.open_session = open_session
     start_logging("cli", options.log_dir, "WARNING")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -125,7 +129,7 @@ def _stdio(_options: argparse.Namespace) -> int:
 
 
 def _models(options: argparse.Namespace) -> int:
-    with Session(options.models_dir, options.log_dir) as session:
+    with options.open_session(options) as session:
         listed = session.ask(ListModels, ModelsListed)
     if options.json:
         print_json(listed.models)
@@ -158,7 +162,7 @@ def _model_line(model: ModelInfo) -> str:
 
 
 def _devices(options: argparse.Namespace) -> int:
-    with Session(options.models_dir, options.log_dir) as session:
+    with options.open_session(options) as session:
         listed = session.ask(ListDevices, DevicesListed)
     if options.json:
         print_json(listed.devices)
@@ -172,7 +176,7 @@ def _devices(options: argparse.Namespace) -> int:
 
 
 def _count(options: argparse.Namespace) -> int:
-    with Session(options.models_dir, options.log_dir) as session:
+    with options.open_session(options) as session:
         messages = (Message("user", options.text),)
         counted = session.ask(
             lambda i: CountTokens(id=i, model=options.model, messages=messages), TokenCount

@@ -1,8 +1,8 @@
 """A supervisor in this process, asked one thing at a time: what every headless command uses."""
 
+import argparse
 import queue
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -45,12 +45,10 @@ class StoppedByPersonError(Exception):
 class Session:
     """Starts with `with`, ends the workers with it. Not thread-safe."""
 
-    def __init__(self, models_dir: Path | None = None, log_dir: Path | None = None) -> None:
+    def __init__(self, texts: ModelTexts, settings: SupervisorSettings) -> None:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        # A terminal is for the answer: workers speak up when something is wrong.
-        command = WorkerCommand(log_dir=log_dir, log_level="WARNING")
-        self._texts = ModelTexts(Library(models_dir))
-        self._supervisor = Supervisor(self._events.put, self._texts, SupervisorSettings(command))
+        self._texts = texts
+        self._supervisor = Supervisor(self._events.put, texts, settings)
         self._last_id = 0
 
     def __enter__(self) -> "Session":
@@ -114,3 +112,10 @@ class Session:
         return self.ask(
             lambda i: LoadModel(id=i, model=model_id, settings=settings), ModelLoaded, on_event
         )
+
+
+def open_session(options: argparse.Namespace) -> Session:
+    """The session that --models-dir and --log-dir describe."""
+    # A terminal is for the answer: workers speak up when something is wrong.
+    command = WorkerCommand(log_dir=options.log_dir, log_level="WARNING")
+    return Session(ModelTexts(Library(options.models_dir)), SupervisorSettings(command))
