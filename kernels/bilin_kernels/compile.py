@@ -14,6 +14,7 @@ results. Only `.code` of cuda.core's object is touched: anything else looks for 
 
 import argparse
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -73,7 +74,9 @@ def compiler_version() -> str:
     try:
         # Before the threads of compile_all: its circular imports fail when two begin at once.
         import cuda.core  # noqa: F401
-        from cuda.bindings import nvrtc
+
+        nvrtc = importlib.import_module("cuda.bindings.nvrtc")
+        importlib.import_module("cuda.core")
     except ImportError as error:
         raise CompileError(_MISSING.format(error)) from error
     try:
@@ -92,12 +95,11 @@ _MISSING = (
 
 
 def compile_source(source: str, arch: int, defines: Sequence[str] = ()) -> CompiledSource:
-    """Compiles csrc/<source>.cu to SASS of sm_<arch>. Raises CompileError with the compiler's log."""
+    """Compiles csrc/<source>.cu for sm_<arch>. Raises CompileError with the compiler's log."""
     compiler_version()
-    from cuda.core import Program, ProgramOptions
-
+    core = importlib.import_module("cuda.core")
     log = io.StringIO()
-    options = ProgramOptions(
+    options = core.ProgramOptions(
         name=f"{source}.cu",
         arch=f"sm_{arch}",
         std="c++17",
@@ -107,7 +109,7 @@ def compile_source(source: str, arch: int, defines: Sequence[str] = ()) -> Compi
     )
     text = (SOURCE_DIR / f"{source}.cu").read_text(encoding="utf-8")
     try:
-        code = Program(text, "c++", options).compile("cubin", logs=log).code
+        code = core.Program(text, "c++", options).compile("cubin", logs=log).code
     except Exception as error:  # cuda.core's own types are private; all of them mean the same here
         raise CompileError(f"{source}.cu for sm_{arch}: {error}\n{log.getvalue()}") from error
     return CompiledSource(source, arch, bytes(code), tuple(_read_report(log.getvalue())))

@@ -1,8 +1,8 @@
 """Finds the right machine code for a GPU and launches it on torch's stream.
 
-Order: the cubins of the wheel (`cubins/manifest.json`, built from exactly these sources), else NVRTC
-for the exact architecture, cached on disk. A cubin serves devices of its major version with the same
-or a higher minor one; nothing crosses major versions, and PTX is never used.
+Order: the cubins of the wheel (`cubins/manifest.json`, built from exactly these sources), else
+NVRTC for the exact architecture, cached on disk. A cubin serves devices of its major version with
+the same or a higher minor one; nothing crosses major versions, and PTX is never used.
 
 A launch allocates nothing and waits for nothing, so it may be captured in a CUDA graph once every
 kernel of the graph has been loaded: launch each of them once before, or call `prepare`.
@@ -13,6 +13,7 @@ Knows nothing of what the kernels compute.
 import ctypes
 import functools
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -56,6 +57,17 @@ class Launcher(Protocol):
         ...
 
 
+@functools.cache
+def cuda_core() -> Any:  # noqa: ANN401 - a module without types
+    """The module cuda.core. Raises KernelLoadError if it is not installed."""
+    try:
+        return importlib.import_module("cuda.core")
+    except ImportError as error:
+        raise KernelLoadError(
+            f"the CUDA kernels need cuda-core ({error}); install bilin[cuda]"
+        ) from error
+
+
 def pick_architecture(capability: tuple[int, int], available: Sequence[int]) -> int | None:
     """The best of `available` (86 for 8.6) that runs on a device of this capability, or None."""
     major, minor = capability
@@ -93,15 +105,14 @@ class CudaLauncher:
         device: torch.device,
     ) -> None:
         """Starts csrc/<source>.cu's `kernel` on torch's current stream of `device`."""
-        from cuda.core import LaunchConfig, Stream, launch
-
+        core = cuda_core()
         index = device.index if device.index is not None else torch.cuda.current_device()
         loaded = self._kernel(source, kernel, index)
         # Asked for at every launch: inside torch.cuda.graph the current stream is another one.
-        stream = Stream.from_handle(torch.cuda.current_stream(index).cuda_stream)
+        stream = core.Stream.from_handle(torch.cuda.current_stream(index).cuda_stream)
         values = [a.value or 0 if isinstance(a, ctypes.c_void_p) else a for a in arguments]
         with torch.cuda.device(index):
-            launch(stream, LaunchConfig(grid=grid, block=block), loaded, *values)
+            core.launch(stream, core.LaunchConfig(grid=grid, block=block), loaded, *values)
 
     def num_sms(self, device: torch.device) -> int:
         """Multiprocessors of the device."""
@@ -125,12 +136,7 @@ class CudaLauncher:
     def _set_up(self, index: int) -> None:
         if index in self._ready_devices:
             return
-        try:
-            from cuda.core import Device
-        except ImportError as error:
-            raise KernelLoadError(
-                f"the CUDA kernels need cuda-core ({error}); install bilin[cuda]"
-            ) from error
+        core = cuda_core()
         if not torch.cuda.is_available():
             raise KernelLoadError("no CUDA device: torch.cuda.is_available() is False")
         capability = torch.cuda.get_device_capability(index)
@@ -140,17 +146,15 @@ class CudaLauncher:
                 f"{capability[0]}.{capability[1]}; the kernels need 7.5 (Turing) or later"
             )
         torch.cuda.init()
-        Device(index).set_current()  # shares torch's primary context
+        core.Device(index).set_current()  # shares torch's primary context
         self._ready_devices.add(index)
 
     def _module(self, source: str, index: int) -> Any:  # noqa: ANN401 - cuda.core's
         capability = torch.cuda.get_device_capability(index)
         module = self._modules.get((source, capability))
         if module is None:
-            from cuda.core import ObjectCode
-
             cubin = self.machine_code(source, capability)
-            module = ObjectCode.from_cubin(cubin, name=source)
+            module = cuda_core().ObjectCode.from_cubin(cubin, name=source)
             self._modules[source, capability] = module
         return module
 

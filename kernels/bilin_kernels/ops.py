@@ -15,8 +15,8 @@
     y = w4a16_linear(x, packed, residual=h, alpha=11.83)               # y + alpha * h
     y = w4a16_linear(x, packed, out_dtype=torch.float32)               # partial sums of a rank
 
-Everything else: x is 2-d, contiguous, 16-byte aligned, float16 or bfloat16 (float16 on sm_75), of
-the dtype of the scales. What is not supported raises ValueError; nothing is padded or converted.
+x is 2-d, contiguous, 16-byte aligned, float16 or bfloat16 (float16 on sm_75), of the dtype of the
+scales. What is not supported raises ValueError; nothing is padded or converted.
 
 backend: "cuda" runs the kernels and wants CUDA tensors; "reference" computes the same from the same
 packed weight in plain torch, on any device, slowly. Neither ever stands in for the other.
@@ -24,8 +24,8 @@ packed weight in plain torch, on any device, slowly. Neither ever stands in for 
 method: "decode" is the fused kernel, at any m; "dequantize" expands the weight piece by piece into
 at most 256 MiB and leaves the product to cuBLAS; None takes the first up to m = DECODE_MAX_M.
 
-Calls may be captured in a CUDA graph after one warm-up call of the same shapes. The workspace is one
-per device: one stream at a time.
+Calls may be captured in a CUDA graph after one warm-up call of the same shapes. The workspace is
+one per device: one stream at a time.
 """
 
 import ctypes
@@ -34,22 +34,27 @@ from typing import Literal
 import torch
 
 from bilin_kernels import reference
+from bilin_kernels.checks import require_half, require_tensor
 from bilin_kernels.loader import Argument, Launcher, default_launcher
-from bilin_kernels.packing import STEP_K, TILE_ROWS, PackedWeight, unpack_prepacked
+from bilin_kernels.packing import STEP_K, TILE_ROWS, Gating, PackedWeight, unpack_prepacked
 from bilin_kernels.plan import DTypeName, GemmPlan, group_magic, plan_gemm
 
 Backend = Literal["cuda", "reference"]
 Method = Literal["decode", "dequantize"]
 
-# Largest m for the fused kernel. An estimate, no measurement: per 32 rows of x it costs about one
-# reading of the INT4 weight, dequantizing first costs nine, cuBLAS is then bound by its own reading.
+# Largest m for the fused kernel. An estimate, no measurement: 32 rows of x cost it about one
+# reading of the INT4 weight; dequantizing first costs nine before cuBLAS has begun.
 DECODE_MAX_M = 128
 
 # Memory a dequantized piece of a weight may take.
 DEQUANTIZE_BYTES = 256 << 20
 
-_ACTIVATIONS: dict[str, int] = {"none": 0, "gelu": 1, "gelu_tanh": 2, "silu": 3}
-_GATINGS: dict[str, int] = {"none": 0, "gate_up": 1, "up_gate": 2}
+_ACTIVATIONS: dict[reference.Activation, int] = {"none": 0, "gelu": 1, "gelu_tanh": 2, "silu": 3}
+_GATINGS: dict[Gating, int] = {"none": 0, "gate_up": 1, "up_gate": 2}
+_GATING_OF: dict[int, Gating] = {code: gating for gating, code in _GATINGS.items()}
+_ACTIVATION_OF: dict[int, reference.Activation] = {
+    code: activation for activation, code in _ACTIVATIONS.items()
+}
 _DTYPES: dict[torch.dtype, DTypeName] = {torch.float16: "f16", torch.bfloat16: "bf16"}
 
 
@@ -68,13 +73,15 @@ def w4a16_linear(
     method: Method | None = None,
     backend: Backend = "cuda",
 ) -> torch.Tensor:
-    """y = act(x @ dequant(packed).T + bias) + alpha * residual; see the module and reference.linear.
+    """y = act(x @ dequant(packed).T + bias) + alpha * residual; see reference.linear.
 
     x: (m, k). bias: (n,) in the model folder's order, x's dtype. residual: (m, packed.outputs).
     out_dtype: x's dtype, or float32. Returns (m, packed.outputs). Raises ValueError.
     """
     if packed.bits != 4:
-        raise ValueError(f"the weight has {packed.bits} bits; w4a16_linear takes 4, see w8a16_linear")
+        raise ValueError(
+            f"the weight has {packed.bits} bits; w4a16_linear takes 4, see w8a16_linear"
+        )
     return _linear(x, packed, bias, activation, residual, alpha, out_dtype, method, backend)
 
 
@@ -89,7 +96,9 @@ def w8a16_linear(
 ) -> torch.Tensor:
     """y = x @ dequant(packed).T + bias for an INT8 weight, such as the LM head's."""
     if packed.bits != 8:
-        raise ValueError(f"the weight has {packed.bits} bits; w8a16_linear takes 8, see w4a16_linear")
+        raise ValueError(
+            f"the weight has {packed.bits} bits; w8a16_linear takes 8, see w4a16_linear"
+        )
     return _linear(x, packed, bias, "none", None, 1.0, out_dtype, method, backend)
 
 
@@ -115,7 +124,7 @@ def _linear(
     x: torch.Tensor,
     packed: PackedWeight,
     bias: torch.Tensor | None,
-    activation: str,
+    activation: reference.Activation,
     residual: torch.Tensor | None,
     alpha: float,
     out_dtype: torch.dtype | None,
@@ -154,7 +163,7 @@ def _dequantize_linear(
     x: torch.Tensor,
     packed: PackedWeight,
     bias: torch.Tensor | None,
-    activation: str,
+    activation: reference.Activation,
     residual: torch.Tensor | None,
     alpha: float,
     out_dtype: torch.dtype,
@@ -165,13 +174,11 @@ def _dequantize_linear(
     rows = max(block, DEQUANTIZE_BYTES // (2 * packed.k) // block * block)
     for first in range(0, packed.n, rows):
         count = min(rows, packed.n - first)
-        weight = torch.ops.bilin.dequantize(
-            packed.weight, packed.scales, packed.bits, first, count
-        )
+        weight = torch.ops.bilin.dequantize(packed.weight, packed.scales, packed.bits, first, count)
         h = _matmul(x, weight, out_dtype)
         if packed.gating == "none":
             out = slice(first, first + count)
-            part = reference.activate(h if bias is None else h + bias[out], activation)  # pyright: ignore[reportArgumentType]
+            part = reference.activate(h if bias is None else h + bias[out], activation)
         else:
             out = slice(first // 2, (first + count) // 2)
             gate, up = h.view(x.shape[0], -1, 2, TILE_ROWS).unbind(2)
@@ -180,7 +187,7 @@ def _dequantize_linear(
                 halves = bias.view(2, -1)[:, out]
                 gate_bias, up_bias = halves if packed.gating == "gate_up" else halves.flip(0)
                 gate, up = gate + gate_bias, up + up_bias
-            part = up * reference.activate(gate, activation)  # pyright: ignore[reportArgumentType]
+            part = up * reference.activate(gate, activation)
         if residual is not None:
             part = part + alpha * residual[:, out]
         y[:, out] = part
@@ -217,48 +224,19 @@ def check_tensors(
     residual: torch.Tensor | None,
 ) -> None:
     """Raises ValueError for tensors that no kernel here takes, naming what would be right."""
-    if x.dtype not in _DTYPES:
-        raise ValueError(f"x is {x.dtype}; use float16 or bfloat16")
+    require_half("x", x)
     if x.dtype != packed.scales.dtype:
         raise ValueError(f"x is {x.dtype}, the scales are {packed.scales.dtype}; use one dtype")
     if x.ndim != 2 or x.shape[1] != packed.k or x.shape[0] == 0:
         raise ValueError(f"x of shape {tuple(x.shape)}; use (m, {packed.k}) with m >= 1")
-    if (
-        x.is_cuda
-        and x.dtype == torch.bfloat16
-        and torch.cuda.get_device_capability(x.device) < (8, 0)
-    ):
-        raise ValueError(
-            f"bfloat16 on {torch.cuda.get_device_name(x.device)}: its tensor cores have float16 "
-            "only; use float16"
-        )
-    named: dict[str, tuple[torch.Tensor, tuple[int, ...] | None]] = {
-        "x": (x, None),
-        "weight": (packed.weight, None),
-        "scales": (packed.scales, None),
-    }
+    require_tensor("x", x, device=x.device, alignment=16)
+    require_tensor("weight", packed.weight, device=x.device, alignment=16)
+    require_tensor("scales", packed.scales, device=x.device, alignment=4)
     if bias is not None:
-        named["bias"] = (bias, (packed.n,))
+        require_tensor("bias", bias, device=x.device, dtype=x.dtype, shape=(packed.n,))
     if residual is not None:
-        named["residual"] = (residual, (x.shape[0], packed.outputs))
-    for name, (tensor, shape) in named.items():
-        if shape is not None and tuple(tensor.shape) != shape:
-            raise ValueError(f"{name} of shape {tuple(tensor.shape)}; use {shape}")
-        if name in ("bias", "residual") and tensor.dtype != x.dtype:
-            raise ValueError(f"{name} is {tensor.dtype}, x is {x.dtype}; use one dtype")
-        if tensor.device != x.device:
-            raise ValueError(f"{name} is on {tensor.device}, x is on {x.device}; use one device")
-        if not tensor.is_contiguous():
-            raise ValueError(
-                f"{name} is not contiguous (shape {tuple(tensor.shape)}, stride {tensor.stride()}); "
-                "use .contiguous()"
-            )
-        aligned = 16 if name in ("x", "weight") else 4 if name == "scales" else 2
-        if tensor.device.type != "meta" and tensor.data_ptr() % aligned:
-            raise ValueError(
-                f"{name} begins at address {tensor.data_ptr():#x}; use a tensor aligned to "
-                f"{aligned} bytes, such as a clone"
-            )
+        shape = (x.shape[0], packed.outputs)
+        require_tensor("residual", residual, device=x.device, dtype=x.dtype, shape=shape)
 
 
 # --- launches, the same on a GPU and on the shim --------------------------------------------------
@@ -411,9 +389,7 @@ def _packed_linear_cuda(
         dtype=_DTYPES[x.dtype],
         num_sms=launcher.num_sms(x.device),
     )
-    launch_gemm(
-        launcher, plan, y, x, weight, scales, n, bias, residual, alpha, gating, activation
-    )
+    launch_gemm(launcher, plan, y, x, weight, scales, n, bias, residual, alpha, gating, activation)
     return y
 
 
@@ -431,14 +407,13 @@ def _packed_linear_cpu(
     activation: int,
     float_out: bool,
 ) -> torch.Tensor:
-    gating_name = next(name for name, code in _GATINGS.items() if code == gating)
-    packed = PackedWeight(weight, scales, n, x.shape[1], bits, gating_name)  # pyright: ignore[reportArgumentType]
+    packed = PackedWeight(weight, scales, n, x.shape[1], bits, _GATING_OF[gating])
     return reference.linear(
         x,
         _dequantized(packed, torch.float32),
         bias=bias,
-        activation=next(name for name, code in _ACTIVATIONS.items() if code == activation),  # pyright: ignore[reportArgumentType]
-        gating=gating_name,  # pyright: ignore[reportArgumentType]
+        activation=_ACTIVATION_OF[activation],
+        gating=packed.gating,
         residual=residual,
         alpha=alpha,
         out_dtype=torch.float32 if float_out else x.dtype,
@@ -489,7 +464,7 @@ def _dequantize_cpu(
 ) -> torch.Tensor:
     tiles = slice(first_row // TILE_ROWS, (first_row + rows) // TILE_ROWS)
     k = weight.shape[1] * STEP_K
-    part = PackedWeight(weight[tiles].contiguous(), scales[tiles].contiguous(), rows, k, bits)  # pyright: ignore[reportArgumentType]
+    part = PackedWeight(weight[tiles].contiguous(), scales[tiles].contiguous(), rows, k, bits)
     return _dequantized(part, scales.dtype)
 
 

@@ -50,13 +50,14 @@ class PackedWeight:
 
     weight: int32, see the module. scales: (n/16, groups, 8, 2), the dtype of the activations it
     serves. n, k: of the matrix as the model folder has it; a gated pair counts both halves in n.
+    bits: 4 or 8.
     """
 
     weight: torch.Tensor
     scales: torch.Tensor
     n: int
     k: int
-    bits: Literal[4, 8]
+    bits: int
     gating: Gating = "none"
 
     @property

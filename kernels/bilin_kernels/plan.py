@@ -67,8 +67,8 @@ def plan_gemm(
         tiles_per_block = 4 if wide_exists and waves >= _WAVES_FOR_WIDE_BLOCKS else 2
     elif tiles_per_block == 4 and not wide_exists:
         raise ValueError(
-            f"4 tiles a block exist for INT4, m <= 8 and groups of 128 multiples; not for INT{bits}, "
-            f"m = {m}, group_size {k // groups}"
+            "4 tiles a block exist for INT4, m <= 8 and groups of 128 multiples; not for "
+            f"INT{bits}, m = {m}, group_size {k // groups}"
         )
     warps = 16 // tiles_per_block
     row_blocks = -(-tiles // tiles_per_block)

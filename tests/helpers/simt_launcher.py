@@ -14,16 +14,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+
 from bilin_kernels.compile import SOURCE_DIR
 from bilin_kernels.loader import Argument
 
 SHIM_DIR = Path(__file__).parents[1] / "kernels" / "simt"
 # -O0 compiles four times as fast as -O2, and the emulation of mma asks for its own optimization.
 # No contraction: the kernels say fmaf where they mean it.
-FLAGS = (
-    "-x c++ -std=c++17 -O0 -march=native -ffp-contract=off -fPIC -shared -w "
-    "-fsanitize=bounds -fsanitize-undefined-trap-on-error -DBILIN_SIMT"
-).split()
+FLAGS = [
+    "-x",
+    "c++",
+    "-std=c++17",
+    "-O0",
+    "-march=native",
+    "-ffp-contract=off",
+    "-fPIC",
+    "-shared",
+    "-w",
+    "-fsanitize=bounds",
+    "-fsanitize-undefined-trap-on-error",
+    "-DBILIN_SIMT",
+]
 
 
 class SimtError(AssertionError):

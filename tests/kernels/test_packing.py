@@ -1,8 +1,9 @@
 import pytest
 import torch
-from bilin_kernels import packing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from bilin_kernels import packing
 
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(0, 2**31))
 gatings = st.sampled_from(["none", "gate_up", "up_gate"])
@@ -76,9 +77,10 @@ def test_prepacked_int4_round_trip(shape, gating):
 
 
 def test_gated_tiles_alternate():
+    orders: list[tuple[packing.Gating, int]] = [("gate_up", 0), ("up_gate", 32)]
     scales = torch.arange(64).view(64, 1).half()
     words = torch.zeros(64, 8, dtype=torch.int32)
-    for gating, first in [("gate_up", 0), ("up_gate", 32)]:
+    for gating, first in orders:
         rows = packing.scales_from_tile16(packing.prepack_int4(words, scales, gating).scales)
         second = 32 - first
         assert rows[::16, 0].tolist() == [first, second, first + 16, second + 16]

@@ -1,7 +1,8 @@
 import pytest
-from bilin_kernels.plan import flush_k, group_magic, plan_gemm
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bilin_kernels.plan import flush_k, group_magic, plan_gemm
 
 
 @given(st.integers(0, 32767), st.integers(1, 512))
@@ -13,7 +14,14 @@ def test_magic_divides_steps_exactly(step, steps_per_group):
 
 @pytest.mark.parametrize(
     ("group_size", "k", "flush"),
-    [(32, 256, 32), (64, 256, 64), (128, 256, 128), (192, 384, 64), (4096, 32768, 128), (192, 192, 128)],
+    [
+        (32, 256, 32),
+        (64, 256, 64),
+        (128, 256, 128),
+        (192, 384, 64),
+        (4096, 32768, 128),
+        (192, 192, 128),
+    ],
 )
 def test_flush_never_spans_two_groups(group_size, k, flush):
     assert flush_k(group_size, k) == flush

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from bilin_kernels.ops import address
 from simt_launcher import SHIM_DIR, SimtError, SimtLauncher
+
+from bilin_kernels.ops import address
 
 THREADS = 64
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+
 from bilin_kernels import ops, packing, plan, reference
 
 F16, BF16 = torch.float16, torch.bfloat16

@@ -1,0 +1,111 @@
+import hashlib
+import json
+
+import pytest
+
+from bilin_kernels import compile as compiling
+from bilin_kernels import loader
+from bilin_kernels.compile import CompiledSource, source_hash
+from bilin_kernels.loader import CudaLauncher, KernelLoadError, pick_architecture
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [
+        ((7, 5), 75),
+        ((8, 0), 80),
+        ((8, 7), 86),
+        ((8, 9), 89),
+        ((9, 0), 90),
+        ((10, 3), 100),
+        ((12, 1), 120),
+        ((7, 0), None),
+        ((11, 0), None),
+    ],
+)
+def test_cubin_of_the_same_major_and_no_higher_minor(capability, expected):
+    assert pick_architecture(capability, compiling.ARCHITECTURES) == expected
+
+
+def ship(folder, code=b"cubin", built_from=None):
+    (folder / "w4a16.sm_86.cubin").write_bytes(code)
+    manifest = {
+        "source_hash": built_from or source_hash(),
+        "files": [
+            {
+                "source": "w4a16",
+                "arch": 86,
+                "file": "w4a16.sm_86.cubin",
+                "sha256": hashlib.sha256(b"cubin").hexdigest(),
+            }
+        ],
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def no_compiler(*_):
+    raise AssertionError("nothing was to be compiled")
+
+
+def test_shipped_cubin_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(loader, "compile_source", no_compiler)
+    ship(tmp_path)
+    assert CudaLauncher(cubin_dir=tmp_path).machine_code("w4a16", (8, 9)) == b"cubin"
+
+
+def test_cubins_of_other_sources_are_refused(tmp_path):
+    ship(tmp_path, built_from="0" * 64)
+    with pytest.raises(KernelLoadError, match=r"were built from other sources .*reinstall bilin"):
+        CudaLauncher(cubin_dir=tmp_path).machine_code("w4a16", (8, 6))
+
+
+def test_damaged_cubin_is_refused(tmp_path):
+    ship(tmp_path, code=b"cubim")
+    with pytest.raises(KernelLoadError, match=r"sm_86\.cubin is damaged"):
+        CudaLauncher(cubin_dir=tmp_path).machine_code("w4a16", (8, 6))
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Replaces the compiler; returns the list of what it was asked for."""
+    asked = []
+
+    def compile_source(source, arch, defines=()):
+        asked.append((source, arch, defines))
+        return CompiledSource(source, arch, f"{source} {arch} {defines}".encode(), ())
+
+    monkeypatch.setattr(loader, "compile_source", compile_source)
+    monkeypatch.setattr(loader, "compiler_version", lambda: "nvrtc 13.0")
+    return asked
+
+
+def test_other_devices_and_variants_are_compiled_for_their_exact_architecture(tmp_path, compiled):
+    ship(tmp_path)
+    plain = CudaLauncher(cubin_dir=tmp_path, cache_dir=tmp_path / "cache")
+    assert plain.machine_code("w4a16", (11, 0)) == b"w4a16 110 ()"
+    variant = CudaLauncher(("BILIN_TURING",), tmp_path, tmp_path / "cache")
+    assert variant.machine_code("w4a16", (8, 6)) == b"w4a16 86 ('BILIN_TURING',)"
+    assert [arch for _, arch, _ in compiled] == [110, 86]
+
+
+def test_compiled_code_is_kept_until_anything_changes(tmp_path, compiled, monkeypatch):
+    def code():
+        return CudaLauncher(cubin_dir=tmp_path / "none", cache_dir=tmp_path).machine_code(
+            "w4a16", (9, 0)
+        )
+
+    assert code() == code()
+    assert len(compiled) == 1
+    monkeypatch.setattr(loader, "compiler_version", lambda: "nvrtc 13.1")
+    code()
+    monkeypatch.setattr(loader, "source_hash", lambda: "1" * 64)
+    code()
+    assert len(compiled) == 3
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".cubin"] * 3
+
+
+def test_cache_folder_can_be_moved(tmp_path, compiled, monkeypatch):
+    monkeypatch.setenv("BILIN_KERNEL_CACHE", str(tmp_path / "here"))
+    CudaLauncher(cubin_dir=tmp_path).machine_code("w4a16", (9, 0))
+    assert compiled
+    assert len(list((tmp_path / "here").iterdir())) == 1
