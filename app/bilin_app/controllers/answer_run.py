@@ -22,7 +22,7 @@ from bilin_app.engine_client.client import (
 from bilin_app.storage.conversations import append_journal
 from bilin_app.storage.errors import StorageError
 from bilin_app.storage.store import Store
-from bilin_engine.protocol import Chat, ChatResult, Message, Started, TextDelta
+from bilin_engine.protocol import Chat, ChatResult, Message, Sampling, Started, TextDelta
 
 FLUSH_MS = 33
 JOURNAL_MS = 500
@@ -40,6 +40,7 @@ class AnswerJob:
     messages: tuple[Message, ...]
     prefix: str = ""
     seams: tuple[Seam, ...] = ()
+    sampling: Sampling = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,11 @@ class AnswerRun(QObject):
         self._asked_at = time.monotonic()
         handle = self._engine.send(
             lambda i: Chat(
-                id=i, model=model.id, messages=self.job.messages, prefill=self.job.prefix
+                id=i,
+                model=model.id,
+                messages=self.job.messages,
+                prefill=self.job.prefix,
+                sampling=self.job.sampling,
             )
         )
         self._handle = handle
