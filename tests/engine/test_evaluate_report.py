@@ -126,8 +126,8 @@ def options(*arguments: str) -> argparse.Namespace:
 
 
 def test_the_command_runs_two_models_side_by_side(tmp_path, probe_file):
-    write_tiny_model(tmp_path / "models", "one")
-    write_tiny_model(tmp_path / "models", "two")
+    write_tiny_model(tmp_path / "models", "one", context=64)
+    write_tiny_model(tmp_path / "models", "two", context=64)
     (tmp_path / "task.yaml").write_text("name: colours\ntype: mul\npath: data")
     (tmp_path / "data").mkdir()
     line = {"inputs_pretokenized": "sky is", "choices_pretokenized": ["red", "blue"], "label": 1}
