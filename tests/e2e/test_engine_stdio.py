@@ -67,7 +67,7 @@ def test_engine_greets_answers_and_leaves_at_the_end_of_input(tmp_path):
         assert app.next() == Hello(PROTOCOL_VERSION, __version__, "supervisor")
         assert isinstance(app.ask(ListModels), Done)
         assert app.ask(ListDevices).result.devices[-1].name == "cpu"
-        app.process.stdin.close()
+        app.stdin.close()
         assert app.leave() == 0
 
 
@@ -110,7 +110,7 @@ OUR_HELLO = encode_frame(Hello(PROTOCOL_VERSION, "1", "app"))
 )
 def test_broken_stream_is_answered_with_its_reason(tmp_path, stream, sentence):
     with real(tmp_path, hello=False) as app:
-        app.process.stdin.write(stream)
+        app.stdin.write(stream)
         failed = app.until(lambda e: isinstance(e, Failed))
         assert failed.id == CONNECTION_ID
         assert sentence in failed.message
@@ -228,13 +228,13 @@ def test_only_the_pipe_connects_engine_and_worker():
 
 
 def _pipes(app):
-    return app.process.stdin.fileno(), app.process.stdout.fileno()
+    return app.stdin.fileno(), app.process.stdout.fileno()
 
 
 def test_log_file_tells_the_start_and_no_word_of_the_talk(tmp_path):
     with real(tmp_path) as app:
         app.ask(lambda i: Chat(id=i, model="nope", messages=(Message("user", "my secret 秘密"),)))
-        app.process.stdin.close()
+        app.stdin.close()
         app.leave()
     log = (tmp_path / "log" / "engine.log").read_text(encoding="utf-8")
     assert __version__ in log
@@ -246,7 +246,7 @@ def test_log_folder_that_cannot_be_written_costs_the_file_only(tmp_path):
     blocked.write_text("")
     with StdioApp((*REAL, "--log-dir", str(blocked / "log"))) as app:
         assert isinstance(app.ask(ListModels), Done)
-        app.process.stdin.close()
+        app.stdin.close()
         app.leave()
     assert b"no log file" in app.stderr
 

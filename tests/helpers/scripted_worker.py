@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from letter_tokenizer import FIRST_SPECIAL
 
@@ -48,7 +49,7 @@ class Script:
     def __init__(self, options):
         self.options = options
 
-    def load(self, request, on_progress):
+    def load(self, request, on_progress) -> Any:
         if self.options.load_fails:
             raise ModelBrokenError(self.options.load_fails)
         for step in (0.0, 0.5, 1.0):

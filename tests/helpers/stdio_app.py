@@ -34,16 +34,20 @@ class StdioApp:
             env={**os.environ, **(env or {})},
             cwd=cwd,
         )
-        self.channel = Channel(
-            self.process.stdout.fileno(), self.process.stdin.fileno(), decode_event
-        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin = self.process.stdin
+        self.channel = Channel(self.process.stdout.fileno(), self.stdin.fileno(), decode_event)
         self.seen = []
         self.error = None
         self.stderr = b""
         self._queue = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._read, daemon=True)]
         if self.process.stderr is not None:
-            self._threads.append(threading.Thread(target=self._read_stderr, daemon=True))
+            read = threading.Thread(
+                target=self._read_stderr, args=(self.process.stderr,), daemon=True
+            )
+            self._threads.append(read)
         for thread in self._threads:
             thread.start()
         self._last_id = 0
@@ -58,8 +62,8 @@ class StdioApp:
             self.error = error
         self._queue.put(None)
 
-    def _read_stderr(self):
-        while data := self.process.stderr.read(65536):
+    def _read_stderr(self, stderr):
+        while data := stderr.read(65536):
             self.stderr += data
 
     def __enter__(self):
