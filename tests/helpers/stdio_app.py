@@ -141,7 +141,7 @@ def is_alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-def wait_gone(pids, timeout_s):
+def wait_gone(pids, timeout_s=10.0):
     """Waits until none of `pids` runs; those that still do."""
     deadline = time.monotonic() + timeout_s
     while (left := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < deadline:
