@@ -299,7 +299,7 @@ def test_search_answers_the_last_question_only(start_app, until):
     app = start_app("--reply", "冬天去三亚避寒")
     app.chat.send("去哪里？")
     until(lambda: app.page.finished)
-    until(lambda: not app.chat._unsaved_ends)
+    until(lambda: app.chat._ends.is_empty)
     app.chat.search("w")
     app.chat.search("避寒")
     until(lambda: app.page.hits)
@@ -458,7 +458,7 @@ def test_a_full_disk_keeps_the_draft_and_says_so(start_app, until):
     page = app.page
     app.chat.send("one")
     until(lambda: page.finished)
-    until(lambda: not app.chat._unsaved_ends)
+    until(lambda: app.chat._ends.is_empty)
     limit_pages(app, 0)
     text = "x" * 50_000
     app.chat.set_draft(text)
@@ -479,7 +479,7 @@ def test_a_full_disk_keeps_the_draft_and_says_so(start_app, until):
 def test_an_answer_on_a_full_disk_stays_on_show_and_is_saved_when_there_is_room(start_app, until):
     app = start_app("--tokens", "20000", "--gap", "0.0001")
     page = app.page
-    app.chat._retry_timer.setInterval(50)
+    app.chat._ends._timer.setInterval(50)
     app.chat.send("one")
     until(lambda: page.states[1:] == ["running"])
     limit_pages(app, 0)
@@ -490,9 +490,9 @@ def test_an_answer_on_a_full_disk_stays_on_show_and_is_saved_when_there_is_room(
     assert page.texts[1] == whole
     app.chat.open_conversation(app.chat.conversation_id)
     until(lambda: page.texts[1] == whole and page.states[1] == "done")
-    assert app.chat._unsaved_ends
+    assert not app.chat._ends.is_empty
     limit_pages(app, 100_000)
-    until(lambda: not app.chat._unsaved_ends)
+    until(lambda: app.chat._ends.is_empty)
     before, after = reopened(app, until)
     assert before == after
 

@@ -30,8 +30,15 @@ def begin(store, text, conversation_id=0, parent_id=None):
         conversation_id=conversation_id,
         parent_id=parent_id,
         text=text,
-        title=text[:10],
+        new=c.NewConversation(text[:10]),
         now=1.0,
+    ).result()
+
+
+def queue(store, conversation_id, text):
+    new = c.NewConversation("")
+    return store.write(
+        c.queue_message, conversation_id=conversation_id, text=text, new=new, now=2.0
     ).result()
 
 
@@ -73,10 +80,18 @@ def test_versions_keep_their_whole_branch(store):
 def test_a_queued_message_waits_outside_the_branch(store):
     made = begin(store, "one")
     first = store.write(
-        c.queue_message, conversation_id=made.conversation_id, text="two", title="", now=2.0
+        c.queue_message,
+        conversation_id=made.conversation_id,
+        text="two",
+        new=c.NewConversation(""),
+        now=2.0,
     ).result()
     second = store.write(
-        c.queue_message, conversation_id=made.conversation_id, text="three", title="", now=2.0
+        c.queue_message,
+        conversation_id=made.conversation_id,
+        text="three",
+        new=c.NewConversation(""),
+        now=2.0,
     ).result()
     content = store.read(c.load_conversation, made.conversation_id).result()
     assert [m.text for m in content.queued] == ["two", "three"]
@@ -189,7 +204,7 @@ def test_five_thousand_messages_are_one_branch(store):
                 conversation_id=conversation,
                 parent_id=parent,
                 text="q",
-                title="t",
+                new=c.NewConversation("t"),
                 now=1.0,
             )
             parent, conversation = made.answer_id, made.conversation_id
@@ -240,7 +255,7 @@ class TreeMachine(RuleBasedStateMachine):
             conversation_id=self.conversation_id,
             parent_id=parent,
             text=text,
-            title="",
+            new=c.NewConversation(""),
             now=1.0,
         )
         self.conversation_id = made.conversation_id
@@ -283,7 +298,7 @@ class TreeMachine(RuleBasedStateMachine):
             self.connection,
             conversation_id=self.conversation_id,
             text=self.word(),
-            title="",
+            new=c.NewConversation(""),
             now=1.0,
         )
         self.conversation_id = made.conversation_id

@@ -39,7 +39,7 @@ def begin(store, text, conversation_id=0, parent_id=None):
         conversation_id=conversation_id,
         parent_id=parent_id,
         text=text,
-        title=text[:20],
+        new=c.NewConversation(text[:20]),
         now=1.0,
     ).result()
 
@@ -105,7 +105,8 @@ WRITER = textwrap.dedent(
     for index in range(100_000):
         made = store.write(
             c.begin_exchange, conversation_id=made.conversation_id if made else 0,
-            parent_id=made.answer_id if made else None, text=f"m{index}", title="t", now=1.0,
+            parent_id=made.answer_id if made else None, text=f"m{index}",
+            new=c.NewConversation("t"), now=1.0,
         ).result()
         store.write_soon(c.append_journal, made.answer_id, 0, f"j{index}").result()
         os.write(1, f"{index}\\n".encode())

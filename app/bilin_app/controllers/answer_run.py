@@ -4,7 +4,7 @@ Knows the engine's chat request and the journal; knows nothing of conversations 
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -40,7 +40,7 @@ class AnswerJob:
     messages: tuple[Message, ...]
     prefix: str = ""
     seams: tuple[Seam, ...] = ()
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 @dataclass(frozen=True, slots=True)

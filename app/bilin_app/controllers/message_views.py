@@ -1,14 +1,13 @@
 """Stored messages as pages show them. JSON columns are read leniently: a bad one is left out."""
 
 import logging
-from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
 
 from bilin_app.controllers import sentences
 from bilin_app.controllers.views import AnswerFacts, MessageState, MessageView, Seam
-from bilin_app.storage.conversations import AnswerEnd, MessageRecord
+from bilin_app.storage.conversations import MessageRecord
 
 logger = logging.getLogger(__name__)
 
@@ -41,22 +40,6 @@ def message_view(record: MessageRecord, *, is_last: bool) -> MessageView:
         failure=failure,
         detail=record.failure_detail,
         can_continue=is_last and record.role == "assistant" and is_open_ended(state, facts),
-    )
-
-
-def ended_view(view: MessageView, end: AnswerEnd, *, is_last: bool) -> MessageView:
-    """An answer that has just ended, before the database was read again."""
-    facts = _decode(end.facts, AnswerFacts)
-    state: MessageState = "waiting" if end.state == "running" else end.state
-    return replace(
-        view,
-        text=end.text,
-        state=state,
-        facts=facts,
-        seams=_decode(end.seams, tuple[Seam, ...]) or (),
-        failure=end.failure,
-        detail=end.failure_detail,
-        can_continue=is_last and is_open_ended(state, facts),
     )
 
 

@@ -63,11 +63,21 @@ class ConversationContent:
 
 @dataclass(frozen=True, slots=True)
 class AnswerContext:
-    """An answer with the messages that lead to it, oldest first."""
+    """An answer with the messages that lead to it, oldest first, and how it is to be written."""
 
     system_prompt: str
+    sampling: str
     messages: tuple[MessageRecord, ...]
     answer: MessageRecord
+
+
+@dataclass(frozen=True, slots=True)
+class NewConversation:
+    """What a conversation starts with. `sampling` is the controllers' JSON."""
+
+    title: str
+    system_prompt: str = ""
+    sampling: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +169,12 @@ def answer_context(connection: sqlite3.Connection, answer_id: int) -> AnswerCont
     if answer is None:
         return None
     row = connection.execute(
-        "SELECT system_prompt FROM conversations WHERE id = ? AND trashed_at IS NULL",
+        "SELECT system_prompt, sampling FROM conversations WHERE id = ? AND trashed_at IS NULL",
         (answer.conversation_id,),
     ).fetchone()
     if row is None:
         return None
-    return AnswerContext(row[0], tuple(m for m in messages if m is not None), answer)
+    return AnswerContext(row[0], row[1], tuple(m for m in messages if m is not None), answer)
 
 
 def new_draft(connection: sqlite3.Connection) -> str:
@@ -182,15 +192,15 @@ def begin_exchange(
     conversation_id: int,
     parent_id: int | None,
     text: str,
-    title: str,
+    new: NewConversation,
     now: float,
 ) -> NewExchange:
     """A person's message after `parent_id`, and the empty answer to it; clears the draft.
 
-    conversation_id 0: a new conversation with this title. A parent that has children already gets
+    conversation_id 0: makes the conversation `new`. A parent that has children already gets
     another version beside them.
     """
-    conversation_id = _ensure_conversation(connection, conversation_id, title, now)
+    conversation_id = _ensure_conversation(connection, conversation_id, new, now)
     message_id = _insert(connection, conversation_id, parent_id, "user", "done", text, now)
     index_message(connection, message_id, text)
     answer_id = _insert(connection, conversation_id, message_id, "assistant", "running", "", now)
@@ -198,10 +208,15 @@ def begin_exchange(
 
 
 def queue_message(
-    connection: sqlite3.Connection, *, conversation_id: int, text: str, title: str, now: float
+    connection: sqlite3.Connection,
+    *,
+    conversation_id: int,
+    text: str,
+    new: NewConversation,
+    now: float,
 ) -> NewExchange:
     """A message that waits for its turn; clears the draft. `answer_id` is 0."""
-    conversation_id = _ensure_conversation(connection, conversation_id, title, now)
+    conversation_id = _ensure_conversation(connection, conversation_id, new, now)
     message_id = connection.execute(
         "INSERT INTO messages (conversation_id, role, state, text, created_at)"
         " VALUES (?, 'user', 'queued', ?, ?)",
@@ -394,8 +409,15 @@ def set_system_prompt(connection: sqlite3.Connection, conversation_id: int, text
     )
 
 
+def set_sampling(connection: sqlite3.Connection, conversation_id: int, sampling: str) -> None:
+    """Sets how answers in this conversation are drawn: the controllers' JSON."""
+    connection.execute(
+        "UPDATE conversations SET sampling = ? WHERE id = ?", (sampling, conversation_id)
+    )
+
+
 def _ensure_conversation(
-    connection: sqlite3.Connection, conversation_id: int, title: str, now: float
+    connection: sqlite3.Connection, conversation_id: int, new: NewConversation, now: float
 ) -> int:
     """The conversation with its draft cleared and its time set; a new one for id 0."""
     set_draft(connection, conversation_id, "")
@@ -405,11 +427,12 @@ def _ensure_conversation(
         )
         return conversation_id
     new_id = connection.execute(
-        "INSERT INTO conversations (title, created_at, updated_at) VALUES (?, ?, ?)",
-        (title, now, now),
+        "INSERT INTO conversations (title, created_at, updated_at, system_prompt, sampling)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (new.title, now, now, new.system_prompt, new.sampling),
     ).lastrowid
     assert new_id is not None
-    index_title(connection, new_id, title)
+    index_title(connection, new_id, new.title)
     return new_id
 
 

@@ -1,0 +1,52 @@
+"""How much of the context sending the draft would use, by the model's own tokenizer."""
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.views import TokenCountView
+from bilin_engine.protocol import CountTokens, Message, TokenCount
+
+PAUSE_MS = 300
+
+
+class ContextMeter(QObject):
+    """counted(TokenCountView) follows `count_soon()`, for the last state of what is counted."""
+
+    counted = Signal(object)
+
+    def __init__(
+        self, engine: EngineController, messages: Callable[[], tuple[Message, ...]]
+    ) -> None:
+        super().__init__()
+        self._engine = engine
+        self._messages = messages
+        self._query = 0
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(PAUSE_MS)
+        self._timer.timeout.connect(self._count)
+
+    def count_soon(self) -> None:
+        """Counts when the typing pauses. Without a model nothing is counted."""
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Counts no more."""
+        self._timer.stop()
+
+    def _count(self) -> None:
+        model = self._engine.model
+        if model is None:
+            return
+        self._query += 1
+        number = self._query
+        messages = self._messages()
+
+        def counted(count: TokenCount) -> None:
+            if number == self._query:
+                self.counted.emit(TokenCountView(count.total, count.context_length))
+
+        handle = self._engine.send(lambda i: CountTokens(id=i, model=model.id, messages=messages))
+        handle.done.connect(counted)

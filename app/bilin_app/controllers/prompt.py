@@ -1,0 +1,47 @@
+"""What of a conversation is sent to the engine."""
+
+import logging
+from collections.abc import Iterable
+
+import msgspec
+
+from bilin_app.controllers.answer_run import AnswerJob
+from bilin_app.controllers.message_views import message_view
+from bilin_app.controllers.views import MessageView
+from bilin_app.storage.conversations import AnswerContext
+from bilin_engine.protocol import Message, Sampling
+
+logger = logging.getLogger(__name__)
+
+
+def prompt_messages(system_prompt: str, views: Iterable[MessageView]) -> tuple[Message, ...]:
+    """The branch as messages. Answers that never got a word are left out."""
+    messages = [Message(view.role, view.text) for view in views if view.text]
+    if system_prompt.strip():
+        messages.insert(0, Message("system", system_prompt))
+    return tuple(messages)
+
+
+def answer_job(context: AnswerContext) -> AnswerJob:
+    """What to ask for this answer: it goes on from the text it has."""
+    answer = message_view(context.answer, is_last=True)
+    views = [message_view(record, is_last=False) for record in context.messages]
+    return AnswerJob(
+        conversation_id=answer.conversation_id,
+        message_id=answer.id,
+        messages=prompt_messages(context.system_prompt, views),
+        prefix=answer.text,
+        seams=answer.seams,
+        sampling=decode_sampling(context.sampling),
+    )
+
+
+def decode_sampling(text: str) -> Sampling:
+    """Sampling from a conversation's column; the defaults where it holds none that we know."""
+    if not text:
+        return Sampling()
+    try:
+        return msgspec.json.decode(text, type=Sampling)
+    except msgspec.DecodeError as error:
+        logger.info("the sampling of a conversation is left out: %s", error)
+        return Sampling()
