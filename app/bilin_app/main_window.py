@@ -52,19 +52,16 @@ class MainWindow(QMainWindow):
         self._show_title()
 
     def _bind_keys(self) -> None:
-        pages = [name for name in self._pages if name != "settings"]
         acts = {
+            "chat": lambda: self.show_page("chat"),
             "new": self._on_new,
             "search": self._on_search,
             "settings": lambda: self.show_page("settings"),
             "stop": self.chat.composer.stop_requested.emit,
             "shortcuts": self.show_shortcuts,
         }
-        for position, name in enumerate(pages, start=1):
-            acts[f"page{position}"] = lambda name=name: self.show_page(name)
         for shortcut in SHORTCUTS:
-            if shortcut.name in acts:
-                QShortcut(QKeySequence(shortcut.keys), self, acts[shortcut.name])
+            QShortcut(QKeySequence(shortcut.keys), self, acts[shortcut.name])
 
     def show_page(self, name: str) -> None:
         """Shows a page and puts the cursor where one writes. Raises KeyError for an unknown one."""

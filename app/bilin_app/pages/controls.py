@@ -1,11 +1,11 @@
 """Small controls that several pages share."""
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QFontMetrics, QResizeEvent
+from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 from typing_extensions import override
 
-from bilin_app.theme.icons import icon
+from bilin_app.theme.icons import icon, paint_icon
 from bilin_app.theme.theme import theme
 
 
@@ -69,26 +69,55 @@ class TextButton(QPushButton):
         self.setToolTip(description)
 
     def _color(self) -> None:
-        self.setIcon(icon(self._icon_name, theme().palette.color(self._token)))
+        colors = theme().palette
+        disabled = colors.color("muted")
+        self.setIcon(icon(self._icon_name, colors.color(self._token), disabled=disabled))
+
+
+class IconMark(QWidget):
+    """An icon that is no button."""
+
+    def __init__(self, icon_name: str, token: str, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._icon_name = icon_name
+        self._token = token
+        self.setFixedSize(18, 18)
+        theme().changed.connect(self.update)
+
+    @override
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        color = theme().palette.color(self._token)
+        paint_icon(painter, self._icon_name, QRectF(self.rect()), color)
+        painter.end()
 
 
 class ElidedLabel(QLabel):
     """A line of text that ends in … where there is no room."""
 
-    clicked = Signal()
-
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._full = ""
         self.setTextFormat(Qt.TextFormat.PlainText)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
 
     def set_full_text(self, text: str) -> None:
         """Shows a text."""
         self._full = " ".join(text.split())
         self.setToolTip(self._full)
         self.setAccessibleName(self._full)
+        self.updateGeometry()
         self._elide()
+
+    @override
+    def sizeHint(self) -> QSize:
+        self.ensurePolished()
+        width = QFontMetrics(self.font()).horizontalAdvance(self._full) + 2
+        return QSize(width, super().sizeHint().height())
+
+    @override
+    def minimumSizeHint(self) -> QSize:
+        return QSize(40, super().sizeHint().height())
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:

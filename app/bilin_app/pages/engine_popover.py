@@ -65,7 +65,8 @@ class EnginePopover(Popover):
         self._detail.setAccessibleName(self.tr("Details"))
         self._mend.setVisible(bool(view.action))
         self._mend.set_texts(self._action_words())
-        self.adjustSize()
+        if self.isVisible():
+            self._fit()
 
     def _state_words(self) -> str:
         match self._view.state:

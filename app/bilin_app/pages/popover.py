@@ -4,6 +4,7 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 GAP = 6
+MARGIN = 8  # to the window's edges
 
 
 class Popover(QFrame):
@@ -23,22 +24,30 @@ class Popover(QFrame):
 
     def open_below(self, control: QWidget) -> None:
         """Shows it under a control, right edges in line."""
-        self.adjustSize()
-        corner = control.mapToGlobal(QPoint(control.width() - self.width(), control.height() + GAP))
-        self._open_at(corner)
+        self._fit()
+        self._open_at(control, QPoint(control.width() - self.width(), control.height() + GAP))
 
     def open_beside(self, control: QWidget) -> None:
         """Shows it at the right of a control, bottom edges in line."""
-        self.adjustSize()
-        corner = control.mapToGlobal(
-            QPoint(control.width() + GAP, control.height() - self.height())
-        )
-        self._open_at(corner)
+        self._fit()
+        self._open_at(control, QPoint(control.width() + GAP, control.height() - self.height()))
 
-    def _open_at(self, corner: QPoint) -> None:
-        screen = self.screen().availableGeometry()
-        x = max(screen.left(), min(corner.x(), screen.right() - self.width()))
-        y = max(screen.top(), min(corner.y(), screen.bottom() - self.height()))
-        self.move(x, y)
+    def _fit(self) -> None:
+        """As high as its wrapped texts are at its width."""
+        for child in self.findChildren(QWidget):
+            child.ensurePolished()
+        self.column.activate()
+        layout = self.layout()
+        assert layout is not None
+        layout.activate()
+        self.resize(self.width(), max(layout.totalHeightForWidth(self.width()), 0))
+
+    def _open_at(self, control: QWidget, place: QPoint) -> None:
+        """Inside the window, as near to the control as it can be."""
+        window = control.window()
+        corner = window.mapFromGlobal(control.mapToGlobal(place))
+        x = max(MARGIN, min(corner.x(), window.width() - self.width() - MARGIN))
+        y = max(MARGIN, min(corner.y(), window.height() - self.height() - MARGIN))
+        self.move(window.mapToGlobal(QPoint(x, y)))
         self.show()
         self.setFocus()

@@ -13,12 +13,9 @@ from bilin_app.theme.theme import theme
 
 RAIL_WIDTH = 60
 BUTTON_SIZE = QSize(46, 46)
-PAGES = ("chat", "editor", "models", "settings")
 
 _ICONS = {
     "chat": "chat-text",
-    "editor": "brackets-square",
-    "models": "cube",
     "settings": "gear",
 }
 
@@ -171,8 +168,6 @@ class Rail(QWidget):
     def _retranslate(self) -> None:
         names = {
             "chat": self.tr("Chat"),
-            "editor": self.tr("Editor"),
-            "models": self.tr("Models"),
             "settings": self.tr("Settings"),
         }
         for position, (name, button) in enumerate(self._buttons.items(), start=1):

@@ -20,9 +20,7 @@ class Shortcut:
 
 
 SHORTCUTS = (
-    Shortcut("page1", "Ctrl+1", QT_TRANSLATE_NOOP("Shortcuts", "First page")),
-    Shortcut("page2", "Ctrl+2", QT_TRANSLATE_NOOP("Shortcuts", "Second page")),
-    Shortcut("page3", "Ctrl+3", QT_TRANSLATE_NOOP("Shortcuts", "Third page")),
+    Shortcut("chat", "Ctrl+1", QT_TRANSLATE_NOOP("Shortcuts", "Chat")),
     Shortcut("new", "Ctrl+N", QT_TRANSLATE_NOOP("Shortcuts", "New chat")),
     Shortcut("search", "Ctrl+K", QT_TRANSLATE_NOOP("Shortcuts", "Search conversations")),
     Shortcut("settings", "Ctrl+,", QT_TRANSLATE_NOOP("Shortcuts", "Settings")),

@@ -85,16 +85,13 @@ def paint_icon(painter: QPainter, name: str, rect: QRectF, color: QColor) -> Non
 class _FontIconEngine(QIconEngine):
     """Draws one icon at any size: sharp at every scale."""
 
-    def __init__(self, name: str, color: QColor, chosen: QColor, disabled: QColor) -> None:
+    def __init__(self, name: str, color: QColor, disabled: QColor) -> None:
         super().__init__()
-        self._name = name
-        self._color, self._chosen, self._disabled = color, chosen, disabled
+        self._name, self._color, self._disabled = name, color, disabled
 
     @override
     def paint(self, painter: QPainter, rect: QRect, mode: QIcon.Mode, state: QIcon.State) -> None:
-        color = self._chosen if state == QIcon.State.On else self._color
-        if mode == QIcon.Mode.Disabled:
-            color = self._disabled
+        color = self._disabled if mode == QIcon.Mode.Disabled else self._color
         paint_icon(painter, self._name, QRectF(rect), color)
 
     @override
@@ -108,13 +105,14 @@ class _FontIconEngine(QIconEngine):
 
     @override
     def clone(self) -> QIconEngine:
-        return _FontIconEngine(self._name, self._color, self._chosen, self._disabled)
+        return _FontIconEngine(self._name, self._color, self._disabled)
 
 
-def icon(name: str, color: QColor, *, chosen: QColor | None = None) -> QIcon:
-    """An icon in one colour, or in `chosen` while its button is checked."""
+def icon(name: str, color: QColor, *, disabled: QColor | None = None) -> QIcon:
+    """An icon in one colour, and in another (a paler one) while its button is disabled."""
     if name not in ICONS:
         raise KeyError(f"no icon {name!r}; known are {', '.join(sorted(ICONS))}")
-    disabled = QColor(color)
-    disabled.setAlphaF(0.4)
-    return QIcon(_FontIconEngine(name, color, chosen or color, disabled))
+    if disabled is None:
+        disabled = QColor(color)
+        disabled.setAlphaF(0.4)
+    return QIcon(_FontIconEngine(name, color, disabled))

@@ -14,18 +14,18 @@ QMainWindow, QDialog, #page { background: $paper; }
 QToolTip { background: $surface; color: $ink; border: 1px solid $line; padding: 4px 8px; }
 
 #rail { background: $paper; border-right: 1px solid $line; }
-#sidebar { background: $paper; border-right: 1px solid $line; }
+#sidebar { background: $paper; }
 #header { background: $paper; border-bottom: 1px solid $line; }
 #headerTitle { font-size: ${title}px; font-weight: 700; }
 QLineEdit#titleEdit { font-size: ${title}px; font-weight: 700; padding: 3px 6px; }
 
 QLabel[role="muted"] { color: $muted; font-size: ${small}px; }
-QLabel[role="danger"] { color: $danger; }
+QLabel[role="danger"] { color: $danger; font-size: ${small}px; }
 QLabel[role="section"] { font-weight: 700; }
 QLabel[role="heading"] { font-size: ${heading}px; font-weight: 700; }
 QLabel[role="greeting"] { font-size: ${greeting}px; font-weight: 700; }
 QLabel[role="key"] { color: $muted; font-size: ${tiny}px; background: $paper;
-    border: 1px solid $line; border-radius: 4px; padding: 0px 5px; }
+    border: 1px solid $line; border-radius: 4px; padding: 1px 5px; }
 QLabel[role="code"] { font-family: $code_families; font-size: ${code}px; }
 
 QPushButton { background: $surface; border: 1px solid $line; border-radius: 8px;
@@ -38,7 +38,7 @@ QPushButton[role="primary"] { background: $accent; border-color: $accent; color:
     font-weight: 700; }
 QPushButton[role="primary"]:hover { background: $accent_hover; border-color: $accent_hover; }
 QPushButton[role="primary"]:focus { border: 2px solid $ink; }
-QPushButton[role="primary"]:disabled { background: $raised; border-color: $line; color: $ink; }
+QPushButton[role="primary"]:disabled { background: $paper; border-color: $line; color: $muted; }
 QPushButton[role="link"], QToolButton[role="link"] { background: transparent; color: $accent;
     border: 1px solid transparent; border-radius: 8px; padding: 5px 9px; text-align: left; }
 QPushButton[role="link"]:hover, QToolButton[role="link"]:hover { background: $raised; }
@@ -66,6 +66,10 @@ QComboBox:focus { border: 2px solid $accent; padding: 4px 9px; }
 QSpinBox, QDoubleSpinBox { padding-right: 4px; }
 QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button,
 QDoubleSpinBox::down-button { width: 0px; border: none; }
+QSpinBox QLineEdit, QDoubleSpinBox QLineEdit, QComboBox QLineEdit { border: none;
+    padding: 0px 8px; min-height: 0px; background: transparent; }
+QPlainTextEdit[role="field"] { min-height: 68px; }
+QLineEdit, QPlainTextEdit { placeholder-text-color: $muted; }
 QComboBox::drop-down { border: none; width: 24px; }
 QComboBox::down-arrow { image: url("$caret"); width: 12px; height: 12px; }
 QComboBox QAbstractItemView { background: $surface; border: 1px solid $line; padding: 4px;

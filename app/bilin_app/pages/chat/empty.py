@@ -1,6 +1,6 @@
 """What an empty conversation shows: a greeting and four things to try."""
 
-from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtCore import QEvent, Signal
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 from typing_extensions import override
 
@@ -17,7 +17,6 @@ class EmptyConversation(QWidget):
     """Offers only what the loaded model was measured to do."""
 
     example_chosen = Signal(str)
-    models_requested = Signal()
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -28,8 +27,6 @@ class EmptyConversation(QWidget):
         self._try = label(self, "muted")
         self._cards = [TextButton("card", self) for _ in range(NUM_EXAMPLES)]
         self._note = label(self, "muted", wraps=True)
-        self._models = TextButton("link", self, icon_name="cube")
-        self._models.clicked.connect(self.models_requested)
         for index, card in enumerate(self._cards):
             card.clicked.connect(lambda _checked=False, i=index: self._choose(i))
         self._build()
@@ -42,10 +39,8 @@ class EmptyConversation(QWidget):
             grid.addWidget(card, index // 2, index % 2)
         grid.setColumnStretch(0, 1)
         grid.setColumnStretch(1, 1)
-        note = QHBoxLayout()
-        note.addWidget(self._note, 1)
-        note.addWidget(self._models, 0, Qt.AlignmentFlag.AlignTop)
         column = QVBoxLayout()
+        column.setContentsMargins(0, 0, 0, 0)
         column.addStretch(2)
         column.addWidget(self._greeting)
         column.addSpacing(4)
@@ -55,7 +50,7 @@ class EmptyConversation(QWidget):
         column.addSpacing(4)
         column.addLayout(grid)
         column.addSpacing(14)
-        column.addLayout(note)
+        column.addWidget(self._note)
         column.addStretch(3)
         inner = QWidget(self)
         inner.setMaximumWidth(COLUMN_WIDTH)
@@ -96,15 +91,12 @@ class EmptyConversation(QWidget):
         self._try.setText(self.tr("Try"))
         is_small = self._model is not None and self._model.is_bundled
         self._note.setVisible(is_small)
-        self._models.setVisible(is_small)
         if self._model is not None:
             self._note.setText(
                 self.tr(
-                    "{0} is a small model that shows how Bilin works. For real work, add a larger "
-                    "one under Models."
+                    "{0} is a small demonstration model: it shows how Bilin works and makes mistakes."
                 ).format(model_name(self._model))
             )
-        self._models.set_texts(self.tr("Models"))
 
     @override
     def changeEvent(self, event: QEvent) -> None:

@@ -21,7 +21,6 @@ class Header(QWidget):
 
     title_changed = Signal(str)
     model_chosen = Signal(str)
-    models_requested = Signal()
     sampling_changed = Signal(object)
     system_prompt_changed = Signal(str)
 
@@ -54,10 +53,10 @@ class Header(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(24, 0, 24, 0)
         row.setSpacing(10)
-        row.addWidget(self._title, 1)
-        row.addWidget(self._edit, 1)
+        row.addWidget(self._title)
+        row.addWidget(self._edit, 100)
         row.addWidget(self._rename)
-        row.addSpacing(6)
+        row.addStretch(1)
         row.addWidget(self.model)
         row.addWidget(self.sampling)
         self._show()
@@ -99,7 +98,7 @@ class Header(QWidget):
         self.make_menu().popup(self.model.mapToGlobal(self.model.rect().bottomLeft()))
 
     def make_menu(self) -> QMenu:
-        """The models that can chat, and the way to more."""
+        """The models that can chat."""
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         for model in self._models:
@@ -109,8 +108,6 @@ class Header(QWidget):
             action.setEnabled(model.can_chat and not model.problem)
             action.setToolTip(model.problem)
             action.triggered.connect(lambda _checked, name=model.id: self.model_chosen.emit(name))
-        menu.addSeparator()
-        menu.addAction(self.tr("All models …")).triggered.connect(self.models_requested)
         return menu
 
     def _open_sampling(self) -> None:

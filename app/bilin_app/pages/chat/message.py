@@ -16,7 +16,9 @@ BUBBLE_PADDING_Y = 9
 BUBBLE_SHARE = 0.85  # of the column's width, at most
 NAME_HEIGHT = 24
 ROW_HEIGHT = 28
-GAP = 22  # below a message
+GAP = 22  # below an answer
+PERSON_ROW_HEIGHT = 26
+PERSON_GAP = 2
 EDIT_HEIGHT = 132
 
 
@@ -109,10 +111,10 @@ class MessageWidget(QWidget):
         if self._is_person:
             inner = self._bubble_text_width(width)
             height = self.body.height_for(inner) + 2 * BUBBLE_PADDING_Y
-            return height + ROW_HEIGHT + GAP - 16
+            return height + PERSON_ROW_HEIGHT + PERSON_GAP
         height = NAME_HEIGHT + self.body.height_for(width)
         if self._notice is not None:
-            height += self._notice.height_for(width) + 8
+            height += self._notice.height_for(width) + 12
         return height + ROW_HEIGHT + GAP
 
     def _bubble_text_width(self, width: int) -> int:
@@ -138,7 +140,7 @@ class MessageWidget(QWidget):
             bubble_height = height + 2 * BUBBLE_PADDING_Y
             self._bubble.setGeometry(width - bubble_width, 0, bubble_width, bubble_height)
             self.body.setGeometry(BUBBLE_PADDING_X, BUBBLE_PADDING_Y, inner, height)
-            self._row.setGeometry(0, bubble_height + 2, width, ROW_HEIGHT - 2)
+            self._row.setGeometry(0, bubble_height + 1, width, PERSON_ROW_HEIGHT)
             return
         self._name.setGeometry(0, 0, width, NAME_HEIGHT - 2)
         height = self.body.height_for(width)
@@ -146,8 +148,8 @@ class MessageWidget(QWidget):
         y = NAME_HEIGHT + height
         if self._notice is not None:
             notice_height = self._notice.height_for(width)
-            self._notice.setGeometry(0, y + 4, width, notice_height)
-            y += notice_height + 8
+            self._notice.setGeometry(0, y + 8, width, notice_height)
+            y += notice_height + 12
         self._row.setGeometry(-5, y + 2, width + 5, ROW_HEIGHT)
 
     # --- Showing ----------------------------------------------------------------------------------

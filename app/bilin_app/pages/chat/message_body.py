@@ -22,6 +22,7 @@ from bilin_app.pages.chat.document import MessageDocument
 from bilin_app.pages.chat.markdown import (
     CODE_HEADER,
     CODE_PADDING,
+    CODE_PROPERTY,
     MARKER_PROPERTY,
     QUOTE_INDENT,
     QUOTE_PROPERTY,
@@ -84,7 +85,12 @@ class MessageBody(QTextBrowser):
         if width != self._width:
             self._width = width
             self.document().setTextWidth(width)  # relays out even for the same width
-        return math.ceil(self.document().size().height()) if self.content.text else self._line()
+        if not self.content.text:
+            return math.ceil(theme().sizes.line_height)
+        height = math.ceil(self.document().size().height())
+        # Qt leaves out the last block's lower margin, and with it the frame's lower edge.
+        ends_in_code = self.document().lastBlock().blockFormat().hasProperty(CODE_PROPERTY)
+        return height + (CODE_PADDING + 1 if ends_in_code else 0)
 
     def invalidate_width(self) -> None:
         """Makes the next `height_for` lay out again: the letters have changed."""
@@ -93,9 +99,6 @@ class MessageBody(QTextBrowser):
     def ideal_width(self) -> int:
         """The width of the longest line, px."""
         return math.ceil(self.document().idealWidth()) + 1
-
-    def _line(self) -> int:
-        return math.ceil(theme().sizes.line_height)
 
     # --- Painting ---------------------------------------------------------------------------------
 
@@ -242,4 +245,4 @@ class MessageBody(QTextBrowser):
 
     @override
     def sizeHint(self) -> QSize:
-        return QSize(400, self._line())
+        return QSize(400, math.ceil(theme().sizes.line_height))

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from bilin_app.controllers.views import MessageView
 from bilin_app.pages.chat.preedit import PreeditGuard
-from bilin_app.pages.controls import IconButton, TextButton, label
+from bilin_app.pages.controls import IconButton, IconMark, TextButton, label
 
 COPIED_MS = 1500
 
@@ -124,8 +124,7 @@ class Notice(QFrame):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setObjectName("notice")
-        self._icon = IconButton("warning-circle", self, token="danger")
-        self._icon.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._icon = IconMark("warning-circle", "danger", self)
         self._sentence = label(self, wraps=True)
         self._sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._details = TextButton("link", self)
@@ -135,12 +134,12 @@ class Notice(QFrame):
         self._detail.setReadOnly(True)
         self._detail.hide()
         row = QHBoxLayout()
-        row.setSpacing(4)
-        row.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
+        row.setSpacing(8)
+        row.addWidget(self._icon)
         row.addWidget(self._sentence, 1)
-        row.addWidget(self._details, 0, Qt.AlignmentFlag.AlignTop)
+        row.addWidget(self._details)
         column = QVBoxLayout(self)
-        column.setContentsMargins(8, 6, 8, 6)
+        column.setContentsMargins(10, 4, 6, 4)
         column.addLayout(row)
         column.addWidget(self._detail)
         self._retranslate()
@@ -155,11 +154,11 @@ class Notice(QFrame):
 
     def height_for(self, width: int) -> int:
         """The height at a width, px."""
-        taken = 16 + self._icon.sizeHint().width() + 8
+        taken = 2 * 10 + self._icon.width() + 8
         if self._details.isVisibleTo(self):
             taken += self._details.sizeHint().width() + 4
         text = self._sentence.heightForWidth(max(80, width - taken))
-        height = max(text, 28) + 14
+        height = max(text, 30) + 12
         return height + (150 if self._detail.isVisibleTo(self) else 0)
 
     def _on_details_clicked(self) -> None:

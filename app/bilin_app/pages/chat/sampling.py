@@ -41,7 +41,6 @@ class SamplingPopover(Popover):
         self._system_label = label(self)
         self._system = QPlainTextEdit(self)
         self._system.setProperty("role", "field")
-        self._system.setFixedHeight(84)
         self._system.setTabChangesFocus(True)
         self._reset = TextButton("link", self)
         self._labels = [label(self) for _ in range(6)]

@@ -209,9 +209,9 @@ class Transcript(QAbstractScrollArea):
 
     def _column(self) -> tuple[int, int]:
         """The column's left and width, px."""
-        available = self.viewport().width()
-        width = max(200, min(COLUMN_WIDTH, available - 2 * MARGIN))
-        return (available - width) // 2, width
+        # Of the whole width: the column does not move when the scroll bar comes and goes.
+        width = max(200, min(COLUMN_WIDTH, self.width() - 2 * MARGIN))
+        return (self.width() - width) // 2, width
 
     def _estimate(self, view: MessageView) -> int:
         """A height from the number of letters alone."""
@@ -253,7 +253,7 @@ class Transcript(QAbstractScrollArea):
         left, width = self._column()
         for index, top in tops.items():
             widget = self._widgets[self._items[index].view.id]
-            widget.setGeometry(QRect(left, top, width, self._items[index].height - GAP + 4))
+            widget.setGeometry(QRect(left, top, width, self._items[index].height))
             widget.show()
         self._anchor, self._anchor_y = self._top_of_view(tops)
         self._drop_far_widgets(tops)

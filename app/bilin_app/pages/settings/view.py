@@ -20,6 +20,7 @@ from bilin_app.storage.settings import Settings
 
 COLUMN_WIDTH = 720
 FIELD_WIDTH = 200
+CHINESE, ENGLISH = "简体中文", "English"  # each in its own language
 
 
 class _Row:
@@ -193,7 +194,7 @@ class SettingsView(QWidget):
         for section, name in zip(self._sections, names, strict=True):
             section.setText(name)
         system = self.tr("As the system")
-        _name_items(self._language, (system, "简体中文", "English"))
+        _name_items(self._language, (system, CHINESE, ENGLISH))
         _name_items(self._theme, (system, self.tr("Light"), self.tr("Dark")))
         _name_items(self._send_key, (self.tr("Enter"), self.tr("Ctrl+Enter")))
         rows = self._rows

@@ -1,0 +1,824 @@
+<?xml version="1.0" encoding="utf-8"?>
+<!DOCTYPE TS>
+<TS version="2.1" language="zh_CN" sourcelanguage="en_US">
+    <context>
+        <name>ActionRow</name>
+        <message>
+            <source>Copied</source>
+            <translation>已复制</translation>
+        </message>
+        <message>
+            <source>Copy</source>
+            <translation>复制</translation>
+        </message>
+        <message>
+            <source>Copy this message</source>
+            <translation>复制这条消息</translation>
+        </message>
+        <message>
+            <source>Edit</source>
+            <translation>编辑</translation>
+        </message>
+        <message>
+            <source>Edit this message</source>
+            <translation>编辑这条消息</translation>
+        </message>
+        <message>
+            <source>Again</source>
+            <translation>重新生成</translation>
+        </message>
+        <message>
+            <source>Answer again, as another version</source>
+            <translation>重新回答，作为另一个版本</translation>
+        </message>
+        <message>
+            <source>Continue</source>
+            <translation>继续</translation>
+        </message>
+        <message>
+            <source>Continue this answer</source>
+            <translation>继续这个回答</translation>
+        </message>
+        <message>
+            <source>Do not send</source>
+            <translation>不发送</translation>
+        </message>
+        <message>
+            <source>Take this message out of the queue</source>
+            <translation>把这条消息移出队列</translation>
+        </message>
+        <message>
+            <source>Previous version</source>
+            <translation>上一个版本</translation>
+        </message>
+        <message>
+            <source>Next version</source>
+            <translation>下一个版本</translation>
+        </message>
+    </context>
+    <context>
+        <name>ChatPage</name>
+        <message>
+            <source>Deleted: {0}</source>
+            <translation>已删除：{0}</translation>
+        </message>
+        <message>
+            <source>Undo</source>
+            <translation>撤销</translation>
+        </message>
+    </context>
+    <context>
+        <name>ChatView</name>
+        <message>
+            <source>Open a link</source>
+            <translation>打开链接</translation>
+        </message>
+        <message>
+            <source>Open this address in your browser?</source>
+            <translation>在浏览器中打开这个地址吗？</translation>
+        </message>
+        <message>
+            <source>Everything stays on this computer</source>
+            <translation>一切都在这台电脑上</translation>
+        </message>
+    </context>
+    <context>
+        <name>Composer</name>
+        <message>
+            <source>Context: {0} of {1} tokens</source>
+            <translation>上下文：{0} / {1} 词元</translation>
+        </message>
+        <message>
+            <source>Too long: {0} of {1} tokens</source>
+            <translation>太长：{0} / {1} 词元</translation>
+        </message>
+        <message>
+            <source>Queue</source>
+            <translation>排队</translation>
+        </message>
+        <message>
+            <source>Send</source>
+            <translation>发送</translation>
+        </message>
+        <message>
+            <source>Too long for this model's context</source>
+            <translation>超出这个模型的上下文</translation>
+        </message>
+        <message>
+            <source>Queued: {0}</source>
+            <translation>排队中：{0} 条</translation>
+        </message>
+        <message>
+            <source>Sent when this answer ends</source>
+            <translation>这个回答结束后发送</translation>
+        </message>
+        <message>
+            <source>Write a message. Ctrl+Enter sends</source>
+            <translation>输入消息，Ctrl+Enter 发送</translation>
+        </message>
+        <message>
+            <source>Write a message. Enter sends, Shift+Enter breaks the line</source>
+            <translation>输入消息，Enter 发送，Shift+Enter 换行</translation>
+        </message>
+        <message>
+            <source>Message</source>
+            <translation>消息</translation>
+        </message>
+        <message>
+            <source>Context</source>
+            <translation>上下文</translation>
+        </message>
+        <message>
+            <source>Stop</source>
+            <translation>停止</translation>
+        </message>
+        <message>
+            <source>Stop this answer (Esc)</source>
+            <translation>停止这个回答（Esc）</translation>
+        </message>
+    </context>
+    <context>
+        <name>ConversationList</name>
+        <message>
+            <source>Nothing found</source>
+            <translation>没有找到</translation>
+        </message>
+        <message>
+            <source>Pinned</source>
+            <translation>置顶</translation>
+        </message>
+        <message>
+            <source>Today</source>
+            <translation>今天</translation>
+        </message>
+        <message>
+            <source>Yesterday</source>
+            <translation>昨天</translation>
+        </message>
+        <message>
+            <source>Last 7 days</source>
+            <translation>最近 7 天</translation>
+        </message>
+        <message>
+            <source>{month} {year}</source>
+            <translation>{year} 年 {month}</translation>
+        </message>
+        <message>
+            <source>Unpin</source>
+            <translation>取消置顶</translation>
+        </message>
+        <message>
+            <source>Pin</source>
+            <translation>置顶</translation>
+        </message>
+        <message>
+            <source>Rename …</source>
+            <translation>重命名…</translation>
+        </message>
+        <message>
+            <source>Delete</source>
+            <translation>删除</translation>
+        </message>
+        <message>
+            <source>Rename</source>
+            <translation>重命名</translation>
+        </message>
+        <message>
+            <source>Title</source>
+            <translation>标题</translation>
+        </message>
+        <message>
+            <source>Search</source>
+            <translation>搜索对话</translation>
+        </message>
+        <message>
+            <source>Search conversations</source>
+            <translation>搜索对话</translation>
+        </message>
+        <message>
+            <source>Clear the search</source>
+            <translation>清除搜索</translation>
+        </message>
+        <message>
+            <source>New chat</source>
+            <translation>新对话</translation>
+        </message>
+        <message>
+            <source>Conversations</source>
+            <translation>对话记录</translation>
+        </message>
+    </context>
+    <context>
+        <name>EmptyConversation</name>
+        <message>
+            <source>A bilingual model on your own computer. No account, no network.</source>
+            <translation>在自己的电脑上运行的中英双语模型。不用账号，不用联网。</translation>
+        </message>
+        <message>
+            <source>Try</source>
+            <translation>试一试</translation>
+        </message>
+        <message>
+            <source>{0} is a small demonstration model: it shows how Bilin works and makes mistakes.</source>
+            <translation>{0} 是一个小型演示模型：用来展示比邻怎样工作，会出错。</translation>
+        </message>
+    </context>
+    <context>
+        <name>EnginePopover</name>
+        <message>
+            <source>Hide details</source>
+            <translation>收起详情</translation>
+        </message>
+        <message>
+            <source>Details</source>
+            <translation>详情</translation>
+        </message>
+        <message>
+            <source>The engine is ready</source>
+            <translation>引擎就绪</translation>
+        </message>
+        <message>
+            <source>The engine is writing</source>
+            <translation>引擎正在生成</translation>
+        </message>
+        <message>
+            <source>Loading the model: {0} %</source>
+            <translation>正在加载模型：{0} %</translation>
+        </message>
+        <message>
+            <source>The engine is starting</source>
+            <translation>引擎正在启动</translation>
+        </message>
+        <message>
+            <source>The engine has a fault</source>
+            <translation>引擎出了故障</translation>
+        </message>
+        <message>
+            <source>The engine is stopped</source>
+            <translation>引擎已停止</translation>
+        </message>
+        <message>
+            <source>No model is loaded</source>
+            <translation>没有加载模型</translation>
+        </message>
+        <message>
+            <source>Start the engine</source>
+            <translation>启动引擎</translation>
+        </message>
+        <message>
+            <source>Load the model</source>
+            <translation>加载模型</translation>
+        </message>
+        <message>
+            <source>Choose a model</source>
+            <translation>选择模型</translation>
+        </message>
+    </context>
+    <context>
+        <name>Header</name>
+        <message>
+            <source>New chat</source>
+            <translation>新对话</translation>
+        </message>
+        <message>
+            <source>Rename this conversation</source>
+            <translation>重命名这段对话</translation>
+        </message>
+        <message>
+            <source>Title</source>
+            <translation>标题</translation>
+        </message>
+        <message>
+            <source>No model</source>
+            <translation>没有模型</translation>
+        </message>
+        <message>
+            <source>Choose a model</source>
+            <translation>选择模型</translation>
+        </message>
+        <message>
+            <source>Model: {0}</source>
+            <translation>模型：{0}</translation>
+        </message>
+        <message>
+            <source>Sampling {0}</source>
+            <translation>采样 {0}</translation>
+        </message>
+        <message>
+            <source>Sampling: temperature {0}</source>
+            <translation>采样：温度 {0}</translation>
+        </message>
+    </context>
+    <context>
+        <name>InlineEditor</name>
+        <message>
+            <source>The message's text</source>
+            <translation>消息的文字</translation>
+        </message>
+        <message>
+            <source>The version before is kept</source>
+            <translation>原来的版本会保留</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Send</source>
+            <translation>发送</translation>
+        </message>
+        <message>
+            <source>Save</source>
+            <translation>保存</translation>
+        </message>
+    </context>
+    <context>
+        <name>MainWindow</name>
+        <message>
+            <source>Bilin</source>
+            <translation>比邻</translation>
+        </message>
+        <message>
+            <source>✓ Answered: {0}</source>
+            <translation>✓ 已回答：{0}</translation>
+        </message>
+    </context>
+    <context>
+        <name>MessageBody</name>
+        <message>
+            <source>code</source>
+            <translation>代码</translation>
+        </message>
+        <message>
+            <source>Copy</source>
+            <translation>复制</translation>
+        </message>
+        <message>
+            <source>Copy this code</source>
+            <translation>复制这段代码</translation>
+        </message>
+        <message>
+            <source>Select all</source>
+            <translation>全选</translation>
+        </message>
+    </context>
+    <context>
+        <name>MessageWidget</name>
+        <message>
+            <source>You</source>
+            <translation>我</translation>
+        </message>
+        <message>
+            <source>Message from {0}</source>
+            <translation>{0}的消息</translation>
+        </message>
+        <message>
+            <source>Queued: sent when this answer ends</source>
+            <translation>排队中：这个回答结束后发送</translation>
+        </message>
+        <message>
+            <source>Reading the prompt …</source>
+            <translation>正在读入提示…</translation>
+        </message>
+        <message>
+            <source>Stopped</source>
+            <translation>已停止</translation>
+        </message>
+        <message>
+            <source>{0} tok/s</source>
+            <translation>{0} 词元/秒</translation>
+        </message>
+        <message>
+            <source>{0} tokens</source>
+            <translation>{0} 词元</translation>
+        </message>
+        <message>
+            <source>first {0} s</source>
+            <translation>首字 {0} s</translation>
+        </message>
+        <message>
+            <source>length limit</source>
+            <translation>到达长度上限</translation>
+        </message>
+        <message>
+            <source>window full</source>
+            <translation>上下文已满</translation>
+        </message>
+    </context>
+    <context>
+        <name>Notice</name>
+        <message>
+            <source>Hide details</source>
+            <translation>收起详情</translation>
+        </message>
+        <message>
+            <source>Details</source>
+            <translation>详情</translation>
+        </message>
+        <message>
+            <source>Warning</source>
+            <translation>警告</translation>
+        </message>
+    </context>
+    <context>
+        <name>Rail</name>
+        <message>
+            <source>Chat</source>
+            <translation>对话</translation>
+        </message>
+        <message>
+            <source>Settings</source>
+            <translation>设置</translation>
+        </message>
+        <message>
+            <source>Engine: {0}</source>
+            <translation>引擎：{0}</translation>
+        </message>
+        <message>
+            <source>Ready</source>
+            <translation>就绪</translation>
+        </message>
+        <message>
+            <source>Busy</source>
+            <translation>生成中</translation>
+        </message>
+        <message>
+            <source>Starting</source>
+            <translation>启动中</translation>
+        </message>
+        <message>
+            <source>Fault</source>
+            <translation>故障</translation>
+        </message>
+        <message>
+            <source>Stopped</source>
+            <translation>已停止</translation>
+        </message>
+    </context>
+    <context>
+        <name>SamplingPopover</name>
+        <message>
+            <source>Sampling</source>
+            <translation>采样</translation>
+        </message>
+        <message>
+            <source>Reset</source>
+            <translation>重置</translation>
+        </message>
+        <message>
+            <source>Back to the defaults</source>
+            <translation>恢复默认值</translation>
+        </message>
+        <message>
+            <source>Temperature</source>
+            <translation>温度</translation>
+        </message>
+        <message>
+            <source>Top-p</source>
+            <translation>Top-p</translation>
+        </message>
+        <message>
+            <source>Top-k (0 = off)</source>
+            <translation>Top-k（0 = 不用）</translation>
+        </message>
+        <message>
+            <source>Repetition penalty</source>
+            <translation>重复惩罚</translation>
+        </message>
+        <message>
+            <source>Longest answer, tokens</source>
+            <translation>最长回答（词元）</translation>
+        </message>
+        <message>
+            <source>Seed</source>
+            <translation>随机种子</translation>
+        </message>
+        <message>
+            <source>drawn each time</source>
+            <translation>每次随机</translation>
+        </message>
+        <message>
+            <source>System prompt</source>
+            <translation>系统提示</translation>
+        </message>
+        <message>
+            <source>What the model should know or how it should speak</source>
+            <translation>让模型知道些什么，或者怎样说话</translation>
+        </message>
+    </context>
+    <context>
+        <name>Sentences</name>
+        <message>
+            <source>The engine was killed from outside; when memory runs out, the system does that.</source>
+            <translation>引擎被外部强行结束；内存用尽时系统会这样做。</translation>
+        </message>
+        <message>
+            <source>The engine crashed ({signal}).</source>
+            <translation>引擎崩溃了（{signal}）。</translation>
+        </message>
+        <message>
+            <source>The engine was ended from outside (signal {number}).</source>
+            <translation>引擎被外部结束（信号 {number}）。</translation>
+        </message>
+        <message>
+            <source>The engine ended by itself (exit code {code}).</source>
+            <translation>引擎自行退出（退出码 {code}）。</translation>
+        </message>
+        <message>
+            <source>The engine stopped responding and was ended.</source>
+            <translation>引擎没有响应，已被结束。</translation>
+        </message>
+        <message>
+            <source>The engine sent something that is no message, and was ended.</source>
+            <translation>引擎发来了无法识别的内容，已被结束。</translation>
+        </message>
+        <message>
+            <source>The engine started but did not answer, and was ended.</source>
+            <translation>引擎启动后没有回应，已被结束。</translation>
+        </message>
+        <message>
+            <source>The engine and the window do not fit together: {reason}</source>
+            <translation>引擎与窗口的版本不匹配：{reason}</translation>
+        </message>
+        <message>
+            <source>The engine could not be started: {reason}</source>
+            <translation>引擎无法启动：{reason}</translation>
+        </message>
+        <message>
+            <source>The engine was stopped.</source>
+            <translation>引擎已停止。</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>out of memory</comment>
+            <translation>内存不足：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>the text does not fit</comment>
+            <translation>放不进上下文：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>a model folder is damaged</comment>
+            <translation>模型文件损坏：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>there is no such model</comment>
+            <translation>没有这个模型：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>a model of an unknown kind</comment>
+            <translation>不支持这种模型：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>no model is loaded</comment>
+            <translation>没有加载模型：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>a part of the engine ended</comment>
+            <translation>引擎的一部分结束了：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>any other error of the engine</comment>
+            <translation>引擎报告错误：{message}</translation>
+        </message>
+        <message>
+            <source>{reason} It was started again.</source>
+            <translation>{reason}已重新启动。</translation>
+        </message>
+        <message>
+            <source>{reason} It ended {count} times in a row and is not started again by itself.</source>
+            <translation>{reason}它连续结束了 {count} 次，不再自动重启。</translation>
+        </message>
+        <message>
+            <source>There is no model that can be loaded.</source>
+            <translation>没有可以加载的模型。</translation>
+        </message>
+        <message>
+            <source>Bilin was closed while this was being written.</source>
+            <translation>生成时比邻被关闭。</translation>
+        </message>
+        <message>
+            <source>An answer is being written; stop it first.</source>
+            <translation>正在生成回答；请先停止。</translation>
+        </message>
+        <message>
+            <source>The disk is full: nothing can be saved in {folder}. Free some space.</source>
+            <translation>磁盘已满：无法保存到 {folder}。请腾出一些空间。</translation>
+        </message>
+        <message>
+            <source>{folder} is read-only: nothing can be saved there.</source>
+            <translation>{folder} 是只读的：无法保存。</translation>
+        </message>
+        <message>
+            <source>The database is damaged. Close Bilin and open it again: it then carries over all that can be read.</source>
+            <translation>数据库已损坏。请关闭比邻再打开：能读出的内容都会转移过来。</translation>
+        </message>
+        <message>
+            <source>Another program holds the database in {folder}; try again.</source>
+            <translation>另一个程序占用着 {folder} 里的数据库；请再试一次。</translation>
+        </message>
+        <message>
+            <source>Nothing can be saved in {folder}.</source>
+            <translation>无法保存到 {folder}。</translation>
+        </message>
+        <message>
+            <source>The database was damaged. {messages} messages in {conversations} conversations could be read and are here; the damaged file is kept as {file}.</source>
+            <translation>数据库曾经损坏。已读出 {conversations} 段对话中的 {messages} 条消息；损坏的文件保留为 {file}。</translation>
+        </message>
+        <message>
+            <source>The conversations in {folder} were written by a later version of Bilin and stay as they are.</source>
+            <translation>{folder} 里的对话由更新版本的比邻写成，保持不动。</translation>
+        </message>
+        <message>
+            <source>Until that is mended, what you write lasts only until Bilin is closed.</source>
+            <translation>在解决之前，写下的内容只保留到比邻关闭为止。</translation>
+        </message>
+        <message>
+            <source>{file} cannot be read ({reason}); the defaults are used until you save.</source>
+            <translation>无法读取 {file}（{reason}）；保存之前使用默认值。</translation>
+        </message>
+        <message>
+            <source>{key} = {value} in {file} is not possible ({allowed}); {used} is used.</source>
+            <translation>{file} 中的 {key} = {value} 不可用（应为 {allowed}）；改用 {used}。</translation>
+        </message>
+    </context>
+    <context>
+        <name>SettingsView</name>
+        <message>
+            <source>Settings</source>
+            <translation>设置</translation>
+        </message>
+        <message>
+            <source>Look</source>
+            <translation>外观</translation>
+        </message>
+        <message>
+            <source>Writing</source>
+            <translation>输入</translation>
+        </message>
+        <message>
+            <source>Your data</source>
+            <translation>数据</translation>
+        </message>
+        <message>
+            <source>As the system</source>
+            <translation>跟随系统</translation>
+        </message>
+        <message>
+            <source>Light</source>
+            <translation>浅色</translation>
+        </message>
+        <message>
+            <source>Dark</source>
+            <translation>深色</translation>
+        </message>
+        <message>
+            <source>Enter</source>
+            <translation>Enter</translation>
+        </message>
+        <message>
+            <source>Ctrl+Enter</source>
+            <translation>Ctrl+Enter</translation>
+        </message>
+        <message>
+            <source>Language</source>
+            <translation>语言</translation>
+        </message>
+        <message>
+            <source>Of the window, at once</source>
+            <translation>立即切换窗口语言</translation>
+        </message>
+        <message>
+            <source>Theme</source>
+            <translation>主题</translation>
+        </message>
+        <message>
+            <source>Text size</source>
+            <translation>文字大小</translation>
+        </message>
+        <message>
+            <source>Of the window and of messages</source>
+            <translation>窗口与消息</translation>
+        </message>
+        <message>
+            <source>Code size</source>
+            <translation>代码大小</translation>
+        </message>
+        <message>
+            <source>Send with</source>
+            <translation>发送键</translation>
+        </message>
+        <message>
+            <source>While an input method composes, no key sends</source>
+            <translation>输入法组字时，任何键都不会发送</translation>
+        </message>
+        <message>
+            <source>Keyboard shortcuts</source>
+            <translation>键盘快捷键</translation>
+        </message>
+        <message>
+            <source>Show</source>
+            <translation>查看</translation>
+        </message>
+        <message>
+            <source>Show all keyboard shortcuts</source>
+            <translation>查看所有键盘快捷键</translation>
+        </message>
+        <message>
+            <source>Conversations</source>
+            <translation>对话记录</translation>
+        </message>
+        <message>
+            <source>Open folder</source>
+            <translation>打开文件夹</translation>
+        </message>
+        <message>
+            <source>Open the folder with your data</source>
+            <translation>打开存放数据的文件夹</translation>
+        </message>
+    </context>
+    <context>
+        <name>Shortcuts</name>
+        <message>
+            <source>Chat</source>
+            <translation>对话</translation>
+        </message>
+        <message>
+            <source>New chat</source>
+            <translation>新对话</translation>
+        </message>
+        <message>
+            <source>Search conversations</source>
+            <translation>搜索对话</translation>
+        </message>
+        <message>
+            <source>Settings</source>
+            <translation>设置</translation>
+        </message>
+        <message>
+            <source>Stop the answer</source>
+            <translation>停止回答</translation>
+        </message>
+        <message>
+            <source>This list</source>
+            <translation>快捷键列表</translation>
+        </message>
+        <message>
+            <source>Send the message</source>
+            <translation>发送消息</translation>
+        </message>
+        <message>
+            <source>Break the line</source>
+            <translation>换行</translation>
+        </message>
+        <message>
+            <source>Edit the last message (empty field)</source>
+            <translation>编辑上一条消息（输入框为空时）</translation>
+        </message>
+        <message>
+            <source>Latest message (in the messages)</source>
+            <translation>回到最新消息（在消息区）</translation>
+        </message>
+        <message>
+            <source>Rename (in the conversations)</source>
+            <translation>重命名（在对话列表）</translation>
+        </message>
+        <message>
+            <source>Delete (in the conversations)</source>
+            <translation>删除（在对话列表）</translation>
+        </message>
+    </context>
+    <context>
+        <name>ShortcutsDialog</name>
+        <message>
+            <source>Keyboard shortcuts</source>
+            <translation>键盘快捷键</translation>
+        </message>
+        <message>
+            <source>Close</source>
+            <translation>关闭</translation>
+        </message>
+    </context>
+    <context>
+        <name>Transcript</name>
+        <message>
+            <source>Messages</source>
+            <translation>消息</translation>
+        </message>
+        <message>
+            <source>Latest</source>
+            <translation>最新</translation>
+        </message>
+        <message>
+            <source>Go to the latest message</source>
+            <translation>回到最新消息</translation>
+        </message>
+    </context>
+</TS>
