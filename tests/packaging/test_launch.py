@@ -219,7 +219,11 @@ def test_a_gpu_run_fails_on_a_skip(tmp_path):
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no_skips", "-q", "--rootdir", str(tmp_path), "."],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "packaging")},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "packaging"),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
