@@ -27,6 +27,16 @@ class AppPaths:
         return self.config_dir / "settings.toml"
 
     @property
+    def models_dir(self) -> Path:
+        """Models of the person's own, a folder each."""
+        return self.data_dir / "models"
+
+    @property
+    def window_state(self) -> Path:
+        """Size and place of the window, as Qt writes them."""
+        return self.data_dir / "window.state"
+
+    @property
     def lock(self) -> Path:
         """Held by the running app, so that two never write one profile."""
         return self.data_dir / "bilin.lock"

@@ -79,20 +79,8 @@ def test_versions_keep_their_whole_branch(store):
 
 def test_a_queued_message_waits_outside_the_branch(store):
     made = begin(store, "one")
-    first = store.write(
-        c.queue_message,
-        conversation_id=made.conversation_id,
-        text="two",
-        new=c.NewConversation(""),
-        now=2.0,
-    ).result()
-    second = store.write(
-        c.queue_message,
-        conversation_id=made.conversation_id,
-        text="three",
-        new=c.NewConversation(""),
-        now=2.0,
-    ).result()
+    first = queue(store, made.conversation_id, "two")
+    second = queue(store, made.conversation_id, "three")
     content = store.read(c.load_conversation, made.conversation_id).result()
     assert [m.text for m in content.queued] == ["two", "three"]
     assert len(content.messages) == 2

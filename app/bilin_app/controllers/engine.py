@@ -35,7 +35,7 @@ class EngineController(QObject):
     """The engine's state, always with a reason and the one thing that mends it.
 
     mended(): the engine is ready after a person pressed that button. ready(str): a model can be
-    asked. model_loaded(str): its id, to be remembered for the next start.
+    asked. model_chosen(str): one that a person asked for is loaded, to be remembered.
     """
 
     view_changed = Signal(object)
@@ -44,7 +44,7 @@ class EngineController(QObject):
     notice = Signal(str)
     ready = Signal(str)
     mended = Signal()
-    model_loaded = Signal(str)
+    model_chosen = Signal(str)
 
     def __init__(
         self, client: EngineClient, last_model: str = "", parent: QObject | None = None
@@ -90,9 +90,12 @@ class EngineController(QObject):
     def load(self, model_id: str) -> None:
         """Loads a model in place of the loaded one."""
         self._wanted = model_id
-        if not self._client.is_connected:
+        if self._client.is_connected:
+            self._load(model_id)
+        else:
             self.start()
-            return
+
+    def _load(self, model_id: str) -> None:
         info = self._info(model_id)
         self._set(EngineView("loading", model=model_view(info) if info else None))
         handle = self._client.send(lambda i: LoadModel(id=i, model=model_id))
@@ -166,8 +169,10 @@ class EngineController(QObject):
         chosen = next((info for info in usable if info.id == self._wanted), None)
         if chosen is None and usable:
             chosen = usable[0]
+            if self._wanted:
+                self.notice.emit(sentences.model_gone(self._wanted))
         if chosen is not None:
-            self.load(chosen.id)
+            self._load(chosen.id)
         else:
             self._is_mending = False
             self._set(EngineView("empty", reason=sentences.no_usable_model(), action="models"))
@@ -183,7 +188,8 @@ class EngineController(QObject):
         self.context_length = loaded.context_length
         info = self._info(loaded.model)
         self._set(EngineView("ready", model=model_view(info) if info else None, fraction=1.0))
-        self.model_loaded.emit(loaded.model)
+        if loaded.model == self._wanted:
+            self.model_chosen.emit(loaded.model)
         self.ready.emit(loaded.model)
         if self._is_mending:
             self._is_mending = False

@@ -83,6 +83,12 @@ def no_usable_model() -> str:
     return translate("Sentences", "There is no model that can be loaded.")
 
 
+def model_gone(model_id: str) -> str:
+    """The model of last time cannot be loaded; the first one that can is."""
+    text = translate("Sentences", "The model {model} cannot be used now; another one is loaded.")
+    return text.format(model=model_id)
+
+
 def app_was_closed() -> str:
     """Why an answer of an earlier run ends early."""
     return translate("Sentences", "Bilin was closed while this was being written.")

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -46,9 +47,21 @@ class EngineCommand:
     arguments: tuple[str, ...]
 
 
-def default_command() -> EngineCommand:
-    """The installed engine. `-P`: a person's own bilin_engine.py in this folder is never run."""
-    return EngineCommand(sys.executable, ("-P", "-m", "bilin_engine", "stdio"))
+def installed_engine(
+    *, log_dir: Path, models_dir: Path, idle_unload_s: float = 0.0, nice: int = 10
+) -> EngineCommand:
+    """The engine of this installation. idle_unload_s 0 = a model stays loaded.
+
+    `-P`: a person's own bilin_engine.py in the current folder is never run.
+    """
+    options = {
+        "--log-dir": log_dir,
+        "--models-dir": models_dir,
+        "--idle-unload": idle_unload_s,
+        "--nice": nice,
+    }
+    pairs = (str(part) for pair in options.items() for part in pair)
+    return EngineCommand(sys.executable, ("-P", "-m", "bilin_engine", "stdio", *pairs))
 
 
 @dataclass(frozen=True, slots=True)

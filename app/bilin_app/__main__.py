@@ -1,0 +1,61 @@
+"""`bilin` and `python -m bilin_app`: the window, or the tour of its states."""
+
+import argparse
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from bilin_app import __version__
+
+
+def main() -> None:
+    """Runs until the window is closed; exits with its code."""
+    options = _parser().parse_args()
+    if options.tour is not None:
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+        from bilin_app.tour import render_tour
+
+        render_tour(options.tour)
+        return
+    sys.exit(_run(options.data_dir))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bilin", description="Bilin 比邻")
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--data-dir", type=Path, help="keep everything in this folder (a portable profile)"
+    )
+    parser.add_argument(
+        "--tour", type=Path, metavar="DIR", help="render every state of the window into DIR"
+    )
+    return parser
+
+
+def _run(data_dir: Path | None) -> int:
+    from PySide6.QtCore import QLockFile
+    from PySide6.QtWidgets import QApplication
+
+    from bilin_app.application import Application
+    from bilin_app.logs import start_logging
+    from bilin_app.paths import app_paths
+
+    paths = app_paths(data_dir)
+    start_logging(paths.log_dir)
+    app = QApplication(sys.argv[:1])
+    app.setApplicationName("Bilin")
+    app.setDesktopFileName("bilin")
+    with contextlib.suppress(OSError):  # what cannot be made is told when the database is opened
+        paths.data_dir.mkdir(parents=True, exist_ok=True)
+    lock = QLockFile(str(paths.lock))
+    if not lock.tryLock(0) and lock.error() == QLockFile.LockError.LockFailedError:
+        sys.stderr.write(f"Bilin is already running with {paths.data_dir}.\n")
+        return 1
+    application = Application(app, paths)
+    application.show()
+    return app.exec()
+
+
+if __name__ == "__main__":
+    main()
