@@ -3,14 +3,11 @@
 `stdio` greets before anything slow is imported: an app waits for that Hello.
 """
 
-import faulthandler
 import sys
 
 
 def main() -> None:
     """Runs one command and exits with its code."""
-    if sys.stderr is not None:
-        faulthandler.enable()
     if sys.argv[1:2] == ["stdio"]:
         _serve()
     from bilin_engine.cli.main import run
@@ -22,13 +19,14 @@ def _serve() -> None:
     from bilin_engine import processes
 
     read_fd, write_fd = processes.take_stdio()
-    from bilin_engine.server.stdio import StdioServer
+    from bilin_engine.channel import Channel
+    from bilin_engine.protocol import decode_request, hello
 
-    server = StdioServer(read_fd, write_fd)
-    server.greet()
+    channel = Channel(read_fd, write_fd, decode_request)
+    channel.send(hello("supervisor"))
     from bilin_engine.cli.stdio import serve
 
-    serve(server, sys.argv[2:])
+    serve(channel, sys.argv[2:])
 
 
 if __name__ == "__main__":

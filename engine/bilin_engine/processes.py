@@ -4,12 +4,11 @@ The one module that knows /proc and prctl. Where a system offers none of it (Win
 does nothing or says 0; end of input remains the way a child learns that its parent is gone.
 """
 
-import ctypes
 import os
-import platform
-import signal
 import sys
-from pathlib import Path
+
+# Imported where they are used: ctypes, pathlib, platform, psutil, signal. An app waits for the
+# Hello of a supervisor that has come no further than `take_stdio`.
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -45,6 +44,9 @@ def end_with_parent(parent_pid: int) -> None:
     """
     if sys.platform != "linux":
         return
+    import ctypes
+    import signal
+
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
@@ -66,6 +68,9 @@ def num_usable_threads() -> int:
 
 def cpu_label() -> str:
     """The processor's name and threads, as "AMD EPYC 9B45, 2 threads"."""
+    import platform
+    from pathlib import Path
+
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -82,7 +87,7 @@ def cpu_label() -> str:
 
 def main_memory_bytes() -> tuple[int, int]:
     """(total, available) main memory."""
-    import psutil  # 15 ms: only who asks pays
+    import psutil
 
     memory = psutil.virtual_memory()
     return memory.total, memory.available
@@ -101,6 +106,8 @@ def cpu_time_s(pid: int) -> float | None:
 
 def peak_rss_bytes() -> int:
     """The most main memory this process ever held. 0 where the system does not say."""
+    from pathlib import Path
+
     # Not getrusage: its ru_maxrss survives exec, so a child would report its parent's peak.
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
@@ -130,6 +137,8 @@ def lock_file(fd: int) -> bool:
 
 def exit_sentence(returncode: int) -> str:
     """How a child ended, for a person: "exit code 3" or "signal 9 (SIGKILL)"."""
+    import signal
+
     if returncode >= 0:
         return f"exit code {returncode}"
     try:

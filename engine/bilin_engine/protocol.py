@@ -18,7 +18,9 @@ from typing import Any, Literal
 
 import msgspec
 
-PROTOCOL_VERSION = 1
+from bilin_engine import __version__
+
+PROTOCOL_VERSION = 2
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -249,6 +251,24 @@ class ListDevices(msgspec.Struct, frozen=True, tag="list_devices", forbid_unknow
     id: int
 
 
+class PlanModel(
+    msgspec.Struct, frozen=True, kw_only=True, tag="plan_model", forbid_unknown_fields=True
+):
+    """Where a model of the library, or a known one ("glm-130b"), would lie. `Done(PlanResult)`.
+
+    devices: invented ones ("4x24GiB"), or "" = this machine's. enabled: names of those to use;
+    empty = all. precision and group_size: of a known model; "" = INT4 in groups of 128.
+    """
+
+    id: int
+    model: str
+    devices: str = ""
+    enabled: tuple[str, ...] = ()
+    precision: Literal["", "int4", "int8", "fp16"] = ""
+    group_size: str = ""
+    settings: PlanSettings = PlanSettings()
+
+
 class LoadModel(
     msgspec.Struct, frozen=True, kw_only=True, tag="load_model", forbid_unknown_fields=True
 ):
@@ -344,6 +364,7 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown", forbid_unknown_field
 Request = (
     ListModels
     | ListDevices
+    | PlanModel
     | LoadModel
     | UnloadModel
     | CountTokens
@@ -482,7 +503,14 @@ class FillResult(msgspec.Struct, frozen=True, kw_only=True, tag="fill_result"):
 
 
 Result = (
-    ModelsListed | DevicesListed | ModelLoaded | TokenCount | PromptView | ChatResult | FillResult
+    ModelsListed
+    | DevicesListed
+    | PlanResult
+    | ModelLoaded
+    | TokenCount
+    | PromptView
+    | ChatResult
+    | FillResult
 )
 
 
@@ -699,6 +727,11 @@ def _decode(body: bytes, union: Any) -> Any:  # noqa: ANN401 - see _decoder
         return _decoder(union).decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FrameError(f"a frame of {len(body)} bytes is not a message: {error}") from error
+
+
+def hello(role: str) -> Hello:
+    """Our own `Hello`."""
+    return Hello(PROTOCOL_VERSION, __version__, role)
 
 
 def check_hello(message: object, peer: str) -> None:

@@ -127,8 +127,9 @@ def test_prints_of_libraries_reach_stderr_and_never_the_stream():
         "ctypes.CDLL(None).puts(b'from C')\n"
         "ctypes.CDLL(None).fflush(None)\n"
         "os.system('echo from a child')\n"
-        "from bilin_engine.server.stdio import StdioServer\n"
-        "StdioServer(read_fd, write_fd).greet()\n"
+        "from bilin_engine.channel import Channel\n"
+        "from bilin_engine.protocol import decode_request, hello\n"
+        "Channel(read_fd, write_fd, decode_request).send(hello('supervisor'))\n"
     )
     with StdioApp((sys.executable, "-P", "-c", noisy), hello=False) as app:
         assert isinstance(app.next(), Hello)

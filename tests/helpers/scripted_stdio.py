@@ -12,10 +12,12 @@ from bilin_engine import processes
 
 def main():
     read_fd, write_fd = processes.take_stdio()
+    from bilin_engine.channel import Channel
+    from bilin_engine.protocol import decode_request, hello
     from bilin_engine.server.stdio import StdioServer
 
-    server = StdioServer(read_fd, write_fd)
-    server.greet()
+    channel = Channel(read_fd, write_fd, decode_request)
+    channel.send(hello("supervisor"))
     from letter_models import LetterTexts, worker_command
 
     from bilin_engine.logs import start_logging
@@ -27,7 +29,7 @@ def main():
     processes.end_with_parent(os.getppid())
     start_logging("engine", None)
     settings = SupervisorSettings(command=worker_command(*options.worker))
-    server.serve(lambda emit: Supervisor(emit, LetterTexts(), settings))
+    StdioServer(channel).serve(lambda emit: Supervisor(emit, LetterTexts(), settings))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """The `stdio` command: its arguments, and the supervisor they describe."""
 
+import faulthandler
 import logging
 import os
 import platform
 from pathlib import Path
 
 from bilin_engine import __version__, processes
+from bilin_engine.channel import Channel
 from bilin_engine.cli.arguments import ArgumentParser
 from bilin_engine.library import Library
 from bilin_engine.logs import default_log_dir, start_logging
+from bilin_engine.protocol import Hello, Request
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.stdio import StdioServer
 from bilin_engine.server.supervisor import Supervisor, SupervisorSettings
@@ -33,8 +36,9 @@ def stdio_parser() -> ArgumentParser:
     return parser
 
 
-def serve(server: StdioServer, arguments: list[str]) -> None:
-    """Never returns."""
+def serve(channel: Channel[Request | Hello], arguments: list[str]) -> None:
+    """Serves the app behind `channel`, which has our Hello already. Never returns."""
+    faulthandler.enable()
     options = stdio_parser().parse_args(arguments)
     processes.end_with_parent(os.getppid())
     log_dir = options.log_dir or default_log_dir()
@@ -45,4 +49,4 @@ def serve(server: StdioServer, arguments: list[str]) -> None:
         idle_unload_s=options.idle_unload,
     )
     texts = ModelTexts(Library(options.models_dir))
-    server.serve(lambda emit: Supervisor(emit, texts, settings))
+    StdioServer(channel).serve(lambda emit: Supervisor(emit, texts, settings))

@@ -11,11 +11,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from bilin_engine import __version__
 from bilin_engine.channel import Channel
 from bilin_engine.protocol import (
     CONNECTION_ID,
-    PROTOCOL_VERSION,
     Done,
     Event,
     Failed,
@@ -24,7 +22,6 @@ from bilin_engine.protocol import (
     Request,
     Shutdown,
     check_hello,
-    decode_request,
 )
 
 if TYPE_CHECKING:
@@ -37,14 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 class StdioServer:
-    """One app on the other end. `greet` first and at once; `serve` then never returns."""
+    """One app on the other end, which was sent our Hello before this module was imported."""
 
-    def __init__(self, read_fd: int, write_fd: int) -> None:
-        self._channel: Channel[Request | Hello] = Channel(read_fd, write_fd, decode_request)
-
-    def greet(self) -> None:
-        """Says Hello before anything slow is imported."""
-        self.emit(Hello(PROTOCOL_VERSION, __version__, "supervisor"))
+    def __init__(self, channel: Channel[Request | Hello]) -> None:
+        self._channel = channel
 
     def emit(self, event: Event) -> None:
         """Sends one event. An app that is gone is noticed by the reader, not here."""

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import msgspec
 
-from bilin_engine import __version__, processes
+from bilin_engine import processes
 from bilin_engine.channel import Channel
 from bilin_engine.errors import WorkerDiedError
 from bilin_engine.protocol import (
-    PROTOCOL_VERSION,
     FrameError,
     Hello,
     WorkerEvent,
     check_hello,
     decode_worker_event,
+    hello,
 )
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class WorkerProcess:
             target=self._read, name=f"bilin-worker-{rank}-events", daemon=True
         )
         self._reader.start()
-        self.send(Hello(PROTOCOL_VERSION, __version__, "supervisor"))
+        self.send(hello("supervisor"))
 
     @property
     def pid(self) -> int:

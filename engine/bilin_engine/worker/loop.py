@@ -14,13 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bilin_engine import __version__, processes
+from bilin_engine import processes
 from bilin_engine.channel import Channel
 from bilin_engine.errors import BadRequestError, BilinError, NotLoadedError, OutOfMemoryError
 from bilin_engine.generation.request import GenerationRequest, GenerationResult, PromptLayout
 from bilin_engine.protocol import (
     CONNECTION_ID,
-    PROTOCOL_VERSION,
     Cancel,
     Cancelled,
     Failed,
@@ -37,6 +36,7 @@ from bilin_engine.protocol import (
     WorkerRequest,
     WorkerTokens,
     check_hello,
+    hello,
 )
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class WorkerLoop:
 
     def run(self) -> None:
         """Never returns: the reader thread ends the process."""
-        self._channel.send(Hello(PROTOCOL_VERSION, __version__, "worker"))
+        self._channel.send(hello("worker"))
         threading.Thread(target=self._read, name="bilin-worker-reader", daemon=True).start()
         while True:
             self._answer(self._requests.get())
