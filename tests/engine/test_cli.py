@@ -42,7 +42,7 @@ def test_models_are_listed_for_people_and_for_programs(cli):
     assert "字母 Letters" in out
     assert "broken" in out
     assert "! config.json is missing" in out
-    models = json.loads(cli("models", "--json", texts=texts)[1])
+    models = json.loads(cli("models", "--json", texts=texts)[1])["models"]
     assert [model["id"] for model in models] == ["letters", "broken"]
     assert models[0]["blank_kinds"] == ["short", "long", "sentence"]
 

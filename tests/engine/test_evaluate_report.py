@@ -8,8 +8,9 @@ import pytest
 from evaluated_models import ScriptedModel
 from tiny_model import write_tiny_model
 
+from bilin_engine.cli.evaluate import add_arguments
 from bilin_engine.errors import BadRequestError, ModelBrokenError
-from bilin_engine.evaluate.command import add_arguments, evaluate, find_files, run
+from bilin_engine.evaluate.command import evaluate, find_files, run
 from bilin_engine.evaluate.probe import read_probe, run_probe
 from bilin_engine.evaluate.report import (
     FileResult,

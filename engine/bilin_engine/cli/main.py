@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from bilin_engine import __version__
-from bilin_engine.cli import bench, chat, fill
+from bilin_engine.cli import bench, chat, evaluate, fill, plan
 from bilin_engine.cli.arguments import (
     EXIT_FAILED,
     EXIT_OK,
@@ -113,6 +113,13 @@ def _parser() -> ArgumentParser:
     add_load_arguments(measuring)
     add_place_arguments(measuring)
 
+    plan.add_arguments(add("plan", plan.run, "Will a model fit, and how fast? 放得下吗？"))
+
+    evaluating = add("evaluate", evaluate.run, "Score a model on files. 评测模型。")
+    evaluate.add_arguments(evaluating)
+    add_load_arguments(evaluating)
+    add_place_arguments(evaluating)
+
     add("stdio", _stdio, "Serve one app over stdin and stdout (frames).").set_defaults(log_dir=None)
     return parser
 
@@ -132,7 +139,7 @@ def _models(options: argparse.Namespace) -> int:
     with options.open_session(options) as session:
         listed = session.ask(ListModels, ModelsListed)
     if options.json:
-        print_json(listed.models)
+        print_json({"models": listed.models})
         return EXIT_OK
     if not listed.models:
         print("No models. 没有模型。")

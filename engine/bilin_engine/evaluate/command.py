@@ -1,4 +1,4 @@
-"""`evaluate` without its printing: arguments, files to tasks, one model or two."""
+"""`evaluate` without its printing: files to tasks, one model or two."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -47,22 +47,6 @@ class Evaluation:
         if self.second is None:
             return as_json(self.first)
         return comparison_as_json(self.first, self.second)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `evaluate` takes, beside how a model is loaded and where models lie."""
-    parser.add_argument("model")
-    parser.add_argument(
-        "files",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help="probe questions (.jsonl), GLM-130B task files (.yaml), or folders of these",
-    )
-    parser.add_argument("--compare", metavar="MODEL", help="run a second model beside it")
-    parser.add_argument(
-        "--data-path", type=Path, metavar="DIR", help="where task data lie (default: the task's)"
-    )
 
 
 def run(

@@ -29,6 +29,7 @@ from bilin_engine.protocol import (
     ListModels,
     LoadModel,
     ModelsListed,
+    PlanModel,
     Request,
     Result,
     UnloadModel,
@@ -37,6 +38,7 @@ from bilin_engine.server.answers import Answering
 from bilin_engine.server.devices import list_devices
 from bilin_engine.server.model_host import HostSettings, ModelHost
 from bilin_engine.server.model_text import ModelTexts
+from bilin_engine.server.planning import plan_model
 from bilin_engine.server.tasks import CancelledTaskError, Task, TaskQueue
 from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
 from bilin_engine.server.worker_process import WorkerCommand
@@ -193,6 +195,8 @@ class Supervisor:
                 return ModelsListed(self._texts.models())
             case ListDevices():
                 return DevicesListed(list_devices())
+            case PlanModel() as request:
+                return plan_model(request, self._texts.models())
             case CountTokens() as request:
                 return self._texts.get(request.model).count_tokens(request)
             case InspectPrompt() as request:

@@ -1,0 +1,78 @@
+"""`PlanModel`: finds the model and the devices, then asks placement."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from bilin_engine.config import GroupSize, ModelConfig, read_model_config
+from bilin_engine.errors import BadRequestError, ModelBrokenError, ModelNotFoundError
+from bilin_engine.placement.devices import PlanDevice, cpu_device, cuda_device, parse_devices
+from bilin_engine.placement.known_configs import KNOWN_CONFIGS, known_config
+from bilin_engine.placement.plan import plan
+from bilin_engine.protocol import DeviceInfo, ModelInfo, PlanModel, PlanResult
+from bilin_engine.server.devices import list_devices
+
+_BITS = {"": 4, "int4": 4, "int8": 8, "fp16": 16}
+
+
+def plan_model(request: PlanModel, models: Sequence[ModelInfo]) -> PlanResult:
+    """Answers a `PlanModel`. Raises BilinError with a sentence."""
+    config = _config(request, models)
+    devices = parse_devices(request.devices) if request.devices else real_devices(list_devices())
+    return plan(config, _enabled(devices, request.enabled), request.settings)
+
+
+def real_devices(found: Sequence[DeviceInfo]) -> tuple[PlanDevice, ...]:
+    """This machine's devices with the table's speeds."""
+    devices: list[PlanDevice] = []
+    for device in found:
+        if device.name == "cpu":
+            devices.append(cpu_device(device.total_bytes, device.free_bytes, label=device.label))
+        else:
+            index = int(device.name.partition(":")[2])
+            devices.append(cuda_device(index, device.label, device.total_bytes, device.free_bytes))
+    return tuple(devices)
+
+
+def _config(request: PlanModel, models: Sequence[ModelInfo]) -> ModelConfig:
+    """A model of the library is planned as it lies on disk; a known one as it would be stored."""
+    info = next((model for model in models if model.id == request.model), None)
+    if info is not None and not request.group_size and not request.precision:
+        if info.problem:
+            raise ModelBrokenError(info.problem)
+        return read_model_config(Path(info.path))
+    if request.model in KNOWN_CONFIGS:
+        return known_config(
+            request.model,
+            bits=_BITS[request.precision],
+            group_size=_group_size(request.group_size),
+        )
+    if info is not None:
+        raise BadRequestError(
+            f'"{request.model}" is stored as {info.precision} already; leave precision and group '
+            "size out"
+        )
+    names = [*(model.id for model in models), *sorted(KNOWN_CONFIGS)]
+    raise ModelNotFoundError(f'there is no model "{request.model}"; known: {", ".join(names)}')
+
+
+def _group_size(text: str) -> GroupSize:
+    if not text:
+        return 128
+    if text == "row":
+        return "row"
+    if not re.fullmatch(r"\d{1,6}", text):
+        raise BadRequestError(f'group size "{text}" is none; use row, 128, 64 or 32')
+    return int(text)
+
+
+def _enabled(devices: Sequence[PlanDevice], names: Sequence[str]) -> Sequence[PlanDevice]:
+    if not names:
+        return devices
+    unknown = sorted(set(names) - {device.name for device in devices})
+    if unknown:
+        raise BadRequestError(
+            f"there is no device {unknown[0]}; there are "
+            f"{', '.join(device.name for device in devices)}"
+        )
+    return [device for device in devices if device.name in names]

@@ -1,0 +1,107 @@
+"""`PlanModel`: the right model, the right devices, and sentences for the wrong ones."""
+
+import pytest
+
+from bilin_engine.config import GLMConfig, QuantizationConfig
+from bilin_engine.errors import BadRequestError, ModelBrokenError, ModelNotFoundError
+from bilin_engine.placement.devices import parse_devices
+from bilin_engine.placement.known_configs import known_config
+from bilin_engine.placement.plan import plan
+from bilin_engine.protocol import DeviceInfo, ModelInfo, PlanModel, PlanSettings
+from bilin_engine.server.planning import plan_model, real_devices
+
+GIB = 1024**3
+
+
+def info(path: str = "", problem: str = "") -> ModelInfo:
+    return ModelInfo(
+        id="mine",
+        name_zh="我的",
+        name_en="Mine",
+        family="GLM-130B",
+        num_parameters=1,
+        precision="INT4 · 64",
+        size_bytes=1,
+        languages=("zh",),
+        can_chat=True,
+        blank_kinds=(),
+        context_length=64,
+        licence="",
+        source="",
+        path=path,
+        is_bundled=False,
+        problem=problem,
+    )
+
+
+def test_a_known_model_is_planned_as_it_would_be_stored():
+    request = PlanModel(
+        id=1, model="glm-130b", devices="4x24GiB", precision="int8", group_size="row",
+        settings=PlanSettings(context=512),
+    )  # fmt: skip
+    expected = plan(
+        known_config("glm-130b", bits=8, group_size="row"),
+        parse_devices("4x24GiB"),
+        PlanSettings(context=512),
+    )
+    assert plan_model(request, []) == expected
+
+
+def test_a_model_of_the_library_is_planned_as_it_lies_on_disk(tmp_path):
+    import json
+
+    config = GLMConfig.create(
+        num_layers=2, hidden_size=256, num_attention_heads=4, inner_hidden_size=512,
+        vocab_size=512, max_sequence_length=64, quantization=QuantizationConfig.uniform(4, 64),
+    )  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config.to_json()))
+    request = PlanModel(id=1, model="mine", devices="1x8GiB")
+    result = plan_model(request, [info(str(tmp_path))])
+    assert result == plan(config, parse_devices("1x8GiB"), PlanSettings())
+    assert result.fits
+
+
+def test_only_the_enabled_devices_are_used():
+    request = PlanModel(id=1, model="glm-130b", devices="4x80GiB", enabled=("cuda:2",))
+    result = plan_model(request, [])
+    assert [device.name for device in result.devices] == ["cuda:2"]
+
+
+def test_real_devices_keep_their_free_memory():
+    found = [
+        DeviceInfo(
+            name="cuda:0", label="NVIDIA GeForce RTX 3090", total_bytes=24 * GIB,
+            free_bytes=20 * GIB,
+        ),
+        DeviceInfo(name="cpu", label="A CPU", total_bytes=64 * GIB, free_bytes=50 * GIB),
+    ]  # fmt: skip
+    gpu, cpu = real_devices(found)
+    assert (gpu.kind, gpu.free_bytes, gpu.bandwidth) == ("cuda", 20 * GIB, 936e9)
+    assert (cpu.kind, cpu.free_bytes) == ("cpu", 50 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "sentence"),
+    [
+        (PlanModel(id=1, model="nothing"), ModelNotFoundError, "known: mine, glm-130b"),
+        (
+            PlanModel(id=1, model="glm-130b", group_size="many"),
+            BadRequestError,
+            "use row, 128, 64 or 32",
+        ),
+        (
+            PlanModel(id=1, model="mine", precision="int8"),
+            BadRequestError,
+            "is stored as INT4 · 64 already",
+        ),
+        (
+            PlanModel(id=1, model="glm-130b", devices="1x80GiB", enabled=("cuda:7",)),
+            BadRequestError,
+            "there is no device cuda:7; there are cuda:0",
+        ),
+        (PlanModel(id=1, model="mine"), ModelBrokenError, "a shard is missing"),
+    ],
+)
+def test_what_cannot_be_planned_is_said(request_, error, sentence):
+    with pytest.raises(error, match=sentence):
+        plan_model(request_, [info(problem="a shard is missing")])
