@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import torch
 
 from bilin_engine.checkpoints import int4
@@ -37,6 +38,7 @@ from bilin_engine.config import (
     TensorSpec,
 )
 from bilin_engine.errors import BadRequestError, ModelBrokenError
+from bilin_engine.library import Capabilities, ModelDescription, ModelNames
 
 # Source bytes of one block. Quantizing holds some ten times as much for a moment (fp32 copies).
 BLOCK_BYTES = 32 * 1024 * 1024
@@ -353,26 +355,25 @@ def _write_small_files(
     if tokenizer is not None:
         shutil.copyfile(tokenizer, folder / TOKENIZER_FILE)
         _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "IceTokenizer"})
-    _write_json(folder / BILIN_FILE, bilin_metadata(config, source))
+    description = msgspec.json.encode(describe(config, source))
+    (folder / BILIN_FILE).write_bytes(msgspec.json.format(description) + b"\n")
 
 
-def bilin_metadata(config: GLMConfig, source: ReferenceCheckpoint) -> dict[str, object]:
-    """What bilin.json says of a converted checkpoint, hashes aside."""
+def describe(config: GLMConfig, source: ReferenceCheckpoint) -> ModelDescription:
+    """What bilin.json says of a converted checkpoint, files aside."""
     is_130b = (config.num_layers, config.hidden_size) == (70, 12288)
-    size = f"{config.num_parameters / 1e9:.3g}B"
-    name = "GLM-130B" if is_130b else f"GLM {size}"
-    return {
-        "id": name.lower().replace(" ", "-").replace(".", "-"),
-        "name_zh": name,
-        "name_en": name,
-        "family": "GLM-130B",
-        "languages": ["zh", "en"],
-        "capabilities": {"chat": True, "blanks": ["short", "long", "sentence"]},
-        "chat_format": "qa",
-        "licence": "GLM-130B License: research only, not commercial" if is_130b else "",
-        "source": f"mp_rank checkpoint, {source.world_size} ranks, "
-        + ("fp16" if source.bits == 16 else f"INT{source.bits}"),
-    }
+    name = "GLM-130B" if is_130b else f"GLM {config.num_parameters / 1e9:.3g}B"
+    stored = "fp16" if source.bits == 16 else f"INT{source.bits}"
+    return ModelDescription(
+        id=name.lower().replace(" ", "-"),
+        names=ModelNames(zh=name, en=name),
+        family="GLM-130B",
+        languages=("zh", "en"),
+        capabilities=Capabilities(chat=True, blanks=("short", "long", "sentence")),
+        chat_format="qa",
+        licence="GLM-130B License (research only, not commercial)" if is_130b else "unknown",
+        source=f"mp_rank checkpoint, {source.world_size} ranks, {stored}",
+    )
 
 
 def _write_hashes(folder: Path, on_progress: OnProgress, should_stop: Callable[[], bool]) -> None:
