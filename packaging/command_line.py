@@ -12,6 +12,9 @@ import environment
 import system_libraries as libraries
 from environment import PYTHON
 
+# Options with which the app opens no window, so it needs no display.
+WINDOWLESS = {"--help", "-h", "--version", "--tour"}
+
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Splits off what comes after `--` for the app, and reads the rest."""
@@ -94,11 +97,12 @@ def start(rest: list[str]) -> None:
     has_display = any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     )
-    # What was written for the app goes to the app: it says itself what it cannot do.
-    if has_display or rest:
+    if has_display or WINDOWLESS & set(rest):
         command = [str(PYTHON), "-P", "-m", "bilin_app", *rest]
     else:
         console.step("没有图形界面，改用终端对话", "No display here: starting the terminal chat")
+        if rest:
+            console.note(f"{' '.join(rest)}: 只用于窗口 / only for the window, left out")
         command = [str(PYTHON), "-P", "-m", "bilin_engine", "chat", "bilin-mini"]
     sys.stdout.flush()
     os.execv(command[0], command)

@@ -109,6 +109,15 @@ def test_what_follows_two_dashes_goes_to_the_app(checkout):
     assert checkout.questions() == ["python -P -m bilin_app --tour pictures -- x"]
 
 
+def test_options_of_the_window_are_left_out_where_there_is_none(checkout):
+    checkout.launch("prepare", "--cpu", "--no-system")
+    started = checkout.launch("--", "--data-dir", "folder")
+    assert "only for the window" in started.stdout
+    assert checkout.questions() == ["python -P -m bilin_engine chat bilin-mini"]
+    checkout.launch("--", "--data-dir", "folder", DISPLAY=":0")
+    assert checkout.questions() == ["python -P -m bilin_app --data-dir folder"]
+
+
 @pytest.mark.parametrize(
     ("last_line", "sentence"),
     [
