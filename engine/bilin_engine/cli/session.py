@@ -78,7 +78,7 @@ class Session:
         is_stopping = False
         while True:
             try:
-                event = self._events.get()
+                end = self._step(request_id, on_event)
             except KeyboardInterrupt:
                 if is_stopping:
                     raise
@@ -86,17 +86,27 @@ class Session:
                 self._last_id += 1
                 self._supervisor.submit(Cancel(self._last_id, request_id))
                 continue
-            if isinstance(event, EngineStatus | Hello) or event.id != request_id:
-                continue
-            if isinstance(event, Done):
-                if not isinstance(event.result, result_type):
-                    raise TypeError(f"{event.result!r} is no {result_type.__name__}")
-                return event.result
-            if isinstance(event, Failed):
-                raise RequestFailedError(event)
-            if isinstance(event, Cancelled):
-                raise StoppedByPersonError
-            on_event(event)
+            match end:
+                case Done(result=result):
+                    if not isinstance(result, result_type):
+                        raise TypeError(f"{result!r} is no {result_type.__name__}")
+                    return result
+                case Failed():
+                    raise RequestFailedError(end)
+                case Cancelled():
+                    raise StoppedByPersonError
+
+    def _step(
+        self, request_id: int, on_event: Callable[[Event], None]
+    ) -> Done | Cancelled | Failed | None:
+        """Takes one event; returns it when it ends the request."""
+        event = self._events.get()
+        if isinstance(event, EngineStatus | Hello) or event.id != request_id:
+            return None
+        if isinstance(event, Done | Cancelled | Failed):
+            return event
+        on_event(event)
+        return None
 
     def model(self, model_id: str) -> ModelInfo:
         """The library's entry. Raises ModelNotFoundError."""
