@@ -1,0 +1,46 @@
+"""What a model folder's config.json says, checked, as values. Knows neither torch nor weights.
+
+Every architecture is one dataclass derived from `ModelConfig` with a `parse` of its own, entered in
+`read.PARSERS` under its `model_type`. A key that nobody read is refused by name: an unknown key may
+change the maths, and a model that runs wrongly is worse than one that does not run.
+"""
+
+from bilin_engine.config.base import (
+    DTypeName,
+    GroupSize,
+    ModelConfig,
+    QuantizationConfig,
+    QuantizationScheme,
+    RopePrecision,
+    SpecialIds,
+    TensorSpec,
+    TensorSplit,
+    check_group_size,
+)
+from bilin_engine.config.fields import ConfigFields
+from bilin_engine.config.glm130b import GLMConfig
+from bilin_engine.config.read import (
+    CONFIG_FILE,
+    MAX_CONFIG_BYTES,
+    parse_model_config,
+    read_model_config,
+)
+
+__all__ = [
+    "CONFIG_FILE",
+    "MAX_CONFIG_BYTES",
+    "ConfigFields",
+    "DTypeName",
+    "GLMConfig",
+    "GroupSize",
+    "ModelConfig",
+    "QuantizationConfig",
+    "QuantizationScheme",
+    "RopePrecision",
+    "SpecialIds",
+    "TensorSpec",
+    "TensorSplit",
+    "check_group_size",
+    "parse_model_config",
+    "read_model_config",
+]

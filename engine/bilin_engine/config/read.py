@@ -1,0 +1,61 @@
+"""config.json of a model folder: which architecture it is, read and checked."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from bilin_engine.config.base import ModelConfig
+from bilin_engine.config.fields import ConfigFields, shown
+from bilin_engine.config.glm130b import GLMConfig
+from bilin_engine.errors import ModelBrokenError, UnsupportedModelError
+
+CONFIG_FILE = "config.json"
+MAX_CONFIG_BYTES = 4 * 1024 * 1024
+
+PARSERS: dict[str, Callable[[ConfigFields], ModelConfig]] = {"glm130b": GLMConfig.parse}
+
+
+def read_model_config(folder: Path) -> ModelConfig:
+    """The checked configuration of a model folder.
+
+    Raises ModelBrokenError (missing, unreadable or wrong values: the key and the value are named)
+    or UnsupportedModelError (architecture, quantization or key that we do not know).
+    """
+    path = folder / CONFIG_FILE
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ModelBrokenError(
+                f"{path}: {path.stat().st_size} bytes is no configuration; "
+                f"at most {MAX_CONFIG_BYTES} bytes are read"
+            )
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelBrokenError(f"{path} is missing: {folder} is not a model folder") from error
+    except OSError as error:
+        raise ModelBrokenError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ModelBrokenError(f"{path} is not valid JSON: {error}") from error
+    return parse_model_config(content, str(path))
+
+
+def parse_model_config(content: object, where: str) -> ModelConfig:
+    """`read_model_config` on parsed JSON; `where` names the file in messages. Raises the same."""
+    if not isinstance(content, dict):
+        raise ModelBrokenError(f"{where} holds {shown(content)}; an object is needed")
+    fields = ConfigFields(content, where)
+    architecture = fields.text("model_type")
+    parser = PARSERS.get(architecture)
+    if parser is None:
+        raise UnsupportedModelError(
+            f'{where}: model_type "{architecture}" is not one Bilin runs; '
+            f"known: {', '.join(sorted(PARSERS))}"
+        )
+    fields.skip("architectures")  # a label for other programs; model_type decides
+    try:
+        config = parser(fields)
+    except ModelBrokenError as error:
+        if error.message.startswith(where):
+            raise
+        raise ModelBrokenError(f"{where}: {error.message}") from error
+    fields.finish()
+    return config
