@@ -61,6 +61,11 @@ def test_chat_once_prints_one_answer(cli):
     assert result["stats"]["seed"] == 3
 
 
+def test_model_s_text_cannot_steer_the_terminal(cli):
+    worker = ("--reply", "\x1b[31mred\x07　ok\n")
+    assert cli("chat", "letters", "--once", "hi", worker=worker)[1] == "\ufffd[31mred\ufffd　ok\n\n"
+
+
 @pytest.mark.parametrize("stdin", [None, ""])
 def test_chat_without_a_person_shows_one_exchange_in_each_language(cli, monkeypatch, stdin):
     monkeypatch.setattr(sys, "stdin", None if stdin is None else io.StringIO(stdin))

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from bilin_engine.cli.arguments import EXIT_OK, load_settings, sampling
-from bilin_engine.cli.report import dim, print_json
+from bilin_engine.cli.report import dim, plain_text, print_json
 from bilin_engine.cli.session import RequestFailedError, Session, StoppedByPersonError
 from bilin_engine.errors import ContextOverflowError
 from bilin_engine.protocol import (
@@ -70,7 +70,7 @@ class _Conversation:
             if isinstance(event, TextDelta):
                 parts.append(event.text)
                 if not is_quiet:
-                    print(event.text, end="", flush=True)
+                    print(plain_text(event.text), end="", flush=True)
 
         try:
             result = self._session.ask(

@@ -8,7 +8,7 @@ from bilin_engine.cli.arguments import (
     load_settings,
     sampling,
 )
-from bilin_engine.cli.report import print_json
+from bilin_engine.cli.report import plain_text, print_json
 from bilin_engine.generation.masks import parse_mask_text
 from bilin_engine.protocol import (
     Candidate,
@@ -47,7 +47,7 @@ def run_fill(options: argparse.Namespace) -> int:
     if options.json:
         print_json(fill_json(result))
         return EXIT_OK
-    print(result.text)
+    print(plain_text(result.text))
     if any(len(blank.candidates) > 1 for blank in result.blanks):
         for blank in result.blanks:
             _print_blank(blank)
@@ -76,7 +76,7 @@ def _print_blank(blank: FilledBlank) -> None:
     print(f"\nblank 空 {blank.index}")
     for number, candidate in enumerate(blank.candidates, start=1):
         note = f"  ({candidate.breaks})" if candidate.breaks else ""
-        print(f"  {number}  {candidate.logprob:8.2f}  {candidate.text}{note}")
+        print(f"  {number}  {candidate.logprob:8.2f}  {plain_text(candidate.text)}{note}")
 
 
 def _choices(value: str | None) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ def run_generate(options: argparse.Namespace) -> int:
 
     def on_event(event: Event) -> None:
         if isinstance(event, TextDelta) and not options.json:
-            print(event.text, end="", flush=True)
+            print(plain_text(event.text), end="", flush=True)
 
     with options.open_session(options) as session:
         session.load(options.model, load_settings(options))

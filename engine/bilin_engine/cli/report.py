@@ -2,6 +2,7 @@
 
 import json
 import sys
+import unicodedata
 
 import msgspec
 
@@ -19,6 +20,11 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def plain_text(text: str) -> str:
+    """A model's text without control characters: none may steer the terminal."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
 
 
 def is_for_people() -> bool:
