@@ -1,19 +1,22 @@
 """The main window: the rail, the pages, the shortcuts."""
 
-from PySide6.QtCore import QByteArray, QEvent, Qt, Signal
-from PySide6.QtGui import QCloseEvent, QIcon, QKeySequence, QShortcut
+from PySide6.QtCore import QByteArray, QEvent, Qt, QTimer, Signal
+from PySide6.QtGui import QCloseEvent, QIcon, QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QStackedWidget, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.views import EngineView
+from bilin_app.pages.chat.markdown import warm_up
 from bilin_app.pages.chat.view import ChatView
 from bilin_app.pages.rail import Rail
 from bilin_app.pages.settings.view import SettingsView
 from bilin_app.pages.shortcuts import SHORTCUTS, ShortcutsDialog
 from bilin_app.theme.resources import ui_folder
+from bilin_app.theme.theme import theme
 
 FIRST_SIZE = (1200, 800)
 SMALLEST_SIZE = (760, 520)
+WARM_UP_MS = 300  # after the first paint
 
 
 class MainWindow(QMainWindow):
@@ -27,11 +30,21 @@ class MainWindow(QMainWindow):
         self.setWindowIcon(QIcon(str(ui_folder() / "icons" / "bilin.svg")))
         self.resize(*FIRST_SIZE)
         self.setMinimumSize(*SMALLEST_SIZE)
-        self.rail = Rail(self)
-        self.chat = ChatView(self)
-        self.settings = SettingsView(self)
+        with theme().building():
+            self.rail = Rail(self)
+            self.chat = ChatView(self)
+            self.settings = SettingsView(self)
+            self._put_together()
         self._conversation_title = ""
         self._has_news = False
+        self.rail.page_requested.connect(self.show_page)
+        self.rail.mend_requested.connect(self.mend_requested)
+        self.settings.shortcuts_requested.connect(self.show_shortcuts)
+        self._bind_keys()
+        self.show_page("chat")
+        self._show_title()
+
+    def _put_together(self) -> None:
         self._stack = QStackedWidget(self)
         self._pages: dict[str, QWidget] = {"chat": self.chat, "settings": self.settings}
         for name, page in self._pages.items():
@@ -44,12 +57,6 @@ class MainWindow(QMainWindow):
         row.addWidget(self.rail)
         row.addWidget(self._stack, 1)
         self.setCentralWidget(center)
-        self.rail.page_requested.connect(self.show_page)
-        self.rail.mend_requested.connect(self.mend_requested)
-        self.settings.shortcuts_requested.connect(self.show_shortcuts)
-        self._bind_keys()
-        self.show_page("chat")
-        self._show_title()
 
     def _bind_keys(self) -> None:
         acts = {
@@ -127,6 +134,11 @@ class MainWindow(QMainWindow):
             self._has_news = False
             self._show_title()
         super().changeEvent(event)
+
+    @override
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        QTimer.singleShot(WARM_UP_MS, self, warm_up)
 
     @override
     def closeEvent(self, event: QCloseEvent) -> None:

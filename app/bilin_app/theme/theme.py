@@ -1,5 +1,7 @@
 """The look and the language in force, for the whole application, changed at run time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +39,7 @@ class Theme(QObject):
         super().__init__(app)
         self._app = app
         self._look = Look()
+        self._in_force: tuple[Scheme, Language, Sizes] | None = None
         self._translators: list[QTranslator] = []
         self.scheme: Scheme = "light"
         self.language: Language = "en"
@@ -61,9 +64,14 @@ class Theme(QObject):
 
     def apply(self, look: Look) -> None:
         """Puts a look in force, everywhere, at once."""
+        scheme, language = _resolve_scheme(look.scheme), _resolve_language(look.language)
+        now = (scheme, language, look.sizes)
         self._look = look
-        self.scheme = _resolve_scheme(look.scheme)
-        self._set_language(_resolve_language(look.language))
+        if now == self._in_force:
+            return
+        self._in_force = now
+        self.scheme = scheme
+        self._set_language(language)
         self._app.setPalette(qt_palette(self.palette))
         self._app.setFont(text_font(self.language, look.sizes.ui))
         caret = ui_folder() / "icons" / f"caret-{self.scheme}.svg"
@@ -71,6 +79,19 @@ class Theme(QObject):
             style_sheet(self.palette, look.sizes, self.language, caret.as_posix())
         )
         self.changed.emit()
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """Takes the style sheet off while a window is built: each widget is then styled once.
+
+        With the sheet on, every step of putting widgets together styles them again.
+        """
+        sheet = self._app.styleSheet()
+        self._app.setStyleSheet("")
+        try:
+            yield
+        finally:
+            self._app.setStyleSheet(sheet)
 
     def _set_language(self, language: Language) -> None:
         for translator in self._translators:

@@ -4,12 +4,14 @@ Raw HTML is text; an image is a link and never fetched; a link that is not http,
 text. What is written asks its block to be painted by the message's widget through properties.
 """
 
+from __future__ import annotations
+
+import importlib
 import re
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from PySide6.QtGui import (
     QTextBlockFormat,
     QTextCharFormat,
@@ -36,6 +38,10 @@ LIST_INDENT = 24
 QUOTE_INDENT = 16
 MAX_DEPTH = 12
 
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
 _FIXED = QTextBlockFormat.LineHeightTypes.FixedHeight.value
 _HEADING_EXTRA = {1: 6, 2: 4, 3: 2}
 _TASK = re.compile(r"\[([ xX])\]\s+")
@@ -44,11 +50,20 @@ _TASK_MARKS = {" ": "☐ ", "x": "☑ "}
 
 @cache
 def _parser() -> MarkdownIt:
+    # Imported at first use: the first paint does not wait for it. See `warm_up`.
+    from markdown_it import MarkdownIt
+
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 4 * MAX_DEPTH})
     parser.enable(["table", "strikethrough"])
     parser.disable(["html_block", "html_inline"])
     parser.validateLink = is_safe_link  # type: ignore[method-assign]
     return parser
+
+
+def warm_up() -> None:
+    """Loads parser and lexers ahead of their first use: the first answer does not wait for them."""
+    _parser()
+    importlib.import_module("pygments.lexers.python")
 
 
 def is_safe_link(url: str) -> bool:

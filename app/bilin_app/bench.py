@@ -1,0 +1,269 @@
+"""Measures the window: `python -m bilin_app.bench [--json]`. Prints figures with the machine's facts.
+
+Nothing is asserted: what the figures should be is said beside them. The engine is scripted; text
+arrives on a timer, as from the engine client.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+NUM_MESSAGES = 5_000
+NUM_TOKENS = 4_000
+NUM_CHARS = 50_000
+NUM_STARTS = 4
+TICK_MS = 4  # the timer whose gaps are measured
+TOKEN_MS = 2
+
+_FIRST_PAINT = """
+import os, sys, time
+start = float(sys.argv[1])
+from PySide6.QtWidgets import QApplication
+from bilin_app.theme.theme import Look, start_theme
+from bilin_app.main_window import MainWindow
+app = QApplication([])
+start_theme(app, Look("light", "zh"))
+window = MainWindow()
+window.show()
+app.processEvents()
+print(time.time() - start)
+print(time.process_time())
+from pathlib import Path
+pages = int(Path("/proc/self/statm").read_text().split()[1])
+print(pages * os.sysconf("SC_PAGE_SIZE"))
+print(",".join(name for name in ("torch", "numpy", "qtawesome", "pygments") if name in sys.modules))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Between two ticks of a 4 ms timer, ms: of the clock, and of this process's processor time.
+
+    On a busy machine the clock's gaps are mostly other programs'; `cpu_*` is what Bilin itself did.
+    """
+
+    p50: float
+    p99: float
+    worst: float
+    cpu_p99: float
+    cpu_worst: float
+    num_ticks: int
+
+
+def measure_first_paint() -> tuple[float, float, int, str]:
+    """From the process's start to the painted window: seconds of the clock, of processor time.
+
+    Then its RSS in bytes and what heavy modules it has imported.
+    """
+    best, cpu, rss, heavy = 1e9, 1e9, 0, ""
+    environ = dict(os.environ)
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed app has its bytecode
+    with tempfile.TemporaryDirectory() as cache:
+        environ["PYTHONPYCACHEPREFIX"] = cache
+        runs = [_first_paint(environ) for _ in range(1 + NUM_STARTS)][1:]
+    for done in runs:
+        seconds, cpu_seconds, size, heavy = done.stdout.split("\n")[:4]
+        best, cpu, rss = min(best, float(seconds)), min(cpu, float(cpu_seconds)), int(size)
+    return best, cpu, rss, heavy
+
+
+def _first_paint(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-c", _FIRST_PAINT, str(time.time())],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environ,
+    )
+
+
+def rss_bytes() -> int:
+    """This process's resident memory (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def token_stream(num_chars: int) -> list[str]:
+    """A long answer in pieces of one to four characters: text, lists, tables, one long fence."""
+    from bilin_app.tour_texts import TEXTS
+
+    parts: list[str] = []
+    texts = [TEXTS["zh"].text, TEXTS["en"].rich, TEXTS["zh"].long, TEXTS["en"].text]
+    fence = "```python\n" + "".join(
+        f"value_{i} = compute({i}, mode='fast')  # 第 {i} 步\n" for i in range(320)
+    )
+    parts.append(fence + "```\n\n")
+    while sum(map(len, parts)) < num_chars:
+        parts.append(texts[len(parts) % len(texts)] + "\n\n")
+    text = "".join(parts)[:num_chars]
+    drawn = random.Random(7)
+    pieces, at = [], 0
+    while at < len(text):
+        size = drawn.randint(1, 4)
+        pieces.append(text[at : at + size])
+        at += size
+    return pieces
+
+
+def measure_stream(pieces: list[str], tokens_per_tick: int) -> Gaps:
+    """Streams pieces into a fresh window that is painted, and takes the gaps meanwhile."""
+    from PySide6.QtCore import QElapsedTimer, QEventLoop, Qt, QTimer
+
+    from bilin_app.controllers.views import ConversationView, MessageView
+    from bilin_app.main_window import MainWindow
+
+    window = MainWindow()
+    window.show()
+    question = MessageView(1, 1, "user", "?", "done", 0.0)
+    answer = MessageView(2, 1, "assistant", "", "running", 0.0)
+    window.chat.show_conversation(ConversationView(1, "", (question, answer)))
+    loop = QEventLoop()
+    clock = QElapsedTimer()
+    gaps: list[float] = []
+    busy: list[float] = []
+    cpu = time.process_time()
+    left = iter(pieces)
+
+    def tick() -> None:
+        nonlocal cpu
+        before, cpu = cpu, time.process_time()
+        busy.append((cpu - before) * 1e3)
+        gaps.append(clock.nsecsElapsed() / 1e6)
+        clock.restart()
+
+    def send() -> None:
+        for _ in range(tokens_per_tick):
+            piece = next(left, None)
+            if piece is None:
+                sender.stop()
+                QTimer.singleShot(200, loop.quit)
+                return
+            window.chat.append_text(2, piece)
+
+    ticker, sender = QTimer(), QTimer()
+    for timer, slot, interval in ((ticker, tick, TICK_MS), (sender, send, TOKEN_MS)):
+        timer.setTimerType(Qt.TimerType.PreciseTimer)
+        timer.timeout.connect(slot)
+        timer.setInterval(interval)
+    clock.start()
+    ticker.start()
+    sender.start()
+    loop.exec()
+    ticker.stop()
+    window.close()
+    gaps.sort()
+    busy.sort()
+    return Gaps(
+        p50=round(gaps[len(gaps) // 2], 1),
+        p99=round(gaps[int(len(gaps) * 0.99)], 1),
+        worst=round(gaps[-1], 1),
+        cpu_p99=round(busy[int(len(busy) * 0.99)], 1),
+        cpu_worst=round(busy[-1], 1),
+        num_ticks=len(gaps),
+    )
+
+
+def measure_opening(process_events: Callable[[], None]) -> tuple[float, int]:
+    """Seconds to show a conversation of NUM_MESSAGES, painted; how many widgets it took."""
+    from bilin_app.controllers.views import ConversationView, MessageView
+    from bilin_app.main_window import MainWindow
+    from bilin_app.tour_texts import TEXTS
+
+    texts = [TEXTS["zh"].text, TEXTS["en"].rich, TEXTS["zh"].long]
+    messages = tuple(
+        MessageView(i + 1, 1, "assistant", texts[i % 3], "done", 0.0)
+        if i % 2
+        else MessageView(i + 1, 1, "user", f"{i}: {TEXTS['zh'].ask}", "done", 0.0)
+        for i in range(NUM_MESSAGES)
+    )
+    window = MainWindow()
+    window.show()
+    process_events()
+    start = time.perf_counter()
+    window.chat.show_conversation(ConversationView(1, "", messages))
+    process_events()
+    seconds = time.perf_counter() - start
+    num_widgets = window.chat.transcript.num_widgets
+    window.close()
+    return seconds, num_widgets
+
+
+def machine_facts() -> str:
+    """What the figures hold for."""
+    import PySide6
+
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [x.split(":")[1].strip() for x in cpuinfo.read_text().splitlines() if "model name" in x]
+        model = names[0] if names else model
+    load = " ".join(f"{x:.1f}" for x in os.getloadavg())
+    return (
+        f"{model}, {os.cpu_count()} CPUs, load {load}; Python {platform.python_version()}, "
+        f"PySide6 {PySide6.__version__}, platform {os.environ['QT_QPA_PLATFORM']}"
+    )
+
+
+def main() -> int:
+    """Measures and prints; 0."""
+    parser = argparse.ArgumentParser(prog="python -m bilin_app.bench", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    wants_json = parser.parse_args().json
+
+    first_paint_s, first_paint_cpu_s, first_rss, heavy = measure_first_paint()
+    from PySide6.QtWidgets import QApplication
+
+    from bilin_app.pages.chat.markdown import warm_up
+    from bilin_app.theme.theme import Look, start_theme
+
+    app = QApplication([])
+    start_theme(app, Look("light", "zh"))
+    opening_s, num_widgets = measure_opening(app.processEvents)
+    rss_open = rss_bytes()
+    pieces = token_stream(NUM_CHARS)
+    warm_up()  # as the window does shortly after its first paint
+    short = measure_stream(pieces[:NUM_TOKENS], 1)
+    long = measure_stream(pieces, 5)
+    figures = {
+        "machine": machine_facts(),
+        "first_paint_s": round(first_paint_s, 3),
+        "first_paint_cpu_s": round(first_paint_cpu_s, 3),
+        "first_window_rss_mib": round(first_rss / 2**20, 1),
+        "heavy_imports": heavy,
+        "open_5000_messages_s": round(opening_s, 3),
+        "open_5000_messages_widgets": num_widgets,
+        "open_5000_messages_rss_mib": round(rss_open / 2**20, 1),
+        "stream_4000_tokens_gaps_ms": asdict(short),
+        "stream_50000_chars_gaps_ms": asdict(long),
+        "after_streaming_rss_mib": round(rss_bytes() / 2**20, 1),
+    }
+    if wants_json:
+        print(json.dumps(figures, ensure_ascii=False))
+        return 0
+    goals = {
+        "first_paint_s": "< 0.5",
+        "first_window_rss_mib": "< 150",
+        "open_5000_messages_s": "< 0.5",
+        "open_5000_messages_rss_mib": "< 200",
+        "stream_4000_tokens_gaps_ms": "p99 <= 16",
+        "stream_50000_chars_gaps_ms": "p99 <= 16, worst <= 50",
+    }
+    for name, value in figures.items():
+        goal = f"   (goal {goals[name]})" if name in goals else ""
+        print(f"{name:30} {value}{goal}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QInputMethodEvent
+from PySide6.QtTest import QTest
+
+from bilin_app.controllers.views import TokenCountView
+from bilin_app.pages.chat.composer import MAX_LINES, Composer
+from bilin_app.theme.theme import Look, start_theme
+
+pytestmark = pytest.mark.gui
+
+RETURN = Qt.Key.Key_Return
+SHIFT = Qt.KeyboardModifier.ShiftModifier
+CTRL = Qt.KeyboardModifier.ControlModifier
+
+
+@pytest.fixture
+def composer(qapp, qtbot):
+    start_theme(qapp, Look("light", "zh"))
+    widget = Composer(None)
+    qtbot.addWidget(widget)
+    widget.resize(600, 120)
+    widget.show()
+    return widget
+
+
+@pytest.fixture
+def sent(composer):
+    texts = []
+    composer.submitted.connect(texts.append)
+    return texts
+
+
+def test_enter_sends_and_leaves_the_text_until_it_is_stored(composer, sent):
+    QTest.keyClicks(composer.edit, "hello")
+    QTest.keyClick(composer.edit, RETURN)
+    assert sent == ["hello"]
+    assert composer.text == "hello"
+
+
+def test_shift_enter_breaks_the_line(composer, sent):
+    QTest.keyClicks(composer.edit, "a")
+    QTest.keyClick(composer.edit, RETURN, SHIFT)
+    QTest.keyClicks(composer.edit, "b")
+    assert composer.text == "a\nb"
+    assert sent == []
+
+
+def test_ctrl_enter_sends_where_that_is_chosen(composer, sent):
+    composer.set_sends_with_ctrl(True)
+    QTest.keyClicks(composer.edit, "a")
+    QTest.keyClick(composer.edit, RETURN)
+    assert sent == []
+    QTest.keyClick(composer.edit, RETURN, CTRL)
+    assert sent == ["a"]
+
+
+def test_enter_while_an_input_method_composes_never_sends(composer, sent, qapp):
+    QTest.keyClicks(composer.edit, "x")
+    qapp.sendEvent(composer.edit, QInputMethodEvent("nihao", []))
+    QTest.keyClick(composer.edit, RETURN)
+    assert sent == []
+    commit = QInputMethodEvent("", [])
+    commit.setCommitString("你好")
+    qapp.sendEvent(composer.edit, commit)
+    QTest.keyClick(composer.edit, RETURN)
+    assert len(sent) == 1
+    assert "你好" in sent[0]
+
+
+def test_escape_while_an_input_method_composes_does_not_stop(composer, qapp):
+    stops = []
+    composer.stop_requested.connect(lambda: stops.append(1))
+    composer.set_running(True)
+    qapp.sendEvent(composer.edit, QInputMethodEvent("ni", []))
+    QTest.keyClick(composer.edit, Qt.Key.Key_Escape)
+    assert stops == []
+    qapp.sendEvent(composer.edit, QInputMethodEvent("", []))
+    QTest.keyClick(composer.edit, Qt.Key.Key_Escape)
+    assert stops == [1]
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\n"])
+def test_nothing_is_not_sent(composer, sent, text):
+    composer.set_text(text)
+    QTest.keyClick(composer.edit, RETURN)
+    assert sent == []
+    assert not composer.send.isEnabled()
+
+
+def test_a_text_that_does_not_fit_is_not_sent(composer, sent):
+    composer.set_text("long")
+    composer.set_count(TokenCountView(2391, 2048))
+    QTest.keyClick(composer.edit, RETURN)
+    assert sent == []
+    composer.set_count(TokenCountView(2000, 2048))
+    QTest.keyClick(composer.edit, RETURN)
+    assert sent == ["long"]
+
+
+def test_it_grows_to_ten_lines_and_no_further(composer):
+    heights = []
+    for num_lines in (1, 2, MAX_LINES, MAX_LINES + 5):
+        composer.set_text("\n".join("x" * num_lines))
+        heights.append(composer.edit.height())
+    line = composer.edit.fontMetrics().lineSpacing()
+    assert heights[1] - heights[0] == line
+    assert heights[2] - heights[0] == (MAX_LINES - 1) * line
+    assert heights[3] == heights[2]
+
+
+def test_set_text_is_no_draft_of_the_person(composer):
+    drafts = []
+    composer.draft_changed.connect(drafts.append)
+    composer.set_text("restored")
+    assert drafts == []
+    QTest.keyClicks(composer.edit, "!")
+    assert drafts == ["restored!"]
+
+
+def test_up_in_an_empty_field_recalls(composer):
+    recalls = []
+    composer.recall_requested.connect(lambda: recalls.append(1))
+    QTest.keyClick(composer.edit, Qt.Key.Key_Up)
+    composer.set_text("text")
+    QTest.keyClick(composer.edit, Qt.Key.Key_Up)
+    assert recalls == [1]
+
+
+def test_while_an_answer_runs_a_message_queues(composer, sent):
+    composer.set_running(True)
+    assert composer.stop.isVisible()
+    assert not composer.send.isVisible()
+    composer.set_text("next")
+    assert composer.send.isVisible()
+    QTest.keyClick(composer.edit, RETURN)
+    assert sent == ["next"]
