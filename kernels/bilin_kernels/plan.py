@@ -60,6 +60,8 @@ def plan_gemm(
     """
     columns = 8 if m <= 8 else 16 if m <= 16 else _MAX_COLUMNS
     flush = flush_k(k // groups, k)
+    if columns > 8:
+        flush = min(flush, STEP_K)  # the wider kernels take 64 k at a time
     tiles = n // TILE_ROWS
     wide_exists = bits == 4 and columns == 8 and flush == 128
     if tiles_per_block is None:

@@ -56,7 +56,7 @@ def test_few_rows_split_k_and_many_rows_widen_blocks():
     assert plan(36864).kernel == "w4a16_f16_r2_n1_g128"
     assert plan(65536).kernel == "w4a16_f16_r4_n1_g128"
     assert plan(65536).grid[2] == 1
-    assert plan(65536, m=9).kernel == "w4a16_f16_r2_n2_g128"
+    assert plan(65536, m=9).kernel == "w4a16_f16_r2_n2_g64"
 
 
 def test_impossible_choices_are_named():

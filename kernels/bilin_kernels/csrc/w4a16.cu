@@ -425,13 +425,16 @@ __device__ __forceinline__ void w4a16(const uint4* weight, const u32* scales, co
     }                                                                                              \
     BILIN_EXPORT(name)
 
-// w4a16_<type>_r<R>_n<NT>_g<FLUSH>; r4 has 4 warps a block, r2 has 8.
-#define INT4_FLUSH(type, T, FLUSH)                                     \
-    INSTANCE(w4a16_##type##_r2_n1_g##FLUSH, T, 2, 8, 1, FLUSH, 1, 2)   \
-    INSTANCE(w4a16_##type##_r2_n2_g##FLUSH, T, 2, 8, 2, FLUSH, 1, 2)   \
-    INSTANCE(w4a16_##type##_r2_n4_g##FLUSH, T, 2, 8, 4, FLUSH, 1, 1)
-#define INT4(type, T)                                                  \
-    INT4_FLUSH(type, T, 128) INT4_FLUSH(type, T, 64) INT4_FLUSH(type, T, 32) \
+// w4a16_<type>_r<R>_n<NT>_g<FLUSH>; r4 has 4 warps a block, r2 has 8. With more than one column tile
+// a unit is 64 k, so a scale for 128 k or more needs no kernel of its own there.
+#define INT4(type, T)                                                       \
+    INSTANCE(w4a16_##type##_r2_n1_g128, T, 2, 8, 1, 128, 1, 2)              \
+    INSTANCE(w4a16_##type##_r2_n1_g64, T, 2, 8, 1, 64, 1, 2)                \
+    INSTANCE(w4a16_##type##_r2_n1_g32, T, 2, 8, 1, 32, 1, 2)                \
+    INSTANCE(w4a16_##type##_r2_n2_g64, T, 2, 8, 2, 64, 1, 2)                \
+    INSTANCE(w4a16_##type##_r2_n2_g32, T, 2, 8, 2, 32, 1, 2)                \
+    INSTANCE(w4a16_##type##_r2_n4_g64, T, 2, 8, 4, 64, 1, 1)                \
+    INSTANCE(w4a16_##type##_r2_n4_g32, T, 2, 8, 4, 32, 1, 1)                \
     INSTANCE(w4a16_##type##_r4_n1_g128, T, 4, 4, 1, 128, 1, WIDE_BLOCKS)
 #define INT8(type, T)                                                  \
     INSTANCE(w8a16_##type##_r2_n1, T, 2, 8, 1, 64, 2, 2)               \
