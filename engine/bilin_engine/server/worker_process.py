@@ -129,7 +129,8 @@ class WorkerProcess:
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            logger.warning("worker %d did not leave at end of input and is killed", self.rank)
+            # Nothing is lost: it was still starting, or deep in a library.
+            logger.info("worker %d did not leave at end of input and is killed", self.rank)
             self._process.kill()
             self._process.wait()
         self._reader.join()
