@@ -41,7 +41,7 @@ def load_strategies(checkout: Path):
     for name in ("", ".generation", ".generation.sampling_strategies"):
         sys.modules["SwissArmyTransformer" + name] = types.ModuleType("absent")
     base = types.ModuleType("absent")
-    base.top_k_logits = None
+    vars(base)["top_k_logits"] = None
     sys.modules["SwissArmyTransformer.generation.sampling_strategies.base_strategy"] = base
     spec = importlib.util.spec_from_file_location("s", checkout / "generation" / "strategies.py")
     assert spec is not None
