@@ -369,6 +369,7 @@ def test_close_ends_open_requests_and_refuses_new_ones():
     engine.supervisor.close()
     assert isinstance(engine.end(answering), Cancelled)
     assert isinstance(engine.end(waiting), Cancelled)
+    assert not [e for e in engine.seen if isinstance(e, EngineStatus) and e.state == "fault"]
     assert "is stopping" in engine.ask(ListModels).message
 
 

@@ -1,6 +1,6 @@
 """The one loaded model: loading it, letting it go, and what the app is told about it.
 
-All methods belong to the supervisor's work thread, `kill_workers` aside.
+All methods belong to the supervisor's work thread, `stop` aside.
 """
 
 import logging
@@ -61,6 +61,7 @@ class ModelHost:
         self._model: LoadedModel | None = None
         self._last_load: LoadModel | None = None  # what an idle unload may bring back
         self._status = EngineStatus(state="empty")
+        self._is_stopping = False
 
     @property
     def status(self) -> EngineStatus:
@@ -179,19 +180,20 @@ class ModelHost:
 
     def workers_gone(self, pool: WorkerPool, reason: str) -> None:
         """A worker ended by itself. Costs the model; the engine goes on."""
-        if pool is not self._pool:
-            return  # a pool that was given up already
+        if pool is not self._pool or self._is_stopping:
+            return  # a pool that was given up, or is being given up
         model_id = self._status.model
         logger.error("the workers of %s are gone: %s", model_id, reason)
         self._close()
         self._last_load = None
         self._say("fault", model_id, reason=reason)
 
-    def kill_workers(self, reason: str) -> None:
-        """Ends the processes at once. Any thread."""
+    def stop(self) -> None:
+        """Ends the processes at once, for good and as asked: no fault. Any thread."""
+        self._is_stopping = True
         pool = self._pool
         if pool is not None:
-            pool.kill(reason)
+            pool.kill("The engine is stopping.")
 
     def _close(self) -> None:
         pool, self._pool, self._model = self._pool, None, None

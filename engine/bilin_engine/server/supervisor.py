@@ -127,7 +127,7 @@ class Supervisor:
             self._cancel_task(task)
         self._work.close()
         self._control.close()
-        self._host.kill_workers("The engine is stopping.")
+        self._host.stop()
         for thread in self._threads:
             thread.join(JOIN_S)
 
