@@ -86,6 +86,8 @@ class Application(QObject):
         self.settings.notice.connect(window.chat.toast.show_text)
 
     def _start(self) -> None:
+        if self._is_closed:
+            return
         self.window.show_engine(self.engine.view)
         self.chat.start()
         self.engine.start()

@@ -1,0 +1,129 @@
+"""The whole app, offscreen, with a scripted engine: what is put together holds together."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from PySide6.QtCore import QLockFile
+from PySide6.QtWidgets import QApplication
+
+from bilin_app.application import Application
+from bilin_app.engine_client.process import EngineCommand, installed_engine
+from bilin_app.paths import AppPaths, app_paths
+from bilin_app.storage.settings import Settings, SettingsFile
+
+SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def start(qapp, tmp_path):
+    started: list[Application] = []
+
+    def start(*arguments: str, paths: AppPaths | None = None) -> Application:
+        command = EngineCommand(sys.executable, ("-P", SCRIPT, *arguments))
+        assert isinstance(qapp, QApplication)
+        application = Application(qapp, paths or app_paths(tmp_path), command)
+        started.append(application)
+        application.show()
+        return application
+
+    yield start
+    for application in started:
+        application.close()
+        qapp.aboutToQuit.disconnect(application.close)
+        application.window.close()
+        application.setParent(None)
+
+
+def test_it_shows_its_window_then_starts_the_engine_and_answers(start, qtbot):
+    application = start()
+    assert application.window.isVisible()
+    assert application.engine.view.state == "stopped"  # nothing is waited for before the window
+    qtbot.waitUntil(lambda: application.engine.view.state == "ready", timeout=20_000)
+    with qtbot.waitSignal(application.chat.answer_finished, timeout=20_000):
+        application.window.chat.composer.submitted.emit("你好")
+
+
+def test_settings_take_effect_and_are_there_at_the_next_start(start, tmp_path):
+    application = start()
+    application.window.settings.settings_changed.emit(Settings(language="zh", theme="dark"))
+    application.close()
+    assert SettingsFile(tmp_path / "settings.toml").load().settings.theme == "dark"
+    again = start()
+    assert again.settings.settings == Settings(language="zh", theme="dark")
+
+
+def test_the_model_a_person_chose_is_loaded_at_the_next_start(start, qtbot):
+    application = start()
+    qtbot.waitUntil(lambda: application.engine.view.state == "ready", timeout=20_000)
+    assert application.settings.settings.last_model == ""
+    application.engine.load("second")
+    qtbot.waitUntil(lambda: application.settings.settings.last_model == "second", timeout=20_000)
+    application.close()
+    again = start()
+    qtbot.waitUntil(lambda: again.engine.view.state == "ready", timeout=20_000)
+    assert again.engine.model is not None
+    assert again.engine.model.id == "second"
+
+
+def test_a_model_that_is_gone_is_told_and_another_is_loaded(start, qtbot, tmp_path):
+    SettingsFile(tmp_path / "settings.toml").save(Settings(last_model="vanished"))
+    application = start()
+    notices: list[str] = []
+    application.engine.notice.connect(notices.append)
+    qtbot.waitUntil(lambda: application.engine.view.state == "ready", timeout=20_000)
+    assert application.engine.model is not None
+    assert application.engine.model.id == "bilin-mini"
+    assert "vanished" in notices[0]
+    assert application.settings.settings.last_model == "vanished"  # it may come back
+
+
+def test_closing_leaves_no_process(start, qtbot):
+    application = start()
+    qtbot.waitUntil(lambda: application.engine.view.state == "ready", timeout=20_000)
+    engines = [p for p in psutil.Process().children() if "scripted_engine" in str(p.cmdline())]
+    assert engines
+    application.close()
+    assert not any(process.is_running() for process in engines)
+
+
+@pytest.mark.expects_log
+def test_a_profile_that_cannot_be_written_is_told_and_usable(start, qtbot, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    application = start(paths=app_paths(tmp_path / "file"))
+    notices: list[str] = []
+    application.chat.notice.connect(notices.append)
+    qtbot.waitUntil(lambda: bool(notices), timeout=20_000)
+    with qtbot.waitSignal(application.chat.answer_finished, timeout=20_000):
+        application.chat.send("hello")
+    application.window.settings.settings_changed.emit(Settings(theme="dark"))
+    told: list[str] = []
+    application.settings.notice.connect(told.append)
+    qtbot.waitUntil(lambda: bool(told), timeout=20_000)
+
+
+def test_a_second_start_with_the_same_profile_says_so_and_ends(tmp_path):
+    lock = QLockFile(str(app_paths(tmp_path).lock))
+    assert lock.tryLock(0)
+    result = subprocess.run(
+        [sys.executable, "-P", "-m", "bilin_app", "--data-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+    )
+    lock.unlock()
+    assert result.returncode == 1
+    assert "already running" in result.stderr
+
+
+def test_the_installed_engine_is_started_safely(tmp_path):
+    command = installed_engine(log_dir=tmp_path / "l", models_dir=tmp_path / "m")
+    assert command.program == sys.executable
+    assert command.arguments[:4] == ("-P", "-m", "bilin_engine", "stdio")
+    assert ("--log-dir", str(tmp_path / "l")) == command.arguments[4:6]
