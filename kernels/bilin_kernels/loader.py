@@ -114,6 +114,10 @@ class CudaLauncher:
         with torch.cuda.device(index):
             core.launch(stream, core.LaunchConfig(grid=grid, block=block), loaded, *values)
 
+    def has_define(self, name: str) -> bool:
+        """Whether this launcher compiles with the macro `name`."""
+        return name in self._defines
+
     def num_sms(self, device: torch.device) -> int:
         """Multiprocessors of the device."""
         return torch.cuda.get_device_properties(device).multi_processor_count

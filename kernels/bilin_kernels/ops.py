@@ -49,13 +49,13 @@ DECODE_MAX_M = 128
 # Memory a dequantized piece of a weight may take.
 DEQUANTIZE_BYTES = 256 << 20
 
-_ACTIVATIONS: dict[reference.Activation, int] = {"none": 0, "gelu": 1, "gelu_tanh": 2, "silu": 3}
-_GATINGS: dict[Gating, int] = {"none": 0, "gate_up": 1, "up_gate": 2}
-_GATING_OF: dict[int, Gating] = {code: gating for gating, code in _GATINGS.items()}
+ACTIVATIONS: dict[reference.Activation, int] = {"none": 0, "gelu": 1, "gelu_tanh": 2, "silu": 3}
+GATINGS: dict[Gating, int] = {"none": 0, "gate_up": 1, "up_gate": 2}
+_GATING_OF: dict[int, Gating] = {code: gating for gating, code in GATINGS.items()}
 _ACTIVATION_OF: dict[int, reference.Activation] = {
-    code: activation for activation, code in _ACTIVATIONS.items()
+    code: activation for activation, code in ACTIVATIONS.items()
 }
-_DTYPES: dict[torch.dtype, DTypeName] = {torch.float16: "f16", torch.bfloat16: "bf16"}
+DTYPES: dict[torch.dtype, DTypeName] = {torch.float16: "f16", torch.bfloat16: "bf16"}
 
 
 # --- what callers use -----------------------------------------------------------------------------
@@ -135,8 +135,8 @@ def _linear(
     out_dtype = out_dtype or x.dtype
     if out_dtype not in (x.dtype, torch.float32):
         raise ValueError(f"out_dtype {out_dtype}; use {x.dtype} or torch.float32")
-    if activation not in _ACTIVATIONS:
-        raise ValueError(f"activation {activation!r}; use one of {', '.join(_ACTIVATIONS)}")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation {activation!r}; use one of {', '.join(ACTIVATIONS)}")
     if method not in (None, "decode", "dequantize"):
         raise ValueError(f"method {method!r}; use decode, dequantize or None")
     check_tensors(x, packed, bias, residual)
@@ -152,8 +152,8 @@ def _linear(
             alpha,
             packed.n,
             packed.bits,
-            _GATINGS[packed.gating],
-            _ACTIVATIONS[activation],
+            GATINGS[packed.gating],
+            ACTIVATIONS[activation],
             out_dtype == torch.float32,
         )
     return _dequantize_linear(x, packed, bias, activation, residual, alpha, out_dtype)
@@ -335,7 +335,7 @@ def launch_dequantize(
         ctypes.c_int32(groups),
         ctypes.c_int32(k // groups),
     ]
-    kernel = f"dequantize_int{bits}_{_DTYPES[out.dtype]}"
+    kernel = f"dequantize_int{bits}_{DTYPES[out.dtype]}"
     launcher.launch("dequantize", kernel, (-(-warps // 8), 1, 1), 256, arguments, out.device)
 
 
@@ -386,7 +386,7 @@ def _packed_linear_cuda(
         x.shape[1],
         scales.shape[1],
         bits=bits,
-        dtype=_DTYPES[x.dtype],
+        dtype=DTYPES[x.dtype],
         num_sms=launcher.num_sms(x.device),
     )
     launch_gemm(launcher, plan, y, x, weight, scales, n, bias, residual, alpha, gating, activation)

@@ -85,6 +85,7 @@ class SimtLauncher:
         self._reads: list[torch.Tensor] = []
         self._writes: list[torch.Tensor] = []
         self.descending = False
+        self.bounded = True  # False: kernels may touch any memory of the process
         self.launched: list[str] = []
 
     @contextmanager
@@ -116,6 +117,8 @@ class SimtLauncher:
                 library.simt_announce(
                     ctypes.c_void_p(tensor.data_ptr()), ctypes.c_size_t(tensor.nbytes), writable
                 )
+        if not self.bounded:
+            library.simt_announce(None, ctypes.c_size_t(2**64 - 1), 1)
         library.simt_set_descending(int(self.descending))
         pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(a) for a in arguments))
         getattr(library, f"launch_{kernel}")((ctypes.c_uint * 3)(*grid), block, pointers)

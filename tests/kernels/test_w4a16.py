@@ -72,7 +72,7 @@ def run(launcher, case, descending=False):
         case.k,
         case.groups,
         bits=case.bits,
-        dtype=ops._DTYPES[case.dtype],
+        dtype=ops.DTYPES[case.dtype],
         num_sms=launcher.num_sms(x.device),
         split=case.split,
         tiles_per_block=case.tiles,
@@ -94,8 +94,8 @@ def run(launcher, case, descending=False):
             bias,
             residual,
             case.alpha or 0.0,
-            ops._GATINGS[case.gating],
-            ops._ACTIVATIONS[case.activation],
+            ops.GATINGS[case.gating],
+            ops.ACTIVATIONS[case.activation],
             workspace,
         )
     launcher.descending = False

@@ -1,0 +1,101 @@
+"""check.py and bench.py as far as they go without a GPU: the check itself runs on the shim."""
+
+import dataclasses
+
+import pytest
+import torch
+from simt_launcher import SimtLauncher
+
+from bilin_kernels import bench, check, ops
+from bilin_kernels.check import Case, WrongResultError, run_case
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=[(), ("BILIN_TURING",)], ids=["ampere", "turing"])
+def launcher(request, simt_cache):
+    launcher = SimtLauncher(simt_cache, defines=request.param)
+    launcher.bounded = False  # run_case allocates by itself
+    return launcher
+
+
+SAMPLE = [
+    *(case for i, case in enumerate(check.small_cases()) if i % 13 == 0),
+    Case(5, 128, 512, 0, x="normal", epilogue="geglu"),
+    Case(5, 128, 512, 128, x="normal", epilogue="residual", split=2),
+    Case(8, 96, 512, bits=8),
+]
+
+
+@pytest.mark.parametrize("case", SAMPLE, ids=str)
+def test_sample_of_the_check_passes(launcher, case, request):
+    if "turing" in request.node.name and case.dtype == torch.bfloat16:
+        case = dataclasses.replace(case, dtype=torch.float16)
+    run_case(case, launcher, CPU)
+
+
+def test_check_sees_one_wrong_bit(launcher, monkeypatch):
+    real = ops.launch_gemm
+
+    def with_a_fault(launcher, plan, y, x, weight, *rest):
+        weight = weight.clone()
+        weight[0, 0, 0, 0] ^= 1
+        real(launcher, plan, y, x, weight, *rest)
+
+    monkeypatch.setattr(ops, "launch_gemm", with_a_fault)
+    with pytest.raises(WrongResultError, match="outputs are not exact"):
+        run_case(Case(8, 16, 64), launcher, CPU)
+
+
+def test_check_sees_an_unwritten_output(launcher, monkeypatch):
+    real = ops.launch_gemm
+
+    def of_fewer_rows(launcher, plan, y, x, *rest):
+        real(launcher, plan, y, x[:2], *rest)
+
+    monkeypatch.setattr(ops, "launch_gemm", of_fewer_rows)
+    # torch.equal of NaN with NaN is already False
+    with pytest.raises(WrongResultError, match=r"16 outputs were not written|two runs differ"):
+        run_case(Case(3, 16, 64), launcher, CPU)
+
+
+def test_cases_cover_what_is_promised():
+    small = list(check.small_cases())
+    assert {c.m for c in small} >= {1, 2, 3, 7, 8, 9, 16, 31, 32}
+    assert {c.group_size for c in small} == {0, 32, 64, 128}
+    assert {c.split for c in small} == {None, 1, 2, 4}
+    assert {c.x for c in small} == {"exact", "normal", "outliers", "shifted", "tiny"}
+    assert {c.epilogue for c in small} == {"none", "bias", "geglu", "swiglu", "residual"}
+    assert {(c.n, c.k) for c in check.model_cases()} >= {(65536, 12288), (12288, 1536)}
+
+
+def test_shapes_to_be_timed_are_supported():
+    shapes = bench.shapes(["130b", "9b", "32b"])
+    assert len(shapes) == 16 + 8
+    for shape in shapes:
+        assert shape.n % (32 if shape.gating != "none" else 16) == 0
+        assert shape.k % max(64, shape.group_size) == 0
+    up = next(shape for shape in shapes if shape.name == "130b up")
+    assert bench.random_weight(dataclasses.replace(up, n=64, k=128), CPU).outputs == 32
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without a GPU")
+@pytest.mark.parametrize("program", [check.main, bench.main], ids=["check", "bench"])
+def test_without_a_gpu_they_say_so_and_exit_with_2(program, capsys):
+    assert program([]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"Nothing was {'checked' if program is check.main else 'measured'}: "
+        "no CUDA device: torch.cuda.is_available() is False"
+    ]
+
+
+@pytest.mark.gpu
+@pytest.mark.timeout(300)
+def test_on_the_gpu():
+    assert check.main([]) == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.timeout(300)
+def test_on_the_gpu_under_the_sanitizer():
+    assert check.main(["--short", "--sanitizer", "memcheck", "racecheck"]) == 0
