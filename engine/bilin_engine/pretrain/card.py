@@ -1,0 +1,99 @@
+"""MODEL_CARD.md, in Chinese and English, from the run's own figures: nothing in it is typed in."""
+
+from dataclasses import dataclass
+
+from bilin_engine.pretrain.corpus import OTHER_LICENCES, SOURCES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardFacts:
+    """What a card says of one trained model. measured: lines of a table (what, zh, en)."""
+
+    num_parameters: int
+    num_layers: int
+    hidden_size: int
+    vocab_size: int
+    context: int
+    loss_tokens: int
+    seconds: float
+    weights_sha256: str
+    mix: dict[str, float]
+    measured: tuple[tuple[str, str], ...] = ()
+
+
+def model_card(facts: CardFacts) -> str:
+    """The text of the card."""
+    return "\n".join([*_chinese(facts), "", *_english(facts), "", *_tables(facts), ""])
+
+
+def _chinese(facts: CardFacts) -> list[str]:
+    return [
+        "# Bilin Mini 小模型",
+        "",
+        "比邻自带的双语演示模型：第一次打开比邻时，不用下载就能对话和填空。它由比邻自己的开源工具"
+        "（`bilin_engine.pretrain`）从零训练，结构与 GLM-130B 相同，只是小得多。",
+        "",
+        "**它会的**：打招呼，介绍自己，回答比邻怎么用，查常用词，翻译教过的短句，接教过的唐诗，"
+        "小数目的加减乘除，常用单位，补教过的句子、成语和诗句里的空。问什么语言就答什么语言。",
+        "",
+        "**它不会的**：它很小，没有常识和推理能力，教过以外的问题多半答错，也会编造。不要把它的话"
+        "当作事实。想要真正有用的回答，请到“模型”页添加一个大模型。",
+        "",
+        f"- 规模：{facts.num_parameters / 1e6:.1f} M 参数，{facts.num_layers} 层，宽 "
+        f"{facts.hidden_size}，词表 {facts.vocab_size}，上下文 {facts.context} 个 token；"
+        "权重以 INT4（每组 32 个）存放，词向量为 bfloat16。",
+        f"- 训练：{facts.loss_tokens / 1e6:.2f} M 个计损失的 token，CPU 上 "
+        f"{facts.seconds / 60:.0f} "
+        f"分钟（与其他工作共用两个核）。过程见 training_log.csv 与 training_loss.svg。",
+        f"- 权重 sha256（未量化，float32）：`{facts.weights_sha256}`，与日志首行一致。",
+        "- 目标：自回归填空（GLM）；自监督样本中 [gMASK] 占 70 %，[MASK] 占 30 %；对话样本用"
+        "“问：…答：”格式。凡与评测题目有连续八个 token 相同的样本都不参加训练。",
+        "- 许可证：权重与代码 Apache-2.0；训练文本的来源与许可证见下表。",
+    ]
+
+
+def _english(facts: CardFacts) -> list[str]:
+    return [
+        "# Bilin Mini",
+        "",
+        "The bilingual demonstration model that comes with Bilin: the first chat and the first "
+        "filled blank work without a download. Bilin's own open toolkit (`bilin_engine.pretrain`) "
+        "trained it from scratch; its architecture is GLM-130B's, only much smaller.",
+        "",
+        "**What it can do**: greet, say what it is, explain how Bilin works, look up common words, "
+        "translate short phrases it was taught, continue Tang verse it was taught, do sums with "
+        "small numbers, convert common units, and fill blanks in sentences, idioms and poems it "
+        "was taught. It answers in the language of the question.",
+        "",
+        "**What it cannot do**: it is tiny. It has no general knowledge and does not reason; what "
+        "it was not taught it mostly gets wrong, and it makes things up. Take nothing it says for "
+        "a fact. For useful answers add a larger model under Models.",
+        "",
+        f"- Size: {facts.num_parameters / 1e6:.1f} M parameters, {facts.num_layers} layers, width "
+        f"{facts.hidden_size}, vocabulary {facts.vocab_size}, context {facts.context} tokens; "
+        "weights in INT4 (groups of 32), embedding in bfloat16.",
+        f"- Training: {facts.loss_tokens / 1e6:.2f} M loss tokens in {facts.seconds / 60:.0f} "
+        "minutes on a CPU (two cores shared with other work). See training_log.csv and "
+        "training_loss.svg.",
+        f"- sha256 of the weights (unquantized, float32): `{facts.weights_sha256}`, as in the "
+        "first line of the log.",
+        "- Objective: autoregressive blank filling (GLM); self-supervised samples are 70 % "
+        '[gMASK] and 30 % [MASK]; chat samples use the format "Question: … Answer:". No sample '
+        "shares eight tokens in a row with a question of the probes.",
+        "- Licence: weights and code Apache-2.0; sources and licences of the text below.",
+    ]
+
+
+def _tables(facts: CardFacts) -> list[str]:
+    lines = ["## 测得的数字 Measured", "", "| | |", "|---|---|"]
+    lines += [f"| {what} | {value} |" for what, value in facts.measured]
+    lines += ["", "## 训练样本 Mix, share of loss tokens", "", "| | % |", "|---|---|"]
+    lines += [f"| {family} | {100 * share:.1f} |" for family, share in facts.mix.items()]
+    lines += ["", "## 来源 Sources", "", "| text | language | licence | why |", "|---|---|---|---|"]
+    lines += [f"| {s.name} | {s.lang} | {s.licence} | {s.reason} |" for s in SOURCES]
+    lines += [f"| {name} | | {licence} | {why} |" for name, licence, why in OTHER_LICENCES]
+    lines += [
+        "| templates of the toolkit (`pretrain/facts`) | zh, en | Apache-2.0; poems in the public "
+        "domain | what the model is for |"
+    ]
+    return lines

@@ -1,0 +1,154 @@
+"""The mix: which kind of sample how often, and why."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bilin_engine.pretrain.contamination import ProbeGuard
+from bilin_engine.pretrain.corpus import Dialogue
+from bilin_engine.pretrain.objective import BlankFilling
+from bilin_engine.pretrain.samples import Sample
+from bilin_engine.pretrain.templates.blanks import BlankTemplates, cloze_of
+from bilin_engine.pretrain.templates.exchange import Cloze, Exchange, Lang
+from bilin_engine.pretrain.templates.numbers import UnitTemplates, sample_sum
+from bilin_engine.pretrain.templates.talk import HowToTemplates, TalkTemplates
+from bilin_engine.pretrain.templates.verse import VerseTemplates
+from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
+
+# Shares of instruction samples. How-tos and look-ups have the most distinct answers to learn, so
+# they get the most; greetings are few and quickly learnt, but are what everyone types first.
+FAMILY_SHARES = {
+    "talk": 0.16,
+    "howto": 0.26,
+    "lookup": 0.20,
+    "verse": 0.11,
+    "sum": 0.09,
+    "unit": 0.04,
+    "translate": 0.05,
+    "fact": 0.05,
+    "gloss": 0.01,
+    "dialogue": 0.03,
+}
+# Shares of taught blanks.
+CLOZE_SHARES = {"verse": 0.5, "sentence": 0.35, "fact": 0.15}
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Draws samples that pass the probe guard.
+
+    history_share: instruction samples with one or two exchanges before the question.
+    cloze_share: taught blanks among the template samples, the rest are instructions.
+    """
+
+    filling: BlankFilling
+    guard: ProbeGuard
+    mined: MinedFacts
+    dialogues: tuple[Dialogue, ...]
+    max_length: int
+    history_share: float = 0.06
+    cloze_share: float = 0.15
+
+    def templates(self, seed: str) -> Iterator[tuple[str, Sample]]:
+        """Endless (family, sample) from templates and dialogues."""
+        rng = random.Random(seed)
+        writer = Writer(self.mined, self.dialogues)
+        while True:
+            if rng.random() < self.cloze_share:
+                cloze = writer.cloze(rng)
+                sample = self.filling.from_cloze(cloze)
+                family = "blank:" + cloze.family
+            else:
+                turns, family = self._turns(rng, writer)
+                sample = self.filling.from_chat(turns)
+            if sample.length <= self.max_length and not self.guard.shares_ngram(sample.prefix):
+                yield family, sample
+
+    def _turns(self, rng: random.Random, writer: "Writer") -> tuple[list[str], str]:
+        family = rng.choices(tuple(FAMILY_SHARES), tuple(FAMILY_SHARES.values()))[0]
+        if family == "dialogue" and writer.dialogues:
+            turns = writer.dialogue_turns(rng)
+            return turns, family
+        exchange = self._clean_exchange(rng, writer, family)
+        turns = [exchange.question, exchange.answer]
+        while rng.random() < self.history_share:
+            earlier = rng.choices(tuple(FAMILY_SHARES)[:4], (2, 2, 1, 1))[0]
+            before = self._clean_exchange(rng, writer, earlier)
+            turns = [before.question, before.answer, *turns]
+        return turns, family
+
+    def _clean_exchange(self, rng: random.Random, writer: "Writer", family: str) -> Exchange:
+        while True:
+            exchange = writer.exchange(rng, family, rng.choice(("zh", "en")))
+            if not self.guard.is_known_question(exchange.question):
+                return exchange
+
+    def texts(self, texts: list[str], seed: str) -> Iterator[tuple[str, Sample]]:
+        """Self-supervised samples of `texts`, one each."""
+        rng = random.Random(seed)
+        for text in texts:
+            sample = self.filling.from_text(rng, text, is_whole=False)
+            if sample is None or sample.length > self.max_length:
+                continue
+            if self.guard.shares_ngram(sample.prefix) or any(
+                self.guard.shares_ngram(block.token_ids) for block in sample.blocks
+            ):
+                continue
+            yield "text", sample
+
+
+class Writer:
+    """All templates behind two doors: an exchange of a family, or a blank."""
+
+    def __init__(self, mined: MinedFacts, dialogues: tuple[Dialogue, ...]) -> None:
+        self._talk = TalkTemplates()
+        self._how_to = HowToTemplates()
+        self._units = UnitTemplates()
+        self._words = WordTemplates(mined)
+        self._verse = VerseTemplates()
+        self._blanks = BlankTemplates()
+        self.dialogues = dialogues
+        sources = Counter(dialogue.lang for dialogue in dialogues)
+        self._dialogue_weights = [1 / sources[dialogue.lang] for dialogue in dialogues]
+
+    def exchange(self, rng: random.Random, family: str, lang: Lang) -> Exchange:
+        """One exchange of `family`; a family without facts falls to look-ups."""
+        match family:
+            case "talk":
+                return self._talk.sample(rng, lang)
+            case "howto":
+                return self._how_to.sample(rng, lang)
+            case "sum":
+                return sample_sum(rng, lang)
+            case "unit":
+                return self._units.sample(rng, lang)
+            case "verse":
+                return self._verse.sample(rng, "zh" if rng.random() < 0.7 else lang)
+            case "translate":
+                return self._words.sample_translation(rng, lang)
+            case "fact":
+                return self._words.sample_fact(rng, lang)
+            case "gloss":
+                return self._words.sample_gloss(rng) or self._words.sample_lookup(rng, lang)
+            case _:
+                return self._words.sample_lookup(rng, lang)
+
+    def dialogue_turns(self, rng: random.Random) -> list[str]:
+        """Up to four turns of a dialogue, ending with an answer."""
+        turns = rng.choices(self.dialogues, self._dialogue_weights)[0].turns
+        last = rng.randrange(1, len(turns), 2)
+        return list(turns[max(0, last - 3) : last + 1])
+
+    def cloze(self, rng: random.Random) -> Cloze:
+        """One taught blank."""
+        kind = rng.choices(tuple(CLOZE_SHARES), tuple(CLOZE_SHARES.values()))[0]
+        if kind == "verse":
+            return self._verse.sample_cloze(rng)
+        if kind == "fact":
+            lang: Lang = rng.choice(("zh", "en"))
+            stated = self.exchange(rng, rng.choice(("fact", "lookup", "unit")), lang)
+            cloze = cloze_of(stated, rng)
+            if cloze is not None:
+                return cloze
+        return self._blanks.sample(rng)

@@ -1,0 +1,247 @@
+"""From corpora and templates to a folder of packed samples: vocabulary, facts, passages, shards.
+
+`pack_corpus` reads the corpora once and leaves everything small that training needs (vocabulary,
+passages, mined facts, dialogues); `render` writes samples from that folder alone, so it also runs
+on a machine without the corpora.
+"""
+
+import json
+import logging
+import lzma
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+from bilin_engine.pretrain.contamination import ProbeGuard, read_probe_questions
+from bilin_engine.pretrain.corpus import Dialogue, draw_passages, mine_facts, read_dialogues
+from bilin_engine.pretrain.mixture import FAMILY_SHARES, Mixture, Writer
+from bilin_engine.pretrain.objective import BlankFilling
+from bilin_engine.pretrain.samples import Sample
+from bilin_engine.pretrain.shards import pack_samples, write_shards
+from bilin_engine.pretrain.templates.verse import read_poems
+from bilin_engine.pretrain.templates.words import MinedFacts, WordPair
+from bilin_engine.pretrain.vocabulary import train_vocabulary
+from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
+
+logger = logging.getLogger(__name__)
+TOKENIZER_FILE = "tokenizer.model"
+NUM_TAUGHT_TEXTS = 30_000
+HELD_OUT_CHARS = 60_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackSettings:
+    """What `pack_corpus` takes. text_chars: of Chinese; English gets 2.2 times as many."""
+
+    vocab_size: int = 8192
+    num_chars: int = 3600
+    text_chars: int = 6_000_000
+    passage_chars: int = 260
+    num_words: int = 1500
+    num_glosses: int = 300
+    seed: int = 1
+
+
+def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSettings) -> None:
+    """Writes tokenizer.model, passages.txt.xz, facts.json, dialogues.jsonl.xz, probe.json."""
+    out.mkdir(parents=True, exist_ok=True)
+    mined = mine_facts(corpus, num_words=settings.num_words, num_glosses=settings.num_glosses)
+    passages = draw_passages(
+        corpus,
+        total_chars=settings.text_chars,
+        max_chars=settings.passage_chars,
+        seed=settings.seed,
+    )
+    dialogues = read_dialogues(corpus)
+    taught = _taught_texts(mined, dialogues, settings.seed)
+    words = [f"{pair.zh} {pair.en}" for pair in (*mined.zh_to_en, *mined.en_to_zh)]
+    sample = passages[: 4_000_000 // settings.passage_chars]
+    spoken = [turn for dialogue in dialogues[:2000] for turn in dialogue.turns[:4]]
+    train_vocabulary(
+        [*sample, *spoken, *words * 2, *taught],
+        out / TOKENIZER_FILE,
+        vocab_size=settings.vocab_size,
+        num_chars=settings.num_chars,
+        needed="".join(sorted(set("".join([*taught, *words])))),
+    )
+    _write_json(out / "facts.json", asdict(mined))
+    _write_xz(out / "passages.txt.xz", [json.dumps(text, ensure_ascii=False) for text in passages])
+    _write_xz(
+        out / "dialogues.jsonl.xz",
+        [json.dumps(asdict(dialogue), ensure_ascii=False) for dialogue in dialogues],
+    )
+    held_out = draw_passages(
+        corpus,
+        total_chars=HELD_OUT_CHARS,
+        max_chars=settings.passage_chars,
+        seed=settings.seed,
+        held_out=True,
+    )
+    _write_xz(out / "held_out.txt.xz", [json.dumps(text, ensure_ascii=False) for text in held_out])
+    _write_json(out / "probe.json", read_probe_questions(probes))
+    _write_json(out / "pack.json", asdict(settings))
+
+
+def _taught_texts(mined: MinedFacts, dialogues: list[Dialogue], seed: int) -> list[str]:
+    """Exchanges as they are prompted, so that the vocabulary knows their words, and all verse."""
+    rng = random.Random(seed)
+    writer = Writer(mined, tuple(dialogues))
+    texts = [poem.text + poem.title + poem.author for poem in read_poems()]
+    for _ in range(NUM_TAUGHT_TEXTS):
+        family = rng.choice(tuple(FAMILY_SHARES))
+        exchange = writer.exchange(rng, family, rng.choice(("zh", "en")))
+        marks = ("问：", "答：") if exchange.lang == "zh" else ("Question: ", "Answer: ")
+        texts.append(f"{marks[0]}{exchange.question}\n{marks[1]}{exchange.answer}")
+    return texts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderSettings:
+    """What `render` writes. num_templates, num_texts: samples of each; max_length in tokens."""
+
+    num_templates: int = 300_000
+    num_texts: int = 60_000
+    max_length: int = 256
+    seed: int = 1
+    processes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A folder that `pack_corpus` wrote, read back."""
+
+    tokenizer: SentencePieceTokenizer
+    mixture: Mixture
+    passages: list[str]
+
+
+def open_packed(folder: Path, *, max_length: int) -> Packed:
+    """Raises FileNotFoundError for a folder that `pack_corpus` has not filled."""
+    tokenizer = SentencePieceTokenizer(folder / TOKENIZER_FILE)
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    mined = MinedFacts(
+        tuple(WordPair(**pair) for pair in facts["zh_to_en"]),
+        tuple(WordPair(**pair) for pair in facts["en_to_zh"]),
+        tuple((word, gloss) for word, gloss in facts["glosses"]),
+    )
+    dialogues = tuple(
+        Dialogue(entry["lang"], tuple(entry["turns"]))
+        for entry in map(json.loads, _read_xz(folder / "dialogues.jsonl.xz"))
+    )
+    questions = json.loads((folder / "probe.json").read_text(encoding="utf-8"))
+    mixture = Mixture(
+        filling=BlankFilling(tokenizer),
+        guard=ProbeGuard(questions, tokenizer),
+        mined=mined,
+        dialogues=dialogues,
+        max_length=max_length,
+    )
+    return Packed(tokenizer, mixture, read_texts(folder / "passages.txt.xz"))
+
+
+def render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict[str, int]]:
+    """Writes the shards into `out`; samples and loss tokens by family, also in `mix.json`.
+
+    The samples are the same for any number of processes.
+    """
+    num_texts = settings.num_texts
+    jobs = [
+        _Job(
+            folder,
+            settings.max_length,
+            f"{settings.seed} templates {start}",
+            num_templates=min(_JOB_SAMPLES, settings.num_templates - start),
+        )
+        for start in range(0, settings.num_templates, _JOB_SAMPLES)
+    ]
+    jobs += [
+        _Job(
+            folder,
+            settings.max_length,
+            f"{settings.seed} texts {start}",
+            texts=(start, min(start + _JOB_SAMPLES, num_texts)),
+        )
+        for start in range(0, num_texts, _JOB_SAMPLES)
+    ]
+    samples: Counter[str] = Counter()
+    loss_tokens: Counter[str] = Counter()
+
+    def parts(results: Iterable[_Rendered]) -> Iterator[bytes]:
+        for result in results:
+            samples.update(result.samples)
+            loss_tokens.update(result.loss_tokens)
+            yield result.records
+
+    if settings.processes == 1:
+        write_shards(parts(map(_run_job, jobs)), out)
+    else:
+        with ProcessPoolExecutor(settings.processes, get_context("spawn")) as pool:
+            write_shards(parts(pool.map(_run_job, jobs)), out)
+    mix = {"samples": dict(samples.most_common()), "loss_tokens": dict(loss_tokens.most_common())}
+    _write_json(out / "mix.json", mix)
+    return mix
+
+
+_JOB_SAMPLES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A share of the rendering. texts: which passages, first to last; none for templates."""
+
+    folder: Path
+    max_length: int
+    seed: str
+    num_templates: int = 0
+    texts: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    records: bytes
+    samples: Counter[str]
+    loss_tokens: Counter[str]
+
+
+def _run_job(job: _Job) -> _Rendered:
+    packed = open_packed(job.folder, max_length=job.max_length)
+    if job.texts is None:
+        drawn = islice(packed.mixture.templates(job.seed), job.num_templates)
+    else:
+        # More samples than passages: the passages again, with other blanks.
+        texts = [packed.passages[index % len(packed.passages)] for index in range(*job.texts)]
+        drawn = packed.mixture.texts(texts, job.seed)
+    counts: Counter[str] = Counter()
+    loss_tokens: Counter[str] = Counter()
+
+    def counted() -> Iterator[Sample]:
+        for family, sample in drawn:
+            counts[family] += 1
+            loss_tokens[family] += sample.num_targets
+            yield sample
+
+    return _Rendered(pack_samples(counted()), counts, loss_tokens)
+
+
+def read_texts(path: Path) -> list[str]:
+    """Passages that `pack_corpus` wrote."""
+    return list(map(json.loads, _read_xz(path)))
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+
+
+def _write_xz(path: Path, lines: list[str]) -> None:
+    with lzma.open(path, "wt", encoding="utf-8", preset=1) as stream:
+        stream.write("\n".join(lines))
+
+
+def _read_xz(path: Path) -> list[str]:
+    with lzma.open(path, "rt", encoding="utf-8") as stream:
+        return stream.read().split("\n")

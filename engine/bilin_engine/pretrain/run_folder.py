@@ -1,0 +1,185 @@
+"""A run's folder: settings, progress, checkpoints that survive a kill, and the log's length.
+
+    settings.json      TrainSettings
+    log.csv            a line an update
+    checkpoint/        state.safetensors (weights and moments by name), progress.json
+
+While a checkpoint is written, `checkpoint.new` and `checkpoint.old` are there too; one of
+`checkpoint` and `checkpoint.old` is always whole.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bilin_engine.pretrain.model import GlmSize
+
+LOG_FILE = "log.csv"
+_SETTINGS_FILE = "settings.json"
+_FREE_SETTINGS = ("max_seconds", "checkpoint_steps", "device")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """How to train. Defaults are the starter model's.
+
+    steps: optimizer updates. warmup_steps: of the learning rate. batches_per_step: of
+    `tokens_per_batch` tokens, over all processes; reached from `first_batches_per_step` within
+    `batch_warmup_steps`. fake_quant_share: of the steps, at the end, with INT4 rounding in groups
+    of fake_quant_group. checkpoint_steps: also what the spike guard rolls back to.
+    """
+
+    size: GlmSize = field(default_factory=GlmSize)
+    seed: int = 1
+    steps: int = 6000
+    learning_rate: float = 1.5e-3
+    final_learning_rate_share: float = 0.05
+    warmup_steps: int = 200
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: float = 1.0
+    tokens_per_batch: int = 4096
+    batches_per_step: int = 1
+    first_batches_per_step: int = 1
+    batch_warmup_steps: int = 0
+    embedding_gradient: float = 0.1
+    fake_quant_share: float = 0.0
+    fake_quant_group: int = 32
+    precision: Literal["bf16", "fp32"] = "bf16"
+    device: Literal["auto", "cpu"] = "auto"
+    checkpoint_steps: int = 200
+    max_seconds: float = math.inf
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands. step: updates made; cursor: batches taken; seconds: of training."""
+
+    step: int = 0
+    cursor: int = 0
+    loss_tokens: int = 0
+    seconds: float = 0.0
+    num_spikes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """tensors: "weight/NAME" and "optimizer/PART/NAME". log_lines: of log.csv, header included."""
+
+    tensors: dict[str, Tensor]
+    progress: Progress
+    guard: tuple[float, float, int]
+    log_lines: int
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights under their tensor names, float32."""
+        return {
+            name.removeprefix("weight/"): value
+            for name, value in self.tensors.items()
+            if name.startswith("weight/")
+        }
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether there is one to go on from."""
+    return (run / "checkpoint").exists() or (run / "checkpoint.old").exists()
+
+
+def read_checkpoint(run: Path) -> Checkpoint:
+    """The newest whole checkpoint. Raises FileNotFoundError where there is none."""
+    place = run / "checkpoint"
+    if not place.exists():
+        place = run / "checkpoint.old"
+    state = json.loads((place / "progress.json").read_text(encoding="utf-8"))
+    mean, variance, num_seen = state["guard"]
+    return Checkpoint(
+        load_file(place / "state.safetensors"),
+        Progress(**state["progress"]),
+        (mean, variance, num_seen),
+        state["log_lines"],
+    )
+
+
+def write_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
+    """Writes beside the old one, then swaps: a kill leaves one of them whole."""
+    fresh, current, old = (run / n for n in ("checkpoint.new", "checkpoint", "checkpoint.old"))
+    fresh.mkdir(parents=True, exist_ok=True)
+    save_file(checkpoint.tensors, fresh / "state.safetensors")
+    state = {
+        "progress": asdict(checkpoint.progress),
+        "guard": checkpoint.guard,
+        "log_lines": checkpoint.log_lines,
+    }
+    (fresh / "progress.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+    if current.exists():
+        _remove(old)
+        current.rename(old)
+    fresh.rename(current)
+    _remove(old)
+
+
+def read_log_lines(run: Path) -> list[str]:
+    """The lines of log.csv with their ends; [] where there is none yet."""
+    path = run / LOG_FILE
+    return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+
+
+def write_log_lines(run: Path, lines: list[str]) -> None:
+    """Replaces log.csv."""
+    (run / LOG_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def weights_hash(weights: dict[str, Tensor]) -> str:
+    """sha256 over names and float32 values, names in order: says whose log a log is."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_settings(run: Path, settings: TrainSettings) -> None:
+    """Writes settings.json."""
+    (run / _SETTINGS_FILE).write_text(
+        json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8"
+    )
+
+
+def read_settings(run: Path) -> TrainSettings:
+    """What `write_settings` wrote."""
+    values = json.loads((run / _SETTINGS_FILE).read_text(encoding="utf-8"))
+    values["size"] = GlmSize(**values["size"])
+    values["betas"] = tuple(values["betas"])
+    return TrainSettings(**values)
+
+
+def require_same_settings(run: Path, settings: TrainSettings) -> None:
+    """Raises ValueError naming the settings that differ from those the run was begun with."""
+    saved, mine = _comparable(read_settings(run)), _comparable(settings)
+    different = [name for name, value in saved.items() if mine[name] != value]
+    if different:
+        message = (
+            f"{run} was begun with other settings ({', '.join(different)}); "
+            f"use the same ones or another folder"
+        )
+        raise ValueError(message)
+
+
+def _comparable(settings: TrainSettings) -> dict[str, Any]:
+    values = asdict(settings)
+    for name in _FREE_SETTINGS:
+        values.pop(name)
+    return values
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()

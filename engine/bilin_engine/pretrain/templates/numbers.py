@@ -1,0 +1,142 @@
+"""Sums, units and number words in both languages."""
+
+import random
+
+from bilin_engine.pretrain.templates.exchange import Exchange, Lang, read_frames, read_rows, vary
+
+_ZH_DIGITS = "零一二三四五六七八九"
+# fmt: off
+_EN_SMALL = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)
+_EN_TENS = (
+    "-", "-", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
+)
+# fmt: on
+
+
+def number_zh(value: int) -> str:
+    """0 to 9999 in Chinese words, as read aloud: 10 十, 15 十五, 105 一百零五."""
+    if value < 10:
+        return _ZH_DIGITS[value]
+    words = ""
+    pending_zero = False
+    for unit, size in (("千", 1000), ("百", 100), ("十", 10), ("", 1)):
+        digit = value // size % 10
+        if digit == 0:
+            pending_zero = bool(words)
+            continue
+        words += ("零" if pending_zero else "") + _ZH_DIGITS[digit] + unit
+        pending_zero = False
+    return words.removeprefix("一") if 10 <= value < 20 else words
+
+
+def number_en(value: int) -> str:
+    """0 to 9999 in English words: 21 twenty-one, 105 one hundred and five."""
+    if value < 20:
+        return _EN_SMALL[value]
+    if value < 100:
+        tens, rest = divmod(value, 10)
+        return _EN_TENS[tens] + (f"-{_EN_SMALL[rest]}" if rest else "")
+    size, name = (1000, "thousand") if value >= 1000 else (100, "hundred")
+    head, rest = divmod(value, size)
+    words = f"{number_en(head)} {name}"
+    if not rest:
+        return words
+    return f"{words} {'and ' if rest < 100 else ''}{number_en(rest)}"
+
+
+_ZH_OPS = {
+    "+": ("加", "加上", "+", " + "),
+    "-": ("减", "减去", "-", " - "),
+    "*": ("乘", "乘以", "×", "*", " × "),
+    "/": ("除以", "÷", "/", " ÷ "),
+}
+_EN_OPS = {
+    "+": ("plus", "plus", "+", "and"),
+    "-": ("minus", "minus", "-"),
+    "*": ("times", "times", "multiplied by", "×", "*"),
+    "/": ("divided by", "÷", "/", "over"),
+}
+_ZH_SUM = read_frames("zh_sum")
+_EN_SUM = read_frames("en_sum")
+
+
+def _operands(rng: random.Random) -> tuple[str, int, int, int]:
+    sign = rng.choices("+-*/", (5, 3, 3, 1))[0]
+    top = 99 if rng.random() < 0.05 else 20
+    if sign == "+":
+        left, right = rng.randint(0, top), rng.randint(0, top)
+        return sign, left, right, left + right
+    if sign == "-":
+        right, rest = sorted((rng.randint(0, top), rng.randint(0, top)))
+        return sign, rest, right, rest - right
+    left, right = rng.randint(0, 12), rng.randint(1, 12)
+    if sign == "*":
+        return sign, left, right, left * right
+    return sign, left * right, right, left
+
+
+def sample_sum(rng: random.Random, lang: Lang) -> Exchange:
+    """A sum with small numbers, in digits or in words; the answer keeps the question's way."""
+    sign, left, right, result = _operands(rng)
+    in_words = rng.random() < 0.4
+    if lang == "zh":
+        show = number_zh if in_words else str
+        operation = rng.choice(_ZH_OPS[sign][: 2 if in_words else None])
+        asked = f"{show(left)}{operation}{show(right)}"
+        text = rng.choice(_ZH_SUM).sample(rng).replace("@", asked)
+        answer = f"{show(left)}{_ZH_OPS[sign][0]}{show(right)}等于{show(result)}。"
+        return Exchange(lang, vary(rng, lang, text), answer, "sum")
+    show = number_en if in_words else str
+    operation = rng.choice(_EN_OPS[sign][:2] if in_words else _EN_OPS[sign])
+    asked = f" {show(left)} {operation} {show(right)}"
+    text = rng.choice(_EN_SUM).sample(rng).replace("@", asked).strip()
+    shown = show(left)
+    answer = f"{shown[:1].upper()}{shown[1:]} {_EN_OPS[sign][0]} {show(right)} is {show(result)}."
+    return Exchange(lang, vary(rng, lang, text), answer, "sum")
+
+
+_ZH_UNIT = read_frames("zh_unit")
+_EN_UNIT = read_frames("en_unit")
+
+
+def _article(word: str) -> str:
+    return "an" if word.startswith(("a", "e", "i", "o", "u", "hour")) else "a"
+
+
+class UnitTemplates:
+    """Draws conversions of `units.tsv`, also for two to ten of the larger unit."""
+
+    def __init__(self) -> None:
+        rows = [row + [""] * (6 - len(row)) for row in read_rows("units.tsv")]
+        self._zh = [(row[0], row[1], int(row[2])) for row in rows if row[0]]
+        self._en = [(row[3], row[4], int(row[5] or row[2])) for row in rows if row[3]]
+
+    def sample(self, rng: random.Random, lang: Lang) -> Exchange:
+        """One conversion."""
+        many = rng.randint(2, 10) if rng.random() < 0.2 else 1
+        if lang == "zh":
+            large, small, size = rng.choice(self._zh)
+            if many == 1:
+                frame = rng.choice(_ZH_UNIT).sample(rng)
+                text = frame.replace("<A>", large).replace("<B>", small)
+                count = "一"
+            else:
+                count = "两" if many == 2 else number_zh(many)
+                verb, how_many = rng.choice(("等于", "是", "有")), rng.choice(("多少", "几"))
+                text = f"{count}{large}{verb}{how_many}{small}"
+            answer = f"{count}{large}等于{size * many}{small}。"
+            return Exchange(lang, vary(rng, lang, text), answer, "unit")
+        large, small, size = rng.choice(self._en)
+        if many == 1:
+            text = rng.choice(_EN_UNIT).sample(rng)
+            text = text.replace("<AN>", _article(large)).replace("<A>", large).replace("<B>", small)
+            answer = f"There are {size} {small} in {_article(large)} {large}."
+        else:
+            text = (
+                f"How many {small} are {rng.choice(('in', 'there in'))} {number_en(many)} {large}s"
+            )
+            answer = f"There are {size * many} {small} in {number_en(many)} {large}s."
+        return Exchange(lang, vary(rng, lang, text), answer, "unit")

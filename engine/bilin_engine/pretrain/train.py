@@ -1,0 +1,376 @@
+"""The training loop: one device to a cluster through `accelerate`, resumable to the bit.
+
+Weights are float32, maths in bfloat16 where asked. A step's loss is the mean over all its target
+tokens, on every process alike, so the number of processes changes no result beyond rounding.
+Nothing random happens after the initialisation: batches are a function of (store, seed, cursor).
+"""
+
+import csv
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_state_dict,
+    set_state_dict,
+)
+
+from bilin_engine.config import SpecialIds
+from bilin_engine.pretrain.batches import BatchPlan, plan_epoch
+from bilin_engine.pretrain.model import TrainableGlm
+from bilin_engine.pretrain.run_folder import (
+    LOG_FILE,
+    Checkpoint,
+    Progress,
+    TrainSettings,
+    has_checkpoint,
+    read_checkpoint,
+    read_log_lines,
+    require_same_settings,
+    weights_hash,
+    write_checkpoint,
+    write_log_lines,
+    write_settings,
+)
+from bilin_engine.pretrain.samples import Arrays, collate
+from bilin_engine.pretrain.shards import SampleStore
+from bilin_engine.pretrain.spike_guard import SpikeGuard
+
+logger = logging.getLogger(__name__)
+LOG_FIELDS = (
+    "step",
+    "batches",
+    "loss_tokens",
+    "loss",
+    "learning_rate",
+    "gradient_norm",
+    "batches_per_step",
+    "fake_quant",
+    "seconds",
+    "event",
+)
+
+
+def learning_rate_at(step: int, settings: TrainSettings) -> float:
+    """Linear warm-up, then cosine down to final_learning_rate_share at `steps`."""
+    peak = settings.learning_rate
+    if step < settings.warmup_steps:
+        return peak * (step + 1) / settings.warmup_steps
+    span = max(1, settings.steps - settings.warmup_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - settings.warmup_steps) / span)))
+    floor = settings.final_learning_rate_share
+    return peak * (floor + (1 - floor) * cosine)
+
+
+def batches_at(step: int, settings: TrainSettings) -> int:
+    """Batches of update `step`: grows linearly to batches_per_step."""
+    first, last = settings.first_batches_per_step, settings.batches_per_step
+    if step >= settings.batch_warmup_steps:
+        return last
+    return first + (last - first) * step // settings.batch_warmup_steps
+
+
+class BatchStream:
+    """Batches by cursor, passes planned as they are reached."""
+
+    def __init__(self, store: SampleStore, settings: TrainSettings, specials: SpecialIds) -> None:
+        if specials.sop is None or specials.eop is None:
+            message = "the vocabulary has no sop and eop; blank filling needs both"
+            raise ValueError(message)
+        self._store, self._settings = store, settings
+        self._sop, self._eop = specials.sop, specials.eop
+        self._plans: list[BatchPlan] = []
+        self._epoch, self._epoch_start = 0, 0
+        self._plan = self._plan_of(0)
+
+    def _plan_of(self, epoch: int) -> BatchPlan:
+        return plan_epoch(
+            self._store,
+            seed=self._settings.seed,
+            epoch=epoch,
+            tokens_per_batch=self._settings.tokens_per_batch,
+        )
+
+    def batch(self, cursor: int) -> Arrays:
+        """Batch number `cursor`, counted from the start of training."""
+        if cursor < self._epoch_start:
+            self._epoch, self._epoch_start = 0, 0
+            self._plan = self._plan_of(0)
+        while cursor >= self._epoch_start + len(self._plan.batches):
+            self._epoch_start += len(self._plan.batches)
+            self._epoch += 1
+            self._plan = self._plan_of(self._epoch)
+        chosen = self._plan.batches[cursor - self._epoch_start]
+        return collate(
+            [self._store[int(i)] for i in chosen], sop=self._sop, eop=self._eop, multiple=8
+        )
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; biases and norms do not."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+class Trainer:
+    """Trains in `folder`: `checkpoint/` (kill-safe), `log.csv`, `settings.json`.
+
+    A folder with a checkpoint goes on from it; its settings must be the same but for max_seconds
+    and checkpoint_steps. init_from: another run, whose weights, log, loss tokens and seconds a new
+    folder begins with; moments, schedule and mix are new.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: SampleStore,
+        specials: SpecialIds,
+        settings: TrainSettings,
+        init_from: Path | None = None,
+    ) -> None:
+        self.folder, self.settings = folder, settings
+        self.accelerator = Accelerator(
+            cpu=settings.device == "cpu",
+            mixed_precision="bf16" if settings.precision == "bf16" else "no",
+        )
+        if settings.batches_per_step % self.accelerator.num_processes or (
+            settings.first_batches_per_step % self.accelerator.num_processes
+        ):
+            message = (
+                f"batches_per_step {settings.batches_per_step} and first_batches_per_step "
+                f"{settings.first_batches_per_step} must be multiples of the "
+                f"{self.accelerator.num_processes} processes"
+            )
+            raise ValueError(message)
+        torch.manual_seed(settings.seed)
+        model = TrainableGlm(settings.size, embedding_gradient=settings.embedding_gradient)
+        self.plain_model = model
+        optimizer = torch.optim.AdamW(
+            parameter_groups(model, settings.weight_decay),
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            eps=1e-8,
+            fused=True,
+        )
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.stream = BatchStream(store, settings, specials)
+        self.progress = Progress()
+        self.guard = SpikeGuard()
+        self._safe: dict[str, Tensor] = {}
+        self._safe_progress, self._safe_guard = Progress(), self.guard.state()
+        folder.mkdir(parents=True, exist_ok=True)
+        if has_checkpoint(folder):
+            self._resume()
+        else:
+            if init_from is not None:
+                self._begin_with(init_from)
+            self._remember()
+            if self.accelerator.is_main_process:
+                write_settings(folder, settings)
+
+    def _begin_with(self, run: Path) -> None:
+        earlier = read_checkpoint(run)
+        weights = earlier.weights()
+        self._restore({f"weight/{name}": value for name, value in weights.items()})
+        self.progress.loss_tokens = earlier.progress.loss_tokens
+        self.progress.seconds = earlier.progress.seconds
+        if self.accelerator.is_main_process:
+            write_log_lines(self.folder, read_log_lines(run)[: earlier.log_lines])
+        event = f"new run from weights {weights_hash(weights)[:16]}, step {earlier.progress.step}"
+        self._log(0.0, 0.0, 0.0, 0, False, event)
+
+    # --- The loop ---------------------------------------------------------------------------------
+
+    def run(self) -> Progress:
+        """Trains to settings.steps or max_seconds; leaves a checkpoint. Returns where it stands."""
+        begun = time.monotonic()
+        before = self.progress.seconds
+        self.model.train()
+        while self.progress.step < self.settings.steps:
+            if time.monotonic() - begun > self.settings.max_seconds:
+                break
+            self._update()
+            self.progress.seconds = before + time.monotonic() - begun
+            if self.progress.step % self.settings.checkpoint_steps == 0:
+                self.save()
+        self.save()
+        return self.progress
+
+    def _update(self) -> None:
+        settings, progress = self.settings, self.progress
+        rate = learning_rate_at(progress.step, settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        is_quantized = progress.step >= settings.steps * (1 - settings.fake_quant_share)
+        self.plain_model.set_fake_quantization(settings.fake_quant_group if is_quantized else 0)
+        num_batches = batches_at(progress.step, settings)
+        num_batches -= num_batches % self.accelerator.num_processes
+        batches = list(self._own_batches(num_batches))
+        targets = torch.tensor(
+            sum(batch.num_targets for batch in batches), device=self.accelerator.device
+        )
+        num_targets = int(self._sum(targets))
+        loss_sum = 0.0
+        for index, batch in enumerate(batches):
+            is_last = index == len(batches) - 1
+            with nullcontext() if is_last else self.accelerator.no_sync(self.model):
+                loss = self.model(*self._tensors(batch))
+                # Processes are averaged, so each counts for all of them.
+                self.accelerator.backward(loss * (self.accelerator.num_processes / num_targets))
+                loss_sum += float(loss.detach())
+        total = torch.tensor(loss_sum, device=self.accelerator.device)
+        mean_loss = self._sum(total) / num_targets
+        norm = self._clip(settings.clip)
+        progress.cursor += num_batches
+        if self.guard.is_spike(mean_loss) or not math.isfinite(norm):
+            self.optimizer.zero_grad()
+            self._roll_back(mean_loss, norm)
+            return
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        progress.step += 1
+        progress.loss_tokens += num_targets
+        self._log(mean_loss, norm, rate, num_batches, is_quantized, "")
+
+    def _sum(self, value: Tensor) -> float:
+        """Of all processes."""
+        total: Any = self.accelerator.reduce(value, "sum")
+        return total.item()
+
+    def _clip(self, limit: float) -> float:
+        """Clips the gradients; their norm before it."""
+        norm: Any = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
+        return float(norm)
+
+    def _own_batches(self, num_batches: int) -> Iterator[Arrays]:
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        for offset in range(rank, num_batches, processes):
+            yield self.stream.batch(self.progress.cursor + offset)
+
+    def _tensors(self, batch: Arrays) -> list[Tensor]:
+        arrays = (batch.input_ids, batch.position_ids, batch.block_ids, batch.targets)
+        return [torch.from_numpy(a).to(self.accelerator.device) for a in arrays]
+
+    def _roll_back(self, loss: float, norm: float) -> None:
+        """To the last checkpoint's weights; the batches since then are not seen again."""
+        skipped_to, spikes = self.progress.cursor, self.progress.num_spikes + 1
+        seconds = self.progress.seconds
+        logger.warning(
+            "loss spike at step %s: %.3f nats per token, gradient norm %.3g; going back to step %s "
+            "and on with batch %s",
+            self.progress.step,
+            loss,
+            norm,
+            self._safe_progress.step,
+            skipped_to,
+        )
+        at_spike = self.progress.step
+        self._restore(self._safe)
+        self.progress = Progress(**asdict(self._safe_progress))
+        self.progress.cursor, self.progress.num_spikes = skipped_to, spikes
+        self.progress.seconds = seconds
+        self.guard.restore(self._safe_guard)
+        self._log(loss, norm, 0.0, 0, False, f"spike at step {at_spike}: rolled back")
+
+    def _log(
+        self, loss: float, norm: float, rate: float, num_batches: int, quantized: bool, event: str
+    ) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        path = self.folder / LOG_FILE
+        is_new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            if is_new:
+                writer.writerow(LOG_FIELDS)
+            p = self.progress
+            writer.writerow(
+                (
+                    p.step,
+                    p.cursor,
+                    p.loss_tokens,
+                    f"{loss:.5f}",
+                    f"{rate:.3e}",
+                    f"{norm:.4f}",
+                    num_batches,
+                    int(quantized),
+                    f"{p.seconds:.1f}",
+                    event,
+                )
+            )
+
+    # --- Checkpoints ------------------------------------------------------------------------------
+
+    def _tensors_of_state(self) -> dict[str, Tensor]:
+        """Weights and optimizer moments, whole, on the CPU, by name."""
+        state: Any = get_state_dict(self.model, self.optimizer, options=_WHOLE)
+        weights, optimizer = state
+        tensors = {f"weight/{name}": value for name, value in weights.items()}
+        for name, state in optimizer["state"].items():
+            for part, value in state.items():
+                tensors[f"optimizer/{part}/{name}"] = value
+        return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        current: Any = get_state_dict(self.model, self.optimizer, options=_WHOLE)
+        weights: Any = {
+            name.removeprefix("weight/"): value
+            for name, value in tensors.items()
+            if name.startswith("weight/")
+        }
+        states: Any = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer/"):
+                _, part, parameter = name.split("/", 2)
+                states.setdefault(parameter, {})[part] = value.clone()
+        if not states:  # nothing was stepped yet: forget the moments
+            self.optimizer.state.clear()
+        set_state_dict(
+            self.model,
+            self.optimizer,
+            model_state_dict=weights,
+            optim_state_dict={"state": states, "param_groups": current[1]["param_groups"]},
+            options=_WHOLE,
+        )
+
+    def _remember(self) -> None:
+        self._safe = self._tensors_of_state()
+        self._safe_progress = Progress(**asdict(self.progress))
+        self._safe_guard = self.guard.state()
+
+    def save(self) -> None:
+        """Leaves a checkpoint of this moment, to resume from and for the guard to go back to."""
+        self._remember()
+        if self.accelerator.is_main_process:
+            write_checkpoint(
+                self.folder,
+                Checkpoint(
+                    self._safe, self.progress, self._safe_guard, len(read_log_lines(self.folder))
+                ),
+            )
+
+    def _resume(self) -> None:
+        require_same_settings(self.folder, self.settings)
+        checkpoint = read_checkpoint(self.folder)
+        self._restore(checkpoint.tensors)
+        self.progress = checkpoint.progress
+        self.guard.restore(checkpoint.guard)
+        self._remember()
+        if self.accelerator.is_main_process:  # what came later is made again
+            write_log_lines(self.folder, read_log_lines(self.folder)[: checkpoint.log_lines])
+
+
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
