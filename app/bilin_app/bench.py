@@ -1,4 +1,4 @@
-"""Measures the window: `python -m bilin_app.bench [--json]`. Prints figures with the machine's facts.
+"""Measures the window: `python -m bilin_app.bench [--json]`. Prints figures and the machine.
 
 Nothing is asserted: what the figures should be is said beside them. The engine is scripted; text
 arrives on a timer, as from the engine client.
@@ -206,7 +206,9 @@ def machine_facts() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [x.split(":")[1].strip() for x in cpuinfo.read_text().splitlines() if "model name" in x]
+        names = [
+            x.split(":")[1].strip() for x in cpuinfo.read_text().splitlines() if "model name" in x
+        ]
         model = names[0] if names else model
     load = " ".join(f"{x:.1f}" for x in os.getloadavg())
     return (

@@ -100,9 +100,7 @@ def _lay_over(picture: QPixmap, window: MainWindow, over: QWidget) -> None:
     place = window.mapFromGlobal(over.mapToGlobal(QPoint(0, 0)))
     if over.windowType() == Qt.WindowType.Dialog:
         painter.fillRect(picture.rect(), QColor(0, 0, 0, 60))
-        place = QPoint(
-            (window.width() - over.width()) // 2, (window.height() - over.height()) // 2
-        )
+        place = QPoint((window.width() - over.width()) // 2, (window.height() - over.height()) // 2)
     painter.drawPixmap(place, over.grab())
     painter.end()
 
@@ -119,8 +117,10 @@ def _ready(window: MainWindow, texts: TourTexts, *, state: str = "ready") -> Non
     window.chat.composer.set_count(TokenCountView(1203, 2048))
 
 
-def _open(window: MainWindow, title: str, *messages: MessageView, **more: object) -> None:
-    view = ConversationView(1, title, messages, **more)  # type: ignore[arg-type]
+def _open(window: MainWindow, texts: TourTexts, title: str, *messages: MessageView) -> None:
+    rows = texts.conversations(time.time())
+    conversation_id = next((row.id for row in rows if row.title == title), len(rows) + 1)
+    view = ConversationView(conversation_id, title, messages)
     window.chat.show_conversation(view)
     window.show_conversation_title(title)
 
@@ -135,24 +135,30 @@ def _show_first_run(window: MainWindow, texts: TourTexts) -> None:
 
 def _show_streaming(window: MainWindow, texts: TourTexts) -> None:
     _ready(window, texts, state="busy")
-    _open(window, texts.title, texts.question(), texts.answer(state="running", open_end=True))
+    _open(
+        window, texts, texts.title, texts.question(), texts.answer(state="running", open_end=True)
+    )
     window.chat.composer.set_running(True)
 
 
 def _show_finished(window: MainWindow, texts: TourTexts) -> None:
     _ready(window, texts)
-    _open(window, texts.title, texts.question(), texts.answer())
+    _open(window, texts, texts.title, texts.question(), texts.answer())
     window.chat.composer.set_text(texts.draft)
 
 
 def _show_rich(window: MainWindow, texts: TourTexts) -> None:
     _ready(window, texts)
-    _open(window, texts.rich_title, texts.person(texts.rich_question), texts.reply(texts.rich))
+    _open(
+        window, texts, texts.rich_title, texts.person(texts.rich_question), texts.reply(texts.rich)
+    )
 
 
 def _show_long(window: MainWindow, texts: TourTexts) -> None:
     _ready(window, texts)
-    _open(window, texts.long_title, texts.person(texts.long_question), texts.reply(texts.long))
+    _open(
+        window, texts, texts.long_title, texts.person(texts.long_question), texts.reply(texts.long)
+    )
     window.chat.transcript.scroll_to_message(1)
 
 
@@ -164,7 +170,7 @@ def _show_mixed(window: MainWindow, texts: TourTexts) -> None:
         for make, text in ((texts.person, question), (texts.reply, answer))
     ]
     numbered = [texts.numbered(message, index + 1) for index, message in enumerate(messages)]
-    _open(window, texts.mixed_title, *numbered)
+    _open(window, texts, texts.mixed_title, *numbered)
 
 
 def _show_error(window: MainWindow, texts: TourTexts) -> QWidget:
@@ -172,7 +178,7 @@ def _show_error(window: MainWindow, texts: TourTexts) -> QWidget:
     window.show_engine(
         EngineView("fault", texts.model, 0.0, texts.fault, texts.fault_detail, "restart")
     )
-    _open(window, texts.title, texts.question(), texts.broken_answer())
+    _open(window, texts, texts.title, texts.question(), texts.broken_answer())
     window.rail.open_engine()
     return window.rail.popover
 
@@ -224,7 +230,7 @@ def _show_sampling(window: MainWindow, texts: TourTexts) -> QWidget:
 
 def _show_editing(window: MainWindow, texts: TourTexts) -> None:
     _ready(window, texts)
-    _open(window, texts.title, texts.question(), texts.answer())
+    _open(window, texts, texts.title, texts.question(), texts.answer())
     window.chat.transcript.start_editing_last()
 
 

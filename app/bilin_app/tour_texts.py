@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from bilin_app.controllers.views import (
     AnswerFacts,
+    AnswerState,
     ConversationRow,
     ExampleView,
     MessageView,
@@ -15,9 +16,7 @@ from bilin_app.theme.fonts import Language
 DAY_S = 86_400.0
 
 MODEL = ModelView("glm-130b", "GLM-130B", "GLM-130B", 130_000_000_000, "INT4 · 4 GPU", 2048)
-MINI = ModelView(
-    "bilin-mini", "比邻 Mini", "Bilin Mini", 7_000_000, "INT4", 512, is_bundled=True
-)
+MINI = ModelView("bilin-mini", "比邻 Mini", "Bilin Mini", 7_000_000, "INT4", 512, is_bundled=True)
 FACTS = AnswerFacts(MODEL, 64, 214, 0.4, 38.2, 7, "stop")
 
 _CODE_ZH = """\
@@ -155,9 +154,9 @@ the reliefs show both: the Battle of Leipzig on one side and the Congress of Vie
 - a chariot with six horses by Abbondio Sangiorgio, leaning slightly forward
 
 In June 1859, after the battle of Magenta, Napoleon III and Victor Emmanuel II entered Milan \
-through this gate. The city walls are gone and the trams before it have changed more than once, \
-but the arch is where it was; towards evening the sun comes down the Corso Sempione, passes through \
-the middle opening and falls on the grass of the park.
+through this gate. The city walls are gone and the trams before it have changed more than \
+once, but the arch is where it was; towards evening the sun comes down the Corso Sempione, passes \
+through the middle opening and falls on the grass of the park.
 
 ### Seeing it today
 
@@ -165,10 +164,16 @@ Leave the first underground line at Cairoli and walk through the castle and Semp
 fifteen minutes."""
 
 _MIXED = (
-    ("Marlin 是什么？", "Marlin 是一个 FP16×INT4 的 GEMM kernel，batch 在 16 到 32 之间时仍接近"
-     "理想的 4× 加速。它把权重预先重排，让每个 warp 用 `ldmatrix` 一次取满。"),
-    ("Say that in one English sentence.", "Marlin is a mixed-precision kernel that keeps INT4 "
-     "weights close to their ideal “4×” speed-up for small batches."),
+    (
+        "Marlin 是什么？",
+        "Marlin 是一个 FP16×INT4 的 GEMM kernel，batch 在 16 到 32 之间时仍接近"
+        "理想的 4× 加速。它把权重预先重排，让每个 warp 用 `ldmatrix` 一次取满。",
+    ),
+    (
+        "Say that in one English sentence.",
+        "Marlin is a mixed-precision kernel that keeps INT4 "
+        "weights close to their ideal “4×” speed-up for small batches.",
+    ),
     ("翻译：It’s not the years, it’s the mileage.", "“要紧的不是年头，是里程。”"),
     ("Write 你好 in pinyin.", "nǐ hǎo"),
 )
@@ -236,20 +241,35 @@ class TourTexts:
         """What the first conversation asks."""
         return self.person(self.ask)
 
-    def answer(self, *, state: str = "done", open_end: bool = False) -> MessageView:
+    def answer(self, *, state: AnswerState = "done", open_end: bool = False) -> MessageView:
         """The first conversation's answer, with three versions."""
         text = self.text if open_end else self.text.rsplit("\n", 1)[0]
         facts = None if open_end else FACTS
         return MessageView(
-            2, 1, "assistant", text, state, 0.0, 2, 3, facts  # type: ignore[arg-type]
+            2,
+            1,
+            "assistant",
+            text,
+            state,
+            0.0,
+            2,
+            3,
+            facts,
         )
 
     def broken_answer(self) -> MessageView:
         """The answer as far as it came before the engine died."""
         text = self.text[: self.text.index("```")].rstrip()
         return MessageView(
-            2, 1, "assistant", text, "interrupted", 0.0,
-            failure=self.fault, detail=_FAULT_DETAIL, can_continue=True,
+            2,
+            1,
+            "assistant",
+            text,
+            "interrupted",
+            0.0,
+            failure=self.fault,
+            detail=_FAULT_DETAIL,
+            can_continue=True,
         )
 
     def queued(self) -> MessageView:
@@ -279,7 +299,7 @@ _ZH = TourTexts(
     rich_title="三种放法",
     rich_question="张量并行、按层切分和单卡，列个表比较一下",
     rich=_RICH_ZH,
-    long_title="米兰的凯旋门",
+    long_title="凯旋门的历史",
     long_question="讲讲米兰的凯旋门",
     long=_LONG_ZH,
     mixed_title="Marlin 内核的布局",
@@ -310,15 +330,15 @@ _EN = TourTexts(
     rich_title="Three placements",
     rich_question="Compare tensor parallel, layer split and one GPU in a table",
     rich=_RICH_EN,
-    long_title="The Arch of Peace",
+    long_title="凯旋门的历史",
     long_question="Tell me about the Arch of Peace in Milan",
     long=_LONG_EN,
-    mixed_title="Marlin kernel layout",
+    mixed_title="Marlin, in two languages",
     fault="The engine was killed from outside; when memory runs out, the system does that.",
     query="memory",
     hits=(
         SearchHit(4, 0, "How placement is computed", "How memory is placed", ((4, 10),), 0.0),
-        SearchHit(1, 7, "Pipeline or tensor parallel?", "…the free memory of each…", ((10, 16),), 0.0),
+        SearchHit(1, 7, "Pipeline or tensor parallel?", "…free memory of each…", ((6, 12),), 0.0),
     ),
     deleted="Deleted: Li Bai and Du Fu",
     undo="Undo",

@@ -1,7 +1,8 @@
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QInputMethodEvent
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QWidget
 
 from bilin_app.controllers.views import TokenCountView
 from bilin_app.pages.chat.composer import MAX_LINES, Composer
@@ -15,13 +16,16 @@ CTRL = Qt.KeyboardModifier.ControlModifier
 
 
 @pytest.fixture
-def composer(qapp, qtbot):
+def composer(qapp):
     start_theme(qapp, Look("light", "zh"))
-    widget = Composer(None)
-    qtbot.addWidget(widget)
+    owner = QWidget()
+    widget = Composer(owner)
     widget.resize(600, 120)
-    widget.show()
-    return widget
+    owner.show()
+    yield widget
+    owner.close()
+    owner.deleteLater()
+    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
 
 @pytest.fixture

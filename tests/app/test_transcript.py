@@ -1,11 +1,13 @@
 from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
-from PySide6.QtCore import QObject, Qt
+from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QWidget
 
-from bilin_app.controllers.views import MessageView
+from bilin_app.controllers.views import MessageState, MessageView
 from bilin_app.pages.chat.document import MAX_BLOCK_CHARS, MessageDocument
 from bilin_app.pages.chat.markdown import CODE_PROPERTY
 from bilin_app.pages.chat.transcript import Transcript
@@ -26,16 +28,26 @@ def document(qapp):
 
 
 @pytest.fixture
-def transcript(qapp, qtbot):
+def transcript(qapp):
     start_theme(qapp, Look("light", "zh"))
-    widget = Transcript(None)
-    qtbot.addWidget(widget)
+    owner = QWidget()
+    widget = Transcript(owner)
     widget.resize(900, 600)
-    widget.show()
-    return widget
+    owner.resize(900, 600)
+    owner.show()
+    yield widget
+    owner.close()
+    owner.deleteLater()
+    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
 
-def message(message_id, text="text", role="assistant", state="done", **more):
+def message(
+    message_id: int,
+    text: str = "text",
+    role: Literal["user", "assistant"] = "assistant",
+    state: MessageState = "done",
+    **more: Any,
+):
     return MessageView(message_id, 1, role, text, state, 0.0, **more)
 
 

@@ -8,6 +8,9 @@ from typing_extensions import override
 from bilin_app.theme.icons import icon, paint_icon
 from bilin_app.theme.theme import theme
 
+# Inside a spin box, px: the style sheet's padding does not reach its line edit.
+SPIN_MARGINS = (8, 0, 4, 0)
+
 
 class IconButton(QToolButton):
     """A flat button with an icon, and a text beside it unless that is empty."""

@@ -12,11 +12,11 @@ from bilin_app.pages.controls import TextButton, label
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
-    """keys: as QKeySequence reads them. text: what it does, in English, for translation."""
+    """keys: as QKeySequence reads them. text: a str, what it does, in English, for translation."""
 
     name: str
     keys: str
-    text: str
+    text: object  # as QT_TRANSLATE_NOOP is typed
 
 
 SHORTCUTS = (
@@ -83,4 +83,4 @@ class ShortcutsDialog(QDialog):
         self._heading.setText(self.tr("Keyboard shortcuts"))
         self._close.set_texts(self.tr("Close"))
         for text, shortcut in self._rows:
-            text.setText(QCoreApplication.translate("Shortcuts", shortcut.text))
+            text.setText(QCoreApplication.translate("Shortcuts", str(shortcut.text)))

@@ -601,6 +601,10 @@
             <translation>没有可以加载的模型。</translation>
         </message>
         <message>
+            <source>The model {model} cannot be used now; another one is loaded.</source>
+            <translation>模型 {model} 现在不能用；已加载另一个模型。</translation>
+        </message>
+        <message>
             <source>Bilin was closed while this was being written.</source>
             <translation>生成时比邻被关闭。</translation>
         </message>

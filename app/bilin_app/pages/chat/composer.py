@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from bilin_app.controllers.views import TokenCountView
 from bilin_app.pages.chat.preedit import PreeditGuard
-from bilin_app.pages.controls import IconButton, TextButton, label
+from bilin_app.pages.controls import TextButton, label
 from bilin_app.theme.theme import theme
 
 MAX_LINES = 10

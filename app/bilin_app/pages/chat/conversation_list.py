@@ -122,9 +122,7 @@ class _EntryDelegate(QStyledItemDelegate):
                 self._paint_conversation(painter, entry, box)
         painter.restore()
 
-    def _paint_ground(
-        self, painter: QPainter, option: QStyleOptionViewItem, box: QRectF
-    ) -> None:
+    def _paint_ground(self, painter: QPainter, option: QStyleOptionViewItem, box: QRectF) -> None:
         colors = theme().palette
         state = option.state
         if state & (QStyle.StateFlag.State_Selected | QStyle.StateFlag.State_MouseOver):
@@ -136,9 +134,7 @@ class _EntryDelegate(QStyledItemDelegate):
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRoundedRect(box.adjusted(1, 1, -1, -1), 7, 7)
 
-    def _paint_conversation(
-        self, painter: QPainter, row: ConversationRow, box: QRectF
-    ) -> None:
+    def _paint_conversation(self, painter: QPainter, row: ConversationRow, box: QRectF) -> None:
         colors = theme().palette
         right = box.right() - 10
         if row.is_running:

@@ -94,7 +94,8 @@ class EmptyConversation(QWidget):
         if self._model is not None:
             self._note.setText(
                 self.tr(
-                    "{0} is a small demonstration model: it shows how Bilin works and makes mistakes."
+                    "{0} is a small demonstration model: it shows how Bilin works and makes "
+                    "mistakes."
                 ).format(model_name(self._model))
             )
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _FIXED = QTextBlockFormat.LineHeightTypes.FixedHeight.value
 _HEADING_EXTRA = {1: 6, 2: 4, 3: 2}
 _TASK = re.compile(r"\[([ xX])\]\s+")
+_LATIN_APOSTROPHE = re.compile(r"(?<=[A-Za-z])’(?=[A-Za-z])")
 _TASK_MARKS = {" ": "☐ ", "x": "☑ "}
 
 
@@ -104,6 +105,19 @@ def text_char_format(text: str, *, size: int | None = None) -> QTextCharFormat:
     return result
 
 
+def insert_text(cursor: QTextCursor, text: str, char_format: QTextCharFormat) -> None:
+    """Inserts text; an apostrophe between Latin letters is narrow in Chinese text, too."""
+    if "’" not in text:
+        cursor.insertText(text, char_format)
+        return
+    narrow = QTextCharFormat(char_format)
+    narrow.setFontFamilies(families("en"))
+    for index, piece in enumerate(_LATIN_APOSTROPHE.split(text)):
+        if index:
+            cursor.insertText("’", narrow)
+        cursor.insertText(piece, char_format)
+
+
 def code_char_format() -> QTextCharFormat:
     """Letters for code."""
     result = QTextCharFormat()
@@ -142,7 +156,7 @@ class MarkdownWriter:
         lines = text.split("\n")
         for index, line in enumerate(lines):
             self._start_block(text_block_format(gap if index == len(lines) - 1 else 0))
-            self._cursor.insertText(line, text_char_format(line))
+            insert_text(self._cursor, line, text_char_format(line))
 
     def write_code(self, code: str, number: int) -> None:
         """Writes a framed code block, a block a line. number: the fence's in its message."""
@@ -258,9 +272,7 @@ class MarkdownWriter:
             index += 1
         if not self.is_fresh:
             self._cursor.insertBlock(spacer_format())
-        table = self._cursor.insertTable(
-            len(rows), max(len(row) for row in rows), _table_format()
-        )
+        table = self._cursor.insertTable(len(rows), max(len(row) for row in rows), _table_format())
         for row_index, row in enumerate(rows):
             for column, token in enumerate(row):
                 self._cursor = table.cellAt(row_index, column).firstCursorPosition()
@@ -310,7 +322,7 @@ class MarkdownWriter:
                 text = child.content
                 if self._lists and self._cursor.atBlockStart() and (task := _TASK.match(text)):
                     text = _TASK_MARKS[task[1].lower()] + text[task.end() :]
-                self._cursor.insertText(text, current)
+                insert_text(self._cursor, text, current)
 
 
 def _nested_format(token: Token, outer: QTextCharFormat) -> QTextCharFormat:

@@ -28,7 +28,7 @@ def model_name(model: ModelView) -> str:
 
 
 class MessageWidget(QWidget):
-    """Shows a MessageView in a column as wide as itself. `height_for` says how high it wants to be."""
+    """Shows a MessageView in a column as wide as itself. `height_for`: how high it wants to be."""
 
     height_changed = Signal()
     link_clicked = Signal(str)
@@ -270,4 +270,3 @@ class MessageWidget(QWidget):
     def leaveEvent(self, event: QEvent) -> None:
         self._row.set_hovered(False)
         super().leaveEvent(event)
-

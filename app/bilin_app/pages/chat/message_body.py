@@ -223,7 +223,7 @@ class MessageBody(QTextBrowser):
         event.ignore()  # the transcript scrolls, not the message
 
     @override
-    def loadResource(self, type: int, name: QUrl | str) -> object:  # noqa: A002 - Qt's name
+    def loadResource(self, type: int, name: QUrl | str) -> object:
         return None  # nothing a model wrote is ever fetched
 
     @override

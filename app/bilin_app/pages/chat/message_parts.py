@@ -241,4 +241,3 @@ class InlineEditor(QFrame):
         self._hint.setText(self.tr("The version before is kept"))
         self._cancel.set_texts(self.tr("Cancel"))
         self._submit.set_texts(self.tr("Send") if self._is_person else self.tr("Save"))
-

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.controls import SPIN_MARGINS, TextButton, label
 from bilin_app.pages.popover import Popover
 from bilin_engine.protocol import Sampling
 
@@ -57,11 +57,13 @@ class SamplingPopover(Popover):
         box.setRange(low, high)
         box.setSingleStep(step)
         box.setDecimals(2)
+        box.lineEdit().setTextMargins(*SPIN_MARGINS)
         return box
 
     def _whole(self, low: int, high: int) -> QSpinBox:
         box = QSpinBox(self)
         box.setRange(low, high)
+        box.lineEdit().setTextMargins(*SPIN_MARGINS)
         return box
 
     def _fields(self) -> tuple[QWidget, ...]:
@@ -166,5 +168,6 @@ class SamplingPopover(Popover):
         self._seed.setPlaceholderText(self.tr("drawn each time"))
         self._system_label.setText(self.tr("System prompt"))
         self._system.setAccessibleName(self.tr("System prompt"))
-        self._system.setPlaceholderText(self.tr("What the model should know or how it should speak"))
-
+        self._system.setPlaceholderText(
+            self.tr("What the model should know or how it should speak")
+        )

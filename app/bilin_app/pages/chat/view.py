@@ -143,9 +143,7 @@ class ChatView(QWidget):
         box.setText(self.tr("Open this address in your browser?"))
         box.setInformativeText(address)
         box.setTextFormat(Qt.TextFormat.PlainText)
-        box.setStandardButtons(
-            QMessageBox.StandardButton.Open | QMessageBox.StandardButton.Cancel
-        )
+        box.setStandardButtons(QMessageBox.StandardButton.Open | QMessageBox.StandardButton.Cancel)
         box.setDefaultButton(QMessageBox.StandardButton.Cancel)
         return box.exec() == QMessageBox.StandardButton.Open
 
@@ -186,6 +184,7 @@ class Toast(QFrame):
         self._text: QLabel = label(self)
         self._action = TextButton("link", self, icon_name="arrow-u-up-left")
         self._action.clicked.connect(self._on_acted)
+        self._action.hide()
         row = QHBoxLayout(self)
         row.setContentsMargins(14, 4, 6, 4)
         row.addWidget(self._text)

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.controls import SPIN_MARGINS, TextButton, label
 from bilin_app.storage.settings import Settings
 
 COLUMN_WIDTH = 720
@@ -105,6 +105,7 @@ class SettingsView(QWidget):
         box = QSpinBox(self)
         box.setRange(11, 24)
         box.setSuffix(" px")
+        box.lineEdit().setTextMargins(*SPIN_MARGINS)
         box.setFixedWidth(FIELD_WIDTH)
         return box
 
@@ -214,5 +215,3 @@ class SettingsView(QWidget):
 def _name_items(box: QComboBox, names: tuple[str, ...]) -> None:
     for index, name in enumerate(names):
         box.setItemText(index, name)
-
-

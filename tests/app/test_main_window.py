@@ -1,0 +1,234 @@
+import pytest
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QAccessible
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSpinBox,
+    QComboBox,
+    QLineEdit,
+    QPlainTextEdit,
+    QTextEdit,
+    QWidget,
+)
+
+from bilin_app.controllers.views import (
+    ConversationView,
+    EngineView,
+    MessageView,
+    TokenCountView,
+)
+from bilin_app.main_window import MainWindow
+from bilin_app.storage.settings import Settings
+from bilin_app.theme.theme import Look, start_theme
+from bilin_app.tour_texts import MINI, TEXTS
+
+pytestmark = pytest.mark.gui
+
+CTRL = Qt.KeyboardModifier.ControlModifier
+CONTROLS = (
+    QAbstractButton,
+    QLineEdit,
+    QPlainTextEdit,
+    QTextEdit,
+    QComboBox,
+    QAbstractSpinBox,
+    QAbstractItemView,
+)
+
+
+@pytest.fixture
+def window(qapp):
+    start_theme(qapp, Look("light", "en"))
+    result = MainWindow()
+    result.show()
+    result.activateWindow()
+    qapp.processEvents()
+    yield result
+    result.close()
+    result.deleteLater()
+    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+
+def full(window):
+    """A window with everything in it."""
+    texts = TEXTS["en"]
+    window.show_engine(EngineView("fault", MINI, 0.0, "why", "detail", "restart"))
+    window.chat.show_model(MINI, [MINI], texts.examples)
+    window.chat.list.show_conversations(texts.conversations(1e9))
+    window.chat.show_conversation(
+        ConversationView(1, texts.title, (texts.question(), texts.broken_answer()))
+    )
+    window.chat.composer.set_count(TokenCountView(10, 100))
+    window.settings.show_settings(Settings(), "/data")
+    return window
+
+
+def controls(window):
+    """Every control a person could reach, but for parts that Qt makes inside another control."""
+    inner = (QComboBox, QAbstractSpinBox)
+    for widget in window.findChildren(QWidget):
+        if isinstance(widget, CONTROLS) and not isinstance(widget.parent(), inner):
+            if (
+                widget.objectName().startswith("qt_")
+                or isinstance(widget.window(), QComboBox)
+                or widget.inherits("QComboBoxListView")
+            ):
+                continue
+            if widget.isHidden() and isinstance(widget, QAbstractButton):
+                continue  # not offered in this state
+            yield widget
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_every_control_has_an_accessible_name(window, qapp, language):
+    start_theme(qapp, Look("light", language))
+    full(window)
+    nameless = [
+        f"{widget!r} in {widget.parentWidget()!r}"
+        for widget in controls(window)
+        if not QAccessible.queryAccessibleInterface(widget).text(QAccessible.Text.Name).strip()
+    ]
+    assert nameless == []
+
+
+def test_every_text_follows_the_language_at_run_time(window, qapp):
+    full(window)
+    start_theme(qapp, Look("light", "zh"))
+    qapp.processEvents()
+    english = [
+        name
+        for widget in controls(window)
+        if (name := widget.accessibleName()).isascii() and len(name) > 5
+    ]
+    # A person's and a model's words stay as they are.
+    allowed = {example.text for example in TEXTS["en"].examples} | {"Ctrl+Enter"}
+    assert [name for name in english if name not in allowed] == []
+    assert window.rail.engine.accessibleName() == "引擎：故障"
+    start_theme(qapp, Look("light", "en"))
+    qapp.processEvents()
+    assert window.rail.engine.accessibleName() == "Engine: Fault"
+
+
+def test_every_button_can_be_reached_with_the_keyboard(window):
+    full(window)
+    unreachable = [
+        repr(widget)
+        for widget in controls(window)
+        if isinstance(widget, QAbstractButton) and widget.focusPolicy() == Qt.FocusPolicy.NoFocus
+    ]
+    assert unreachable == []
+
+
+def test_focus_is_seen(window, qapp):
+    full(window)
+    button = window.rail.engine
+    window.chat.composer.edit.setFocus()
+    before = button.grab().toImage()
+    button.setFocus(Qt.FocusReason.TabFocusReason)
+    qapp.processEvents()
+    assert button.hasFocus()
+    assert button.grab().toImage() != before
+
+
+def test_shortcuts_do_what_the_list_says(window, qtbot):
+    with qtbot.waitSignal(window.chat.list.new_requested, timeout=2000):
+        QTest.keyClick(window, Qt.Key.Key_N, CTRL)
+    QTest.keyClick(window, Qt.Key.Key_K, CTRL)
+    assert window.chat.list.search.hasFocus()
+    QTest.keyClick(window, Qt.Key.Key_Comma, CTRL)
+    assert window.settings.isVisible()
+    QTest.keyClick(window, Qt.Key.Key_1, CTRL)
+    assert window.chat.isVisible()
+    assert window.chat.composer.edit.hasFocus()
+    with qtbot.waitSignal(window.chat.composer.stop_requested, timeout=2000):
+        QTest.keyClick(window, Qt.Key.Key_Escape)
+
+
+def test_f1_lists_every_shortcut(window, qapp):
+    QTest.keyClick(window, Qt.Key.Key_F1)
+    qapp.processEvents()
+    (dialog,) = [w for w in qapp.topLevelWidgets() if w.windowTitle() == "Keyboard shortcuts"]
+    assert dialog.isVisible()
+    dialog.close()
+
+
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        ("ready", "Ready"),
+        ("busy", "Busy"),
+        ("starting", "Starting"),
+        ("fault", "Fault"),
+        ("stopped", "Stopped"),
+        ("empty", "Stopped"),
+    ],
+)
+def test_the_engines_state_is_a_word_too(window, state, word):
+    window.show_engine(EngineView(state))
+    assert window.rail.engine.text() == word
+
+
+def test_loading_says_how_far(window):
+    window.show_engine(EngineView("loading", MINI, 0.42))
+    assert window.rail.engine.text() == "42 %"
+
+
+def test_one_button_mends_the_engine(window, qtbot):
+    window.show_engine(EngineView("fault", MINI, 0.0, "It died.", "log", "restart"))
+    window.rail.open_engine()
+    popover = window.rail.popover
+    (button,) = [b for b in popover.findChildren(QAbstractButton) if b.text() == "Start the engine"]
+    with qtbot.waitSignal(window.mend_requested, timeout=2000):
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert not popover.isVisible()
+
+
+def test_size_and_splitter_come_back(window, qapp):
+    window.resize(780, 560)  # the offscreen screen is 800 x 800
+    window.chat.splitter.setSizes([220, 500])
+    qapp.processEvents()
+    state = window.save_state()
+    other = MainWindow()
+    other.restore_state(state)
+    other.show()
+    qapp.processEvents()
+    assert (other.width(), other.height()) == (window.width(), window.height())
+    assert other.chat.splitter.sizes() == window.chat.splitter.sizes()
+    other.close()
+    other.deleteLater()
+
+
+def test_a_state_that_makes_no_sense_is_left(window):
+    size = window.size()
+    window.restore_state(b"\xff\xff\xff\xff nonsense")
+    window.restore_state(b"")
+    assert window.size() == size
+
+
+def test_settings_say_what_changed(window):
+    window.settings.show_settings(Settings(), "/data")
+    said = []
+    window.settings.settings_changed.connect(said.append)
+    boxes = {box.accessibleName(): box for box in window.settings.findChildren(QComboBox)}
+    boxes["Language"].setCurrentIndex(1)
+    boxes["Language"].activated.emit(1)
+    boxes["Theme"].setCurrentIndex(2)
+    boxes["Theme"].activated.emit(2)
+    assert [(s.language, s.theme) for s in said] == [("zh", "system"), ("zh", "dark")]
+
+
+def test_an_answer_that_ended_out_of_view_is_told_in_the_title(window, monkeypatch):
+    window.show_conversation_title("Trip")
+    assert window.windowTitle() == "Trip · Bilin"
+    monkeypatch.setattr(window, "isActiveWindow", lambda: False)
+    window.tell_answer_ended()
+    assert window.windowTitle() == "✓ Answered: Trip · Bilin"
+
+
+def test_a_message_that_is_not_on_show_changes_nothing(window):
+    full(window)
+    before = window.chat.transcript.num_arrangements
+    window.chat.change_message(MessageView(77, 9, "assistant", "x", "done", 0.0))
+    assert window.chat.transcript.num_arrangements == before
