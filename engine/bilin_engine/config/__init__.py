@@ -17,6 +17,8 @@ from bilin_engine.config.base import (
     TensorSplit,
     check_group_size,
 )
+from bilin_engine.config.causal import CausalConfig, Glm4Config, LlamaConfig
+from bilin_engine.config.chatglm import ChatGLM6BConfig, ChatGLMConfig
 from bilin_engine.config.fields import ConfigFields
 from bilin_engine.config.glm130b import GLMConfig
 from bilin_engine.config.read import (
@@ -25,18 +27,26 @@ from bilin_engine.config.read import (
     parse_model_config,
     read_model_config,
 )
+from bilin_engine.config.rope import Rope, RopeScaling
 
 __all__ = [
     "CONFIG_FILE",
     "MAX_CONFIG_BYTES",
+    "CausalConfig",
+    "ChatGLM6BConfig",
+    "ChatGLMConfig",
     "ConfigFields",
     "DTypeName",
     "GLMConfig",
+    "Glm4Config",
     "GroupSize",
+    "LlamaConfig",
     "ModelConfig",
     "QuantizationConfig",
     "QuantizationScheme",
+    "Rope",
     "RopePrecision",
+    "RopeScaling",
     "SpecialIds",
     "TensorSpec",
     "TensorSplit",

@@ -83,7 +83,7 @@ class QuantizationConfig:
         }
 
 
-TensorSplit = Literal["none", "rows", "glu_rows", "columns"]
+TensorSplit = Literal["none", "rows", "glu_rows", "kv_rows", "qkv_rows", "columns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,9 @@ class TensorSpec:
     """One tensor of a checkpoint, before quantization.
 
     split: how tensor-parallel ranks share it. "rows" and "columns" = equal contiguous parts;
-    "glu_rows" = part r of each half (glm.md 2.3); "none" = every rank holds all of it.
+    "glu_rows" = part r of each half (glm.md 2.3); "kv_rows" = whole heads of K or V, of which
+    several ranks share one where there are more ranks than heads; "qkv_rows" = a part of Q and
+    "kv_rows" of K and V in one matrix; "none" = every rank holds all of it.
     is_linear: a linear's weight, which a quantization scheme may pack; `name` ends in ".weight".
     """
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from bilin_engine.config.base import (
+    DTypeName,
     GroupSize,
     QuantizationConfig,
     QuantizationScheme,
@@ -59,6 +60,37 @@ class ConfigFields:
         raise UnsupportedModelError(
             f"{self.where}: {key} is {shown(value)}; supported: {', '.join(allowed)}"
         )
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """True or false."""
+        value = self._take(key, default)
+        if not isinstance(value, bool):
+            raise ModelBrokenError(
+                f"{self.where}: {key} is {shown(value)}; true or false is needed"
+            )
+        return value
+
+    def dtype(self) -> DTypeName:
+        """`dtype`, which older configurations call `torch_dtype`; float16 where neither is said."""
+        names: tuple[DTypeName, ...] = ("float16", "bfloat16", "float32")
+        old: DTypeName = self.choice("torch_dtype", names, "float16")
+        return self.choice("dtype", names, old)
+
+    def require_zero(self, key: str) -> None:
+        """A count that must be absent, null or 0: above that it would change what is stored."""
+        value = self._left.pop(key, 0)
+        if value not in (0, None):
+            raise UnsupportedModelError(
+                f"{self.where}: {key} is {shown(value)}; only 0 is supported"
+            )
+
+    def require_all(self, key: str, needed: str) -> None:
+        """A list, one entry a layer, in which only one text is supported."""
+        other = set(self.texts(key)) - {needed}
+        if other:
+            raise UnsupportedModelError(
+                f"{self.where}: {key} has {shown(min(other))}; only {shown(needed)} is supported"
+            )
 
     def section(self, key: str) -> "ConfigFields | None":
         """A nested object as fields of its own, or None where it is absent or null."""

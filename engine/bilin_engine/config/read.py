@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bilin_engine.config.base import ModelConfig
+from bilin_engine.config.causal import Glm4Config, LlamaConfig
+from bilin_engine.config.chatglm import parse_chatglm
 from bilin_engine.config.fields import ConfigFields, shown
 from bilin_engine.config.glm130b import GLMConfig
 from bilin_engine.errors import ModelBrokenError, UnsupportedModelError
@@ -12,7 +14,14 @@ from bilin_engine.errors import ModelBrokenError, UnsupportedModelError
 CONFIG_FILE = "config.json"
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 
-PARSERS: dict[str, Callable[[ConfigFields], ModelConfig]] = {"glm130b": GLMConfig.parse}
+PARSERS: dict[str, Callable[[ConfigFields], ModelConfig]] = {
+    "chatglm": parse_chatglm,
+    "glm": lambda fields: Glm4Config.parse(fields, "glm"),
+    "glm130b": GLMConfig.parse,
+    "glm4": lambda fields: Glm4Config.parse(fields, "glm4"),
+    "llama": lambda fields: LlamaConfig.parse(fields, "llama"),
+    "qwen2": lambda fields: LlamaConfig.parse(fields, "qwen2"),
+}
 
 
 def read_model_config(folder: Path) -> ModelConfig:

@@ -12,7 +12,7 @@ class Span:
 
     first, count: rows first..first+count of the pass. start: tokens the slot held before.
     prefix_len: positions of the slot that every token sees. block: the slot's cache
-    [num_layers, 2, H, max_length, D], with room for start + count tokens.
+    [num_layers, 2, G, max_length, D], with room for start + count tokens.
     """
 
     first: int
@@ -27,8 +27,9 @@ def attend(
 ) -> torch.Tensor:
     """Appends key and value to the span's cache and attends to all it holds.
 
-    query, key, value: [count, H, D], rotated. Returns [count, H * D]. Token i of the slot sees
-    token j if j <= i or j < prefix_len. Softmax in float32; GLM-130B's layer-wise score scaling
+    query: [count, H, D], key and value: [count, G, D], rotated; query heads i * H / G and on share
+    key head i. Returns [count, H * D]. Token i of the slot sees token j if j <= i or
+    j < prefix_len. Softmax in float32; GLM-130B's layer-wise score scaling
     cancels out in exact arithmetic and is dropped (glm.md 1.5).
     """
     end = span.start + span.count
@@ -68,7 +69,13 @@ def _softmax_qkv(
     *,
     is_causal: bool = False,
 ) -> torch.Tensor:
-    """softmax(q k^T / sqrt(D)) v for [H, T, D] and [H, S, D]."""
+    """softmax(q k^T / sqrt(D)) v for [H, T, D] and [G, S, D], H a multiple of G."""
+    num_heads, count, _ = query.shape
+    num_kv_heads = keys.shape[0]
+    if count == 1 and num_heads != num_kv_heads:
+        # One token: the heads of a group are rows of one product, and keys are read once for all.
+        rows = query.view(num_kv_heads, -1, query.shape[2])
+        return _softmax_qkv(rows, keys, values).view(num_heads, 1, -1)
     # Four dimensions, or torch takes a slow unfused path on the CPU.
     return F.scaled_dot_product_attention(
         query.unsqueeze(0),
@@ -76,4 +83,5 @@ def _softmax_qkv(
         values.unsqueeze(0),
         attn_mask=visible,
         is_causal=is_causal,
+        enable_gqa=num_heads != num_kv_heads,
     ).squeeze(0)

@@ -4,11 +4,13 @@ Column-parallel: each rank has some outputs. Row-parallel: each rank has some in
 over ranks is the result. A pair of them needs one all-reduce.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from bilin_engine.errors import UnsupportedModelError
 from bilin_engine.layers.linear import Linear
-from bilin_engine.layers.weights import Part, RankWeights
+from bilin_engine.layers.weights import Part, RankWeights, StoredRows
 
 
 def share(total: int, weights: RankWeights, what: str) -> Part:
@@ -23,36 +25,84 @@ def share(total: int, weights: RankWeights, what: str) -> Part:
     return Part(weights.collective.rank * size, (weights.collective.rank + 1) * size)
 
 
+def share_heads(total: int, weights: RankWeights, what: str) -> Part:
+    """This rank's key and value heads; where they are fewer than ranks, several hold the same.
+
+    Raises UnsupportedModelError if neither number divides the other.
+    """
+    rank, ranks = weights.collective.rank, weights.collective.world_size
+    if total < ranks and ranks % total == 0:
+        head = rank * total // ranks
+        return Part(head, head + 1)
+    return share(total, weights, what)
+
+
 class ColumnParallelLinear:
     """y = x @ weight.T + bias, this rank's outputs only."""
 
     def __init__(
-        self, weights: RankWeights, module: str, n: int, k: int, *, num_blocks: int = 1
+        self,
+        weights: RankWeights,
+        module: str,
+        n: int,
+        k: int,
+        *,
+        num_blocks: int = 1,
+        has_bias: bool = True,
     ) -> None:
         """num_blocks: 2 for a GLU, whose two halves are each shared by all ranks (glm.md 2.3)."""
         size = n // num_blocks
         own = share(size, weights, f"{module}: the width")
         parts = [Part(b * size + own.start, b * size + own.stop) for b in range(num_blocks)]
         self.linear: Linear = weights.row_linear(module, (n, k), parts)
-        self.bias = weights.vector(f"{module}.bias", parts)
+        self.bias = weights.vector(f"{module}.bias", parts) if has_bias else None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """float32 [m, k] -> float32 [m, n / ranks]."""
-        return self.linear(x).add_(self.bias)
+        y = self.linear(x)
+        return y if self.bias is None else y.add_(self.bias)
+
+
+class StackedLinear:
+    """Several linears of one input as one: y = [x @ a.T + bias_a | x @ b.T + bias_b | ...].
+
+    Stored apart and stacked at load, where all are stored in the same way; otherwise each computes
+    for itself.
+    """
+
+    def __init__(
+        self, weights: RankWeights, rows: Sequence[StoredRows], k: int, *, has_bias: bool
+    ) -> None:
+        schemes = {weights.scheme(part.module) for part in rows}
+        groups = [rows] if len(schemes) == 1 else [[part] for part in rows]
+        self.linears: list[Linear] = [weights.stacked_linear(group, k) for group in groups]
+        self.bias = None
+        if has_bias:
+            biases = [weights.vector(f"{part.module}.bias", part.parts) for part in rows]
+            self.bias = torch.cat(biases)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """float32 [m, k] -> float32 [m, rows of all]."""
+        outputs = [linear(x) for linear in self.linears]
+        y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+        return y if self.bias is None else y.add_(self.bias)
 
 
 class RowParallelLinear:
     """y = x @ weight.T + bias from this rank's inputs, reduced over ranks; bias added once."""
 
-    def __init__(self, weights: RankWeights, module: str, n: int, k: int) -> None:
+    def __init__(
+        self, weights: RankWeights, module: str, n: int, k: int, *, has_bias: bool = True
+    ) -> None:
         own = share(k, weights, f"{module}: the width")
         self.linear: Linear = weights.column_linear(module, (n, k), own)
-        self.bias = weights.replicated(f"{module}.bias")
+        self.bias = weights.replicated(f"{module}.bias") if has_bias else None
         self._collective = weights.collective
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """float32 [m, k / ranks] -> float32 [m, n]."""
-        return self._collective.all_reduce(self.linear(x)).add_(self.bias)
+        y = self._collective.all_reduce(self.linear(x))
+        return y if self.bias is None else y.add_(self.bias)
 
 
 class VocabParallelEmbedding:
@@ -76,6 +126,6 @@ class VocabParallelEmbedding:
         return self._collective.all_reduce(rows * is_own.unsqueeze(1))
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """float32 [T, h] -> float32 [T, V]."""
+        """float32 [T, h] -> float32 [T, V]. Of a head stored apart, this is the only use."""
         own = (hidden.to(self.weight.dtype) @ self.weight.T).float()
         return self._collective.all_gather(own)

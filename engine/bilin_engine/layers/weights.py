@@ -4,6 +4,7 @@
 another backend in silence.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import gcd
 from typing import Literal, Protocol
@@ -41,12 +42,14 @@ class ComputePlan:
 
     backend: for INT4 and INT8 weights. dtype: of plain weights and their activations.
     keep_dense: the cpu backend also holds INT4 weights as bfloat16, for 16 rows and more.
+    kv_dtype: of keys and values; float16 halves the memory of a long context.
     """
 
     backend: Backend
     dtype: torch.dtype
     device: torch.device
     keep_dense: bool = False
+    kv_dtype: torch.dtype = torch.float32
     workspace: Workspace = field(default_factory=Workspace)
 
 
@@ -62,10 +65,22 @@ class Part:
         """Rows or columns in the range."""
         return self.stop - self.start
 
+    def moved(self, by: int) -> "Part":
+        """The range that lies `by` further on."""
+        return Part(self.start + by, self.stop + by)
+
     @property
     def slice(self) -> slice:
         """As an index."""
         return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """Ranges of rows of one linear."""
+
+    module: str
+    parts: list[Part]
 
 
 class RankWeights:
@@ -90,16 +105,32 @@ class RankWeights:
         """Rows of a plain matrix as `dtype` on the device."""
         return self._source.tensor(name, rows=part.slice).to(self.plan.device, dtype)
 
+    def scheme(self, module: str) -> QuantizationScheme | None:
+        """How the linear `module` is stored; None = plain numbers."""
+        return self._source.scheme(module)
+
     def row_linear(self, module: str, shape: tuple[int, int], parts: list[Part]) -> Linear:
         """The linear made of ranges of rows of `module`, of `shape` (n, k) over all ranks."""
-        names = _StoredNames(module)
-        scheme = self._source.scheme(module)
+        return self.stacked_linear([StoredRows(module, parts)], shape[1])
+
+    def stacked_linear(self, rows: Sequence[StoredRows], k: int) -> Linear:
+        """One linear made of ranges of rows of several modules, all stored in the same way."""
+        name = rows[0].module
+        scheme = self._source.scheme(name)
         if scheme is None:
-            rows = [self._source.tensor(names.weight, rows=part.slice) for part in parts]
-            return self._dense(torch.cat(rows))
-        packed = torch.cat([self._source.tensor(names.packed, rows=p.slice) for p in parts])
-        scales = torch.cat([self._source.tensor(names.scale, rows=p.slice) for p in parts])
-        return self._quantized(packed, scales, shape[1], scheme, module)
+            return self._dense(self._stacked_rows(rows, "weight"))
+        packed = self._stacked_rows(rows, "weight_packed")
+        scales = self._stacked_rows(rows, "weight_scale")
+        return self._quantized(packed, scales, k, scheme, name)
+
+    def _stacked_rows(self, rows: Sequence[StoredRows], stored: str) -> torch.Tensor:
+        return torch.cat(
+            [
+                self._source.tensor(f"{of.module}.{stored}", rows=part.slice)
+                for of in rows
+                for part in of.parts
+            ]
+        )
 
     def column_linear(self, module: str, shape: tuple[int, int], part: Part) -> Linear:
         """The linear made of a range of columns of `module`, of `shape` (n, k) over all ranks.

@@ -1,4 +1,4 @@
-"""What a Runner needs of any architecture, and which class serves which `model_type`."""
+"""What a Runner needs of any architecture."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

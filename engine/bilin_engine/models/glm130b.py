@@ -15,11 +15,12 @@ Source: glm.md 1 to 1.6, read from SwissArmyTransformer 0.2.12's GLM130B model.
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
-from bilin_engine.config import GLMConfig
+from bilin_engine.config import ChatGLM6BConfig, GLMConfig
 from bilin_engine.layers.attention import Span, attend
 from bilin_engine.layers.kv_cache import KVCache
 from bilin_engine.layers.norm import LayerNorm
@@ -29,7 +30,7 @@ from bilin_engine.layers.parallel import (
     VocabParallelEmbedding,
     share,
 )
-from bilin_engine.layers.rotary import RotaryTable, Rotation
+from bilin_engine.layers.rotary import RotaryTable, Rotation, Rotation2D
 from bilin_engine.layers.weights import RankWeights
 from bilin_engine.models.base import Model, Poll
 
@@ -37,11 +38,15 @@ from bilin_engine.models.base import Model, Poll
 # between two blocks.
 MLP_ROWS = 512
 
+# ChatGLM-6B's block is this one with another MLP and other rotations: chatglm6b.py.
+DeepNormConfig = GLMConfig | ChatGLM6BConfig
+AnyRotation = Rotation | Rotation2D
+
 
 class Attention:
     """Multi-head attention over the slots' caches."""
 
-    def __init__(self, weights: RankWeights, config: GLMConfig, layer: int) -> None:
+    def __init__(self, weights: RankWeights, config: DeepNormConfig, layer: int) -> None:
         h = config.hidden_size
         name = f"transformer.layers.{layer}.attention"
         own = share(config.num_attention_heads, weights, "num_attention_heads")
@@ -51,7 +56,7 @@ class Attention:
         self.query_key_value = ColumnParallelLinear(weights, f"{name}.query_key_value", 3 * h, h)
         self.dense = RowParallelLinear(weights, f"{name}.dense", h, h)
 
-    def __call__(self, x: torch.Tensor, rotate: Rotation, spans: Sequence[Span]) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span]) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, h]; appends to the spans' caches."""
         mixed = self.query_key_value(x).view(-1, self._num_heads, 3 * self._head_dim)
         query, key, value = mixed.split(self._head_dim, dim=-1)
@@ -62,6 +67,17 @@ class Attention:
             for rows in (slice(span.first, span.first + span.count),)
         ]
         return self.dense(context[0] if len(context) == 1 else torch.cat(context))
+
+
+class FeedForward(Protocol):
+    """What a layer needs of its MLP."""
+
+    dense_h_to_4h: ColumnParallelLinear
+    dense_4h_to_h: RowParallelLinear
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """float32 [T, h] -> float32 [T, h]."""
+        ...
 
 
 class MLP:
@@ -84,7 +100,9 @@ class MLP:
 class Layer:
     """One block: LayerNorm, attention, LayerNorm, MLP, with DeepNorm residuals."""
 
-    def __init__(self, weights: RankWeights, config: GLMConfig, layer: int) -> None:
+    def __init__(
+        self, weights: RankWeights, config: DeepNormConfig, layer: int, mlp: FeedForward
+    ) -> None:
         name = f"transformer.layers.{layer}"
         self.alpha = math.sqrt(2 * config.num_layers)
         self.input_layernorm = load_norm(weights, config, f"{name}.input_layernorm")
@@ -92,10 +110,10 @@ class Layer:
         self.post_attention_layernorm = load_norm(
             weights, config, f"{name}.post_attention_layernorm"
         )
-        self.mlp = MLP(weights, config, layer)
+        self.mlp = mlp
 
     def __call__(
-        self, x: torch.Tensor, rotate: Rotation, spans: Sequence[Span], poll: Poll
+        self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
     ) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, h]."""
         x = self.input_layernorm(x)
@@ -108,6 +126,13 @@ class Layer:
             poll()
             torch.add(self.mlp(block), block, alpha=self.alpha, out=rows)
         return out
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the linears."""
+        attention, mlp = self.attention, self.mlp
+        parts = (attention.query_key_value, attention.dense, mlp.dense_h_to_4h, mlp.dense_4h_to_h)
+        return sum(part.linear.size_bytes for part in parts)
 
 
 class GLM130B(Model):
@@ -124,6 +149,7 @@ class GLM130B(Model):
         self.config = config
         self._num_heads = share(config.num_attention_heads, weights, "num_attention_heads").size
         self._device = weights.plan.device
+        self._kv_dtype = weights.plan.kv_dtype
         self.word_embeddings = VocabParallelEmbedding(
             weights, "transformer.word_embeddings.weight", config.vocab_size, head_dtype
         )
@@ -135,20 +161,20 @@ class GLM130B(Model):
         )
         self.layers: list[Layer] = []
         for index in range(config.num_layers):
-            self.layers.append(Layer(weights, config, index))
+            self.layers.append(Layer(weights, config, index, MLP(weights, config, index)))
             if on_layer is not None:
                 on_layer()
         self.final_layernorm = load_norm(weights, config, "transformer.final_layernorm")
 
     def new_cache(self, num_slots: int, max_length: int) -> KVCache:
-        """float32 keys and values of this rank's heads."""
+        """Keys and values of this rank's heads, in the plan's type."""
         return KVCache(
             num_slots=num_slots,
             num_layers=self.config.num_layers,
             num_heads=self._num_heads,
             head_dim=self.config.head_dim,
             max_length=max_length,
-            dtype=torch.float32,
+            dtype=self._kv_dtype,
             device=self._device,
         )
 
@@ -172,21 +198,12 @@ class GLM130B(Model):
     @property
     def size_bytes(self) -> int:
         """Linears, embedding and head; norms and biases are too small to matter."""
-        linears = [
-            linear.linear.size_bytes
-            for layer in self.layers
-            for linear in (
-                layer.attention.query_key_value,
-                layer.attention.dense,
-                layer.mlp.dense_h_to_4h,
-                layer.mlp.dense_4h_to_h,
-            )
-        ]
         head = self.word_embeddings.weight
-        return sum(linears) + head.numel() * head.element_size()
+        linears = sum(layer.size_bytes for layer in self.layers)
+        return linears + head.numel() * head.element_size()
 
 
-def load_norm(weights: RankWeights, config: GLMConfig, name: str) -> LayerNorm:
+def load_norm(weights: RankWeights, config: DeepNormConfig, name: str) -> LayerNorm:
     """The LayerNorm called `name`."""
     return LayerNorm(
         weights.replicated(f"{name}.weight"),

@@ -36,15 +36,31 @@ def stored_bytes(spec: TensorSpec, config: ModelConfig, world_size: int = 1) -> 
     """
     scheme = scheme_of(spec, config)
     if scheme is None:
-        share = math.prod(spec.shape) // (world_size if spec.split != "none" else 1)
+        if spec.split == "columns":
+            share = math.prod(spec.shape) // world_size
+        else:
+            share = _rank_rows(spec, config, world_size) * math.prod(spec.shape[1:])
         return share * DTYPE_BYTES[config.dtype]
-    n, k = spec.shape
+    n, k = _rank_rows(spec, config, world_size), spec.shape[1]
     if spec.split == "columns":
         k //= world_size
-    elif spec.split != "none":
-        n //= world_size
     groups = 1 if scheme.group_size == "row" else -(-k // scheme.group_size)
     return n * k * scheme.bits // 8 + n * groups * SCALE_BYTES
+
+
+def _rank_rows(spec: TensorSpec, config: ModelConfig, world_size: int) -> int:
+    """Rows of a tensor that one rank holds; K and V heads fewer than ranks are held by several."""
+    rows = spec.shape[0]
+    if spec.split in ("none", "columns"):
+        return rows
+    kv_heads = config.num_key_value_heads
+    own_heads = max(1, kv_heads // world_size)
+    if spec.split == "kv_rows":
+        return rows // kv_heads * own_heads
+    if spec.split == "qkv_rows":
+        query = config.num_attention_heads * config.head_dim
+        return query // world_size + (rows - query) // kv_heads * own_heads
+    return rows // world_size
 
 
 def file_bytes(config: ModelConfig) -> int:

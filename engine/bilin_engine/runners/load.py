@@ -1,5 +1,6 @@
 """From a model folder to a Runner: picks device, backend and threads, and says what it picked."""
 
+import dataclasses
 import logging
 import os
 import time
@@ -16,7 +17,7 @@ from bilin_engine.config import ModelConfig
 from bilin_engine.errors import BadRequestError, UnsupportedModelError
 from bilin_engine.layers.weights import Backend, ComputePlan, RankWeights, WeightSource
 from bilin_engine.models.base import Model
-from bilin_engine.models.glm130b import GLM130B
+from bilin_engine.models.registry import model_class
 from bilin_engine.runners.base import PrefillRow, Runner
 from bilin_engine.runners.local import LocalRunner
 
@@ -42,6 +43,7 @@ def load_runner(
     num_threads: int = 0,
     num_slots: int = 8,
     dtype: str | None = None,
+    kv_dtype: str = "float32",
     on_progress: OnProgress | None = None,
 ) -> Runner:
     """Loads a model folder on one device.
@@ -50,6 +52,7 @@ def load_runner(
     "cuda:N". backend: for packed weights; "auto" = the fastest that computes in `dtype`.
     num_threads: CPU threads; 0 = measured on the loaded model. dtype: of plain weights and of the
     arithmetic; None = bfloat16 on the CPU; "float32" uses the reference backend for packed weights.
+    kv_dtype: of keys and values; "float16" and "bfloat16" halve what a long context takes.
     on_progress: hears a stage and a fraction 0..1.
     Raises ModelBrokenError, UnsupportedModelError or BadRequestError with a sentence.
     """
@@ -64,6 +67,7 @@ def load_runner(
             num_threads=num_threads,
             num_slots=num_slots,
             dtype=dtype,
+            kv_dtype=kv_dtype,
             on_progress=report,
         )
 
@@ -77,6 +81,7 @@ def runner_from(
     num_threads: int = 0,
     num_slots: int = 8,
     dtype: str | None = None,
+    kv_dtype: str = "float32",
     on_progress: OnProgress,
 ) -> Runner:
     """`load_runner` for weights from anywhere, for instance random ones for a benchmark."""
@@ -88,6 +93,9 @@ def runner_from(
     if num_threads < 0:
         raise BadRequestError(f"num_threads {num_threads}: 0 (measured) or more is needed")
     plan = _plan(config, device, backend, dtype)
+    if kv_dtype not in _DTYPES:
+        raise BadRequestError(f'kv_dtype "{kv_dtype}" is unknown; use {", ".join(_DTYPES)}')
+    plan = dataclasses.replace(plan, kv_dtype=_DTYPES[kv_dtype])
     torch.set_num_threads(num_threads or _physical_cores())
     model = _build(source, plan, on_progress)
     runner = LocalRunner(
@@ -161,7 +169,7 @@ def _build(source: WeightSource, plan: ComputePlan, on_progress: OnProgress) -> 
 
     weights = RankWeights(source, plan, SingleRank())
     with torch.inference_mode():
-        return GLM130B(
+        return model_class(config)(
             weights,
             head_dtype=torch.float32 if exact_head else plan.dtype,
             on_layer=on_layer,

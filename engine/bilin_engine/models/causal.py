@@ -1,0 +1,261 @@
+"""What the causal families share: grouped attention, SwiGLU, and the way from ids to logits.
+
+x is the residual stream, float32 [T, h]; T counts the new tokens of all slots:
+
+    x = E[token_ids];  every layer changes x;  logits = RMSNorm_final(x) W_head^T
+
+Each family's own file says what a layer is.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+
+from bilin_engine.config import CausalConfig
+from bilin_engine.layers.attention import Span, attend
+from bilin_engine.layers.kv_cache import KVCache
+from bilin_engine.layers.linear import Linear
+from bilin_engine.layers.norm import RMSNorm
+from bilin_engine.layers.parallel import (
+    ColumnParallelLinear,
+    RowParallelLinear,
+    StackedLinear,
+    VocabParallelEmbedding,
+    share,
+    share_heads,
+)
+from bilin_engine.layers.rotary import NeighbourRotation, RotaryFrequencies, Rotation
+from bilin_engine.layers.weights import Part, RankWeights, StoredRows
+from bilin_engine.models.base import Model, Poll
+
+# Rows that pass through an MLP together: bounds its intermediate values, and a cancel is obeyed
+# between two blocks.
+MLP_ROWS = 512
+
+AnyRotation = Rotation | NeighbourRotation
+
+
+class GroupedAttention:
+    """softmax(q k^T / sqrt(D)) v; each key head serves several query heads.
+
+    Q, K and V are stored apart (`q_proj`, `k_proj`, `v_proj`) or as blocks of one matrix (`fused`),
+    and multiplied as one.
+    """
+
+    def __init__(
+        self,
+        weights: RankWeights,
+        config: CausalConfig,
+        layer: int,
+        *,
+        name: str,
+        output: str,
+        fused: str | None = None,
+    ) -> None:
+        """name, output, fused: of the modules as stored."""
+        self._layer = layer
+        self._head_dim = dim = config.head_dim
+        heads = share(config.num_attention_heads, weights, "num_attention_heads")
+        kv_heads = share_heads(config.num_key_value_heads, weights, "num_key_value_heads")
+        self._widths = [heads.size * dim, kv_heads.size * dim, kv_heads.size * dim]
+        query = Part(heads.start * dim, heads.stop * dim)
+        shared = Part(kv_heads.start * dim, kv_heads.stop * dim)
+        if fused is None:
+            rows = [
+                StoredRows(f"{name}.q_proj", [query]),
+                StoredRows(f"{name}.k_proj", [shared]),
+                StoredRows(f"{name}.v_proj", [shared]),
+            ]
+        else:
+            keys = config.num_attention_heads * dim
+            values = keys + config.num_key_value_heads * dim
+            blocks = [query, shared.moved(keys), shared.moved(values)]
+            rows = [StoredRows(f"{name}.{fused}", blocks)]
+        h = config.hidden_size
+        self.query_key_value = StackedLinear(weights, rows, h, has_bias=config.has_qkv_bias)
+        width = config.num_attention_heads * dim
+        self.output = RowParallelLinear(
+            weights, f"{name}.{output}", h, width, has_bias=config.has_output_bias
+        )
+
+    def __call__(self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span]) -> torch.Tensor:
+        """float32 [T, h] -> float32 [T, h]; appends to the spans' caches."""
+        parts = self.query_key_value(x).split(self._widths, dim=1)
+        query, key, value = (part.unflatten(1, (-1, self._head_dim)) for part in parts)
+        query, key = rotate(query), rotate(key)
+        context = [
+            attend(query[rows], key[rows], value[rows], span, self._layer)
+            for span in spans
+            for rows in (slice(span.first, span.first + span.count),)
+        ]
+        return self.output(context[0] if len(context) == 1 else torch.cat(context))
+
+    @property
+    def linears(self) -> list[Linear]:
+        """For counting bytes."""
+        return [*self.query_key_value.linears, self.output.linear]
+
+
+class SwiGLU:
+    """W_down(SiLU(g) * u); gate g first, then u: two halves of one matrix, or two matrices."""
+
+    def __init__(
+        self,
+        weights: RankWeights,
+        config: CausalConfig,
+        *,
+        gate_up: str | tuple[str, str],
+        down: str,
+    ) -> None:
+        """gate_up, down: names of the modules as stored."""
+        h, inner, has_bias = config.hidden_size, config.inner_hidden_size, config.has_mlp_bias
+        self.gate_up: ColumnParallelLinear | StackedLinear
+        if isinstance(gate_up, str):
+            self.gate_up = ColumnParallelLinear(
+                weights, gate_up, 2 * inner, h, num_blocks=2, has_bias=has_bias
+            )
+        else:
+            own = share(inner, weights, "intermediate_size")
+            rows = [StoredRows(module, [own]) for module in gate_up]
+            self.gate_up = StackedLinear(weights, rows, h, has_bias=has_bias)
+        self.down = RowParallelLinear(weights, down, h, inner, has_bias=has_bias)
+
+    def __call__(self, x: torch.Tensor, poll: Poll) -> torch.Tensor:
+        """float32 [T, h] -> float32 [T, h], a block of rows at a time."""
+        if x.shape[0] <= MLP_ROWS:
+            return self._rows(x)
+        blocks = []
+        for block in x.split(MLP_ROWS):
+            poll()
+            blocks.append(self._rows(block))
+        return torch.cat(blocks)
+
+    def _rows(self, x: torch.Tensor) -> torch.Tensor:
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate).mul_(up))
+
+    @property
+    def linears(self) -> list[Linear]:
+        """For counting bytes."""
+        stacked = self.gate_up
+        first = stacked.linears if isinstance(stacked, StackedLinear) else [stacked.linear]
+        return [*first, self.down.linear]
+
+
+class PreNormLayer:
+    """x += Attention(RMSNorm_input(x));  x += SwiGLU(RMSNorm_post(x))."""
+
+    def __init__(
+        self,
+        weights: RankWeights,
+        config: CausalConfig,
+        name: str,
+        attention: GroupedAttention,
+        mlp: SwiGLU,
+    ) -> None:
+        """name: of the layer as stored."""
+        self.attention, self.mlp = attention, mlp
+        self.input_layernorm = load_norm(weights, config, f"{name}.input_layernorm")
+        self.post_attention_layernorm = load_norm(
+            weights, config, f"{name}.post_attention_layernorm"
+        )
+
+    def __call__(
+        self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
+    ) -> torch.Tensor:
+        """float32 [T, h] -> float32 [T, h]."""
+        x = x + self.attention(self.input_layernorm(x), rotate, spans)
+        return x + self.mlp(self.post_attention_layernorm(x), poll)
+
+
+class CausalModel(Model):
+    """A causal model on one rank; a family gives its names and its layer."""
+
+    has_bidirectional_prefix = False
+    has_neighbour_pairs: bool
+    embedding_name = "model.embed_tokens.weight"
+    norm_name = "model.norm"
+    head_name = "lm_head.weight"
+
+    def __init__(
+        self, weights: RankWeights, *, head_dtype: torch.dtype, on_layer: Poll | None = None
+    ) -> None:
+        """Loads the rank's part. head_dtype: of embedding and head. on_layer: after each layer."""
+        config = weights.config
+        assert isinstance(config, CausalConfig), f"{config.architecture} is not of this kind"
+        self.config = config
+        self._num_kv_heads = share_heads(
+            config.num_key_value_heads, weights, "num_key_value_heads"
+        ).size
+        self._plan = weights.plan
+        self.embedding = VocabParallelEmbedding(
+            weights, self.embedding_name, config.vocab_size, head_dtype
+        )
+        self.rotary = RotaryFrequencies(
+            config.rope,
+            config.head_dim,
+            has_neighbour_pairs=self.has_neighbour_pairs,
+            device=weights.plan.device,
+        )
+        self.layers: list[PreNormLayer] = []
+        for index in range(config.num_layers):
+            self.layers.append(self.load_layer(weights, config, index))
+            if on_layer is not None:
+                on_layer()
+        self.final_norm = load_norm(weights, config, self.norm_name)
+        self.head = self.embedding
+        if not config.is_head_tied:
+            self.head = VocabParallelEmbedding(
+                weights, self.head_name, config.vocab_size, head_dtype
+            )
+
+    @abstractmethod
+    def load_layer(self, weights: RankWeights, config: CausalConfig, index: int) -> PreNormLayer:
+        """Layer `index`, its weights read."""
+
+    def new_cache(self, num_slots: int, max_length: int) -> KVCache:
+        """Keys and values of this rank's heads, in the plan's type."""
+        return KVCache(
+            num_slots=num_slots,
+            num_layers=self.config.num_layers,
+            num_heads=self._num_kv_heads,
+            head_dim=self.config.head_dim,
+            max_length=max_length,
+            dtype=self._plan.kv_dtype,
+            device=self._plan.device,
+        )
+
+    def forward(
+        self,
+        token_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        spans: Sequence[Span],
+        output_rows: torch.Tensor,
+        poll: Poll,
+    ) -> torch.Tensor:
+        """As `Model.forward`."""
+        rotate = self.rotary.at(position_ids)
+        x = self.embedding.embed(token_ids)
+        for layer in self.layers:
+            poll()
+            x = layer(x, rotate, spans, poll)
+        poll()
+        return self.head.logits(self.final_norm(x[output_rows]))
+
+    @property
+    def size_bytes(self) -> int:
+        """Linears, embedding and head; norms and biases are too small to matter."""
+        linears = [
+            linear.size_bytes
+            for layer in self.layers
+            for linear in (*layer.attention.linears, *layer.mlp.linears)
+        ]
+        tables = {id(table): table.weight for table in (self.embedding, self.head)}
+        return sum(linears) + sum(w.numel() * w.element_size() for w in tables.values())
+
+
+def load_norm(weights: RankWeights, config: CausalConfig, name: str) -> RMSNorm:
+    """The RMSNorm called `name`."""
+    return RMSNorm(weights.replicated(f"{name}.weight"), config.rms_norm_epsilon)
