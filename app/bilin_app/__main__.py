@@ -40,9 +40,11 @@ def _run(data_dir: Path | None) -> int:
     from bilin_app.application import Application
     from bilin_app.logs import start_logging
     from bilin_app.paths import app_paths
+    from bilin_app.theme.input_method import choose_input_method
 
     paths = app_paths(data_dir)
     start_logging(paths.log_dir)
+    choose_input_method()
     app = QApplication(sys.argv[:1])
     app.setApplicationName("Bilin")
     app.setDesktopFileName("bilin")

@@ -397,6 +397,10 @@
             <translation>首字 {0} s</translation>
         </message>
         <message>
+            <source>went on after a break</source>
+            <translation>中断后续写</translation>
+        </message>
+        <message>
             <source>length limit</source>
             <translation>到达长度上限</translation>
         </message>

@@ -171,7 +171,8 @@ class MessageWidget(QWidget):
         who = self.tr("You") if self._is_person else self._name.text()
         self.body.setAccessibleName(self.tr("Message from {0}").format(who))
         self._show_notice()
-        self._row.show_view(view, self._facts_text())
+        reasons = "\n".join(seam.reason for seam in view.seams)
+        self._row.show_view(view, self._facts_text(), reasons)
 
     def _show_notice(self) -> None:
         sentence = self.view.failure
@@ -204,6 +205,8 @@ class MessageWidget(QWidget):
         parts.append(self.tr("{0} tokens").format(locale.toString(facts.new_tokens)))
         first = locale.toString(facts.time_to_first_token_s, "f", 1)
         parts.append(self.tr("first {0} s").format(first))
+        if self.view.seams:
+            parts.append(self.tr("went on after a break"))
         if facts.finish_reason == "length":
             parts.append(self.tr("length limit"))
         elif facts.finish_reason == "context":

@@ -54,8 +54,8 @@ class ActionRow(QWidget):
     def _buttons(self) -> tuple[IconButton, ...]:
         return (self.copy, self.edit, self.again, self.carry_on, self.cancel)
 
-    def show_view(self, view: MessageView, facts: str) -> None:
-        """Shows what can be done with a message in its state."""
+    def show_view(self, view: MessageView, facts: str, about_facts: str) -> None:
+        """Shows what can be done with a message in its state. about_facts: their tool tip."""
         self._is_running = view.state in ("waiting", "running")
         self._num_versions = view.num_versions
         is_queued = view.state == "queued"
@@ -72,6 +72,7 @@ class ActionRow(QWidget):
         self.previous.setEnabled(view.version > 1)
         self.following.setEnabled(view.version < view.num_versions)
         self._facts.setText(facts)
+        self._facts.setToolTip(about_facts)
         self._show_or_hide()
 
     def set_hovered(self, hovered: bool) -> None:

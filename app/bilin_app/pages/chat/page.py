@@ -151,11 +151,11 @@ class ChatPage(QObject):
             self._view.list.show_hits(None)
 
     def _on_hit_chosen(self, conversation_id: int, message_id: int) -> None:
-        if conversation_id == self._conversation.id:
-            self._view.transcript.scroll_to_message(message_id)
-            return
         self._wanted_message = message_id
-        self._chat.open_conversation(conversation_id)
+        if message_id:
+            self._chat.open_message(message_id)  # it may be on another branch
+        else:
+            self._chat.open_conversation(conversation_id)
 
     def _on_title_changed(self, title: str) -> None:
         self._chat.rename(self._conversation.id, title)

@@ -91,6 +91,10 @@ class Transcript(QAbstractScrollArea):
         """How many messages have a widget now."""
         return len(self._widgets)
 
+    def widgets_in_order(self) -> list[MessageWidget]:
+        """The widgets that exist now, in the order of their messages."""
+        return [self._widgets[i] for i in sorted(self._widgets, key=self._index_of.__getitem__)]
+
     def set_messages(self, views: Iterable[MessageView], *, is_same: bool = False) -> None:
         """Shows a conversation, at its end.
 

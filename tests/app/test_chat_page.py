@@ -1,0 +1,93 @@
+"""The page and its controllers together: what a person does with the widgets has its effect."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+
+from bilin_app.application import Application
+from bilin_app.engine_client.process import EngineCommand
+from bilin_app.paths import app_paths
+
+SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def application(qapp, qtbot, tmp_path):
+    assert isinstance(qapp, QApplication)
+    result = Application(qapp, app_paths(tmp_path), EngineCommand(sys.executable, ("-P", SCRIPT)))
+    result.show()
+    qtbot.waitUntil(lambda: result.engine.view.state == "ready", timeout=20_000)
+    yield result
+    result.close()
+    qapp.aboutToQuit.disconnect(result.close)
+    result.window.close()
+    result.setParent(None)
+
+
+def ask(application, qtbot, text):
+    """Types a message, sends it with Enter and waits for the answer's end."""
+    with qtbot.waitSignal(application.chat.answer_finished, timeout=20_000):
+        edit = application.window.chat.composer.edit
+        QTest.keyClicks(edit, text)
+        QTest.keyClick(edit, Qt.Key.Key_Return)
+
+
+def texts(application):
+    return [
+        (widget.view.role, widget.body.content.text)
+        for widget in application.window.chat.transcript.widgets_in_order()
+    ]
+
+
+def test_a_typed_message_is_answered_and_the_field_is_empty(application, qtbot):
+    ask(application, qtbot, "hello")
+    (first, second) = texts(application)
+    assert first == ("user", "hello")
+    assert second[0] == "assistant"
+    assert second[1]
+    assert application.window.chat.composer.text == ""
+    assert application.window.windowTitle().startswith("hello")
+
+
+def test_again_makes_a_second_version_and_one_can_go_back(application, qtbot):
+    ask(application, qtbot, "hello")
+    view = application.window.chat.transcript
+    answer = view.widgets_in_order()[1].view
+    with qtbot.waitSignal(application.chat.answer_finished, timeout=20_000):
+        view.regenerate_requested.emit(answer.id)
+    newer = view.widgets_in_order()[1].view
+    assert (newer.version, newer.num_versions) == (2, 2)
+    view.version_requested.emit(newer.id, -1)
+    qtbot.waitUntil(lambda: view.widgets_in_order()[1].view.version == 1, timeout=5_000)
+    assert view.widgets_in_order()[1].view.id == answer.id
+
+
+def test_a_deleted_conversation_can_be_brought_back(application, qtbot):
+    ask(application, qtbot, "hello")
+    chat = application.window.chat
+    with qtbot.waitSignal(application.chat.deleted, timeout=5_000):
+        chat.list.delete_requested.emit(application.chat.conversation_id)
+    assert chat.toast.isVisible()
+    qtbot.waitUntil(lambda: texts(application) == [], timeout=5_000)
+    chat.toast.acted.emit()
+    qtbot.waitUntil(lambda: len(texts(application)) == 2, timeout=5_000)
+
+
+def test_a_search_finds_and_opens_the_message(application, qtbot):
+    ask(application, qtbot, "needle in a haystack")
+    chat = application.window.chat
+    with qtbot.waitSignal(application.chat.conversation_opened, timeout=5_000):
+        chat.list.new_requested.emit()
+    with qtbot.waitSignal(application.chat.search_done, timeout=5_000) as found:
+        chat.list.search.setText("needle")
+    hits = found.args[1]
+    assert hits
+    with qtbot.waitSignal(application.chat.conversation_opened, timeout=5_000):
+        chat.list.hit_chosen.emit(hits[-1].conversation_id, hits[-1].message_id)
+    assert texts(application)[0] == ("user", "needle in a haystack")
