@@ -91,9 +91,9 @@ def test_an_epoch_has_every_sample_once_in_batches_within_their_size(store):
 
 
 def test_training_learns(store, tmp_path):
-    Trainer(tmp_path / "run", store, SPECIALS, settings(steps=40)).run()
+    Trainer(tmp_path / "run", store, SPECIALS, settings(steps=60, learning_rate=1e-2)).run()
     losses = [float(row["loss"]) for row in logged(tmp_path / "run")]
-    assert len(losses) == 40
+    assert len(losses) == 60
     assert sum(losses[-5:]) / 5 < 0.8 * sum(losses[:5]) / 5
 
 

@@ -76,7 +76,7 @@ class WordTemplates:
             answer = (
                 f"“{pair.zh}”的英文是 {pair.en}。"
                 if lang == "zh"
-                else f"{pair.zh} means {pair.en}."
+                else f'{pair.zh} means "{pair.en}" in English.'
             )
             return Exchange(lang, vary(rng, lang, text), answer, "lookup")
         pair = self._pair(rng, self._mined_en)

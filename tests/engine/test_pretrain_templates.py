@@ -1,0 +1,324 @@
+"""Templates: the grammar, the facts, answers in the language asked, and apart from the probes."""
+
+import json
+import lzma
+import random
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from bilin_engine.chat_format import text_language
+from bilin_engine.evaluate.probe import read_probe
+from bilin_engine.pretrain.contamination import ProbeGuard, ngrams, normalized, read_probe_questions
+from bilin_engine.pretrain.corpus import (
+    clean,
+    draw_passages,
+    is_held_out,
+    mine_facts,
+    passages,
+    read_dialogues,
+)
+from bilin_engine.pretrain.mixture import CLOZE_SHARES, FAMILY_SHARES, Mixture, Writer
+from bilin_engine.pretrain.objective import BlankFilling
+from bilin_engine.pretrain.templates.exchange import read_intents, read_rows
+from bilin_engine.pretrain.templates.grammar import Pool, parse
+from bilin_engine.pretrain.templates.numbers import number_en, number_zh, sample_sum
+from bilin_engine.pretrain.templates.talk import HowToTemplates, TalkTemplates
+from bilin_engine.pretrain.templates.verse import VerseTemplates, read_poems
+from bilin_engine.pretrain.templates.words import MinedFacts, WordPair, WordTemplates
+from bilin_engine.pretrain.vocabulary import train_vocabulary
+from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
+
+PROBES = sorted((Path(__file__).parents[1] / "data" / "probe").glob("*.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    file = tmp_path_factory.mktemp("vocabulary") / "tokenizer.model"
+    writer, rng = Writer(MinedFacts(), ()), random.Random(0)
+    texts = []
+    for _ in range(400):
+        exchange = writer.exchange(rng, rng.choice(tuple(FAMILY_SHARES)), rng.choice(("zh", "en")))
+        texts.append(f"{exchange.question} {exchange.answer}")
+    train_vocabulary(texts, file, vocab_size=2048, num_chars=1300, needed="")
+    return SentencePieceTokenizer(file)
+
+
+def all_phrasings(phrase):
+    out = [""]
+    for part in phrase.parts:
+        ends = [part] if isinstance(part, str) else [t for b in part for t in all_phrasings(b)]
+        out = [start + end for start in out for end in ends]
+    return out
+
+
+def test_a_pattern_stands_for_every_way_of_choosing():
+    phrase = parse("{open|show} the {{big |}menu|list}{| now}")
+    found = all_phrasings(phrase)
+    assert len(found) == phrase.count() == 12
+    assert "open the big menu now" in found
+    assert "show the list" in found
+    rng = random.Random(1)
+    assert {phrase.sample(rng) for _ in range(400)} == set(found)
+
+
+@pytest.mark.parametrize("pattern", ["{open", "open}", "{a|{b}"])
+def test_a_brace_without_its_partner_is_refused(pattern):
+    with pytest.raises(ValueError, match="brace"):
+        parse(pattern)
+
+
+def test_every_how_to_has_many_phrasings_in_both_languages():
+    intents = read_intents("howto.toml")
+    assert len({intent["id"] for intent in intents}) == len(intents) >= 40
+    for intent in intents:
+        for lang in ("zh", "en"):
+            # A verb phrase goes into some 100 frames of its language.
+            frames = 100
+            total = (
+                frames * Pool(intent[f"{lang}_do"]).count() + Pool(intent[f"{lang}_ask"]).count()
+            )
+            assert total >= 60, (intent["id"], lang)
+
+
+def test_answers_are_in_the_language_asked():
+    rng = random.Random(4)
+    writer = Writer(MinedFacts((WordPair("城堡", "castle"),), (WordPair("城堡", "castle"),)), ())
+    for family in FAMILY_SHARES:
+        for _ in range(150):
+            exchange = writer.exchange(rng, family, rng.choice(("zh", "en")))
+            assert text_language(exchange.answer) == exchange.lang, exchange
+    for intent in (*read_intents("talk.toml"), *read_intents("howto.toml")):
+        assert text_language(intent["zh"]) == "zh", intent["id"]
+        assert text_language(intent["en"]) == "en", intent["id"]
+
+
+def test_how_to_answers_name_their_keys_in_both_languages():
+    """A key that one language names, the other names too."""
+    for intent in read_intents("howto.toml"):
+        for key in (
+            "Ctrl+K",
+            "Ctrl+N",
+            "Ctrl+M",
+            "Ctrl+Shift+M",
+            "Tab",
+            "Esc",
+            "F1",
+            "Shift+Enter",
+        ):
+            assert (key in intent["zh"]) == (key in intent["en"]), (intent["id"], key)
+
+
+@pytest.mark.parametrize(
+    ("value", "zh", "en"),
+    [
+        (0, "零", "zero"),
+        (10, "十", "ten"),
+        (15, "十五", "fifteen"),
+        (20, "二十", "twenty"),
+        (81, "八十一", "eighty-one"),
+        (100, "一百", "one hundred"),
+        (105, "一百零五", "one hundred and five"),
+        (110, "一百一十", "one hundred and ten"),
+        (1001, "一千零一", "one thousand and one"),
+    ],
+)
+def test_numbers_are_written_in_words(value, zh, en):
+    assert (number_zh(value), number_en(value)) == (zh, en)
+
+
+def test_sums_are_right():
+    rng = random.Random(2)
+    words = {number_zh(v): v for v in range(1000)} | {str(v): v for v in range(1000)}
+    signs = {"加": "+", "减": "-", "乘": "*", "除以": "//"}
+    checked = 0
+    for _ in range(300):
+        answer = sample_sum(rng, "zh").answer.rstrip("。")
+        asked, result = answer.split("等于")
+        sign = next(s for s in ("除以", "加", "减", "乘") if s in asked)
+        left, right = (words[part] for part in asked.split(sign))
+        expected = {"+": left + right, "-": left - right, "*": left * right}.get(signs[sign])
+        expected = left // right if expected is None else expected
+        assert words[result] == expected
+        checked += 1
+    assert checked == 300
+
+
+def test_poems_are_whole_lines_and_their_next_line_is_taught():
+    poems = read_poems()
+    assert len(poems) >= 80
+    for poem, row in zip(poems, read_rows("verse.tsv"), strict=True):
+        assert poem.text == row[2], poem.title
+        assert len(poem.clauses) >= 2
+    rng = random.Random(3)
+    templates = VerseTemplates()
+    joined = "".join(poem.text for poem in poems)
+    for _ in range(200):
+        exchange = templates.sample(rng, "zh")
+        if "的下一句是" in exchange.answer:
+            first, second = (part.strip("“”。") for part in exchange.answer.split("的下一句是"))
+            assert any(f"{first}{mark}{second}" in joined for mark in "，。？！")
+
+
+def test_a_taught_blank_put_back_gives_the_poem():
+    rng = random.Random(6)
+    templates = VerseTemplates()
+    texts = [poem.text for poem in templates.poems]
+    for _ in range(200):
+        cloze = templates.sample_cloze(rng)
+        mask = next(m for m in ("[MASK]", "[gMASK]", "[sMASK]") if m in cloze.text)
+        filled = cloze.text.replace(mask, cloze.answer).split("》")[-1]
+        assert any(filled in text for text in texts), cloze
+
+
+def test_the_shares_are_shares():
+    assert sum(FAMILY_SHARES.values()) == pytest.approx(1.0)
+    assert sum(CLOZE_SHARES.values()) == pytest.approx(1.0)
+
+
+# --- Apart from the probes ------------------------------------------------------------------------
+
+
+def test_the_guard_knows_equal_questions_and_shared_runs(tokenizer):
+    guard = ProbeGuard(["How do I reject a candidate in the editor?", "你好"], tokenizer)
+    assert guard.is_known_question("how do i reject a candidate in the EDITOR")
+    assert guard.is_known_question("你好！")
+    assert not guard.is_known_question("你好啊")
+    assert guard.shares_ngram(tokenizer.encode("So how do I reject a candidate in the editor now?"))
+    assert not guard.shares_ngram(tokenizer.encode("Which key accepts a fill?"))
+    assert list(ngrams([1, 2, 3])) == []
+    assert normalized("《你 好》, A!") == "你好a"
+
+
+def test_no_sample_of_the_templates_shares_eight_tokens_with_a_probe(tokenizer):
+    questions = read_probe_questions(PROBES)
+    mixture = Mixture(
+        filling=BlankFilling(tokenizer),
+        guard=ProbeGuard(questions, tokenizer),
+        mined=MinedFacts(),
+        dialogues=(),
+        max_length=256,
+    )
+    probe_ngrams = {gram for q in questions for gram in ngrams(tokenizer.encode(q))}
+    equal = {normalized(q) for q in questions}
+    for _, sample in islice(mixture.templates("1"), 2000):
+        assert not probe_ngrams.intersection(ngrams(sample.prefix))
+        shown = tokenizer.decode([t for t in sample.prefix if not tokenizer.is_special(t)])
+        asked = shown.rsplit("问：", 1)[-1].rsplit("Question: ", 1)[-1].split("\n")[0]
+        assert normalized(asked) not in equal
+
+
+def test_the_guard_would_have_had_something_to_do(tokenizer):
+    """Without it the templates do make phrasings of a probe."""
+    rng = random.Random(1)
+    talk = TalkTemplates()
+    asked = [talk.sample(rng, "zh").question for _ in range(3000)]
+    questions = [asked[0], asked[1]]
+    guard = ProbeGuard(questions, tokenizer)
+    assert sum(map(guard.is_known_question, asked)) >= 2
+
+
+def test_our_probe_is_large_well_formed_and_bilingual():
+    lines = [line for path in PROBES for line in read_probe(path)]
+    assert len(lines) >= 200
+    for lang in ("zh", "en"):
+        assert sum(line.lang == lang for line in lines) >= 80
+    assert len({line.q for line in lines}) == len(lines)
+
+
+def test_our_probe_asks_for_every_how_to_and_its_answers_pass():
+    """Each pattern is one that the true answer of some how-to meets."""
+    import re
+
+    intents = read_intents("howto.toml")
+    howto = read_probe(PROBES[0].parent / "howto.jsonl")
+    assert len(howto) == 2 * len(intents)
+    for intent, (zh, en) in zip(intents, zip(howto[::2], howto[1::2], strict=True), strict=True):
+        assert re.search(zh.must, intent["zh"]), (intent["id"], zh)
+        assert re.search(en.must, intent["en"]), (intent["id"], en)
+
+
+# --- Corpora --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("  The  cat\tsat on the mat. ", "The cat sat on the mat."),
+        ("今天　天气很好。", "今天 天气很好。"),
+        ("ok", ""),
+        ("12345 67890 !!!", ""),
+        ("see https://example.org for more words", ""),
+        ("the formula $x^2 + y$ is long", ""),
+        ("broken \ufffd text of a page", ""),
+    ],
+)
+def test_lines_are_cleaned(line, kept):
+    assert clean(line) == kept
+
+
+def test_passages_are_runs_of_lines_within_their_size():
+    lines = [f"This is line number {'abcdefghij'[i % 10]} of the text." for i in range(50)]
+    for text in islice(passages(lines, random.Random(1), max_chars=120), 50):
+        assert 0 < len(text) <= 120 + 40
+    assert list(passages(["", "!!"], random.Random(1), max_chars=120)) == []
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    def write(name, lines):
+        with lzma.open(tmp_path / name, "wt", encoding="utf-8") as stream:
+            stream.write("\n".join(lines))
+
+    numbered = [f"第{number_zh(i)}行说的是今天的天气。" for i in range(2000)]
+    write("hsk_sentences_audio.zh.txt.xz", [*numbered, "水果很好吃，我喜欢水果。"])
+    write("cc_cedict.zh.txt.xz", ["水果", "天气", "今天", "张"])
+    senses = ["fruit; CL:個|个[ge4]", "weather", "to be today (dialect)", "surname Zhang"]
+    write("cc_cedict.en.txt.xz", senses)
+    write(
+        "wordnet_3_0_glosses.en.txt.xz",
+        ['fruit: the ripened part of a plant; "the fruit of the tree"', "go: move away"],
+    )
+    dialogue = {"lang": "zh", "source": "kdconv", "turns": ["你好", "你好！"], "facts": []}
+    write("dialogues.jsonl.xz", [json.dumps(dialogue, ensure_ascii=False)])
+    return tmp_path
+
+
+@pytest.mark.expects_log
+def test_held_out_lines_are_never_drawn_for_training(corpus):
+    lines = [f"第{number_zh(i)}行说的是今天的天气。" for i in range(2000)]
+    kept_out = {line for index, line in enumerate(lines) if is_held_out(index)}
+    assert len(kept_out) == 40
+    train = draw_passages(corpus, total_chars=60_000, max_chars=60, seed=1)
+    measure = draw_passages(corpus, total_chars=10_000, max_chars=60, seed=1, held_out=True)
+    chinese = [t for t in train if "行说的是" in t]
+    assert chinese
+    assert not kept_out.intersection(line for text in chinese for line in text.split("\n"))
+    assert {line for text in measure for line in text.split("\n") if "行说" in line} <= kept_out
+
+
+def test_facts_are_mined_from_first_senses(corpus):
+    mined = mine_facts(corpus, num_words=10, num_glosses=10)
+    assert {(pair.zh, pair.en) for pair in mined.zh_to_en} == {
+        ("天气", "weather"),
+        ("今天", "be today"),
+        ("水果", "fruit"),
+    }
+    assert mined.glosses == (("fruit", "the ripened part of a plant"),)
+    assert read_dialogues(corpus)[0].turns == ("你好", "你好！")
+
+
+def test_mined_pairs_do_not_override_curated_ones():
+    mined = MinedFacts((WordPair("狗", "hound"),), (WordPair("犬", "dog"),))
+    rng = random.Random(1)
+    words = WordTemplates(mined, curated_share=0.0)
+    answers = [words.sample_lookup(rng, "en").answer for _ in range(300)]
+    assert not any("hound" in answer or "犬" in answer for answer in answers)
+
+
+def test_every_intent_is_drawn():
+    rng = random.Random(1)
+    templates = HowToTemplates()
+    drawn = {templates.sample(rng, "en").family for _ in range(2000)}
+    assert drawn == {"howto:" + name for name in templates.intent_ids()}
