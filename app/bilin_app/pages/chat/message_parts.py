@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from bilin_app.controllers.views import MessageView
 from bilin_app.pages.chat.preedit import PreeditGuard
-from bilin_app.pages.controls import IconButton, IconMark, TextButton, label
+from bilin_app.pages.controls import ElidedLabel, IconButton, IconMark, TextButton, label
 
 COPIED_MS = 1500
 
@@ -32,7 +32,8 @@ class ActionRow(QWidget):
         self.previous = IconButton("caret-left", self)
         self.version = label(self, "muted")
         self.following = IconButton("caret-right", self)
-        self._facts = label(self, "muted")
+        self._facts = ElidedLabel(self)
+        self._facts.setProperty("role", "muted")
         self._layout = QHBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(4)
@@ -71,8 +72,8 @@ class ActionRow(QWidget):
         self.version.setText(f"{view.version}/{view.num_versions}")
         self.previous.setEnabled(view.version > 1)
         self.following.setEnabled(view.version < view.num_versions)
-        self._facts.setText(facts)
-        self._facts.setToolTip(about_facts)
+        self._facts.set_full_text(facts)
+        self._facts.setToolTip("\n".join(text for text in (facts, about_facts) if text))
         self._show_or_hide()
 
     def set_hovered(self, hovered: bool) -> None:
