@@ -477,7 +477,7 @@ def test_a_full_disk_keeps_the_draft_and_says_so(start_app, until):
 
 
 def test_an_answer_on_a_full_disk_stays_on_show_and_is_saved_when_there_is_room(start_app, until):
-    app = start_app("--tokens", "20000", "--gap", "0.0001")
+    app = start_app("--tokens", "6000", "--gap", "0.0001")
     page = app.page
     app.chat._ends._timer.setInterval(50)
     app.chat.send("one")
@@ -486,7 +486,7 @@ def test_an_answer_on_a_full_disk_stays_on_show_and_is_saved_when_there_is_room(
     until(lambda: page.finished, 40_000)
     until(lambda: page.notices)
     assert len(page.notices) == 1
-    whole = "".join(f"w{i} " for i in range(20000))
+    whole = "".join(f"w{i} " for i in range(6000))
     assert page.texts[1] == whole
     app.chat.open_conversation(app.chat.conversation_id)
     until(lambda: page.texts[1] == whole and page.states[1] == "done")
