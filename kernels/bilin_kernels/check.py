@@ -247,6 +247,8 @@ def check_operators(device: torch.device) -> None:
             error = float((y.double() - expected).norm() / expected.norm())
             if error > 4 * _ERROR[dtype]:
                 raise WrongResultError(f"method {method}: relative error {error:.2e} in {dtype}")
+        if "PYTORCH_NO_CUDA_MEMORY_CACHING" in os.environ:
+            continue  # under the sanitizer: a graph cannot be captured while allocating
         eager = ops.w4a16_linear(x, packed, activation="gelu")
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):

@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,6 +76,11 @@ def pick_architecture(capability: tuple[int, int], available: Sequence[int]) -> 
     return max(fitting, default=None)
 
 
+def launch_values(arguments: Sequence[Argument]) -> list[int | Argument]:
+    """Arguments as cuda.core takes them: an address is a plain int, the rest keeps its C type."""
+    return [a.value or 0 if isinstance(a, ctypes.c_void_p) else a for a in arguments]
+
+
 class CudaLauncher:
     """Loads and launches kernels on CUDA devices. Thread-safe as far as torch's streams are.
 
@@ -93,7 +99,7 @@ class CudaLauncher:
         self._cache_dir = cache_dir
         self._modules: dict[tuple[str, tuple[int, int]], Any] = {}
         self._kernels: dict[tuple[str, int], Any] = {}
-        self._ready_devices: set[int] = set()
+        self._entered = threading.local()
 
     def launch(
         self,
@@ -107,12 +113,13 @@ class CudaLauncher:
         """Starts csrc/<source>.cu's `kernel` on torch's current stream of `device`."""
         core = cuda_core()
         index = device.index if device.index is not None else torch.cuda.current_device()
+        self._enter(index)
         loaded = self._kernel(source, kernel, index)
         # Asked for at every launch: inside torch.cuda.graph the current stream is another one.
         stream = core.Stream.from_handle(torch.cuda.current_stream(index).cuda_stream)
-        values = [a.value or 0 if isinstance(a, ctypes.c_void_p) else a for a in arguments]
         with torch.cuda.device(index):
-            core.launch(stream, core.LaunchConfig(grid=grid, block=block), loaded, *values)
+            config = core.LaunchConfig(grid=grid, block=block)
+            core.launch(stream, config, loaded, *launch_values(arguments))
 
     def has_define(self, name: str) -> bool:
         """Whether this launcher compiles with the macro `name`."""
@@ -125,20 +132,21 @@ class CudaLauncher:
     def prepare(self, device: torch.device) -> None:
         """Loads the modules of all sources for `device`, as a graph capture needs."""
         index = device.index if device.index is not None else torch.cuda.current_device()
-        self._set_up(index)
+        self._enter(index)
         for source in sources():
             self._module(source, index)
 
     def _kernel(self, source: str, kernel: str, index: int) -> Any:  # noqa: ANN401 - cuda.core's
         found = self._kernels.get((kernel, index))
         if found is None:
-            self._set_up(index)
             found = self._module(source, index).get_kernel(kernel)
             self._kernels[kernel, index] = found
         return found
 
-    def _set_up(self, index: int) -> None:
-        if index in self._ready_devices:
+    def _enter(self, index: int) -> None:
+        """Makes the device usable in this thread; torch's current device stays what it was."""
+        entered: set[int] = self._entered.__dict__.setdefault("devices", set())
+        if index in entered:
             return
         core = cuda_core()
         if not torch.cuda.is_available():
@@ -150,8 +158,9 @@ class CudaLauncher:
                 f"{capability[0]}.{capability[1]}; the kernels need 7.5 (Turing) or later"
             )
         torch.cuda.init()
-        core.Device(index).set_current()  # shares torch's primary context
-        self._ready_devices.add(index)
+        with torch.cuda.device(index):
+            core.Device(index).set_current()  # the primary context, which is torch's
+        entered.add(index)
 
     def _module(self, source: str, index: int) -> Any:  # noqa: ANN401 - cuda.core's
         capability = torch.cuda.get_device_capability(index)

@@ -15,15 +15,15 @@ from bilin_kernels.sass import disassemble, find_disassembler
 GOLDEN = json.loads((Path(__file__).parents[1] / "data/kernels/compiled.json").read_text())
 
 
-def examine(arch, disassembler, cache):
+def examine(arch, disassembler, cache, defines=()):
     """What the compiler and the disassembler say of every kernel, kept for unchanged sources."""
     version = compiling.compiler_version()
-    key = f"kernels/{compiling.source_hash()}/{version}/{arch}/{disassembler is not None}"
+    key = f"kernels/{compiling.source_hash()}/{version}/{arch}/{disassembler is not None}{defines}"
     facts = cache.get(key, None)
     if facts is None:
         facts = {}
         for source in compiling.sources():
-            compiled = compile_source(source, arch)
+            compiled = compile_source(source, arch, defines)
             code = disassemble(compiled.cubin, disassembler) if disassembler else {}
             for kernel in compiled.kernels:
                 sass = asdict(code[kernel.name]) if disassembler else None
@@ -60,6 +60,22 @@ def test_registers_spills_and_instructions(arch, pytestconfig):
             assert counts.get("LDG.E.128", 0) >= 1, name
         if kernel["source"] == "dequantize":
             assert counts.get("STG.E.128", 0) == 4, name
+
+
+def test_turing_build_compiles_for_hopper_to_be_checked_there(pytestconfig):
+    disassembler = find_disassembler()
+    facts = examine(90, disassembler, pytestconfig.cache, ("BILIN_TURING",))
+    assert {name for name in facts if "_f16" in name} == {
+        name for name in GOLDEN["kernels"]["75"] if "_f16" in name
+    }
+    assert [name for name, kernel in facts.items() if kernel["spill_bytes"]] == []
+    if disassembler is None:
+        pytest.skip("no nvdisasm to read instructions with: pip install nvidia-cuda-nvdisasm")
+    for name, kernel in facts.items():
+        assert "LDGSTS" not in kernel["sass"]["counts"], name
+        if "a16_" in name:  # two steps of k 8 each for one of k 16
+            here, there = kernel["sass"]["loop"]["HMMA"], GOLDEN["kernels"]["90"][name][2]
+            assert here == 2 * there, name
 
 
 def check_gemm(arch, name, loop):

@@ -1,4 +1,6 @@
+import ctypes
 import hashlib
+import importlib
 import json
 
 import pytest
@@ -109,3 +111,21 @@ def test_cache_folder_can_be_moved(tmp_path, compiled, monkeypatch):
     CudaLauncher(cubin_dir=tmp_path).machine_code("w4a16", (9, 0))
     assert compiled
     assert len(list((tmp_path / "here").iterdir())) == 1
+
+
+def test_arguments_reach_the_driver_as_the_kernel_declares_them():
+    """cuda.core lays them out without a device; read back what a launch would hand over."""
+    types = [ctypes.c_void_p] * 2 + [
+        ctypes.c_int32,
+        ctypes.c_uint32,
+        ctypes.c_int64,
+        ctypes.c_float,
+    ]
+    values = [0x7F0012345678, None, -5, 0xFFFFFFF0, 1 << 40, 1.5]
+    arguments = [kind(value) for kind, value in zip(types, values, strict=True)]
+    holder = importlib.import_module("cuda.core._kernel_arg_handler").ParamHolder(
+        loader.launch_values(arguments)
+    )
+    pointers = (ctypes.c_void_p * len(types)).from_address(holder.ptr)
+    read = [kind.from_address(p).value for kind, p in zip(types, pointers, strict=True)]
+    assert read == values
