@@ -1,8 +1,20 @@
-"""Models that can be planned without their files. GLM-130B: its configs/model_glm_130b.sh."""
+"""Models that can be planned without their files.
+
+GLM-130B: its configs/model_glm_130b.sh. The others: the published config.json, as far as it could
+be confirmed (glm.md 10.1). GLM-4-32B-0414 and GLM-Z1-32B differ among themselves in their key
+heads (2 or 8); 8 is planned here, which needs more.
+"""
 
 import dataclasses
 
-from bilin_engine.config import GLMConfig, GroupSize, ModelConfig, QuantizationConfig
+from bilin_engine.config import (
+    Glm4Config,
+    GLMConfig,
+    GroupSize,
+    ModelConfig,
+    QuantizationConfig,
+    Rope,
+)
 from bilin_engine.errors import BadRequestError
 
 GLM_130B = GLMConfig.create(
@@ -14,7 +26,48 @@ GLM_130B = GLMConfig.create(
     max_sequence_length=2048,
 )
 
-KNOWN_CONFIGS: dict[str, ModelConfig] = {"glm-130b": GLM_130B}
+GLM_4_9B = Glm4Config(
+    architecture="glm",
+    num_layers=40,
+    hidden_size=4096,
+    num_attention_heads=32,
+    num_key_value_heads=2,
+    head_dim=128,
+    inner_hidden_size=13696,
+    vocab_size=151552,
+    max_sequence_length=131072,
+    rope=Rope(base=5_000_000.0, rotary_dim=64),
+    rms_norm_epsilon=1.5625e-7,
+    has_qkv_bias=True,
+    dtype="bfloat16",
+)
+
+GLM_4_9B_0414 = dataclasses.replace(
+    GLM_4_9B,
+    architecture="glm4",
+    max_sequence_length=32768,
+    rope=Rope(rotary_dim=64),
+    rms_norm_epsilon=1e-5,
+)
+
+GLM_4_32B_0414 = dataclasses.replace(
+    GLM_4_9B_0414,
+    num_layers=61,
+    hidden_size=6144,
+    num_attention_heads=48,
+    num_key_value_heads=8,
+    inner_hidden_size=23040,
+    has_qkv_bias=False,
+)
+
+KNOWN_CONFIGS: dict[str, ModelConfig] = {
+    "glm-130b": GLM_130B,
+    "glm-4-32b-0414": GLM_4_32B_0414,
+    "glm-4-9b": GLM_4_9B,
+    "glm-4-9b-0414": GLM_4_9B_0414,
+    "glm-z1-32b-0414": GLM_4_32B_0414,
+    "glm-z1-9b-0414": GLM_4_9B_0414,
+}
 
 
 def known_config(name: str, *, bits: int = 4, group_size: GroupSize = 128) -> ModelConfig:
