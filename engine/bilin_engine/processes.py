@@ -104,6 +104,16 @@ def cpu_time_s(pid: int) -> float | None:
     return times.user + times.system
 
 
+def is_alive(pid: int) -> bool:
+    """Whether `pid` runs; a process that ended and was not yet waited for does not."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def peak_rss_bytes() -> int:
     """The most main memory this process ever held. 0 where the system does not say."""
     from pathlib import Path

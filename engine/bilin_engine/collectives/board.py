@@ -1,0 +1,77 @@
+"""Who of a group's ranks waits for the others: a page of memory that all of them share.
+
+The supervisor reads it to name the rank that hangs, so this module knows no torch. Each rank
+writes only its own line; a line is one aligned number each, so no lock is needed.
+"""
+
+import mmap
+import os
+import shutil
+import struct
+import tempfile
+from pathlib import Path
+
+BOARD_FILE = "board"
+LINE_BYTES = 64  # a cache line each, so that ranks do not slow each other down
+_LINE = struct.Struct("<qqq")  # process id, meetings begun, 1 while in one
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+def make_rendezvous() -> Path:
+    """A new folder where the ranks of one group meet; only this user may enter it (0700).
+
+    In main memory where the system offers that, since one collective keeps its data there.
+    """
+    in_memory = _SHARED_MEMORY.is_dir() and os.access(_SHARED_MEMORY, os.W_OK)
+    return Path(tempfile.mkdtemp(prefix="bilin-", dir=_SHARED_MEMORY if in_memory else None))
+
+
+def remove_rendezvous(folder: Path) -> None:
+    """Removes it; ranks that still have it open go on undisturbed."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Board:
+    """The lines of all ranks. Open it as often as needed, in any process."""
+
+    def __init__(self, folder: Path, world_size: int) -> None:
+        """folder: the group's rendezvous."""
+        self.world_size = world_size
+        self._memory = map_file(folder / BOARD_FILE, world_size * LINE_BYTES)
+
+    def sign(self, rank: int) -> None:
+        """This process is `rank`."""
+        struct.pack_into("<q", self._memory, rank * LINE_BYTES, os.getpid())
+
+    def begin(self, rank: int) -> None:
+        """`rank` comes to its next meeting with its peers."""
+        start = rank * LINE_BYTES
+        _, num_meetings, _ = _LINE.unpack_from(self._memory, start)
+        struct.pack_into("<qq", self._memory, start + 8, num_meetings + 1, 1)
+
+    def end(self, rank: int) -> None:
+        """The meeting is over for `rank`."""
+        struct.pack_into("<q", self._memory, rank * LINE_BYTES + 16, 0)
+
+    def pid(self, rank: int) -> int:
+        """The process of `rank`; 0 before it signed."""
+        return _LINE.unpack_from(self._memory, rank * LINE_BYTES)[0]
+
+    def last_rank(self) -> int:
+        """Whom the others wait for: fewest meetings, and of these one that is not in one."""
+        lines = [_LINE.unpack_from(self._memory, r * LINE_BYTES) for r in range(self.world_size)]
+        return min(range(self.world_size), key=lambda rank: lines[rank][1:])
+
+    def close(self) -> None:
+        """Lets go of the memory."""
+        self._memory.close()
+
+
+def map_file(path: Path, size_bytes: int) -> mmap.mmap:
+    """Memory shared by everyone who maps `path`; zeros at first. Made by whoever comes first."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.ftruncate(descriptor, size_bytes)  # the same size from all: what is there stays
+        return mmap.mmap(descriptor, size_bytes)
+    finally:
+        os.close(descriptor)

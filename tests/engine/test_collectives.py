@@ -1,0 +1,189 @@
+"""All collectives: the three operations, the same bits on every rank, and a peer that is gone."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from listening import foreign_listeners
+from thread_ranks import run_ranks
+
+from bilin_engine.collectives.board import Board, make_rendezvous, remove_rendezvous
+from bilin_engine.collectives.join import join
+from bilin_engine.collectives.shared_memory import SharedMemoryCollective
+from bilin_engine.errors import BadRequestError, WorkerDiedError
+
+NAMES = ("gloo", "shared_memory")
+CPU = torch.device("cpu")
+
+
+def values(rank, *shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(rank))
+
+
+@pytest.fixture
+def rendezvous():
+    folder = make_rendezvous()
+    yield folder
+    remove_rendezvous(folder)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_operations_give_what_one_rank_would_compute(name, world_size):
+    parts = [values(rank, 3, 5) for rank in range(world_size)]
+
+    def work(rank, folder):
+        group = join(folder, rank, world_size, name=name, device=CPU)
+        assert (group.rank, group.world_size) == (rank, world_size)
+        return (
+            group.all_reduce(parts[rank].clone()),
+            group.all_gather(parts[rank].clone()),
+            group.broadcast(parts[rank].clone()),
+            group.broadcast(torch.tensor([rank + 7])),
+        )
+
+    results = run_ranks(world_size, work)
+    for summed, gathered, sent, number in results:
+        torch.testing.assert_close(summed, sum(parts), rtol=0, atol=1e-5)
+        assert torch.equal(summed, results[0][0])  # the same bits everywhere
+        assert torch.equal(gathered, torch.cat(parts, dim=-1))
+        assert torch.equal(sent, parts[0])
+        assert number.item() == 7
+
+
+@pytest.mark.parametrize("numel", [1, 15, 16, 17, 48, 1000])
+def test_shared_memory_carries_what_is_larger_than_its_slots(numel):
+    parts = [values(rank, numel) for rank in range(3)]
+
+    def work(rank, folder):
+        group = SharedMemoryCollective(folder, rank, 3, slot_bytes=64)
+        return [
+            (
+                group.all_reduce(parts[rank].clone()),
+                group.all_gather(parts[rank].clone()),
+                group.broadcast(parts[rank].clone()),
+            )
+            for _ in range(3)
+        ]
+
+    for rounds in run_ranks(3, work):
+        for summed, gathered, sent in rounds:
+            assert torch.equal(summed, parts[0] + parts[1] + parts[2])
+            assert torch.equal(gathered, torch.cat(parts))
+            assert torch.equal(sent, parts[0])
+
+
+def test_shared_memory_sums_half_types_in_float32():
+    """2048 + 1 + 1 in float16 steps of 2 would stay 2048."""
+
+    def work(rank, folder):
+        group = SharedMemoryCollective(folder, rank, 3)
+        return group.all_reduce(torch.tensor([2048.0 if rank == 0 else 1.0], dtype=torch.float16))
+
+    assert [r.item() for r in run_ranks(3, work)] == [2050.0] * 3
+
+
+def test_ranks_far_apart_do_not_overwrite_what_is_still_read():
+    """A rank that sleeps between exchanges reads what was sent to it, 200 times over."""
+
+    def work(rank, folder):
+        group = SharedMemoryCollective(folder, rank, 2, slot_bytes=64)
+        return [
+            float(group.all_reduce(torch.tensor([float(step * (rank + 1))]))) for step in range(200)
+        ]
+
+    expected = [3.0 * step for step in range(200)]
+    assert run_ranks(2, work) == [expected, expected]
+
+
+def test_columns_and_slices_are_gathered_whole():
+    def work(rank, folder):
+        group = join(folder, rank, 2, name="shared_memory", device=CPU)
+        return group.all_gather(values(rank, 4, 6)[:, ::2])
+
+    expected = torch.cat([values(rank, 4, 6)[:, ::2] for rank in range(2)], dim=-1)
+    assert all(torch.equal(found, expected) for found in run_ranks(2, work))
+
+
+def test_rendezvous_is_private(rendezvous):
+    assert stat.S_IMODE(rendezvous.stat().st_mode) == 0o700
+
+
+def test_a_collective_that_does_not_suit_the_device_is_refused(rendezvous):
+    with pytest.raises(BadRequestError, match='"nccl" is not for cpu; use gloo or shared_memory'):
+        join(rendezvous, 0, 2, name="nccl", device=CPU)
+
+
+def test_a_peer_that_never_comes_is_named(rendezvous):
+    group = SharedMemoryCollective(rendezvous, 0, 2, timeout_s=0.3)
+    with pytest.raises(WorkerDiedError, match=r"rank 1 did not come to exchange 1 within 0\.3 s"):
+        group.all_reduce(torch.zeros(1))
+
+
+def test_gloo_without_its_peers_gives_up(rendezvous):
+    with pytest.raises(WorkerDiedError, match="rank 0 lost its peers in join"):
+        join(rendezvous, 0, 2, name="gloo", device=CPU, timeout_s=0.3)
+
+
+def test_the_board_names_who_is_behind(rendezvous):
+    board = Board(rendezvous, 3)
+    for rank in range(3):
+        board.begin(rank)
+        board.end(rank)
+    board.begin(0)
+    board.begin(2)
+    assert board.last_rank() == 1
+    board.begin(1)
+    board.end(1)  # all met twice; two are still inside
+    assert Board(rendezvous, 3).last_rank() == 1
+
+
+PEER = textwrap.dedent("""
+    import sys
+    from pathlib import Path
+    import torch
+    from bilin_engine.collectives.join import join
+    group = join(Path(sys.argv[1]), 1, 2, name=sys.argv[2], device=torch.device("cpu"))
+    while True:
+        group.all_reduce(torch.ones(4))
+""")
+
+
+def reduce_often(group):
+    """What the peer sent before it died may still be there: so not only once."""
+    for _ in range(3):
+        group.all_reduce(torch.ones(4))
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_killed_peer_is_noticed_and_nothing_listens_beyond_loopback(name, rendezvous):
+    peer = subprocess.Popen([sys.executable, "-P", "-c", PEER, str(rendezvous), name])
+    try:
+        group = join(rendezvous, 0, 2, name=name, device=CPU, timeout_s=40)
+        assert group.all_reduce(torch.ones(4)).tolist() == [2.0] * 4
+        assert foreign_listeners({peer.pid, os.getpid()}) == []
+        peer.send_signal(signal.SIGKILL)
+        peer.wait()
+        with pytest.raises(WorkerDiedError, match=r"rank 1 .*ended while rank 0 waited"):
+            reduce_often(group)
+    finally:
+        peer.kill()
+        peer.wait()
+
+
+@pytest.mark.parametrize(("address", "is_foreign"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_a_listener_is_seen(address, is_foreign):
+    """The look for listening sockets, which other tests rely on, finds one that is there."""
+    with socket.socket() as listener:
+        listener.bind((address, 0))
+        listener.listen()
+        found = foreign_listeners({os.getpid()})
+    assert bool(found) == is_foreign
