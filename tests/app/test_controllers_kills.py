@@ -34,7 +34,8 @@ class HeadlessApp:
     def __init__(self, folder: Path, send: str = "") -> None:
         program = [sys.executable, str(HELPERS / "headless_app.py"), "--data-dir", str(folder)]
         engine = ["--", sys.executable, *REAL]
-        environment = {**os.environ, "PYTHONPATH": str(HELPERS)}
+        search = [str(HELPERS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))}
         self.process = subprocess.Popen(
             [*program, "--send", send, *engine], stdout=subprocess.PIPE, env=environment
         )
