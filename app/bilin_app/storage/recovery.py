@@ -30,6 +30,8 @@ _MESSAGE = (
     "id, conversation_id, parent_id, active_child_id, role, state, text, created_at, facts, seams,"
     " failure, failure_detail"
 )
+_DOCUMENT = "id, title, created_at, updated_at, trashed_at, content, folded"
+_REVISION = "id, document_id, created_at, reason, num_characters, content"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,12 @@ def _copy_rows(copy: Path, target: sqlite3.Connection) -> None:
     source = sqlite3.connect(copy)
     try:
         source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        for table, columns in (("conversations", _CONVERSATION), ("messages", _MESSAGE)):
+        for table, columns in (
+            ("conversations", _CONVERSATION),
+            ("messages", _MESSAGE),
+            ("documents", _DOCUMENT),
+            ("document_revisions", _REVISION),
+        ):
             places = ", ".join("?" for _ in columns.split(","))
             insert = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({places})"
             for row in _readable_rows(source, table, columns):

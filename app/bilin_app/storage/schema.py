@@ -3,7 +3,8 @@
 A conversation is a tree: `parent_id` says what a message follows, several children are versions,
 and `active_child_id` (`active_root_id` for the first message) says which one is on show. A queued
 message has no parent until its turn comes. While an answer runs, its new text is in `journal`.
-Columns with JSON are the controllers'; storage only keeps them.
+Columns with JSON are the controllers'; storage only keeps them. A document of the editor is JSON
+(text.document_file), with the states it had as revisions.
 """
 
 import sqlite3
@@ -53,6 +54,24 @@ CREATE TABLE journal (
   text TEXT NOT NULL,
   PRIMARY KEY (message_id, sequence)
 ) WITHOUT ROWID;
+CREATE TABLE documents (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  title TEXT NOT NULL,
+  created_at REAL NOT NULL,
+  updated_at REAL NOT NULL,
+  trashed_at REAL,
+  content TEXT NOT NULL,
+  folded TEXT NOT NULL
+);
+CREATE TABLE document_revisions (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  document_id INTEGER NOT NULL,
+  created_at REAL NOT NULL,
+  reason TEXT NOT NULL,
+  num_characters INTEGER NOT NULL,
+  content TEXT NOT NULL
+);
+CREATE INDEX revisions_by_document ON document_revisions (document_id, id);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE VIRTUAL TABLE message_search USING fts5(terms, content='');
 CREATE VIRTUAL TABLE title_search USING fts5(terms, content='');

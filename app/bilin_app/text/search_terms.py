@@ -85,6 +85,16 @@ def snippet(text: str, query: str, length: int = 80) -> tuple[str, tuple[tuple[i
     return before + line[start:end] + after, inside
 
 
+def query_words(query: str) -> list[str]:
+    """What a text must hold, folded, to match without an index: the query's runs, as they are."""
+    return _TOKEN.findall(_fold(query))
+
+
+def fold(text: str) -> str:
+    """The text as comparing takes it: compatibility forms and case made one."""
+    return _fold(text)
+
+
 def _fold(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 

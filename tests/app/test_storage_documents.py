@@ -1,0 +1,89 @@
+import sqlite3
+
+import pytest
+
+from bilin_app.storage import documents as stored
+from bilin_app.storage.schema import migrate
+from bilin_app.text.document import Document, parse_slice
+from bilin_app.text.document_file import BlankFill, Snapshot, decode_document, encode_document
+from bilin_engine.protocol import Candidate, FillConstraints, LengthLimit
+
+
+@pytest.fixture
+def connection(tmp_path):
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection, tmp_path)
+    yield connection
+    connection.close()
+
+
+def snapshot(text="凯旋门[MASK]而建 🏛 [gMASK]", title="凯旋门"):
+    return Snapshot(title, parse_slice(text, Document()))
+
+
+def test_a_document_comes_back_as_it_was_saved(connection):
+    fill = BlankFill(
+        (Candidate(text="为纪念", logprob=-0.5, num_tokens=2, breaks="has 3 characters"),),
+        0,
+        FillConstraints(length=LengthLimit(2, "characters", exact=True), choices=("一", "二")),
+    )
+    saved = Snapshot("凯旋门", snapshot().content, ((1, fill),))
+    number = stored.save_document(connection, 0, saved, 1.0)
+    assert stored.load_document(connection, number) == saved
+    changed = snapshot("改了", "新")
+    assert stored.save_document(connection, number, changed, 2.0) == number
+    assert stored.load_document(connection, number) == changed
+
+
+def test_the_list_is_newest_first_and_the_trash_gives_back(connection):
+    first = stored.save_document(connection, 0, snapshot(title="一"), 1.0)
+    second = stored.save_document(connection, 0, snapshot(title="二"), 2.0)
+    assert [r.id for r in stored.list_documents(connection)] == [second, first]
+    stored.set_document_trashed(connection, second, 3.0)
+    assert [r.id for r in stored.list_documents(connection)] == [first]
+    assert stored.load_document(connection, second) is None
+    assert stored.find_documents(connection, "二") == []
+    stored.set_document_trashed(connection, second, None)
+    assert stored.load_document(connection, second) is not None
+
+
+@pytest.mark.parametrize("query", ["凯旋", "而建", "TRIUMPH arch", "１８０７"])
+def test_search_finds_two_characters_words_and_other_widths(connection, query):
+    stored.save_document(connection, 0, snapshot("巴黎", "别的"), 1.0)
+    text = "凯旋门 1807 而建, a triumphal Arch"
+    found = stored.save_document(connection, 0, snapshot(text), 2.0)
+    hits = stored.find_documents(connection, query)
+    assert [(hit.id, hit.text) for hit in hits] == [(found, text)]
+
+
+def test_revisions_are_kept_once_and_the_oldest_make_room(connection):
+    number = stored.save_document(connection, 0, snapshot("a"), 1.0)
+    for i in range(stored.MAX_REVISIONS + 5):
+        for _ in range(2):
+            stored.keep_revision(connection, number, snapshot(f"text {i}"), "typed", float(i))
+    revisions = stored.list_revisions(connection, number)
+    assert len(revisions) == stored.MAX_REVISIONS
+    assert revisions[0].created_at == stored.MAX_REVISIONS + 4
+    restored = stored.load_revision(connection, revisions[0].id)
+    assert restored is not None
+    assert restored.content.plain_text == f"text {stored.MAX_REVISIONS + 4}"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ("{", "no document of Bilin"),
+        ('{"format":"x","version":1,"title":"","segments":[]}', "'x' version 1"),
+        ('{"format":"bilin-document","version":9,"title":"","segments":[]}', "version 9"),
+    ],
+)
+def test_what_is_no_document_is_refused_with_its_reason(data, reason):
+    with pytest.raises(ValueError, match=reason):
+        decode_document(data)
+
+
+def test_a_file_with_the_same_blank_twice_gives_two_blanks():
+    saved = snapshot("a[MASK]b[MASK]c")
+    data = encode_document(saved).replace(b'"id":2', b'"id":1')
+    ids = [blank.id for _, blank in decode_document(data).content.blanks]
+    assert len(set(ids)) == 2
