@@ -14,7 +14,8 @@ class Palette:
 
     paper: window. surface: panels and inputs. raised: a person's messages, hover. sunken: the
     ground of code. accent_soft: the ground of what is chosen. on_accent: text on accent.
-    model_soft, danger_soft: grounds for text in those colours. code_*: highlighting.
+    model_soft, danger_soft: grounds for text in those colours. code_*: highlighting. bar_*: the parts
+    of a device's memory.
     """
 
     scheme: Scheme
@@ -38,6 +39,11 @@ class Palette:
     code_number: str
     code_comment: str
     code_name: str
+    bar_weights: str
+    bar_kv_cache: str
+    bar_activations: str
+    bar_other: str
+    bar_track: str
 
     def color(self, token: str) -> QColor:
         """The colour of a token. Raises AttributeError for a token that does not exist."""
@@ -66,6 +72,11 @@ LIGHT = Palette(
     code_number="#1B6E61",
     code_comment="#67696F",
     code_name="#1B6E61",
+    bar_weights="#1F7A6C",
+    bar_kv_cache="#7FB9AF",
+    bar_activations="#C9B079",
+    bar_other="#B9B6AC",
+    bar_track="#F1EFEA",
 )
 
 DARK = Palette(
@@ -90,6 +101,11 @@ DARK = Palette(
     code_number="#6FC5B5",
     code_comment="#9A9CA3",
     code_name="#6FC5B5",
+    bar_weights="#4FB3A1",
+    bar_kv_cache="#2F7567",
+    bar_activations="#7A6A3E",
+    bar_other="#5A5B64",
+    bar_track="#2A2B2F",
 )
 
 PALETTES: dict[Scheme, Palette] = {"light": LIGHT, "dark": DARK}

@@ -103,6 +103,38 @@ QMenu::item:disabled { color: $muted; }
 QMenu::separator { height: 1px; background: $line; margin: 4px 8px; }
 QMenu::icon { padding-left: 8px; }
 
+QLabel[role="badge"] { background: $accent_soft; color: $accent; font-size: ${tiny}px;
+    border-radius: 4px; padding: 1px 6px; }
+QLabel[role="plainBadge"] { background: $raised; color: $ink; font-size: ${tiny}px;
+    border-radius: 4px; padding: 1px 6px; }
+QPushButton[role="suggestion"] { color: $accent; }
+QPushButton[role="danger"] { color: $danger; }
+#segments { background: $surface; border: 1px solid $line; border-radius: 8px; }
+QPushButton[role="segment"] { background: transparent; border: 1px solid transparent;
+    border-radius: 7px; color: $muted; padding: 4px 12px; }
+QPushButton[role="segment"]:hover { color: $ink; }
+QPushButton[role="segment"]:checked { background: $accent_soft; color: $accent; }
+QPushButton[role="segment"]:focus { border: 2px solid $accent; padding: 3px 11px; }
+QPushButton[role="segment"]:disabled { color: $line; }
+#queue { background: $paper; border-top: 1px solid $line; }
+#modelScroll, #modelScroll > QWidget > QWidget, #modelList { background: transparent;
+    border: none; }
+QProgressBar { background: $raised; border: none; border-radius: 3px; min-height: 6px;
+    max-height: 6px; }
+QProgressBar::chunk { background: $accent; border-radius: 3px; }
+QSlider { min-height: 22px; }
+QSlider::groove:horizontal { background: $raised; height: 6px; border-radius: 3px; }
+QSlider::sub-page:horizontal { background: $accent; border-radius: 3px; }
+QSlider::handle:horizontal { background: $surface; border: 2px solid $accent; width: 12px;
+    height: 12px; margin: -5px 0; border-radius: 8px; }
+QSlider::handle:horizontal:focus { background: $accent; }
+QCheckBox { spacing: 8px; background: transparent; }
+QCheckBox::indicator { width: 14px; height: 14px; border: 1px solid $muted; border-radius: 4px;
+    background: $surface; }
+QCheckBox::indicator:checked { background: $accent; border-color: $accent; image: url("$check"); }
+QCheckBox::indicator:focus { border: 2px solid $accent; }
+QRadioButton { spacing: 8px; background: transparent; }
+
 QSplitter::handle { background: $line; }
 QScrollBar:vertical { background: transparent; width: 12px; margin: 2px; }
 QScrollBar::handle:vertical { background: $line; border-radius: 4px; min-height: 32px; }
@@ -115,7 +147,10 @@ QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
 
 
 def style_sheet(palette: Palette, sizes: Sizes, language: Language, caret: str) -> str:
-    """The sheet for the whole application. `caret`: the path of a combo box's arrow."""
+    """The sheet for the whole application. `caret`: the path of a combo box's arrow.
+
+    The check mark of a box lies beside it, as `check-….svg`.
+    """
     tokens = {name: getattr(palette, name) for name in palette.__dataclass_fields__}
     return _SHEET.substitute(
         tokens,
@@ -130,6 +165,7 @@ def style_sheet(palette: Palette, sizes: Sizes, language: Language, caret: str) 
         families=", ".join(f'"{family}"' for family in families(language)),
         code_families=", ".join(f'"{family}"' for family in code_families()),
         caret=caret,
+        check=caret.replace("caret-", "check-"),
     )
 
 
