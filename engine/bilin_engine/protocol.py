@@ -20,7 +20,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -30,6 +30,7 @@ CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests coun
 
 Role = Literal["system", "user", "assistant"]
 BlankKind = Literal["short", "long", "sentence"]  # [MASK], [gMASK], [sMASK]
+FillWay = Literal["mask", "instruction"]  # a mask token of the model's, or a chat that asks for it
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -307,6 +308,22 @@ class InspectPrompt(
     prefill: str = ""
     segments: tuple[Segment, ...] = ()
     blank: int = 0
+    takes_nearest: bool = False
+
+
+class InspectWindow(
+    msgspec.Struct, frozen=True, kw_only=True, tag="inspect_window", forbid_unknown_fields=True
+):
+    """Which text a `Fill` of this blank with `takes_nearest` would see. `Done(WindowView)`.
+
+    context_length: what the model was loaded with; 0 = the model's longest.
+    """
+
+    id: int
+    model: str
+    segments: tuple[Segment, ...]
+    blank: int
+    context_length: int = 0
 
 
 class Chat(msgspec.Struct, frozen=True, kw_only=True, tag="chat", forbid_unknown_fields=True):
@@ -336,6 +353,9 @@ class Generate(
 class Fill(msgspec.Struct, frozen=True, kw_only=True, tag="fill", forbid_unknown_fields=True):
     """Fills one blank (`blank` = its index) or all in order (None), each seen by the next.
 
+    takes_nearest: of a text that is longer than the model holds, each blank is filled with the
+    nearest text on both sides of it (`InspectWindow` tells which); otherwise that is an error.
+    A kind of blank that the model has no mask for is asked for in a chat (`FillResult.way`).
     Sends `Started` and `TextDelta` (with blank and candidate); ends in `Done(FillResult)`.
     """
 
@@ -346,6 +366,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True, tag="fill", forbid_unknown
     num_candidates: int = 1
     constraints: FillConstraints = FillConstraints()
     sampling: Sampling = Sampling()
+    takes_nearest: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel", forbid_unknown_fields=True):
@@ -369,6 +390,7 @@ Request = (
     | UnloadModel
     | CountTokens
     | InspectPrompt
+    | InspectWindow
     | Chat
     | Generate
     | Fill
@@ -462,11 +484,29 @@ class PromptToken(msgspec.Struct, frozen=True):
 
 
 class PromptView(msgspec.Struct, frozen=True, kw_only=True, tag="prompt_view"):
-    """The exact prompt. Tokens before `prefix_len` see each other; later ones are causal."""
+    """The exact prompt. Tokens before `prefix_len` see each other; later ones are causal.
+
+    way: how a `Fill` would ask; None for a `Chat`.
+    """
 
     tokens: tuple[PromptToken, ...]
     prefix_len: int
     context_length: int
+    way: FillWay | None = None
+
+
+class WindowView(msgspec.Struct, frozen=True, kw_only=True, tag="window_view"):
+    """What the model would see: characters `start` to `end` of the text, where a blank counts one.
+
+    num_tokens: the prompt's. document_tokens: the whole text's, the same if all of it is seen.
+    """
+
+    start: int
+    end: int
+    num_tokens: int
+    document_tokens: int
+    context_length: int
+    way: FillWay
 
 
 class ChatResult(msgspec.Struct, frozen=True, kw_only=True, tag="chat_result"):
@@ -500,6 +540,7 @@ class FillResult(msgspec.Struct, frozen=True, kw_only=True, tag="fill_result"):
     text: str
     blanks: tuple[FilledBlank, ...]
     stats: GenerationStats
+    way: FillWay = "mask"
 
 
 Result = (
@@ -509,6 +550,7 @@ Result = (
     | ModelLoaded
     | TokenCount
     | PromptView
+    | WindowView
     | ChatResult
     | FillResult
 )

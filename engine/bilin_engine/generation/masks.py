@@ -254,7 +254,7 @@ def window_around(
         blank=sum(start <= position < here for position in document.blanks),
         start=start,
         end=end,
-        num_tokens=len(encode_segments(inside, tokenizer).token_ids) + 1,
+        num_tokens=cost(start, end) + isinstance(inside[-1], TextSegment) + 1,
     )
 
 

@@ -15,7 +15,6 @@ from bilin_engine.generation.masks import (
     Blank,
     MaskedSequence,
     encode_segments,
-    filled_text,
     layout_blank,
     stop_ids,
 )
@@ -40,6 +39,7 @@ from bilin_engine.protocol import (
     WorkerTokens,
 )
 from bilin_engine.server.constraints import broken_constraint
+from bilin_engine.server.fill_prompts import FILL_CLOSE, FillPrompt, FillPrompts
 from bilin_engine.server.model_text import ModelText
 from bilin_engine.server.tasks import Task
 from bilin_engine.server.text_stream import TextStream
@@ -74,6 +74,22 @@ class _Run:
     first_s: float | None = None
     last_s: float = 0.0
     result: WorkerGenerated | None = None
+    drawn: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
+
+    def candidates(self) -> tuple[WorkerCandidate, ...]:
+        """The workers' own, or what came until stop texts ended them all, best first."""
+        if self.result is not None:
+            return self.result.candidates
+        found = [
+            WorkerCandidate(
+                token_ids=tuple(token_id for token_id, _ in tokens),
+                logprobs=tuple(logprob for _, logprob in tokens),
+                score=sum(logprob for _, logprob in tokens),
+                finish_reason="stop_text",
+            )
+            for tokens in self.drawn.values()
+        ]
+        return tuple(sorted(found, key=lambda candidate: -candidate.score))
 
     def stats(self) -> GenerationStats:
         """The workers' own figures, or ours where a stop text ended them early."""
@@ -132,26 +148,29 @@ class Answering:
 
     def fill(self, request: Fill) -> FillResult:
         """Fills one blank or all; each fill's ids stay in the text that the next one sees."""
-        text = self.model.text
         _check_fill(request)
-        sequence = encode_segments(request.segments, text.tokenizer)
-        wanted = None if request.blank is None else sequence.blank(request.blank)
+        prompts = FillPrompts(
+            self.model.text,
+            request.segments,
+            self.model.context_length,
+            takes_nearest=request.takes_nearest,
+            constraints=request.constraints,
+        )
         filled: list[FilledBlank] = []
         stats: list[GenerationStats] = []
-        fills: dict[int, str] = {}
-        for _ in range(len(sequence.blanks) if wanted is None else 1):
-            blank = wanted or sequence.next_blank()
-            assert blank is not None
-            run = self._fill_one(request, sequence, blank)
-            candidates, best = self._candidates(request, run)
-            filled.append(FilledBlank(index=blank.index, kind=blank.kind, candidates=candidates))
-            fills[blank.index] = candidates[0].text
+        for index in prompts.order(request.blank):
+            prompt = prompts.prompt(index)
+            run = self._fill_one(request, prompt, index)
+            candidates, best = self._candidates(request, prompt, run)
+            kind = prompts.kinds[index]
+            filled.append(FilledBlank(index=index, kind=kind, candidates=candidates))
+            prompts.fill(index, candidates[0].text, best.token_ids)
             stats.append(run.stats())
-            sequence = sequence.fill(blank, best.token_ids)
         return FillResult(
-            text=filled_text(request.segments, fills),
+            text=prompts.filled_text(),
             blanks=tuple(sorted(filled, key=lambda blank: blank.index)),
             stats=_sum_stats(stats),
+            way=prompts.way,
         )
 
     def _layout(self, sequence: MaskedSequence, blank: Blank) -> PromptLayout:
@@ -179,49 +198,54 @@ class Answering:
             reason = run.result.candidates[0].finish_reason
         return ChatResult(text=stream.text, finish_reason=reason, stats=run.stats())
 
-    def _fill_one(self, request: Fill, sequence: MaskedSequence, blank: Blank) -> _Run:
+    def _fill_one(self, request: Fill, prompt: FillPrompt, index: int) -> _Run:
         text = self.model.text
         choices = [ids for c in request.constraints.choices for ids in text.choice_ids(c)]
-        streams = [
-            TextStream(text.decoder(), request.sampling.stop_texts)
-            for _ in range(request.num_candidates)
-        ]
+        streams = [self._stream(request, prompt) for _ in range(request.num_candidates)]
         run = self._run(
             request.id,
-            self._layout(sequence, blank),
-            stop_ids(text.tokenizer.specials),
+            prompt.layout,
+            prompt.stop_ids,
             request.sampling,
             streams,
-            blank=blank.index,
+            blank=index,
             digits_only=request.constraints.digits_only,
             choices=tuple(choices),
         )
         for number, stream in enumerate(streams):
             num_tokens = stream.take_num_tokens()
-            self._tell(request.id, stream.finish(), num_tokens, blank.index, number)
+            self._tell(request.id, stream.finish(), num_tokens, index, number)
         return run
 
+    def _stream(self, request: Fill, prompt: FillPrompt) -> TextStream:
+        decoder = self.model.text.decoder(continues=prompt.continues)
+        return TextStream(decoder, (*request.sampling.stop_texts, *prompt.stop_texts))
+
     def _candidates(
-        self, request: Fill, run: _Run
+        self, request: Fill, prompt: FillPrompt, run: _Run
     ) -> tuple[tuple[Candidate, ...], WorkerCandidate]:
         """Candidates best first, those that keep the constraints before those that do not."""
-        assert run.result is not None
         rows: list[tuple[Candidate, WorkerCandidate]] = []
         seen: set[str] = set()
-        for found in run.result.candidates:
-            stream = TextStream(self.model.text.decoder(), request.sampling.stop_texts)
+        for found in run.candidates():
+            stream = self._stream(request, prompt)
             for token_id in found.token_ids:
                 stream.feed(token_id)
             stream.finish()
-            shown = stream.text.strip() if request.constraints.choices else stream.text
+            is_form_kept = stream.is_stopped or not prompt.continues
+            bare = bool(request.constraints.choices) or prompt.continues
+            shown = stream.text.strip() if bare else stream.text
             if shown in seen:
                 continue  # drawn twice, or one choice in two spellings: the better one is in
             seen.add(shown)
+            breaks = broken_constraint(shown, request.constraints)
+            if not is_form_kept and not request.constraints.choices:
+                breaks = breaks or f"does not end with {FILL_CLOSE}, as was asked"
             candidate = Candidate(
                 text=shown,
                 logprob=sum(found.logprobs),
                 num_tokens=len(found.token_ids),
-                breaks=broken_constraint(shown, request.constraints),
+                breaks=breaks,
             )
             rows.append((candidate, found))
         rows.sort(key=lambda row: bool(row[0].breaks))  # stable: the score's order within
@@ -274,8 +298,10 @@ class Answering:
             if run.first_s is None:
                 run.first_s = run.last_s
             shown: dict[int, str] = {}
-            for number, token_id in zip(batch.candidates, batch.token_ids, strict=True):
+            rows = zip(batch.candidates, batch.token_ids, batch.logprobs, strict=True)
+            for number, token_id, logprob in rows:
                 if not streams[number].is_stopped:
+                    run.drawn.setdefault(number, []).append((token_id, logprob))
                     shown[number] = shown.get(number, "") + streams[number].feed(token_id)
             for number, text in shown.items():
                 if text:

@@ -8,13 +8,14 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from bilin_engine.chat_format import ChatFormat, find_chat_format, fit_messages
+from bilin_engine.chat_format import ChatFormat, fit_messages, load_chat_format
 from bilin_engine.errors import BadRequestError
-from bilin_engine.generation.masks import encode_segments, layout_blank, stop_ids
+from bilin_engine.generation.masks import stop_ids
 from bilin_engine.generation.request import PromptLayout
 from bilin_engine.library import Library
 from bilin_engine.protocol import (
     CountTokens,
+    FillWay,
     InspectPrompt,
     Message,
     ModelInfo,
@@ -27,6 +28,11 @@ from bilin_engine.tokenizers.load import load_tokenizer
 from bilin_engine.tokenizers.streaming import StreamDecoder
 
 MIN_ANSWER_TOKENS = 128  # room a growing chat leaves for its answer, a quarter of a small context
+
+
+def answer_room(context_length: int) -> int:
+    """Tokens that a prompt which may be cut leaves for the answer."""
+    return min(MIN_ANSWER_TOKENS, context_length // 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +64,11 @@ class ModelText:
         """The prompt of a chat; the oldest exchanges fall out when it has outgrown the model."""
         chat_format = self._format()
         chat_format.layout(messages[-1:], self.tokenizer, context_length, prefill)  # must fit alone
-        room = min(MIN_ANSWER_TOKENS, context_length // 4)
-        fitted = fit_messages(chat_format, messages, self.tokenizer, context_length - room, prefill)
+        most = context_length - answer_room(context_length)
+        fitted = fit_messages(chat_format, messages, self.tokenizer, most, prefill)
         return ChatPrompt(
             layout=chat_format.layout(fitted.messages, self.tokenizer, context_length, prefill),
-            stop_ids=stop_ids(self.tokenizer.specials),
+            stop_ids=chat_format.stop_ids(self.tokenizer),
             stop_texts=chat_format.stop_texts,
             dropped=fitted.dropped,
         )
@@ -76,19 +82,13 @@ class ModelText:
             per_message=size.per_message,
         )
 
-    def inspect(self, request: InspectPrompt) -> PromptView:
-        """The exact prompt, token by token."""
-        if request.messages:
-            prompt = self.chat_prompt(request.messages, request.prefill, self.info.context_length)
-            layout = prompt.layout
-        else:
-            sequence = encode_segments(request.segments, self.tokenizer)
-            layout = layout_blank(
-                sequence,
-                sequence.blank(request.blank),
-                self.tokenizer.specials,
-                self.info.context_length,
-            )
+    def inspect_chat(self, request: InspectPrompt) -> PromptView:
+        """The exact prompt of a chat, token by token."""
+        prompt = self.chat_prompt(request.messages, request.prefill, self.info.context_length)
+        return self.prompt_view(prompt.layout)
+
+    def prompt_view(self, layout: PromptLayout, way: FillWay | None = None) -> PromptView:
+        """A prompt token by token. way: how it asks for a fill."""
         tokens = zip(layout.token_ids, layout.position_ids, strict=True)
         return PromptView(
             tokens=tuple(
@@ -102,6 +102,7 @@ class ModelText:
             ),
             prefix_len=layout.prefix_len,
             context_length=self.info.context_length,
+            way=way,
         )
 
     def decoder(self, *, continues: bool = False) -> StreamDecoder:
@@ -127,11 +128,13 @@ class ModelText:
             key = (vocab_size, digits_only)
             if key not in self._banned:
                 may_say = self._is_digits if digits_only else bool
+                stops = stop_ids(self.tokenizer.specials)
+                if self._chat_format is not None:
+                    stops |= self._chat_format.stop_ids(self.tokenizer)
                 self._banned[key] = tuple(
                     token_id
                     for token_id in range(vocab_size)
-                    if token_id not in stop_ids(self.tokenizer.specials)
-                    and not may_say(self._text_of(token_id))
+                    if token_id not in stops and not may_say(self._text_of(token_id))
                 )
             return self._banned[key]
 
@@ -191,5 +194,5 @@ class ModelTexts:
         return ModelText(
             info,
             load_tokenizer(Path(info.path)),
-            find_chat_format(name) if name else None,
+            load_chat_format(name, Path(info.path)) if name else None,
         )

@@ -25,6 +25,7 @@ from bilin_engine.protocol import (
     Fill,
     Generate,
     InspectPrompt,
+    InspectWindow,
     ListDevices,
     ListModels,
     LoadModel,
@@ -36,6 +37,7 @@ from bilin_engine.protocol import (
 )
 from bilin_engine.server.answers import Answering
 from bilin_engine.server.devices import list_devices
+from bilin_engine.server.fill_prompts import inspect_fill, inspect_window
 from bilin_engine.server.model_host import HostSettings, ModelHost
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.planning import plan_model
@@ -200,7 +202,11 @@ class Supervisor:
             case CountTokens() as request:
                 return self._texts.get(request.model).count_tokens(request)
             case InspectPrompt() as request:
-                return self._texts.get(request.model).inspect(request)
+                text = self._texts.get(request.model)
+                is_chat = bool(request.messages)
+                return text.inspect_chat(request) if is_chat else inspect_fill(text, request)
+            case InspectWindow() as request:
+                return inspect_window(self._texts.get(request.model), request)
             case LoadModel() as request:
                 return self._host.load(task, request)
             case UnloadModel():

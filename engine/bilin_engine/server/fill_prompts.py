@@ -1,0 +1,252 @@
+"""The prompts that fill the blanks of one text, in order: by mask token, or by asking a chat.
+
+A model fills by mask where its vocabulary has the masks of all the text's blanks; otherwise a chat
+asks it for one blank at a time and its answer is read strictly. Knows no workers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bilin_engine.errors import BadRequestError
+from bilin_engine.generation.masks import (
+    MASK_TEXTS,
+    MaskedSequence,
+    Window,
+    encode_segments,
+    filled_text,
+    layout_blank,
+    stop_ids,
+    window_around,
+)
+from bilin_engine.generation.request import PromptLayout
+from bilin_engine.protocol import (
+    BlankKind,
+    BlankSegment,
+    FillConstraints,
+    FillWay,
+    InspectPrompt,
+    InspectWindow,
+    Message,
+    PromptView,
+    Segment,
+    TextSegment,
+    WindowView,
+)
+from bilin_engine.server.model_text import ModelText, answer_room
+
+FILL_OPEN, FILL_CLOSE = "<fill>", "</fill>"
+
+_FILL_ORDER: tuple[BlankKind, ...] = ("short", "sentence", "long")
+_INSTRUCTION_TOKENS = 160  # what the request around the text takes, at most, in a chat
+_OTHER_BLANK = "____"
+
+_ASK_ZH = (
+    "下面的文字里有一处空白，写作【空】。写出填在那里的{kind}，使前后文连贯。{constraints}"
+    "只写填空的内容，写在 <fill> 和 </fill> 之间。\n\n{text}"
+)
+_ASK_EN = (
+    "The text below has a gap, written 【gap】. Write the {kind} that belongs there, so that it "
+    "reads well with what stands before and after. {constraints}Write only what fills the gap, "
+    "between <fill> and </fill>.\n\n{text}"
+)
+_KINDS_ZH: dict[BlankKind, str] = {"short": "词语", "sentence": "一句话", "long": "一段文字"}
+_KINDS_EN: dict[BlankKind, str] = {
+    "short": "word or phrase",
+    "sentence": "sentence",
+    "long": "passage",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FillPrompt:
+    """One blank's prompt. stop_texts end an answer; continues: it goes on from given text."""
+
+    layout: PromptLayout
+    stop_ids: frozenset[int]
+    stop_texts: tuple[str, ...] = ()
+    continues: bool = False
+
+
+class FillPrompts:
+    """A text whose blanks are filled one after the other; each fill stays for the next prompt."""
+
+    def __init__(
+        self,
+        text: ModelText,
+        segments: Sequence[Segment],
+        context_length: int,
+        *,
+        takes_nearest: bool,
+        constraints: FillConstraints | None = None,
+    ) -> None:
+        """Raises BadRequestError where the model has neither the masks nor a chat format."""
+        self._text = text
+        self._segments = tuple(segments)
+        self._context_length = context_length
+        self._takes_nearest = takes_nearest
+        self._constraints = constraints or FillConstraints()
+        self._fills: dict[int, str] = {}
+        self.way = fill_way(text, segments)
+        self._sequence: MaskedSequence | None = None
+        if self.way == "mask":
+            self._sequence = encode_segments(segments, text.tokenizer)
+            self.kinds = tuple(blank.kind for blank in self._sequence.blanks)
+        else:
+            self.kinds = tuple(s.kind for s in segments if isinstance(s, BlankSegment))
+
+    def order(self, wanted: int | None) -> tuple[int, ...]:
+        """The numbers of the blanks to fill: the reference's order, or the one that is wanted."""
+        if wanted is not None:
+            if not 0 <= wanted < len(self.kinds):
+                known = ", ".join(map(str, range(len(self.kinds)))) or "none"
+                message = f"there is no blank {wanted} to fill; blanks left: {known}"
+                raise BadRequestError(message)
+            return (wanted,)
+        numbers = range(len(self.kinds))
+        return tuple(sorted(numbers, key=lambda i: _FILL_ORDER.index(self.kinds[i])))
+
+    def prompt(self, index: int) -> FillPrompt:
+        """The prompt for a blank. Raises ContextOverflowError where the text is too long."""
+        if self._sequence is None:
+            return self._instruction(index)
+        tokenizer = self._text.tokenizer
+        sequence, blank = self._sequence, self._sequence.blank(index)
+        if self._takes_nearest and len(sequence.token_ids) + 1 > self._max_prompt_tokens:
+            window = self._window(index)
+            sequence = encode_segments(window.segments, tokenizer)
+            blank = sequence.blank(window.blank)
+        layout = layout_blank(sequence, blank, tokenizer.specials, self._context_length)
+        return FillPrompt(layout, stop_ids(tokenizer.specials))
+
+    def fill(self, index: int, text: str, token_ids: Sequence[int]) -> None:
+        """Puts a fill in its blank's place, for the prompts to come."""
+        self._fills[index] = text
+        if self._sequence is not None:
+            self._sequence = self._sequence.fill(self._sequence.blank(index), token_ids)
+
+    def filled_text(self) -> str:
+        """The whole text with the fills in place."""
+        return filled_text(self._segments, self._fills)
+
+    def view(self, index: int) -> WindowView:
+        """What of the text the prompt for a blank holds."""
+        window = self._window(index)
+        if self._sequence is not None:
+            document_tokens = len(self._sequence.token_ids) + 1
+            num_tokens = window.num_tokens
+        else:
+            prompt = self._instruction(index)
+            num_tokens = len(prompt.layout.token_ids)
+            outside = [*self._segments]
+            encode = self._text.tokenizer.encode
+            document_tokens = sum(
+                len(encode(s.text)) for s in outside if isinstance(s, TextSegment)
+            )
+            document_tokens = max(num_tokens, document_tokens)
+        return WindowView(
+            start=window.start,
+            end=window.end,
+            num_tokens=num_tokens,
+            document_tokens=document_tokens,
+            context_length=self._context_length,
+            way=self.way,
+        )
+
+    @property
+    def _max_prompt_tokens(self) -> int:
+        room = self._context_length - answer_room(self._context_length)
+        return room if self.way == "mask" else room - _INSTRUCTION_TOKENS
+
+    def _window(self, index: int) -> Window:
+        """The nearest text, fills in place; `start` and `end` count the text as it is filled."""
+        current: list[Segment] = []
+        number = here = -1
+        for segment in self._segments:
+            if isinstance(segment, BlankSegment):
+                number += 1
+                if number in self._fills:
+                    current.append(TextSegment(self._fills[number]))
+                    continue
+                here += number <= index
+            current.append(segment)
+        if number < 0:
+            current.append(BlankSegment("long"))  # as encode_segments adds one
+            here = 0
+        return window_around(current, here, self._text.tokenizer, self._max_prompt_tokens)
+
+    def _instruction(self, index: int) -> FillPrompt:
+        window = self._window(index)
+        is_chinese = any("㐀" <= c <= "鿿" for s in window.segments for c in _text_of(s))
+        shown, number = "", -1
+        for segment in window.segments:
+            if isinstance(segment, TextSegment):
+                shown += segment.text
+                continue
+            number += 1
+            mark = "【空】" if is_chinese else "【gap】"
+            shown += mark if number == window.blank else _OTHER_BLANK
+        kind = self.kinds[index]
+        constraints = _told(self._constraints, is_chinese=is_chinese)
+        ask = (_ASK_ZH if is_chinese else _ASK_EN).format(
+            kind=(_KINDS_ZH if is_chinese else _KINDS_EN)[kind], constraints=constraints, text=shown
+        )
+        prompt = self._text.chat_prompt((Message("user", ask),), FILL_OPEN, self._context_length)
+        return FillPrompt(
+            prompt.layout, prompt.stop_ids, (FILL_CLOSE, *prompt.stop_texts), continues=True
+        )
+
+
+def fill_way(text: ModelText, segments: Sequence[Segment]) -> FillWay:
+    """How a model fills these blanks. Raises BadRequestError where it cannot."""
+    specials = text.tokenizer.specials
+    ids = {"short": specials.mask, "long": specials.gmask, "sentence": specials.smask}
+    kinds = {s.kind for s in segments if isinstance(s, BlankSegment)} or {"long"}
+    missing = [kind for kind in _FILL_ORDER if kind in kinds and ids[kind] is None]
+    if not missing and specials.sop is not None:
+        return "mask"
+    if text.info.can_chat:
+        return "instruction"
+    names = ", ".join(MASK_TEXTS[kind] for kind in missing) or "sop"
+    message = f'the model "{text.info.id}" has no {names} token and cannot chat: it fills no blanks'
+    raise BadRequestError(message)
+
+
+def inspect_fill(text: ModelText, request: InspectPrompt) -> PromptView:
+    """The exact prompt of a `Fill`, token by token."""
+    context_length = text.info.context_length
+    prompts = FillPrompts(
+        text, request.segments, context_length, takes_nearest=request.takes_nearest
+    )
+    [index] = prompts.order(request.blank)
+    return text.prompt_view(prompts.prompt(index).layout, way=prompts.way)
+
+
+def inspect_window(text: ModelText, request: InspectWindow) -> WindowView:
+    """Which text a `Fill` of a blank would see."""
+    longest = text.info.context_length
+    context_length = min(longest, request.context_length or longest)
+    prompts = FillPrompts(text, request.segments, context_length, takes_nearest=True)
+    [index] = prompts.order(request.blank)
+    return prompts.view(index)
+
+
+def _told(constraints: FillConstraints, *, is_chinese: bool) -> str:
+    """The constraints as sentences; they are checked afterwards whatever the model does."""
+    told: list[str] = []
+    if (limit := constraints.length) is not None:
+        if is_chinese:
+            unit = "个字" if limit.unit == "characters" else "个词"
+            told.append(f"{'正好' if limit.exact else '最多'} {limit.count} {unit}。")
+        else:
+            how = "Exactly" if limit.exact else "At most"
+            told.append(f"{how} {limit.count} {limit.unit}. ")
+    if constraints.choices:
+        choices = "、".join(constraints.choices) if is_chinese else ", ".join(constraints.choices)
+        told.append(f"从这些里选一个：{choices}。" if is_chinese else f"One of: {choices}. ")
+    if constraints.digits_only:
+        told.append("只用数字。" if is_chinese else "Digits only. ")
+    return "".join(told)
+
+
+def _text_of(segment: Segment) -> str:
+    return segment.text if isinstance(segment, TextSegment) else ""
