@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bilin_engine.chat_format import ChatFormat, find_chat_format
+from bilin_engine.chat_format import ChatFormat, load_chat_format
 from bilin_engine.errors import BadRequestError, ModelBrokenError
 from bilin_engine.generation.generate import generate
 from bilin_engine.generation.masks import ids_without_text, stop_ids
@@ -73,11 +73,12 @@ class RunnerModel:
             raise BadRequestError(message)
         prompt = self.chat_format.layout(messages, self.tokenizer, self.max_length)
         reply = _Reply(self.tokenizer, self.chat_format.stop_texts)
+        stops = self.chat_format.stop_ids(self.tokenizer)
         request = GenerationRequest(
             prompt=prompt,
             sampling=Sampling(temperature=0.0, max_new_tokens=max_new_tokens, seed=0),
-            stop_ids=stop_ids(self.tokenizer.specials),
-            banned_ids=ids_without_text(self.tokenizer, self.runner.vocab_size),
+            stop_ids=stops,
+            banned_ids=ids_without_text(self.tokenizer, self.runner.vocab_size) - stops,
         )
         with suppress(StoppedError):  # a stop text came: the reply is whole
             generate(self.runner, request, reply.on_token, lambda: reply.is_ended)
@@ -135,7 +136,7 @@ def load_model(library: Library, model_id: str, settings: LoadSettings) -> Runne
     folder = Path(entry.info.path)
     name = library.chat_format(model_id)
     tokenizer = load_tokenizer(folder)
-    chat_format = find_chat_format(name) if name else None
+    chat_format = load_chat_format(name, folder) if name else None
     runner = load_runner(
         folder,
         context=settings.context,
