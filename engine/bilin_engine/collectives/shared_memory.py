@@ -22,10 +22,10 @@ from bilin_engine.errors import WorkerDiedError
 
 SLOT_BYTES = 4 * 1024**2
 FLAG_BYTES = 64  # a cache line for each rank's flag and process id
-NUM_SPINS = 200  # looks at the flags before sleeping: a peer is usually some microseconds away
-SHORT_SLEEP_S = 50e-6
-LONG_SLEEP_S = 0.01  # between two requests nobody is in a hurry
-PATIENT_AFTER_S = 1.0
+NUM_SPINS = 50  # looks at the flags before sleeping: a peer is usually some microseconds away
+SLEEP_SHARE = 0.1  # of the time waited so far, so that waiting costs a peer little of its time
+SHORTEST_SLEEP_S = 20e-6
+LONGEST_SLEEP_S = 0.01  # between two requests nobody is in a hurry
 LOOK_S = 0.25  # how often a waiting rank looks whether its peers live
 
 
@@ -112,7 +112,7 @@ class SharedMemoryCollective(Collective):
         for _ in range(NUM_SPINS):
             if flags.min() >= sequence:
                 return
-            os.sched_yield()  # with more ranks than processors a peer needs this one
+            time.sleep(0)  # with more ranks than processors a peer needs this one
         begun_s = looked_s = time.monotonic()
         while flags.min() < sequence:
             now_s = time.monotonic()
@@ -120,7 +120,7 @@ class SharedMemoryCollective(Collective):
             if now_s - looked_s >= LOOK_S:
                 looked_s = now_s
                 self._check_peers(waited_s)
-            time.sleep(SHORT_SLEEP_S if waited_s < PATIENT_AFTER_S else LONG_SLEEP_S)
+            time.sleep(min(max(SHORTEST_SLEEP_S, SLEEP_SHARE * waited_s), LONGEST_SLEEP_S))
 
     def _check_peers(self, waited_s: float) -> None:
         late = [r for r in range(self.world_size) if self._flags[r] < self._sequence]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
+from bilin_engine.layers.split_cache import LayerBlocks
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -19,7 +21,7 @@ class Span:
     count: int
     start: int
     prefix_len: int
-    block: torch.Tensor
+    block: "torch.Tensor | LayerBlocks"
 
 
 def attend(

@@ -32,6 +32,19 @@ class KVCache:
         self._blocks: list[torch.Tensor | None] = [None] * num_slots
         self._lengths = [0] * num_slots
 
+    def for_layers(self, num_layers: int, device: torch.device) -> "KVCache":
+        """An empty cache with the same slots for `num_layers` layers on `device`."""
+        _, _, num_heads, max_length, head_dim = self._shape
+        return KVCache(
+            num_slots=self.num_slots,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            head_dim=head_dim,
+            max_length=max_length,
+            dtype=self._dtype,
+            device=device,
+        )
+
     def length(self, slot: int) -> int:
         """Tokens the slot holds."""
         return self._lengths[slot]

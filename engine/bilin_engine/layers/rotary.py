@@ -59,6 +59,12 @@ class Rotation:
         self._cos = cos
         self._sin = sin
 
+    def to(self, device: torch.device) -> "Rotation":
+        """The same rotation on `device`."""
+        if self._cos.device == device:
+            return self
+        return Rotation(self._cos.to(device), self._sin.to(device))
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Rotates x [T, H, D]: first half x1*cos - x2*sin, second half x2*cos + x1*sin."""
         return x * self._cos + x.roll(x.shape[-1] // 2, dims=-1) * self._sin
@@ -112,6 +118,12 @@ class NeighbourRotation:
         self._cos = cos
         self._sin = sin
 
+    def to(self, device: torch.device) -> "NeighbourRotation":
+        """The same rotation on `device`."""
+        if self._cos.device == device:
+            return self
+        return NeighbourRotation(self._cos.to(device), self._sin.to(device))
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Rotates x [T, H, D]: x[2j]*cos - x[2j+1]*sin, x[2j+1]*cos + x[2j]*sin."""
         swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
@@ -138,6 +150,10 @@ class Rotation2D:
     def __init__(self, by_position: Rotation, by_block: Rotation) -> None:
         self._by_position = by_position
         self._by_block = by_block
+
+    def to(self, device: torch.device) -> "Rotation2D":
+        """The same rotation on `device`."""
+        return Rotation2D(self._by_position.to(device), self._by_block.to(device))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Rotates x [T, H, D]."""

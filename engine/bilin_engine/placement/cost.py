@@ -18,7 +18,12 @@ _LAYER = re.compile(r"\.layers\.(\d+)\.")
 
 def layer_of(spec: TensorSpec) -> int | None:
     """Index of the block a tensor belongs to; None for embedding, head and final norm."""
-    match = _LAYER.search(spec.name)
+    return layer_index(spec.name)
+
+
+def layer_index(name: str) -> int | None:
+    """`layer_of` by the tensor's name."""
+    match = _LAYER.search(name)
     return int(match[1]) if match else None
 
 

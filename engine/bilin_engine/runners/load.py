@@ -13,13 +13,22 @@ import torch
 
 from bilin_engine.checkpoints.model_folder import ModelFolder
 from bilin_engine.collectives.base import SingleRank
+from bilin_engine.collectives.join import join, join_control
 from bilin_engine.config import ModelConfig
 from bilin_engine.errors import BadRequestError, UnsupportedModelError
 from bilin_engine.layers.weights import Backend, ComputePlan, RankWeights, WeightSource
 from bilin_engine.models.base import Model
 from bilin_engine.models.registry import model_class
+from bilin_engine.placement.cost import check_degree
 from bilin_engine.runners.base import PrefillRow, Runner
+from bilin_engine.runners.layer_split import (
+    LayerPlacement,
+    LayerSplitRunner,
+    PlacedModel,
+    PlacedWeights,
+)
 from bilin_engine.runners.local import LocalRunner
+from bilin_engine.runners.tensor_parallel import RankGroup, TensorParallelRunner
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +53,18 @@ def load_runner(
     num_slots: int = 8,
     dtype: str | None = None,
     kv_dtype: str = "float32",
+    group: RankGroup | None = None,
+    placement: LayerPlacement | None = None,
     on_progress: OnProgress | None = None,
 ) -> Runner:
-    """Loads a model folder on one device.
+    """Loads a model folder, or with `group` this rank's part of it.
 
     context: tokens a slot can hold; 0 = the model's own maximum. device: "auto", "cpu" or
-    "cuda:N". backend: for packed weights; "auto" = the fastest that computes in `dtype`.
-    num_threads: CPU threads; 0 = measured on the loaded model. dtype: of plain weights and of the
-    arithmetic; None = bfloat16 on the CPU; "float32" uses the reference backend for packed weights.
+    "cuda:N", one for each rank of the group ("cuda:0,cuda:1") or one for all; without meaning
+    when `placement` says where each layer goes. backend: for packed weights; "auto" = the fastest
+    that computes in `dtype`. num_threads: CPU threads; 0 = measured on the loaded model. dtype: of
+    plain weights and of the arithmetic; None = bfloat16 on the CPU; "float32" uses the reference
+    backend for packed weights.
     kv_dtype: of keys and values; "float16" and "bfloat16" halve what a long context takes.
     on_progress: hears a stage and a fraction 0..1.
     Raises ModelBrokenError, UnsupportedModelError or BadRequestError with a sentence.
@@ -68,6 +81,8 @@ def load_runner(
             num_slots=num_slots,
             dtype=dtype,
             kv_dtype=kv_dtype,
+            group=group,
+            placement=placement,
             on_progress=report,
         )
 
@@ -82,6 +97,8 @@ def runner_from(
     num_slots: int = 8,
     dtype: str | None = None,
     kv_dtype: str = "float32",
+    group: RankGroup | None = None,
+    placement: LayerPlacement | None = None,
     on_progress: OnProgress,
 ) -> Runner:
     """`load_runner` for weights from anywhere, for instance random ones for a benchmark."""
@@ -92,20 +109,25 @@ def runner_from(
         raise BadRequestError(f"num_slots {num_slots}: at least one slot is needed")
     if num_threads < 0:
         raise BadRequestError(f"num_threads {num_threads}: 0 (measured) or more is needed")
-    plan = _plan(config, device, backend, dtype)
     if kv_dtype not in _DTYPES:
         raise BadRequestError(f'kv_dtype "{kv_dtype}" is unknown; use {", ".join(_DTYPES)}')
-    plan = dataclasses.replace(plan, kv_dtype=_DTYPES[kv_dtype])
-    torch.set_num_threads(num_threads or _physical_cores())
-    model = _build(source, plan, on_progress)
-    runner = LocalRunner(
-        model,
-        num_slots=num_slots,
-        max_length=max_length,
-        backend=plan.backend,
-        num_threads=torch.get_num_threads(),
-    )
-    if num_threads == 0 and plan.device.type == "cpu":
+
+    def plan_for(name: str) -> ComputePlan:
+        planned = _plan(config, name, backend, dtype)
+        return dataclasses.replace(planned, kv_dtype=_DTYPES[kv_dtype])
+
+    num_ranks = group.world_size if group is not None else 1
+    torch.set_num_threads(num_threads or max(1, _physical_cores() // num_ranks))
+    sizes = _Sizes(num_slots, max_length)
+    if placement is not None:
+        plan, runner = _load_placed(source, placement, plan_for, sizes, on_progress)
+    elif group is not None:
+        plan = plan_for(device_of_rank(device, group))
+        runner = _load_rank(source, plan, group, sizes, on_progress)
+    else:
+        plan = plan_for(device)
+        runner = _local(_build(RankWeights(source, plan, SingleRank()), on_progress), plan, sizes)
+    if num_threads == 0 and group is None and plan.device.type == "cpu":
         on_progress("threads", 1.0)
         _choose_threads(runner)
         runner.num_threads = torch.get_num_threads()
@@ -122,6 +144,71 @@ def runner_from(
     return runner
 
 
+def device_of_rank(device: str, group: RankGroup) -> str:
+    """Which of the devices named a rank computes on. Raises BadRequestError for a wrong number."""
+    names = [name.strip() for name in device.split(",")]
+    if len(names) == 1:
+        return names[0]
+    if len(names) != group.world_size:
+        raise BadRequestError(
+            f'device "{device}" names {len(names)} devices for {group.world_size} ranks'
+        )
+    return names[group.rank]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Sizes:
+    num_slots: int
+    max_length: int
+
+
+def _local(model: Model, plan: ComputePlan, sizes: _Sizes) -> LocalRunner:
+    return LocalRunner(
+        model,
+        num_slots=sizes.num_slots,
+        max_length=sizes.max_length,
+        backend=plan.backend,
+        num_threads=torch.get_num_threads(),
+    )
+
+
+def _load_rank(
+    source: WeightSource,
+    plan: ComputePlan,
+    group: RankGroup,
+    sizes: _Sizes,
+    on_progress: OnProgress,
+) -> TensorParallelRunner:
+    check_degree(source.config, group.world_size)
+    collective = join(
+        group.folder, group.rank, group.world_size, name=group.collective, device=plan.device
+    )
+    model = _build(RankWeights(source, plan, collective), on_progress)
+    control = join_control(group.folder, group.rank, group.world_size)
+    return TensorParallelRunner(_local(model, plan, sizes), control)
+
+
+def _load_placed(
+    source: WeightSource,
+    placement: LayerPlacement,
+    plan_for: Callable[[str], ComputePlan],
+    sizes: _Sizes,
+    on_progress: OnProgress,
+) -> tuple[ComputePlan, LayerSplitRunner]:
+    placement.check(source.config)
+    plans = [plan_for(stage.name) for stage in placement.stages]
+    weights = PlacedWeights(source, placement, plans)
+    model = PlacedModel(_build(weights, on_progress), weights, placement)
+    runner = LayerSplitRunner(
+        model,
+        num_slots=sizes.num_slots,
+        max_length=sizes.max_length,
+        backend=weights.plan.backend,
+        num_threads=torch.get_num_threads(),
+    )
+    return weights.plan, runner
+
+
 def _context(context: int, config: ModelConfig) -> int:
     if context < 0 or context > config.max_sequence_length:
         raise BadRequestError(
@@ -132,32 +219,50 @@ def _context(context: int, config: ModelConfig) -> int:
 
 
 def _plan(config: ModelConfig, device: str, backend: str, dtype: str | None) -> ComputePlan:
-    if device not in ("auto", "cpu"):
-        raise UnsupportedModelError(
-            f'device "{device}": this build computes on the CPU only; use "cpu" or "auto"'
-        )
+    on = _device(device)
     if backend not in ("auto", "cuda", "cpu", "reference"):
         raise BadRequestError(f'backend "{backend}" is unknown; use auto, cuda, cpu or reference')
     if dtype is not None and dtype not in _DTYPES:
         raise BadRequestError(f'dtype "{dtype}" is unknown; use {", ".join(_DTYPES)}')
+    if backend == "auto" and on.type == "cuda":
+        backend = "cuda"
     if backend == "auto":
         backend = "cpu" if dtype in (None, "bfloat16") else "reference"
+    if backend in ("cpu", "cuda") and backend != on.type and config.quantization is not None:
+        raise BadRequestError(f"backend {backend} does not compute on {on}")
     if backend == "cpu" and dtype not in (None, "bfloat16") and config.quantization is not None:
         raise BadRequestError(
             f"backend cpu computes packed weights in bfloat16, not {dtype}; use backend reference"
         )
     if dtype is None:
-        dtype = "float32" if backend == "reference" else "bfloat16"
+        fast = "float16" if on.type == "cuda" else "bfloat16"
+        dtype = "float32" if backend == "reference" else fast
     return ComputePlan(
         backend=cast(Backend, backend),
         dtype=_DTYPES[dtype],
-        device=torch.device("cpu"),
+        device=on,
         keep_dense=2 * config.num_parameters <= DENSE_COPY_BYTES,
     )
 
 
-def _build(source: WeightSource, plan: ComputePlan, on_progress: OnProgress) -> Model:
-    config = source.config
+def _device(name: str) -> torch.device:
+    """Of "auto", "cpu", "cpu:1" (a part of one processor), "cuda" or "cuda:1"."""
+    kind, _, index = name.partition(":")
+    if kind in ("auto", "cpu") and (not index or index.isdigit()):
+        return torch.device("cpu")
+    if kind != "cuda" or (index and not index.isdigit()):
+        raise UnsupportedModelError(f'device "{name}" is unknown; use cpu, cuda:N or auto')
+    if not torch.cuda.is_available():
+        raise UnsupportedModelError(f'device "{name}": this torch sees no GPU; use "cpu" or "auto"')
+    if int(index or 0) >= torch.cuda.device_count():
+        raise BadRequestError(
+            f'device "{name}" is not there; there are {torch.cuda.device_count()} GPUs, from cuda:0'
+        )
+    return torch.device("cuda", int(index or 0))
+
+
+def _build(weights: RankWeights, on_progress: OnProgress) -> Model:
+    config, plan = weights.config, weights.plan
     head_bytes = 4 * config.vocab_size * config.hidden_size
     exact_head = plan.dtype == torch.float32 or head_bytes <= FLOAT32_HEAD_BYTES
     loaded = 0
@@ -167,7 +272,6 @@ def _build(source: WeightSource, plan: ComputePlan, on_progress: OnProgress) -> 
         loaded += 1
         on_progress("weights", loaded / config.num_layers)
 
-    weights = RankWeights(source, plan, SingleRank())
     with torch.inference_mode():
         return model_class(config)(
             weights,
