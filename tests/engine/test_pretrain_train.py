@@ -213,9 +213,7 @@ def test_two_processes_train_what_one_does(store, tmp_path):
     script.write_text(_TWO_PROCESSES)
     shards = Path(store.records.filename).parent
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
-        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-        "--main_process_ip", "127.0.0.1", "--main_process_port", "0",
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
         str(script), str(Path(__file__).parent), str(shards), str(tmp_path / "two"),
     ]  # fmt: skip
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=150)

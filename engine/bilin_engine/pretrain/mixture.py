@@ -16,19 +16,21 @@ from bilin_engine.pretrain.templates.talk import HowToTemplates, TalkTemplates
 from bilin_engine.pretrain.templates.verse import VerseTemplates
 from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
 
-# Shares of instruction samples. How-tos and look-ups have the most distinct answers to learn, so
-# they get the most; greetings are few and quickly learnt, but are what everyone types first.
+# Shares of instruction samples. Greetings and how-tos have fixed answers and are learnt within some
+# 700,000 loss tokens; look-ups, verse and sums must first find and copy what was asked about, which
+# comes much later, so they get the most. Repeating teaches that copying by itself.
 FAMILY_SHARES = {
-    "talk": 0.16,
-    "howto": 0.26,
-    "lookup": 0.20,
-    "verse": 0.11,
-    "sum": 0.09,
-    "unit": 0.04,
+    "talk": 0.12,
+    "howto": 0.17,
+    "lookup": 0.23,
+    "verse": 0.14,
+    "sum": 0.10,
+    "unit": 0.05,
     "translate": 0.05,
     "fact": 0.05,
+    "repeat": 0.06,
     "gloss": 0.01,
-    "dialogue": 0.03,
+    "dialogue": 0.02,
 }
 # Shares of taught blanks.
 CLOZE_SHARES = {"verse": 0.5, "sentence": 0.35, "fact": 0.15}
@@ -129,6 +131,8 @@ class Writer:
                 return self._words.sample_translation(rng, lang)
             case "fact":
                 return self._words.sample_fact(rng, lang)
+            case "repeat":
+                return self._words.sample_repeat(rng, lang)
             case "gloss":
                 return self._words.sample_gloss(rng) or self._words.sample_lookup(rng, lang)
             case _:

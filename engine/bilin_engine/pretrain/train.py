@@ -20,8 +20,10 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
-    get_state_dict,
-    set_state_dict,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
 )
 
 from bilin_engine.config import SpecialIds
@@ -184,7 +186,7 @@ class Trainer:
     def _begin_with(self, run: Path) -> None:
         earlier = read_checkpoint(run)
         weights = earlier.weights()
-        self._restore({f"weight/{name}": value for name, value in weights.items()})
+        self._restore({f"weight/{name}": value for name, value in weights.items()}, _WHOLE)
         self.progress.loss_tokens = earlier.progress.loss_tokens
         self.progress.seconds = earlier.progress.seconds
         if self.accelerator.is_main_process:
@@ -278,7 +280,7 @@ class Trainer:
             skipped_to,
         )
         at_spike = self.progress.step
-        self._restore(self._safe)
+        self._restore(self._safe, _SHARE)
         self.progress = Progress(**asdict(self._safe_progress))
         self.progress.cursor, self.progress.num_spikes = skipped_to, spikes
         self.progress.seconds = seconds
@@ -314,58 +316,58 @@ class Trainer:
 
     # --- Checkpoints ------------------------------------------------------------------------------
 
-    def _tensors_of_state(self) -> dict[str, Tensor]:
-        """Weights and optimizer moments, whole, on the CPU, by name."""
-        state: Any = get_state_dict(self.model, self.optimizer, options=_WHOLE)
-        weights, optimizer = state
+    def _tensors_of_state(self, options: StateDictOptions) -> dict[str, Tensor]:
+        """Weights and optimizer moments by name, cloned: this process's share, or the whole."""
+        weights: Any = get_model_state_dict(self.model, options=options)
         tensors = {f"weight/{name}": value for name, value in weights.items()}
-        for name, state in optimizer["state"].items():
-            for part, value in state.items():
-                tensors[f"optimizer/{part}/{name}"] = value
-        return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+        if self.optimizer.state:  # asking before the first update would make one
+            moments: Any = get_optimizer_state_dict(self.model, self.optimizer, options=options)
+            for name, parts in moments.get("state", {}).items():
+                for part, value in parts.items():
+                    tensors[f"optimizer/{part}/{name}"] = value
+        return {name: value.detach().clone() for name, value in tensors.items()}
 
-    def _restore(self, tensors: dict[str, Tensor]) -> None:
-        current: Any = get_state_dict(self.model, self.optimizer, options=_WHOLE)
-        weights: Any = {
-            name.removeprefix("weight/"): value
-            for name, value in tensors.items()
-            if name.startswith("weight/")
-        }
-        states: Any = {}
+    def _restore(self, tensors: dict[str, Tensor], options: StateDictOptions) -> None:
+        weights: Any = {}
+        moments: Any = {}
         for name, value in tensors.items():
-            if name.startswith("optimizer/"):
-                _, part, parameter = name.split("/", 2)
-                states.setdefault(parameter, {})[part] = value.clone()
-        if not states:  # nothing was stepped yet: forget the moments
+            kind, rest = name.split("/", 1)
+            if kind == "weight":
+                weights[rest] = value
+            else:
+                part, parameter = rest.split("/", 1)
+                moments.setdefault(parameter, {})[part] = value.clone()
+        set_model_state_dict(self.model, weights, options=options)
+        if not moments:
             self.optimizer.state.clear()
-        set_state_dict(
+            return
+        current: Any = get_optimizer_state_dict(self.model, self.optimizer, options=options)
+        set_optimizer_state_dict(
             self.model,
             self.optimizer,
-            model_state_dict=weights,
-            optim_state_dict={"state": states, "param_groups": current[1]["param_groups"]},
-            options=_WHOLE,
+            {"state": moments, "param_groups": current["param_groups"]},
+            options=options,
         )
 
     def _remember(self) -> None:
-        self._safe = self._tensors_of_state()
+        self._safe = self._tensors_of_state(_SHARE)
         self._safe_progress = Progress(**asdict(self.progress))
         self._safe_guard = self.guard.state()
 
     def save(self) -> None:
         """Leaves a checkpoint of this moment, to resume from and for the guard to go back to."""
         self._remember()
+        tensors = self._tensors_of_state(_WHOLE)  # all processes take part
         if self.accelerator.is_main_process:
+            log_lines = len(read_log_lines(self.folder))
             write_checkpoint(
-                self.folder,
-                Checkpoint(
-                    self._safe, self.progress, self._safe_guard, len(read_log_lines(self.folder))
-                ),
+                self.folder, Checkpoint(tensors, self.progress, self._safe_guard, log_lines)
             )
 
     def _resume(self) -> None:
         require_same_settings(self.folder, self.settings)
         checkpoint = read_checkpoint(self.folder)
-        self._restore(checkpoint.tensors)
+        self._restore(checkpoint.tensors, _WHOLE)
         self.progress = checkpoint.progress
         self.guard.restore(checkpoint.guard)
         self._remember()
@@ -373,4 +375,6 @@ class Trainer:
             write_log_lines(self.folder, read_log_lines(self.folder)[: checkpoint.log_lines])
 
 
+# In memory every process keeps its share; the file holds the whole, and only the first writes it.
+_SHARE = StateDictOptions()
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)

@@ -18,6 +18,8 @@ _ZH_OPPOSITE = read_frames("zh_opposite")
 _EN_OPPOSITE = read_frames("en_opposite")
 _ZH_IDIOM = read_frames("zh_idiom")
 _GLOSS = read_frames("gloss")
+_ZH_REPEAT = read_frames("zh_repeat")
+_EN_REPEAT = read_frames("en_repeat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,19 @@ class WordTemplates:
         text = _fill(rng, _TRANSLATE_TO_ZH, shown)
         answer = f'In Chinese, "{pair.en}" is {pair.zh.rstrip("？")}.'
         return Exchange(lang, vary(rng, lang, text), answer, "translate")
+
+    def sample_repeat(self, rng: random.Random, lang: Lang) -> Exchange:
+        """A word or short sentence to say again, in the language of the question."""
+        if rng.random() < 0.5:
+            pair = rng.choice(self._phrases)
+        else:
+            pair = WordPair(
+                " ".join(rng.choice(self._curated).zh for _ in range(rng.randint(1, 3))),
+                " ".join(rng.choice(self._curated).en for _ in range(rng.randint(1, 4))),
+            )
+        said = pair.zh if lang == "zh" else pair.en
+        frames = _ZH_REPEAT if lang == "zh" else _EN_REPEAT
+        return Exchange(lang, _fill(rng, frames, said), said, "repeat")
 
     def sample_fact(self, rng: random.Random, lang: Lang) -> Exchange:
         """A capital, an opposite, or (in Chinese) the meaning of an idiom."""
