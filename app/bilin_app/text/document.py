@@ -28,7 +28,7 @@ _NO_SPACE_BEFORE = ")]}\"'.,;:!?%”’"
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """A place to be filled. original: the text it took the place of, "" = none."""
+    """A place to be filled. original: the text it took the place of, not in units."""
 
     id: int
     kind: BlankKind

@@ -1,0 +1,385 @@
+"""One open document: its text, its undo stack, and what the model offers for its blanks.
+
+What is offered stands outside the text and the undo stack until it is accepted, as one command.
+Knows neither engine nor database. GUI thread.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtGui import QUndoCommand, QUndoStack
+
+from bilin_app.controllers.editor_views import BlankState, BlankView
+from bilin_app.text.document import (
+    Blank,
+    Document,
+    Edit,
+    Slice,
+    blank_slice,
+    fitted,
+    from_units,
+    parse_slice,
+    plain_slice,
+    replacement,
+    word_end,
+)
+from bilin_app.text.document_file import BlankFill, Snapshot
+from bilin_engine.protocol import BlankKind, Candidate, FillConstraints
+
+TYPING_PAUSE_S = 2.0  # after it, what is typed is a step of its own
+
+
+@dataclass(slots=True)
+class _Step:
+    """What one undo takes back. before, after: what was offered for blanks that it consumes."""
+
+    edits: list[Edit]
+    before: dict[int, BlankFill]
+    after: dict[int, BlankFill]
+
+
+class EditorSession(QObject):
+    """edited(Edit, bool): the text changed; True = the window's text field has it already.
+
+    blank_changed(int): what is offered or shown for this blank changed, or the blank itself.
+    """
+
+    edited = Signal(object, bool)
+    blank_changed = Signal(int)
+
+    def __init__(self, snapshot: Snapshot, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.document = Document(snapshot.content)
+        self.stack = QUndoStack(self)
+        self._fills = dict(snapshot.fills)
+        self._streams: dict[int, str] = {}
+        self._typing: _Command | None = None
+        self._typed_at = 0.0
+        self._is_ahead = False  # the text field has the edit under way already
+
+    # --- Questions --------------------------------------------------------------------------------
+
+    def snapshot(self, title: str) -> Snapshot:
+        """All of it, frozen. Offers for blanks that are gone are left out."""
+        fills = tuple(
+            (blank.id, self._fills[blank.id])
+            for _, blank in self.document.blanks
+            if blank.id in self._fills
+        )
+        return Snapshot(title, self.document.content, fills)
+
+    def fill(self, blank_id: int) -> BlankFill:
+        """What is offered for a blank."""
+        return self._fills.get(blank_id, BlankFill())
+
+    def shown_text(self, blank_id: int) -> str:
+        """What stands in the blank's place, in units; "" = the blank itself."""
+        place = self.document.place(blank_id)
+        if place is None:
+            return ""
+        position, blank = place
+        fill = self.fill(blank_id)
+        if blank_id in self._streams:
+            text = self._streams[blank_id]
+        elif 0 <= fill.chosen < len(fill.candidates):
+            text = fill.candidates[fill.chosen].text
+        else:
+            return ""
+        return self._fitted(text, position, blank.kind)
+
+    def _fitted(self, text: str, position: int, kind: BlankKind) -> str:
+        around = self.document.text
+        before, after = around[position - 1 : position], around[position + 1 : position + 2]
+        text = plain_slice(text).text
+        return (
+            text.strip("\n") if kind == "long" and not text.strip() else fitted(text, before, after)
+        )
+
+    def view(self, blank_id: int) -> BlankView | None:
+        """A blank as the panel shows it; None if it is gone."""
+        place = self.document.place(blank_id)
+        if place is None:
+            return None
+        fill = self.fill(blank_id)
+        return BlankView(
+            id=blank_id,
+            number=self.document.index(blank_id) + 1,
+            kind=place[1].kind,
+            original=place[1].original,
+            state=self._state(blank_id),
+            text=from_units(self.shown_text(blank_id)),
+            candidates=fill.candidates,
+            chosen=fill.chosen,
+            constraints=fill.constraints,
+        )
+
+    def _state(self, blank_id: int) -> BlankState:
+        if blank_id in self._streams:
+            return "streaming" if self._streams[blank_id].strip() else "waiting"
+        return "offered" if self.fill(blank_id).chosen >= 0 else "open"
+
+    # --- A person's edits -------------------------------------------------------------------------
+
+    def type_text(self, start: int, end: int, text: str, *, is_ahead: bool = False) -> None:
+        """Puts text in place of a stretch. is_ahead: the text field shows it already."""
+        inserted = plain_slice(text)
+        edit = replacement(self.document, start, end, inserted)
+        is_short = len(inserted.text) <= 16 and "\n" not in inserted.text
+        self._do([edit], is_typing=is_short, is_ahead=is_ahead)
+
+    def paste(self, start: int, end: int, text: str) -> int:
+        """Puts text in place of a stretch; mask tokens in it become blanks. Returns its end."""
+        inserted = parse_slice(text, self.document)
+        self._do([replacement(self.document, start, end, inserted)])
+        return start + len(inserted.text)
+
+    def make_blank(self, start: int, end: int, kind: BlankKind) -> int:
+        """Puts a blank in place of a stretch, which it remembers. Returns its id."""
+        original = self.document.slice(start, end)
+        text = "".join(
+            from_units(original.text[a:b]) for a, b in _between_blanks(original) if a < b
+        )
+        blank = Blank(self.document.new_id(), kind, text)
+        self._do([Edit(start, original, blank_slice(blank))])
+        self.blank_changed.emit(blank.id)
+        return blank.id
+
+    def set_kind(self, blank_id: int, kind: BlankKind) -> None:
+        """Makes a blank short, a sentence or long."""
+        place = self.document.place(blank_id)
+        if place is not None and place[1].kind != kind:
+            position, blank = place
+            new = blank_slice(replace(blank, kind=kind))
+            old = self.document.slice(position, position + 1)
+            self._do([Edit(position, old, new)], keeps=blank_id)
+            self.blank_changed.emit(blank_id)
+
+    def restore_original(self, blank_id: int) -> None:
+        """Puts back what the blank took the place of; an empty one goes."""
+        place = self.document.place(blank_id)
+        if place is not None:
+            position, blank = place
+            old = self.document.slice(position, position + 1)
+            new = plain_slice(blank.original)
+            self._do([Edit(position, old, new)])
+
+    def replace_all(self, content: Slice) -> None:
+        """Puts another content in place of everything: an earlier state. One step."""
+        self._do([Edit(0, self.document.content, content)])
+        for _, blank in content.blanks:
+            self.blank_changed.emit(blank.id)
+
+    def undo(self) -> None:
+        """Takes the last step back."""
+        self._typing = None
+        self.stack.undo()
+
+    def redo(self) -> None:
+        """Makes the step again that was taken back last."""
+        self._typing = None
+        self.stack.redo()
+
+    # --- What the model offers --------------------------------------------------------------------
+
+    def begin_stream(self, blank_id: int) -> None:
+        """The model begins to fill a blank: earlier offers give way."""
+        self._streams[blank_id] = ""
+        self._fills[blank_id] = BlankFill(constraints=self.fill(blank_id).constraints)
+        self.blank_changed.emit(blank_id)
+
+    def append_stream(self, blank_id: int, text: str) -> None:
+        """More of a fill."""
+        if blank_id in self._streams:
+            self._streams[blank_id] += text
+            self.blank_changed.emit(blank_id)
+
+    def end_stream(self, blank_id: int, candidates: Sequence[Candidate] = ()) -> None:
+        """The model has done: these are offered, or (stopped, failed) what came so far."""
+        text = self._streams.pop(blank_id, None)
+        if text is None:
+            return
+        if not candidates and text.strip():
+            candidates = (Candidate(text=text, logprob=0.0, num_tokens=0),)
+        fill = self.fill(blank_id)
+        self._fills[blank_id] = replace(
+            fill, candidates=tuple(candidates), chosen=0 if candidates else -1
+        )
+        self.blank_changed.emit(blank_id)
+
+    def set_constraints(self, blank_id: int, constraints: FillConstraints) -> None:
+        """What fills of this blank must keep."""
+        self._fills[blank_id] = replace(self.fill(blank_id), constraints=constraints)
+        self.blank_changed.emit(blank_id)
+
+    def choose(self, blank_id: int, index: int) -> None:
+        """Shows one of the candidates; -1 = none."""
+        fill = self.fill(blank_id)
+        if blank_id not in self._streams and -1 <= index < len(fill.candidates):
+            self._fills[blank_id] = replace(fill, chosen=index)
+            self.blank_changed.emit(blank_id)
+
+    def reject(self, blank_id: int) -> None:
+        """Shows the blank again; the candidates stay to be chosen from."""
+        self.choose(blank_id, -1)
+
+    def accept(self, blank_id: int, *, is_ahead: bool = False) -> bool:
+        """Takes what is shown into the text, as one step. False if nothing is shown."""
+        text = self.shown_text(blank_id)
+        place = self.document.place(blank_id)
+        if not text or place is None:
+            return False
+        self._streams.pop(blank_id, None)
+        old = self.document.slice(place[0], place[0] + 1)
+        inserted = Slice(text, (), ((len(text), "model"),))
+        self._do([Edit(place[0], old, inserted)], is_ahead=is_ahead)
+        return True
+
+    def accept_word(self, blank_id: int) -> bool:
+        """Takes the first word of what is shown; the rest stays offered. False as `accept`."""
+        text = self.shown_text(blank_id)
+        place = self.document.place(blank_id)
+        end = word_end(text)
+        if not text or place is None or blank_id in self._streams:
+            return False
+        if not text[end:].strip():
+            return self.accept(blank_id)
+        fill = self.fill(blank_id)
+        chosen = fill.candidates[fill.chosen]
+        rest = replace(
+            fill,
+            candidates=(
+                Candidate(
+                    text=from_units(text[end:]),
+                    logprob=chosen.logprob,
+                    num_tokens=chosen.num_tokens,
+                    breaks=chosen.breaks,
+                ),
+            ),
+            chosen=0,
+        )
+        position, blank = place
+        old = self.document.slice(position, position + 1)
+        word = Slice(text[:end], (), ((end, "model"),))
+        step = _Step(
+            [Edit(position, old, word + blank_slice(blank))], {blank_id: fill}, {blank_id: rest}
+        )
+        self._push(step)
+        self.blank_changed.emit(blank_id)
+        return True
+
+    # --- Steps ------------------------------------------------------------------------------------
+
+    def _do(
+        self, edits: list[Edit], *, is_typing: bool = False, is_ahead: bool = False, keeps: int = 0
+    ) -> None:
+        edits = [edit for edit in edits if edit.removed != edit.inserted]
+        if not edits:
+            return
+        if is_typing and self._extends_typing(edits[0]):
+            assert self._typing is not None
+            self._make(edits[0], is_ahead=is_ahead)
+            self._typing.extend(edits[0], self.document)
+            self._typed_at = time.monotonic()
+            return
+        gone = {
+            blank.id: self._fills[blank.id]
+            for edit in edits
+            for _, blank in edit.removed.blanks
+            if blank.id in self._fills and blank.id != keeps
+        }
+        # What comes back by undo is the blank with its offers, none of them on show.
+        before = {i: replace(fill, chosen=-1) for i, fill in gone.items()}
+        command = self._push(_Step(edits, before, {}), is_ahead=is_ahead)
+        self._typing = command if is_typing else None
+        self._typed_at = time.monotonic()
+
+    def _push(self, step: _Step, *, is_ahead: bool = False) -> "_Command":
+        self._typing = None
+        self._is_ahead = is_ahead
+        command = _Command(self, step)
+        self.stack.push(command)
+        self._is_ahead = False
+        return command
+
+    def _extends_typing(self, edit: Edit) -> bool:
+        typing = self._typing
+        if typing is None or time.monotonic() - self._typed_at > TYPING_PAUSE_S:
+            return False
+        if edit.removed.blanks or edit.inserted.blanks:
+            return False
+        return typing.can_extend(edit)
+
+    def run_step(self, step: _Step) -> None:
+        """Makes a step's edits: for its command."""
+        for edit in step.edits:
+            self._make(edit, is_ahead=self._is_ahead)
+        self._offer(step.after)
+
+    def unrun_step(self, step: _Step) -> None:
+        """Takes a step's edits back: for its command."""
+        for edit in reversed(step.edits):
+            self._make(edit.inverse, is_ahead=False)
+        self._offer(step.before)
+
+    def _make(self, edit: Edit, *, is_ahead: bool) -> None:
+        self.document.apply(edit)
+        kept = {blank.id for _, blank in edit.inserted.blanks}
+        for _, blank in edit.removed.blanks:
+            if blank.id not in kept:
+                self._streams.pop(blank.id, None)
+        self.edited.emit(edit, is_ahead)
+        for _, blank in edit.removed.blanks:
+            if blank.id not in kept:
+                self.blank_changed.emit(blank.id)
+
+    def _offer(self, fills: dict[int, BlankFill]) -> None:
+        for blank_id, fill in fills.items():
+            self._fills[blank_id] = fill
+            self.blank_changed.emit(blank_id)
+
+
+class _Command(QUndoCommand):
+    """A step on Qt's stack."""
+
+    def __init__(self, session: EditorSession, step: _Step) -> None:
+        super().__init__()
+        self._session = session
+        self._step = step
+
+    def can_extend(self, edit: Edit) -> bool:
+        """Whether one more edit belongs to the same stretch of typing."""
+        [last] = self._step.edits[-1:]
+        start, end = last.start, last.start + len(last.inserted.text)
+        if start <= edit.start and edit.start + len(edit.removed.text) <= end:
+            return True
+        is_backspace = not edit.inserted.text and not last.inserted.text
+        return is_backspace and edit.start + len(edit.removed.text) == start
+
+    def extend(self, edit: Edit, document: Document) -> None:
+        """Takes in an edit that has been made already."""
+        last = self._step.edits[-1]
+        if edit.start < last.start:
+            joined = Edit(edit.start, edit.removed + last.removed, Slice())
+        else:
+            grown = len(edit.inserted.text) - len(edit.removed.text)
+            end = last.start + len(last.inserted.text) + grown
+            joined = Edit(last.start, last.removed, document.slice(last.start, end))
+        self._step.edits[-1] = joined
+
+    def redo(self) -> None:
+        """Qt's: also the first time."""
+        self._session.run_step(self._step)
+
+    def undo(self) -> None:
+        """Qt's."""
+        self._session.unrun_step(self._step)
+
+
+def _between_blanks(content: Slice) -> list[tuple[int, int]]:
+    at, found = 0, []
+    for offset, _ in content.blanks:
+        found.append((at, offset))
+        at = offset + 1
+    return [*found, (at, len(content.text))]

@@ -1,0 +1,106 @@
+"""What the editor's controller hands to its page: frozen values, no Qt, no database rows.
+
+Positions count as in text.document. Ids of documents are the database's; 0 = not stored yet.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bilin_app.text.document import Slice
+from bilin_engine.protocol import BlankKind, Candidate, FillConstraints, FillWay
+
+BlankState = Literal["open", "waiting", "streaming", "offered"]
+SaveState = Literal["saved", "saving", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class BlankView:
+    """A blank with what is offered for it.
+
+    number: from 1, in the order of the text. original: what it took the place of. text: what is
+    shown in its place. chosen: the candidate on show, -1 = none.
+    """
+
+    id: int
+    number: int
+    kind: BlankKind
+    original: str = ""
+    state: BlankState = "open"
+    text: str = ""
+    candidates: tuple[Candidate, ...] = ()
+    chosen: int = -1
+    constraints: FillConstraints = field(default_factory=FillConstraints)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRow:
+    """A line of the list."""
+
+    id: int
+    title: str
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentView:
+    """The document on show. blanks: those for which something is offered or shown."""
+
+    id: int
+    title: str
+    content: Slice
+    blanks: tuple[BlankView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentHitView:
+    """A document that a search found. highlights: (start, end) in `snippet`."""
+
+    id: int
+    title: str
+    snippet: str
+    highlights: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionView:
+    """An earlier state of the document on show. reason: a sentence."""
+
+    id: int
+    created_at: float
+    reason: str
+    num_characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedDocument:
+    """A document that went to the trash: `EditorController.undo_delete()` brings it back."""
+
+    id: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRuler:
+    """What of the text the model would see, for one blank. start, end: positions."""
+
+    blank_id: int
+    start: int
+    end: int
+    num_tokens: int
+    document_tokens: int
+    context_length: int
+    way: FillWay
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the model would see all of the text."""
+        return self.num_tokens >= self.document_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class FillSettings:
+    """How fills are drawn. with_beams: by beam search, else by sampling."""
+
+    num_candidates: int = 3
+    temperature: float = 0.8
+    with_beams: bool = False

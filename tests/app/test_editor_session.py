@@ -1,0 +1,316 @@
+"""The document, its steps and what is offered for its blanks: against a simple model of it."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from bilin_app.controllers.editor_session import EditorSession
+from bilin_app.text.document import (
+    MASK_TEXTS,
+    Document,
+    Edit,
+    count_characters,
+    fitted,
+    from_units,
+    parse_slice,
+    plain_slice,
+    to_units,
+    word_end,
+)
+from bilin_app.text.document_file import Snapshot, decode_document, encode_document
+from bilin_engine.protocol import Candidate, FillConstraints
+
+TEXT = st.text(st.sampled_from("ab 空。\n🏛é"), max_size=6)
+
+
+def session_of(text: str) -> EditorSession:
+    return EditorSession(Snapshot("", parse_slice(text, Document())))
+
+
+def offer(session, blank_id, *texts):
+    session.begin_stream(blank_id)
+    session.end_stream(blank_id, [Candidate(text=t, logprob=-1.0, num_tokens=1) for t in texts])
+
+
+class AnySteps(RuleBasedStateMachine):
+    """A list of characters and tokens beside the session; one list a step, for undo and redo."""
+
+    def __init__(self):
+        super().__init__()
+        self.session = session_of("")
+        self.session.edited.connect(self._check_edit)
+        self.simple: list[str] = []
+        self.past: list[list[str]] = []
+        self.future: list[list[str]] = []
+        self.mirror = Document()
+
+    def _check_edit(self, edit: Edit, _is_ahead):
+        self.mirror.apply(edit)
+
+    def _step(self, new: list[str], *, always: bool = False):
+        self.session._typing = None  # every typing a step of its own, as after a pause
+        if always or new != self.simple:
+            self.past.append(self.simple)
+            self.future = []
+            self.simple = new
+
+    def _place(self, share: float) -> int:
+        """A position that parts no surrogate pair."""
+        return round(share * len(self.simple))
+
+    def _units(self, place: int) -> int:
+        return sum(2 if len(c) == 1 and c > "\uffff" else 1 for c in self.simple[:place])
+
+    def _blank(self, share: float) -> tuple[int, int] | None:
+        """(blank id, its place in the simple list)"""
+        places = [i for i, c in enumerate(self.simple) if len(c) > 1]
+        if not places:
+            return None
+        index = min(int(share * len(places)), len(places) - 1)
+        return self.session.document.blanks[index][1].id, places[index]
+
+    @rule(a=st.floats(0, 1), b=st.floats(0, 1), text=TEXT)
+    def type_text(self, a, b, text):
+        start, end = sorted((self._place(a), self._place(b)))
+        self.session.type_text(self._units(start), self._units(end), text)
+        self._step([*self.simple[:start], *text, *self.simple[end:]])
+
+    @rule(a=st.floats(0, 1), text=TEXT, token=st.sampled_from(sorted(MASK_TEXTS.values())))
+    def paste(self, a, text, token):
+        at = self._place(a)
+        self.session.paste(self._units(at), self._units(at), text + token + text)
+        self._step([*self.simple[:at], *text, token, *text, *self.simple[at:]])
+
+    @rule(a=st.floats(0, 1), b=st.floats(0, 1), kind=st.sampled_from(["short", "long"]))
+    def make_blank(self, a, b, kind):
+        start, end = sorted((self._place(a), self._place(b)))
+        self.session.make_blank(self._units(start), self._units(end), kind)
+        new = [*self.simple[:start], MASK_TEXTS[kind], *self.simple[end:]]
+        self._step(new, always=True)  # another blank, even in a blank's place
+
+    @rule(share=st.floats(0, 1), texts=st.lists(TEXT, min_size=1, max_size=3, unique=True))
+    def fill(self, share, texts):
+        if (found := self._blank(share)) is not None:
+            offer(self.session, found[0], *texts)
+
+    @rule(share=st.floats(0, 1), text=TEXT)
+    def stream(self, share, text):
+        if (found := self._blank(share)) is not None:
+            self.session.begin_stream(found[0])
+            self.session.append_stream(found[0], text)
+
+    @rule(share=st.floats(0, 1), index=st.integers(-1, 2))
+    def choose(self, share, index):
+        if (found := self._blank(share)) is not None:
+            self.session.choose(found[0], index)
+
+    @rule(share=st.floats(0, 1))
+    def accept(self, share):
+        if (found := self._blank(share)) is not None:
+            text = from_units(self.session.shown_text(found[0]))
+            if self.session.accept(found[0]):
+                at = found[1]
+                self._step([*self.simple[:at], *text, *self.simple[at + 1 :]])
+
+    @rule(share=st.floats(0, 1))
+    def accept_word(self, share):
+        if (found := self._blank(share)) is None:
+            return
+        blank_id, at = found
+        shown = self.session.shown_text(blank_id)
+        end = word_end(shown)
+        is_last = not shown[end:].strip()
+        if self.session.accept_word(blank_id):
+            word = from_units(shown if is_last else shown[:end])
+            rest = [] if is_last else [self.simple[at]]
+            self._step([*self.simple[:at], *word, *rest, *self.simple[at + 1 :]])
+
+    @rule(share=st.floats(0, 1))
+    def restore_original(self, share):
+        if (found := self._blank(share)) is not None:
+            original = self.session.view(found[0]).original
+            self.session.restore_original(found[0])
+            self._step([*self.simple[: found[1]], *original, *self.simple[found[1] + 1 :]])
+
+    @rule(share=st.floats(0, 1), kind=st.sampled_from(sorted(MASK_TEXTS)))
+    def set_kind(self, share, kind):
+        if (found := self._blank(share)) is not None:
+            self.session.set_kind(found[0], kind)
+            self._step([*self.simple[: found[1]], MASK_TEXTS[kind], *self.simple[found[1] + 1 :]])
+
+    @precondition(lambda self: self.past)
+    @rule()
+    def undo(self):
+        self.session.undo()
+        self.future.append(self.simple)
+        self.simple = self.past.pop()
+
+    @precondition(lambda self: self.future)
+    @rule()
+    def redo(self):
+        self.session.redo()
+        self.past.append(self.simple)
+        self.simple = self.future.pop()
+
+    @invariant()
+    def text_is_that_of_the_simple_model(self):
+        document = self.session.document
+        assert document.plain_text == "".join(self.simple)
+        assert self.mirror.content == document.content
+        assert sum(length for length, _ in document.content.origins) == len(document)
+        assert self.session.stack.canUndo() == bool(self.past)
+
+    @invariant()
+    def a_saved_document_comes_back(self):
+        saved = self.session.snapshot("t")
+        back = decode_document(encode_document(saved))
+        assert back.content == saved.content
+
+    @invariant()
+    def ids_are_unique(self):
+        ids = [blank.id for _, blank in self.session.document.blanks]
+        assert len(ids) == len(set(ids))
+
+
+AnySteps.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestAnySteps = AnySteps.TestCase
+
+
+def test_what_is_typed_together_is_one_step():
+    session = session_of("")
+    for index, letter in enumerate("拿破仑"):
+        session.type_text(index, index, letter)
+    session.type_text(2, 3, "")
+    assert session.document.plain_text == "拿破"
+    session.undo()
+    assert session.document.plain_text == ""
+    session.redo()
+    assert session.document.plain_text == "拿破"
+
+
+def test_a_blank_remembers_the_selection_and_gives_it_back():
+    session = session_of("为纪念拿破仑而建")
+    blank_id = session.make_blank(3, 6, "short")
+    assert session.document.plain_text == "为纪念[MASK]而建"
+    assert session.view(blank_id).original == "拿破仑"
+    session.restore_original(blank_id)
+    assert session.document.plain_text == "为纪念拿破仑而建"
+    session.undo()
+    session.undo()
+    assert session.document.plain_text == "为纪念拿破仑而建"
+
+
+def test_a_fill_lands_at_its_blank_wherever_edits_have_moved_it():
+    session = session_of("甲[MASK]乙")
+    [(_, blank)] = session.document.blanks
+    session.begin_stream(blank.id)
+    session.append_stream(blank.id, "胜")
+    session.type_text(0, 0, "很长的开头\n")
+    session.append_stream(blank.id, "利")
+    session.type_text(len(session.document), len(session.document), "结尾")
+    assert session.shown_text(blank.id) == "胜利"
+    assert session.document.plain_text == "很长的开头\n甲[MASK]乙结尾"  # outside until accepted
+    session.end_stream(blank.id, [Candidate(text="胜利", logprob=-1.0, num_tokens=2)])
+    session.accept(blank.id)
+    assert session.document.plain_text == "很长的开头\n甲胜利乙结尾"
+    session.undo()
+    assert session.document.plain_text == "很长的开头\n甲[MASK]乙结尾"
+    assert session.fill(blank.id).candidates[0].text == "胜利"
+
+
+def test_a_fill_of_a_blank_that_is_deleted_is_dropped():
+    session = session_of("甲[MASK]乙")
+    [(_, blank)] = session.document.blanks
+    session.begin_stream(blank.id)
+    session.type_text(1, 2, "")
+    session.append_stream(blank.id, "胜")
+    session.end_stream(blank.id, [Candidate(text="胜", logprob=-1.0, num_tokens=1)])
+    assert session.document.plain_text == "甲乙"
+    assert session.view(blank.id) is None
+    session.undo()
+    assert session.view(blank.id).state == "open"
+
+
+def test_origins_tell_mine_the_models_and_edited():
+    session = session_of("甲[MASK]丙")
+    [(_, blank)] = session.document.blanks
+    offer(session, blank.id, "一二三。四五六")
+    session.accept(blank.id)
+    assert session.document.content.origins == ((1, "mine"), (7, "model"), (1, "mine"))
+    session.type_text(3, 3, "x")  # inside the model's first sentence
+    assert session.document.content.origins == (
+        (1, "mine"), (5, "edited"), (3, "model"), (1, "mine"),
+    )  # fmt: skip
+    session.undo()
+    assert session.document.content.origins == ((1, "mine"), (7, "model"), (1, "mine"))
+    session.type_text(8, 8, "x")  # at its edge: mine
+    assert session.document.content.origins == ((1, "mine"), (7, "model"), (2, "mine"))
+
+
+def test_words_are_accepted_one_by_one_and_given_back_together_with_the_rest():
+    session = session_of("by [MASK].")
+    [(_, blank)] = session.document.blanks
+    offer(session, blank.id, "Stanford University", "MIT")
+    session.accept_word(blank.id)
+    assert session.document.plain_text == "by Stanford[MASK]."
+    assert session.shown_text(blank.id) == " University"
+    session.undo()
+    assert session.document.plain_text == "by [MASK]."
+    assert [c.text for c in session.fill(blank.id).candidates] == ["Stanford University", "MIT"]
+    session.redo()
+    session.accept_word(blank.id)
+    assert session.document.plain_text == "by Stanford University."
+
+
+def test_constraints_stay_with_their_blank_and_its_next_fill():
+    session = session_of("[MASK]")
+    [(_, blank)] = session.document.blanks
+    session.set_constraints(blank.id, FillConstraints(digits_only=True))
+    offer(session, blank.id, "12")
+    assert session.view(blank.id).constraints == FillConstraints(digits_only=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "after", "expected"),
+    [
+        (" Stanford ", " ", " ", "Stanford"),
+        ("Stanford", "t", "(", " Stanford ("[:-2]),
+        ("Stanford", "(", ")", "Stanford"),
+        ("拿破仑", "念", "而", "拿破仑"),
+        ("Paris", "在", "的", "Paris"),
+        ("x", "", ".", "x"),
+    ],
+)
+def test_a_fill_takes_its_spaces_from_the_text(text, before, after, expected):
+    assert fitted(text, before, after).rstrip(" ") == expected.rstrip(" ")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("Stanford University", "Stanford"),
+        (" University.", " University."),
+        ("拿破仑胜利", "拿"),
+        ("利，而建", "利，"),
+        ("1807年", "1807"),
+        ("🏛🏛", "🏛"),
+        ("  ", "  "),
+    ],
+)
+def test_a_word_ends_where_one_would_say_so(text, word):
+    units = to_units(text)
+    assert from_units(units[: word_end(units)]) == word
+
+
+def test_characters_are_counted_as_a_person_counts():
+    assert count_characters(to_units("拿 破\n仑🏛é")) == 5
+
+
+def test_what_no_document_may_hold_is_taken_out():
+    assert plain_slice("a\r\nb\u2029c\ufffcd\0").text == "a\nb\ncd"

@@ -1,0 +1,164 @@
+"""Which prompts fill a text: by mask as published, by instruction where there is no mask."""
+
+from dataclasses import replace
+
+import pytest
+from letter_models import Engine, LetterTexts, letter_model, scripted_worker
+from letter_tokenizer import FIRST_SPECIAL, LetterTokenizer
+
+from bilin_engine.chat_format import find_chat_format
+from bilin_engine.errors import BadRequestError
+from bilin_engine.generation.masks import encode_segments, layout_blank, parse_mask_text
+from bilin_engine.protocol import (
+    Fill,
+    FillConstraints,
+    InspectPrompt,
+    InspectWindow,
+    LengthLimit,
+    LoadModel,
+    Sampling,
+)
+from bilin_engine.server.fill_prompts import FillPrompts, inspect_window
+from bilin_engine.server.model_text import ModelText
+
+
+class MasklessTokenizer(LetterTokenizer):
+    specials = replace(LetterTokenizer.specials, mask=None, smask=None)
+
+
+class MasklessTexts(LetterTexts):
+    def text(self, info):
+        return ModelText(info, MasklessTokenizer(), find_chat_format("qa"))
+
+
+def model_text(context=2048, tokenizer=None):
+    return ModelText(
+        letter_model(context=context), tokenizer or LetterTokenizer(), find_chat_format("qa")
+    )
+
+
+def prompts(text, context=2048, **options):
+    options = {"takes_nearest": True, **options}
+    return FillPrompts(model_text(context), parse_mask_text(text), context, **options)
+
+
+def shown(layout):
+    return "".join(chr(i) if i < FIRST_SPECIAL else "<>" for i in layout.token_ids)
+
+
+def test_a_text_that_fits_is_laid_out_as_published():
+    text = "a[MASK]b[gMASK]c[sMASK]"
+    made = prompts(text)
+    tokenizer = LetterTokenizer()
+    sequence = encode_segments(parse_mask_text(text), tokenizer)
+    assert made.order(None) == (0, 2, 1)  # [MASK], then [sMASK], then [gMASK]
+    for index in made.order(None):
+        blank = sequence.blank(index)
+        assert made.prompt(index).layout == layout_blank(sequence, blank, tokenizer.specials, 2048)
+        made.fill(index, "xy", (120, 121))
+        sequence = sequence.fill(blank, (120, 121))
+    assert made.filled_text() == "a xy b xy c xy"
+    assert made.way == "mask"
+
+
+def test_a_long_text_gives_the_nearest_on_both_sides_with_earlier_fills():
+    text = "前" * 300 + "[MASK]" + "中" * 20 + "[MASK]" + "后" * 300
+    made = prompts(text, 200)
+    first = made.prompt(0)
+    assert len(first.layout.token_ids) <= 150
+    assert "前前<>" in shown(first.layout)
+    assert "<>中中" in shown(first.layout)
+    made.fill(0, "填好了", tuple(map(ord, "填好了")))
+    second = shown(made.prompt(1).layout)
+    assert "填好了" + "中" * 20 + "<>" + "后" in second
+
+
+def test_without_the_nearest_a_long_text_is_refused():
+    from bilin_engine.errors import ContextOverflowError
+
+    with pytest.raises(ContextOverflowError):
+        prompts("前" * 300 + "[MASK]", 200, takes_nearest=False).prompt(0)
+
+
+@pytest.mark.parametrize("size", [10, 500])
+def test_the_window_is_what_the_prompt_holds(size):
+    text = "前" * size + "[MASK]" + "后" * size
+    segments = parse_mask_text(text)
+    view = inspect_window(
+        model_text(200), InspectWindow(id=1, model="letters", segments=segments, blank=0)
+    )
+    layout = prompts(text, 200).prompt(0).layout
+    document = text.replace("[MASK]", "_")
+    inside = document[view.start : view.end]
+    assert inside.replace("_", "<>") + "<><>" == shown(layout)
+    assert view.num_tokens == len(layout.token_ids)
+    assert (view.num_tokens < view.document_tokens) == (size == 500)
+    assert view.way == "mask"
+    assert (view.start, view.end) == (0, len(document)) if size == 10 else view.start > 0
+
+
+def test_a_model_without_the_mask_is_asked_in_a_chat():
+    text = model_text(tokenizer=MasklessTokenizer())
+    made = FillPrompts(
+        text,
+        parse_mask_text("春[MASK]秋[MASK]"),
+        2048,
+        takes_nearest=True,
+        constraints=FillConstraints(length=LengthLimit(2, "characters")),
+    )
+    assert made.way == "instruction"
+    prompt = made.prompt(0)
+    assert prompt.continues
+    assert prompt.stop_texts[0] == "</fill>"
+    asked = shown(prompt.layout)
+    assert "春【空】秋____" in asked
+    assert "最多 2 个字" in asked
+    assert asked.endswith("<fill>")
+    made.fill(0, "夏", ())
+    assert "春夏秋【空】" in shown(made.prompt(1).layout)
+
+
+def test_a_model_with_neither_mask_nor_chat_is_refused():
+    info = letter_model()
+    import msgspec
+
+    mute = ModelText(msgspec.structs.replace(info, can_chat=False), MasklessTokenizer(), None)
+    with pytest.raises(BadRequestError, match=r"no \[MASK\] token and cannot chat"):
+        FillPrompts(mute, parse_mask_text("a[MASK]"), 100, takes_nearest=True)
+
+
+@pytest.mark.e2e
+def test_an_instructed_fill_is_read_strictly():
+    command = scripted_worker("--reply", "夏</fill>天")
+    with Engine(command, texts=MasklessTexts()) as engine:
+        engine.ask(lambda i: LoadModel(id=i, model="letters"))
+        segments = parse_mask_text("春[MASK]秋")
+        fill = lambda i: Fill(  # noqa: E731
+            id=i, model="letters", segments=segments, sampling=Sampling(seed=1), num_candidates=2
+        )
+        result = engine.ask(fill).result
+        assert result.text == "春夏秋"
+        assert result.way == "instruction"
+        [blank] = result.blanks
+        assert [(c.text, c.breaks) for c in blank.candidates] == [("夏", "")]
+        view = engine.ask(lambda i: InspectPrompt(id=i, model="letters", segments=segments)).result
+        assert view.way == "instruction"
+
+
+@pytest.mark.e2e
+def test_an_instructed_fill_that_does_not_close_is_marked():
+    with Engine(scripted_worker("--reply", "夏 天"), texts=MasklessTexts()) as engine:
+        engine.ask(lambda i: LoadModel(id=i, model="letters"))
+        segments = parse_mask_text("春[MASK]秋")
+        result = engine.ask(lambda i: Fill(id=i, model="letters", segments=segments)).result
+        assert "</fill>" in result.blanks[0].candidates[0].breaks
+
+
+@pytest.mark.e2e
+def test_several_blanks_see_earlier_fills_in_the_ids_that_are_sent():
+    """The worker's reply is the prompt it got, without specials."""
+    with Engine(scripted_worker("--reply", "<{prompt}>")) as engine:
+        engine.ask(lambda i: LoadModel(id=i, model="letters"))
+        segments = parse_mask_text("a[MASK]b[MASK]c")
+        result = engine.ask(lambda i: Fill(id=i, model="letters", segments=segments)).result
+        assert [b.candidates[0].text for b in result.blanks] == ["<abc>", "<a<abc>bc>"]
