@@ -4,7 +4,8 @@ Frames: 4-byte little-endian length, then that many bytes of msgpack, one tagged
 App and supervisor speak `Request` / `Event` over the supervisor's stdin and stdout; supervisor
 and worker speak `WorkerRequest` / `WorkerEvent` the same way. The first message both ways is
 `Hello`. Every request has an id; every event that answers it repeats the id; each request ends in
-exactly one `Done`, `Cancelled` or `Failed`. `EngineStatus` alone has no id: it is pushed.
+exactly one `Done`, `Cancelled` or `Failed`. `EngineStatus` and `JobsChanged` alone have no id: they
+are pushed. Supervisor and job speak `JobRequest` / `JobEvent` in the same way.
 `Failed` with id 0 speaks of the connection itself (wrong version, broken frame): the stream ends
 after it.
 
@@ -20,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 5
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -119,7 +120,11 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One model of the library. `problem` is the sentence why it cannot be used, or ""."""
+    """One model of the library. `problem` is the sentence why it cannot be used, or "".
+
+    verified_at: seconds since the epoch when its files last agreed with their hashes; 0.0 = never
+    since they were changed.
+    """
 
     id: str
     name_zh: str
@@ -138,15 +143,22 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     is_bundled: bool
     examples: tuple[Example, ...] = ()
     problem: str = ""
+    num_layers: int = 0
+    num_heads: int = 0
+    verified_at: float = 0.0
 
 
 class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One device, read without creating a CUDA context. `free_bytes` counts other programs' use."""
+    """One device, read without creating a CUDA context. `free_bytes` counts other programs' use.
+
+    own_bytes: what the loaded model holds there, which another model could have.
+    """
 
     name: str  # "cuda:0", "cpu"
     label: str  # "NVIDIA GeForce RTX 3090", "AMD EPYC, 2 threads"
     total_bytes: int
     free_bytes: int
+    own_bytes: int = 0
 
 
 PlacementMode = Literal["auto", "single", "tensor_parallel", "layer_split"]
@@ -198,6 +210,7 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True, tag="plan_result"):
 
     roofline_tok_s: weights, head and KV read once per token at the devices' full bandwidth.
     decode_tok_s and first_token_s: what to expect; `assumptions` says from which figures.
+    available: every device, those too that the plan does not use or that are not enabled.
     """
 
     fits: bool
@@ -213,6 +226,82 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True, tag="plan_result"):
     short_bytes: int = 0
     suggestions: tuple[PlanSuggestion, ...] = ()
     assumptions: tuple[str, ...] = ()
+    available: tuple[DeviceInfo, ...] = ()
+
+
+# What a job process does. Every path is absolute; `folder` is the model folder that appears when
+# all is done. What is unfinished lies beside it as ".NAME.partial" and is taken up again.
+
+
+class ConvertModel(
+    msgspec.Struct, frozen=True, kw_only=True, tag="convert_model", forbid_unknown_fields=True
+):
+    """Converts a GLM-130B checkpoint. group_size: "" = the default, "source", "row" or a number.
+
+    config_file: sizes of a checkpoint that is not GLM-130B's. tokenizer_file: icetk's, "" = the one
+    beside the checkpoint.
+    """
+
+    source: str
+    folder: str
+    target: Literal["", "int4", "int8", "fp16"] = ""
+    group_size: str = ""
+    config_file: str = ""
+    tokenizer_file: str = ""
+
+
+class VerifyModel(msgspec.Struct, frozen=True, tag="verify_model", forbid_unknown_fields=True):
+    """Compares every file of a model folder with its sha256, and looks for broken values."""
+
+    folder: str
+
+
+Hub = Literal["hugging_face", "modelscope"]
+
+
+class DownloadModel(
+    msgspec.Struct, frozen=True, kw_only=True, tag="download_model", forbid_unknown_fields=True
+):
+    """Fetches a repository's files. endpoint: "" = the hub's own address. revision: "" = default.
+
+    A token is read from the environment or the person's token file by the job itself.
+    """
+
+    hub: Hub
+    repository: str
+    folder: str
+    endpoint: str = ""
+    revision: str = ""
+
+
+class ImportFolder(
+    msgspec.Struct, frozen=True, kw_only=True, tag="import_folder", forbid_unknown_fields=True
+):
+    """Copies a model folder into the library and compares it with its hashes."""
+
+    source: str
+    folder: str
+
+
+JobWork = ConvertModel | VerifyModel | DownloadModel | ImportFolder
+JobState = Literal["waiting", "running", "paused", "failed", "done"]
+JobAction = Literal["pause", "resume", "retry", "cancel", "first", "clear"]
+
+
+class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One piece of work of the queue. reason: why it failed, or why it was paused by itself."""
+
+    job: int
+    work: JobWork
+    state: JobState = "waiting"
+    stage: str = ""
+    fraction: float = 0.0
+    rate_bytes_s: float = 0.0
+    eta_s: float | None = None
+    reason: str = ""
+
+
+FolderKind = Literal["model", "reference", "hugging_face", "gguf", "unknown"]
 
 
 class GenerationStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -369,6 +458,75 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True, tag="fill", forbid_unknown
     takes_nearest: bool = False
 
 
+class InspectFolder(msgspec.Struct, frozen=True, tag="inspect_folder", forbid_unknown_fields=True):
+    """What lies at a path that a person wants to add. Ends in `Done(FolderInspected)`."""
+
+    id: int
+    path: str
+
+
+class AddInPlace(msgspec.Struct, frozen=True, tag="add_in_place", forbid_unknown_fields=True):
+    """Lists a model folder that stays where it is. Ends in `Done(None)`."""
+
+    id: int
+    path: str
+
+
+class RenameModel(msgspec.Struct, frozen=True, tag="rename_model", forbid_unknown_fields=True):
+    """Gives a model another name, in both languages. Ends in `Done(None)`."""
+
+    id: int
+    model: str
+    name: str
+
+
+class DeleteModel(msgspec.Struct, frozen=True, tag="delete_model", forbid_unknown_fields=True):
+    """Puts a model into the library's trash. A folder that was added in place is only left out.
+
+    Ends in `Done(ModelDeleted)`.
+    """
+
+    id: int
+    model: str
+
+
+class RestoreModel(msgspec.Struct, frozen=True, tag="restore_model", forbid_unknown_fields=True):
+    """Takes a deleted model out of the trash again; `trashed` is of its `ModelDeleted`."""
+
+    id: int
+    trashed: str
+
+
+class EmptyTrash(msgspec.Struct, frozen=True, tag="empty_trash", forbid_unknown_fields=True):
+    """Removes what was deleted for good. Ends in `Done(None)`."""
+
+    id: int
+
+
+class AddJob(msgspec.Struct, frozen=True, tag="add_job", forbid_unknown_fields=True):
+    """Puts work at the end of the queue. Ends in `Done(None)`; `JobsChanged` tells of it."""
+
+    id: int
+    work: JobWork
+
+
+class ChangeJob(msgspec.Struct, frozen=True, tag="change_job", forbid_unknown_fields=True):
+    """Pauses, resumes, … a job; "first" = before those that wait; "clear" takes it off the list.
+
+    "cancel" removes what it wrote. Ends in `Done(None)`.
+    """
+
+    id: int
+    job: int
+    action: JobAction
+
+
+class ListJobs(msgspec.Struct, frozen=True, tag="list_jobs", forbid_unknown_fields=True):
+    """Ends in `Done(None)`, after a `JobsChanged` with the queue as it is."""
+
+    id: int
+
+
 class Cancel(msgspec.Struct, frozen=True, tag="cancel", forbid_unknown_fields=True):
     """Ends request `target` with `Cancelled`. Itself ends in `Done(None)` in every case."""
 
@@ -394,6 +552,15 @@ Request = (
     | Chat
     | Generate
     | Fill
+    | InspectFolder
+    | AddInPlace
+    | RenameModel
+    | DeleteModel
+    | RestoreModel
+    | EmptyTrash
+    | AddJob
+    | ChangeJob
+    | ListJobs
     | Cancel
     | Shutdown
 )
@@ -409,6 +576,16 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True, tag="engine_status
     model: str = ""
     fraction: float = 0.0
     reason: str = ""
+
+
+class JobsChanged(msgspec.Struct, frozen=True, tag="jobs_changed"):
+    """Pushed when a job's state changes, and as it goes on. In the order of the queue.
+
+    library_changed: models were added or verified since the last one.
+    """
+
+    jobs: tuple[JobInfo, ...]
+    library_changed: bool = False
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
@@ -453,6 +630,29 @@ class DevicesListed(msgspec.Struct, frozen=True, tag="devices_listed"):
     """GPUs first, then the CPU."""
 
     devices: tuple[DeviceInfo, ...]
+
+
+class FolderInspected(msgspec.Struct, frozen=True, kw_only=True, tag="folder_inspected"):
+    """`problem`: why it cannot be added, or "". needed_bytes: by group size ("" = a copy).
+
+    free_bytes: on the models folder's disk. rate_bytes_s: of the last conversion here, 0.0 = none.
+    """
+
+    kind: FolderKind
+    path: str
+    title: str
+    size_bytes: int
+    free_bytes: int
+    needed_bytes: dict[str, int]
+    rate_bytes_s: float = 0.0
+    problem: str = ""
+
+
+class ModelDeleted(msgspec.Struct, frozen=True, kw_only=True, tag="model_deleted"):
+    """`freed_bytes` once the trash is emptied; trashed: for `RestoreModel`, "" = only unlisted."""
+
+    freed_bytes: int
+    trashed: str
 
 
 class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True, tag="model_loaded"):
@@ -547,6 +747,8 @@ Result = (
     ModelsListed
     | DevicesListed
     | PlanResult
+    | FolderInspected
+    | ModelDeleted
     | ModelLoaded
     | TokenCount
     | PromptView
@@ -578,7 +780,9 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     detail: str = ""
 
 
-Event = Hello | EngineStatus | Started | TextDelta | Progress | Done | Cancelled | Failed
+Event = (
+    Hello | EngineStatus | JobsChanged | Started | TextDelta | Progress | Done | Cancelled | Failed
+)
 
 
 # --- Supervisor -> worker -------------------------------------------------------------------------
@@ -687,6 +891,32 @@ WorkerEvent = (
 )
 
 
+# --- Supervisor <-> job ---------------------------------------------------------------------------
+
+# A job gets one piece of work after its Hello, and stops at the end of input; what it has done
+# until then stays. It ends in `JobDone` or `Failed` (with id 1).
+
+
+class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag="job_progress"):
+    """done and total in bytes of this stage; eta_s None where there is no rate yet."""
+
+    stage: str
+    done: int
+    total: int
+    rate_bytes_s: float = 0.0
+    eta_s: float | None = None
+
+
+class JobDone(msgspec.Struct, frozen=True, tag="job_done"):
+    """The work is done. folder: the model folder it made or checked."""
+
+    folder: str
+
+
+JobRequest = Hello | ConvertModel | VerifyModel | DownloadModel | ImportFolder
+JobEvent = Hello | JobProgress | JobDone | Failed
+
+
 # --- Frames ---------------------------------------------------------------------------------------
 
 
@@ -764,6 +994,16 @@ def decode_worker_event(body: bytes) -> "WorkerEvent":
     return _decode(body, WorkerEvent)
 
 
+def decode_job_request(body: bytes) -> "JobRequest":
+    """The message of a frame for a job. Raises FrameError, naming what is wrong."""
+    return _decode(body, JobRequest)
+
+
+def decode_job_event(body: bytes) -> "JobEvent":
+    """The message of a frame from a job. Raises FrameError, naming what is wrong."""
+    return _decode(body, JobEvent)
+
+
 def _decode(body: bytes, union: Any) -> Any:  # noqa: ANN401 - see _decoder
     try:
         return _decoder(union).decode(body)
@@ -788,15 +1028,17 @@ def check_hello(message: object, peer: str) -> None:
 
 
 def message_schema() -> dict[str, Any]:
-    """JSON schema of every message in all four directions; a test keeps it as a golden file."""
-    (app, supervisor, to_worker, from_worker), components = msgspec.json.schema_components(
-        [Request | Hello, Event, WorkerRequest, WorkerEvent]
-    )
+    """JSON schema of every message in all six directions; a test keeps it as a golden file."""
+    unions = [Request | Hello, Event, WorkerRequest, WorkerEvent, JobRequest, JobEvent]
+    directions, components = msgspec.json.schema_components(unions)
+    app, supervisor, to_worker, from_worker, to_job, from_job = directions
     return {
         "protocol": PROTOCOL_VERSION,
         "app_to_supervisor": app,
         "supervisor_to_app": supervisor,
         "supervisor_to_worker": to_worker,
         "worker_to_supervisor": from_worker,
+        "supervisor_to_job": to_job,
+        "job_to_supervisor": from_job,
         "components": components,
     }

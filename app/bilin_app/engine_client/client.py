@@ -19,6 +19,7 @@ from bilin_engine.protocol import (
     Failed,
     FrameError,
     Hello,
+    JobsChanged,
     Progress,
     Request,
     Started,
@@ -90,14 +91,15 @@ class RequestHandle(QObject):
 
 
 class EngineClient(QObject):
-    """The engine as typed signals: greeted(Hello), status_changed(EngineStatus), ended(EngineEnd).
+    """The engine as typed signals.
 
-    Open requests fail with ENGINE_ENDED before `ended` is emitted. An engine that holds requests
+    greeted(Hello), status_changed(EngineStatus), jobs_changed(JobsChanged), ended(EngineEnd). Open requests fail with ENGINE_ENDED before `ended` is emitted. An engine that holds requests
     open in silence, or lets a cancel pass, is ended as "hung".
     """
 
     greeted = Signal(object)
     status_changed = Signal(object)
+    jobs_changed = Signal(object)
     ended = Signal(object)
 
     def __init__(
@@ -192,6 +194,9 @@ class EngineClient(QObject):
         self._answer_wait_s = None
         if isinstance(event, EngineStatus):
             self.status_changed.emit(event)
+            return
+        if isinstance(event, JobsChanged):
+            self.jobs_changed.emit(event)
             return
         if isinstance(event, Hello):
             self._process.fail("bad_frame", "the engine said Hello twice")

@@ -14,8 +14,8 @@ class Palette:
 
     paper: window. surface: panels and inputs. raised: a person's messages, hover. sunken: the
     ground of code. accent_soft: the ground of what is chosen. on_accent: text on accent.
-    model_soft, danger_soft: grounds for text in those colours. code_*: highlighting. bar_*: the parts
-    of a device's memory.
+    model_soft, danger_soft: grounds for text in those colours. code_*: highlighting. bar_*: the
+    parts of a device's memory.
     """
 
     scheme: Scheme
