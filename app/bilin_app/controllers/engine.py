@@ -76,6 +76,14 @@ class EngineController(QObject):
         return [ExampleView(e.lang, e.text) for e in info.examples if e.kind == "chat"]
 
     @property
+    def blank_examples(self) -> list[ExampleView]:
+        """What the loaded (or loading) model was measured to fill; masks as literal tokens."""
+        info = self._info(self.view.model.id if self.view.model else "")
+        if info is None:
+            return []
+        return [ExampleView(e.lang, e.text) for e in info.examples if e.kind == "blank"]
+
+    @property
     def model(self) -> ModelView | None:
         """The model that can be asked now, or None."""
         return self.view.model if self.view.state in ("ready", "busy") else None
@@ -257,6 +265,7 @@ def model_view(info: ModelInfo) -> ModelView:
         precision=info.precision,
         context_length=info.context_length,
         can_chat=info.can_chat,
+        blank_kinds=tuple(info.blank_kinds),
         is_bundled=info.is_bundled,
         problem=info.problem,
     )

@@ -99,6 +99,40 @@ def not_while_running() -> str:
     return translate("Sentences", "An answer is being written; stop it first.")
 
 
+def fill_dropped() -> str:
+    """A blank was deleted while the model filled it."""
+    return translate("Sentences", "The blank was deleted while it was filled; the fill is dropped.")
+
+
+def not_while_filling() -> str:
+    """Only one fill runs at a time."""
+    return translate("Sentences", "A blank is being filled; stop it first.")
+
+
+def file_written(path: Path) -> str:
+    """The document is in a file of the person's."""
+    return translate("Sentences", "Saved as {file}").format(file=path.name)
+
+
+def file_refused(path: Path, reason: str) -> str:
+    """A file could not be read or written."""
+    text = translate("Sentences", "{file} cannot be used: {reason}")
+    return text.format(file=path.name, reason=reason)
+
+
+def revision_reason(reason: str) -> str:
+    """Why an earlier state of a document was kept."""
+    match reason:
+        case "opened":
+            return translate("Sentences", "as it was opened")
+        case "filled":
+            return translate("Sentences", "before all blanks were filled")
+        case "restored":
+            return translate("Sentences", "before an earlier version was restored")
+        case _:
+            return translate("Sentences", "while writing")
+
+
 def storage_refused(problem: StorageProblem, path: Path) -> str:
     """Why something was not kept. What was typed is still in the window."""
     folder = path.parent

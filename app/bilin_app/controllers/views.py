@@ -16,7 +16,10 @@ FinishReason = Literal["", "stop", "length", "context", "stop_text"]
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """A model's id and its names for people. `problem`: why it cannot be used, or ""."""
+    """A model's id and its names for people. `problem`: why it cannot be used, or "".
+
+    blank_kinds: the masks it has; one without fills blanks by instruction.
+    """
 
     id: str
     name_zh: str
@@ -25,6 +28,7 @@ class ModelView:
     precision: str = ""
     context_length: int = 0
     can_chat: bool = True
+    blank_kinds: tuple[Literal["short", "long", "sentence"], ...] = ()
     is_bundled: bool = False
     problem: str = ""
 

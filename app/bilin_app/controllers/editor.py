@@ -1,0 +1,432 @@
+"""Documents for the editor page: opening, keeping, filling, the window ruler.
+
+The one place of the editor that knows both the database and the engine. All on the GUI thread, all
+storage and files beside it.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+
+from bilin_app.controllers import sentences
+from bilin_app.controllers.document_keeper import DocumentKeeper
+from bilin_app.controllers.document_list import DocumentList
+from bilin_app.controllers.editor_session import EditorSession
+from bilin_app.controllers.editor_views import (
+    BlankView,
+    DeletedDocument,
+    DocumentView,
+    FillSettings,
+    RevisionView,
+)
+from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.fill_run import FillRun, WindowMeter
+from bilin_app.controllers.mailbox import Mailbox
+from bilin_app.storage import documents as stored
+from bilin_app.storage.documents import RevisionRecord
+from bilin_app.storage.errors import StorageError, storage_error
+from bilin_app.storage.store import Store
+from bilin_app.text.document import (
+    Document,
+    Edit,
+    count_characters,
+    parse_slice,
+    without_blank_ids,
+)
+from bilin_app.text.document_file import Snapshot, decode_document, pretty_document
+from bilin_app.text.titles import title_from
+from bilin_engine.protocol import BlankKind, FillConstraints, LengthLimit
+
+MAX_FILE_BYTES = 32 * 1024 * 1024
+_TITLE_CHARACTERS = 400
+
+
+class EditorController(QObject):
+    """Signals for the page.
+
+    document_opened(DocumentView), edited(Edit, bool), blank_changed(int, BlankView | None),
+    current_changed(int), title_changed(str), saved_changed(SaveState), history_changed(bool, bool),
+    running_changed(tuple of blank ids), ruler_changed(WindowRuler | None), notice(str),
+    documents_changed, search_done, deleted, revisions_listed(list[RevisionView]).
+    """
+
+    document_opened = Signal(object)
+    edited = Signal(object, bool)
+    blank_changed = Signal(int, object)
+    title_changed = Signal(str)
+    saved_changed = Signal(str)
+    history_changed = Signal(bool, bool)
+    running_changed = Signal(object)
+    ruler_changed = Signal(object)
+    notice = Signal(str)
+    documents_changed = Signal(object)
+    search_done = Signal(str, object)
+    deleted = Signal(object)
+    revisions_listed = Signal(object)
+
+    def __init__(
+        self, store: Store, engine: EngineController, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._store = store
+        self._engine = engine
+        self._mailbox = Mailbox(self)
+        self._files = ThreadPoolExecutor(1, thread_name_prefix="bilin-files")
+        self._list = DocumentList(store, self)
+        self._keeper = DocumentKeeper(store, self)
+        self._meter = WindowMeter(engine, self)
+        self._visit = 0
+        self._current = 0
+        self._title = ""
+        self._has_own_title = False
+        self._run: FillRun | None = None
+        self._waiting: tuple[int, ...] = ()
+        self.settings = FillSettings()
+        self.session = EditorSession(Snapshot(""), self)
+        self._connect()
+        self._take(0, Snapshot(""))
+
+    def _connect(self) -> None:
+        self._list.changed.connect(self.documents_changed)
+        self._list.search_done.connect(self.search_done)
+        self._list.deleted.connect(self._on_deleted)
+        self._list.restored.connect(self.open_document)
+        self._list.refused.connect(self._tell)
+        self._keeper.state_changed.connect(self.saved_changed)
+        self._keeper.saved.connect(lambda _id: self._list.refresh())
+        self._keeper.refused.connect(self._tell)
+        self._meter.counted.connect(self.ruler_changed)
+        self._engine.ready.connect(self._on_engine_ready)
+        self._engine.view_changed.connect(lambda _view: self._count_soon())
+
+    # --- Start and end ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Lists the documents and opens the one written last, if nothing is written yet."""
+        self._list.refresh()
+
+        def opened(records: list[stored.DocumentRecord]) -> None:
+            if records and not self._keeper.document_id and not len(self.session.document):
+                self.open_document(records[0].id)
+
+        self._mailbox.when(self._store.read(stored.list_documents), opened, self._tell)
+
+    def close(self) -> None:
+        """Keeps what is not kept yet. Before the store closes."""
+        self._meter.stop()
+        if self._run is not None:
+            self._run.stop()
+        self._keeper.save_now()
+        self._files.shutdown()
+
+    # --- Documents --------------------------------------------------------------------------------
+
+    @property
+    def document_id(self) -> int:
+        """The one on show; 0 = not stored yet."""
+        return self._keeper.document_id
+
+    @property
+    def title(self) -> str:
+        """Of the document on show."""
+        return self._title
+
+    def new_document(self) -> None:
+        """Shows an empty document; it is stored with its first character."""
+        self._take(0, Snapshot(""))
+
+    def open_document(self, document_id: int) -> None:
+        """Shows a document; document_opened follows."""
+        self._keeper.save_now()
+        self._visit += 1
+        visit = self._visit
+
+        def show(snapshot: Snapshot | None) -> None:
+            if snapshot is not None and visit == self._visit:
+                self._take(document_id, snapshot)
+
+        self._mailbox.when(self._store.read(stored.load_document, document_id), show, self._tell)
+
+    def open_text(self, text: str, title: str = "") -> None:
+        """Shows a text as a new document; mask tokens in it are blanks."""
+        content = parse_slice(text, Document())
+        self._take(0, Snapshot(title, content))
+        if content.text:
+            self._keeper.change(self._snapshot)
+
+    def open_file(self, path: Path) -> None:
+        """Reads a .txt, .md or .json file as a new document."""
+
+        def show(snapshot: Snapshot) -> None:
+            self._take(0, snapshot)
+            self._keeper.change(self._snapshot)
+
+        self._when_file(self._files.submit(_read_file, path), show, path)
+
+    def save_file(self, path: Path) -> None:
+        """Writes the document: .json with blanks, candidates and origins, else plain text."""
+        snapshot = self._snapshot()
+
+        def done(_none: None) -> None:
+            self.notice.emit(sentences.file_written(path))
+
+        self._when_file(self._files.submit(_write_file, path, snapshot), done, path)
+
+    def _when_file(self, future: Future, done: object, path: Path) -> None:
+        def refused(error: StorageError) -> None:
+            self.notice.emit(sentences.file_refused(path, str(error)))
+
+        self._mailbox.when(future, done, refused)  # type: ignore[arg-type]
+
+    def rename(self, title: str) -> None:
+        """Gives the document a title of the person's own."""
+        title = " ".join(title.split())
+        if title:
+            self._has_own_title = True
+            self._set_title(title)
+            self._keeper.change(self._snapshot)
+
+    def delete_document(self, document_id: int) -> None:
+        """Puts a document into the trash; `deleted` follows."""
+        self._list.delete(document_id)
+
+    def undo_delete(self) -> None:
+        """Brings back what was deleted last."""
+        self._list.undo_delete()
+
+    def search(self, text: str) -> None:
+        """Searches all documents; `search_done` follows."""
+        self._list.search(text)
+
+    def list_revisions(self) -> None:
+        """`revisions_listed` follows."""
+
+        def listed(records: list[RevisionRecord]) -> None:
+            self.revisions_listed.emit(
+                [
+                    RevisionView(
+                        r.id, r.created_at, sentences.revision_reason(r.reason), r.num_characters
+                    )
+                    for r in records
+                ]
+            )
+
+        future = self._store.read(stored.list_revisions, self.document_id)
+        self._mailbox.when(future, listed, self._tell)
+
+    def restore_revision(self, revision_id: int) -> None:
+        """Puts an earlier state in place of the text: one step, and the present one is kept."""
+        visit = self._visit
+
+        def restore(snapshot: Snapshot | None) -> None:
+            if snapshot is not None and visit == self._visit:
+                self._keeper.keep_revision(self._snapshot(), "restored")
+                content = without_blank_ids(snapshot.content, self.session.document)
+                self.session.replace_all(content)
+
+        self._mailbox.when(self._store.read(stored.load_revision, revision_id), restore, self._tell)
+
+    def _take(self, document_id: int, snapshot: Snapshot) -> None:
+        if self._run is not None:
+            self._run.stop()
+        self._keeper.save_now()
+        self._visit += 1
+        self.session.deleteLater()
+        session = self.session = EditorSession(snapshot, self)
+        session.edited.connect(self._on_edited)
+        session.blank_changed.connect(self._on_blank_changed)
+        session.stack.indexChanged.connect(lambda _index: self._tell_history())
+        self._title = snapshot.title
+        self._has_own_title = bool(snapshot.title) and snapshot.title != self._auto_title()
+        self._keeper.open(document_id, snapshot)
+        blanks = session.document.blanks
+        self._current = blanks[0][1].id if blanks else 0
+        offered = (session.view(blank.id) for _, blank in blanks)
+        shown = tuple(v for v in offered if v is not None and (v.candidates or v.text))
+        self.document_opened.emit(DocumentView(document_id, self._title, snapshot.content, shown))
+        self.running_changed.emit(())
+        self._tell_history()
+        self._count_soon()
+
+    def _snapshot(self) -> Snapshot:
+        return self.session.snapshot(self._title)
+
+    def _auto_title(self) -> str:
+        document = self.session.document
+        return title_from(document.slice(0, min(len(document), _TITLE_CHARACTERS)).plain_text)
+
+    def _set_title(self, title: str) -> None:
+        if title != self._title:
+            self._title = title
+            self.title_changed.emit(title)
+
+    # --- Editing ----------------------------------------------------------------------------------
+
+    def make_blank(self, start: int, end: int, kind: BlankKind) -> int:
+        """Puts a blank in place of a stretch; what stood there suggests the length."""
+        text = self.session.document.text[start:end]
+        blank_id = self.session.make_blank(start, end, kind)
+        view = self.session.view(blank_id)
+        assert view is not None
+        if view.original.strip():
+            limit = suggested_length(text)
+            self.session.set_constraints(blank_id, replace(view.constraints, length=limit))
+        self.set_current(blank_id)
+        return blank_id
+
+    def set_current(self, blank_id: int) -> None:
+        """The blank that the panel and the ruler are about; 0 = none."""
+        if blank_id != self._current:
+            self._current = blank_id
+            self._count_soon()
+
+    @property
+    def current(self) -> int:
+        """The blank that the panel is about, 0 = none."""
+        return self._current
+
+    def set_constraints(self, blank_id: int, constraints: FillConstraints) -> None:
+        """What fills of this blank must keep."""
+        self.session.set_constraints(blank_id, constraints)
+        self._keeper.change(self._snapshot)
+
+    def _on_edited(self, edit: Edit, is_ahead: bool) -> None:
+        if not self._has_own_title and edit.start < _TITLE_CHARACTERS:
+            self._set_title(self._auto_title())
+        self._keeper.change(self._snapshot)
+        self.edited.emit(edit, is_ahead)
+        if self._current and self.session.document.place(self._current) is None:
+            self._current = 0
+        self._count_soon()
+
+    def _on_blank_changed(self, blank_id: int) -> None:
+        view: BlankView | None = self.session.view(blank_id)
+        self.blank_changed.emit(blank_id, view)
+        if view is not None and view.state != "streaming":
+            self._keeper.change(self._snapshot)
+
+    def _tell_history(self) -> None:
+        stack = self.session.stack
+        self.history_changed.emit(stack.canUndo(), stack.canRedo())
+
+    def _count_soon(self) -> None:
+        self._meter.count_soon(self.session, self._current)
+
+    # --- Filling ----------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """The blanks that the model fills, or will when it is ready."""
+        return self._run.blank_ids if self._run is not None else self._waiting
+
+    def fill(self, blank_id: int) -> None:
+        """Fills one blank, in place of what was offered for it."""
+        self._fill((blank_id,))
+
+    def fill_all(self) -> None:
+        """Fills all open blanks in order, each fill seen by the next."""
+        ids = tuple(blank.id for _, blank in self.session.document.blanks)
+        open_ids = tuple(i for i in ids if self.session.fill(i).chosen < 0)
+        if open_ids:
+            self._keeper.keep_revision(self._snapshot(), "filled")
+            self._fill(open_ids)
+
+    def _fill(self, blank_ids: tuple[int, ...]) -> None:
+        if self._run is not None:
+            self.notice.emit(sentences.not_while_filling())
+            return
+        model = self._engine.model
+        if model is None:
+            self._waiting = blank_ids
+            self.running_changed.emit(blank_ids)
+            if self._engine.view.state == "fault":
+                self._waiting = ()
+                self.running_changed.emit(())
+                self.notice.emit(self._engine.view.reason)
+            else:
+                self._engine.load_wanted()
+            return
+        self._waiting = ()
+        run = self._run = FillRun(self.session, self._engine, blank_ids, self.settings, self)
+        run.ended.connect(lambda notice: self._on_run_ended(run, notice))
+        self.running_changed.emit(blank_ids)
+        run.start(model.id)
+
+    def stop(self) -> None:
+        """Stops filling; what came so far stays offered."""
+        if self._run is not None:
+            self._run.stop()
+        elif self._waiting:
+            self._waiting = ()
+            self.running_changed.emit(())
+
+    def _on_run_ended(self, run: FillRun, notice: str) -> None:
+        if self._run is run:
+            self._run = None
+            self.running_changed.emit(())
+            if notice:
+                self.notice.emit(notice)
+        run.deleteLater()
+
+    def _on_engine_ready(self, _model_id: str) -> None:
+        self._count_soon()
+        if self._waiting:
+            self._fill(self._waiting)
+
+    # --- Notices ----------------------------------------------------------------------------------
+
+    def _tell(self, error: StorageError) -> None:
+        self.notice.emit(sentences.storage_refused(error.problem, self._store.path))
+
+    def _on_deleted(self, gone: DeletedDocument) -> None:
+        if gone.id == self.document_id:
+            self._keeper.forget()
+            self.new_document()
+        self.deleted.emit(gone)
+
+
+def suggested_length(text: str) -> LengthLimit | None:
+    """As long as `text`: in words where it is written in words, else in characters."""
+    num_words = len(text.split())
+    num_characters = count_characters(text)
+    if not num_characters:
+        return None
+    in_words = num_characters > 3 * num_words and text.isascii()
+    return (
+        LengthLimit(num_words, "words") if in_words else LengthLimit(num_characters, "characters")
+    )
+
+
+def _read_file(path: Path) -> Snapshot:
+    data = b""
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise StorageError(
+                "unusable", f"{size} bytes; the editor opens files up to {MAX_FILE_BYTES} bytes"
+            )
+        data = path.read_bytes()
+        if path.suffix.lower() == ".json":
+            return decode_document(data)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise storage_error(error) from error
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8 text: byte {error.start} is {data[error.start]:#04x}"
+        raise StorageError("unusable", reason) from error
+    except ValueError as error:
+        raise StorageError("unusable", str(error)) from error
+    return Snapshot(path.stem, parse_slice(text, Document()))
+
+
+def _write_file(path: Path, snapshot: Snapshot) -> None:
+    is_json = path.suffix.lower() == ".json"
+    data = pretty_document(snapshot) if is_json else snapshot.content.plain_text.encode()
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        raise storage_error(error) from error

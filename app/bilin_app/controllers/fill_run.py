@@ -1,0 +1,309 @@
+"""One request to fill blanks, and which text it sends: what is on the screen, blanks as blanks.
+
+Knows the engine's fill and window requests; knows nothing of documents on disk.
+"""
+
+from dataclasses import dataclass
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from bilin_app.controllers import sentences
+from bilin_app.controllers.editor_session import EditorSession
+from bilin_app.controllers.editor_views import FillSettings, WindowRuler
+from bilin_app.controllers.engine import EngineController
+from bilin_app.engine_client.client import RequestFailure, RequestHandle
+from bilin_app.text.document import count_units, from_units
+from bilin_engine.protocol import (
+    BlankKind,
+    BlankSegment,
+    Fill,
+    FillConstraints,
+    FillResult,
+    InspectWindow,
+    Sampling,
+    Segment,
+    TextDelta,
+    TextSegment,
+    WindowView,
+)
+
+FLUSH_MS = 33
+MAX_TOKEN_CHARACTERS = 16  # of text that a token may stand for: what is sent is cut by it
+
+_NEW_TOKENS: dict[BlankKind, int] = {"short": 48, "sentence": 128, "long": 512}
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A stretch as it is sent. start, end: in the document. A blank, or text in units."""
+
+    start: int
+    end: int
+    text: str = ""
+    blank_id: int = 0
+    kind: BlankKind = "short"
+
+
+@dataclass(frozen=True, slots=True)
+class SentText:
+    """What a request holds: the text around some blanks, offers on show as text."""
+
+    pieces: tuple[_Piece, ...]
+
+    @classmethod
+    def around(
+        cls, session: EditorSession, wanted: tuple[int, ...], context_length: int
+    ) -> "SentText":
+        """The text near the wanted blanks, as much on each side as could fit in any case.
+
+        Offers on show stand as text, but for the wanted blanks' own.
+        """
+        document = session.document
+        places = [place for i in wanted if (place := document.place(i)) is not None]
+        if not places:
+            return cls(())
+        reach = max(context_length, 256) * MAX_TOKEN_CHARACTERS
+        start = max(0, min(position for position, _ in places) - reach)
+        end = min(len(document), max(position for position, _ in places) + 1 + reach)
+        if "\udc00" <= document.text[start : start + 1] <= "\udfff":
+            start += 1
+        part = document.slice(start, end)
+        pieces: list[_Piece] = []
+        at = 0
+        for offset, blank in part.blanks:
+            if at < offset:
+                pieces.append(_Piece(start + at, start + offset, part.text[at:offset]))
+            shown = "" if blank.id in wanted else session.shown_text(blank.id)
+            place = start + offset
+            if shown:
+                pieces.append(_Piece(place, place + 1, shown))
+            else:
+                pieces.append(_Piece(place, place + 1, blank_id=blank.id, kind=blank.kind))
+            at = offset + 1
+        if at < len(part.text):
+            pieces.append(_Piece(start + at, end, part.text[at:]))
+        return cls(tuple(pieces))
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """For the request."""
+        return tuple(
+            BlankSegment(piece.kind) if piece.blank_id else TextSegment(from_units(piece.text))
+            for piece in self.pieces
+        )
+
+    @property
+    def blank_ids(self) -> tuple[int, ...]:
+        """By the request's numbers."""
+        return tuple(piece.blank_id for piece in self.pieces if piece.blank_id)
+
+    def position(self, characters: int) -> int:
+        """Where in the document the request's first `characters` characters end."""
+        for piece in self.pieces:
+            size = 1 if piece.blank_id else len(from_units(piece.text))
+            if characters <= size:
+                if piece.blank_id or piece.end - piece.start != len(piece.text):
+                    return piece.end if characters else piece.start  # a blank, or an offer
+                return piece.start + count_units(piece.text, characters)
+            characters -= size
+        return self.pieces[-1].end if self.pieces else 0
+
+
+class FillRun(QObject):
+    """Fills one blank or several, in order. ended(str): a notice, "" = all went well.
+
+    Offers go into the session as they come, at most one change in FLUSH_MS.
+    """
+
+    ended = Signal(str)
+
+    def __init__(
+        self,
+        session: EditorSession,
+        engine: EngineController,
+        blank_ids: tuple[int, ...],
+        settings: FillSettings,
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self.session = session
+        self.blank_ids = blank_ids
+        self._engine = engine
+        self._settings = settings
+        self._sent = SentText(())
+        self._handle: RequestHandle | None = None
+        self._pending: dict[int, str] = {}
+        self._is_ended = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(FLUSH_MS)
+        self._timer.timeout.connect(self._flush)
+        session.blank_changed.connect(self._on_blank_changed)
+
+    def start(self, model_id: str) -> None:
+        """Asks the model."""
+        session = self.session
+        self._sent = SentText.around(session, self.blank_ids, self._engine.context_length)
+        numbers = self._sent.blank_ids
+        wanted = [i for i in self.blank_ids if i in numbers]
+        if not wanted:
+            self._end("")
+            return
+        views = [view for i in wanted if (view := session.view(i)) is not None]
+        is_all = len(self.blank_ids) > 1
+        constraints = FillConstraints() if is_all else views[0].constraints
+        kinds: set[BlankKind] = {view.kind for view in views}
+        num_candidates = self._settings.num_candidates
+        sampling = Sampling(
+            temperature=self._settings.temperature,
+            top_p=0.9,
+            max_new_tokens=max(_NEW_TOKENS[kind] for kind in kinds),
+            num_beams=num_candidates if self._settings.with_beams and num_candidates > 1 else 1,
+        )
+        for blank_id in wanted:
+            session.begin_stream(blank_id)
+        handle = self._engine.send(
+            lambda i: Fill(
+                id=i,
+                model=model_id,
+                segments=self._sent.segments,
+                blank=None if is_all else numbers.index(wanted[0]),
+                num_candidates=num_candidates,
+                constraints=constraints,
+                sampling=sampling,
+                takes_nearest=True,
+            )
+        )
+        self._handle = handle
+        handle.delta_received.connect(self._on_delta)
+        handle.done.connect(self._on_done)
+        handle.cancelled.connect(lambda: self._end(""))
+        handle.failed.connect(self._on_failed)
+
+    def stop(self) -> None:
+        """Ends it; what came so far stays offered."""
+        if self._handle is None:
+            self._end("")
+        else:
+            self._handle.cancel()
+
+    def _on_delta(self, delta: TextDelta) -> None:
+        ids = self._sent.blank_ids
+        if delta.candidate == 0 and delta.blank < len(ids):
+            blank_id = ids[delta.blank]
+            self._pending[blank_id] = self._pending.get(blank_id, "") + delta.text
+            if not self._timer.isActive():
+                self._timer.start()
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, {}
+        for blank_id, text in pending.items():
+            self.session.append_stream(blank_id, text)
+
+    def _on_done(self, result: FillResult) -> None:
+        self._flush()
+        ids = self._sent.blank_ids
+        num_gone = 0
+        for filled in result.blanks:
+            blank_id = ids[filled.index]
+            if self.session.document.place(blank_id) is None:
+                num_gone += 1
+            else:
+                self.session.end_stream(blank_id, filled.candidates)
+        self._end(sentences.fill_dropped() if num_gone else "")
+
+    def _on_failed(self, failure: RequestFailure) -> None:
+        if failure.end is not None:
+            self._end(sentences.engine_ended(failure.end))
+        else:
+            self._end(sentences.request_failed(failure.code, failure.message))
+
+    def _on_blank_changed(self, blank_id: int) -> None:
+        """A blank that is deleted while it is filled alone needs no more of the model's time."""
+        is_gone = blank_id in self.blank_ids and self.session.document.place(blank_id) is None
+        if is_gone and not self._is_ended and len(self.blank_ids) == 1:
+            self.stop()
+            self._end(sentences.fill_dropped())
+
+    def _end(self, notice: str) -> None:
+        if self._is_ended:
+            return
+        self._timer.stop()
+        self._flush()
+        self._is_ended = True
+        for blank_id in self.blank_ids:
+            self.session.end_stream(blank_id)
+        self.ended.emit(notice)
+
+
+class WindowMeter(QObject):
+    """Asks which text the model would see for a blank, some time after things have changed.
+
+    counted(WindowRuler | None): None = there is no blank, or no model to ask.
+    """
+
+    counted = Signal(object)
+
+    def __init__(self, engine: EngineController, parent: QObject, delay_ms: int = 250) -> None:
+        super().__init__(parent)
+        self._engine = engine
+        self._session: EditorSession | None = None
+        self._blank_id = 0
+        self._number = 0  # counts the questions: only the last one is answered
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(delay_ms)
+        self._timer.timeout.connect(self._ask)
+
+    def count_soon(self, session: EditorSession, blank_id: int) -> None:
+        """The text or the blank chosen has changed."""
+        self._session, self._blank_id = session, blank_id
+        self._number += 1
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def stop(self) -> None:
+        """Asks no more."""
+        self._timer.stop()
+        self._number += 1
+
+    def _ask(self) -> None:
+        session, blank_id, model = self._session, self._blank_id, self._engine.model
+        is_there = session is not None and session.document.place(blank_id) is not None
+        if session is None or model is None or not is_there:
+            self.counted.emit(None)
+            return
+        sent = SentText.around(session, (blank_id,), self._engine.context_length)
+        number = self._number
+        handle = self._engine.send(
+            lambda i: InspectWindow(
+                id=i,
+                model=model.id,
+                segments=sent.segments,
+                blank=sent.blank_ids.index(blank_id),
+                context_length=self._engine.context_length,
+            )
+        )
+
+        def done(view: WindowView) -> None:
+            if number == self._number:
+                self.counted.emit(_ruler(view, sent, blank_id))
+
+        def failed(_failure: RequestFailure) -> None:
+            if number == self._number:
+                self.counted.emit(None)
+
+        handle.done.connect(done)
+        handle.failed.connect(failed)
+
+
+def _ruler(view: WindowView, sent: SentText, blank_id: int) -> WindowRuler:
+    return WindowRuler(
+        blank_id=blank_id,
+        start=sent.position(view.start),
+        end=sent.position(view.end),
+        num_tokens=view.num_tokens,
+        document_tokens=view.document_tokens,
+        context_length=view.context_length,
+        way=view.way,
+    )
