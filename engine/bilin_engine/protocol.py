@@ -102,13 +102,24 @@ class FillConstraints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     digits_only: bool = False
 
 
+PlacementMode = Literal["auto", "single", "tensor_parallel", "layer_split"]
+
+
 class LoadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a model is loaded. 0 or "auto" = chosen by measurement and said in `ModelLoaded`."""
+    """How a model is loaded. 0 or "auto" = chosen by measurement and said in `ModelLoaded`.
+
+    device: one name, or several by commas, a rank or a run of layers each. world_size: ranks of
+    tensor parallel; 0 = one a device. collective: between ranks. dtype: of the arithmetic.
+    """
 
     context: int = 0
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "cuda:0,cuda:1"
     backend: Literal["auto", "cuda", "cpu", "reference"] = "auto"
     num_threads: int = 0
+    mode: PlacementMode = "auto"
+    world_size: int = 0
+    collective: Literal["auto", "gloo", "nccl", "shared_memory"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -159,9 +170,6 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     total_bytes: int
     free_bytes: int
     own_bytes: int = 0
-
-
-PlacementMode = Literal["auto", "single", "tensor_parallel", "layer_split"]
 
 
 class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -375,6 +383,18 @@ class UnloadModel(msgspec.Struct, frozen=True, tag="unload_model", forbid_unknow
     id: int
 
 
+class Score(msgspec.Struct, frozen=True, kw_only=True, tag="score", forbid_unknown_fields=True):
+    """How likely `text` is after `segments` (empty: from nothing). Ends in `Done(ScoreResult)`.
+
+    With segments that hold a blank the text is what fills the first one; else it goes on from them.
+    """
+
+    id: int
+    model: str
+    text: str
+    segments: tuple[Segment, ...] = ()
+
+
 class CountTokens(
     msgspec.Struct, frozen=True, kw_only=True, tag="count_tokens", forbid_unknown_fields=True
 ):
@@ -552,6 +572,7 @@ Request = (
     | Chat
     | Generate
     | Fill
+    | Score
     | InspectFolder
     | AddInPlace
     | RenameModel
@@ -656,7 +677,11 @@ class ModelDeleted(msgspec.Struct, frozen=True, kw_only=True, tag="model_deleted
 
 
 class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True, tag="model_loaded"):
-    """What was loaded where. `memory_bytes`: real use by device name, as `placement` names them."""
+    """What was loaded where. `memory_bytes`: real use by device name, as `placement` names them.
+
+    predicted_bytes: what placement expects of weights, cache and working space; empty where the
+    devices cannot be planned. The cache and the working space fill as the model is used.
+    """
 
     model: str
     context_length: int
@@ -664,6 +689,9 @@ class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True, tag="model_loaded")
     num_threads: int
     load_s: float
     memory_bytes: dict[str, int]
+    mode: PlacementMode = "single"
+    world_size: int = 1
+    predicted_bytes: dict[str, int] = {}
 
 
 class TokenCount(msgspec.Struct, frozen=True, kw_only=True, tag="token_count"):
@@ -743,6 +771,22 @@ class FillResult(msgspec.Struct, frozen=True, kw_only=True, tag="fill_result"):
     way: FillWay = "mask"
 
 
+class ScoredToken(msgspec.Struct, frozen=True):
+    """One token and its natural log-probability after all before it."""
+
+    token_id: int
+    text: str
+    logprob: float
+
+
+class ScoreResult(msgspec.Struct, frozen=True, kw_only=True, tag="score_result"):
+    """`logprob`: the sum over `tokens`."""
+
+    logprob: float
+    tokens: tuple[ScoredToken, ...]
+    prompt_tokens: int
+
+
 Result = (
     ModelsListed
     | DevicesListed
@@ -755,6 +799,7 @@ Result = (
     | WindowView
     | ChatResult
     | FillResult
+    | ScoreResult
 )
 
 
@@ -788,15 +833,30 @@ Event = (
 # --- Supervisor -> worker -------------------------------------------------------------------------
 
 
+class LayerStage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A run of layers on one device."""
+
+    device: str
+    num_layers: int
+
+
 class WorkerLoad(
     msgspec.Struct, frozen=True, kw_only=True, tag="worker_load", forbid_unknown_fields=True
 ):
-    """Loads the model in `folder`. Sends `Progress`; ends in `WorkerLoaded` or `Failed`."""
+    """Loads the model in `folder`. Sends `Progress`; ends in `WorkerLoaded` or `Failed`.
+
+    rendezvous: the folder where `world_size` ranks meet; "" = this worker is alone. stages: where
+    the layers go when they are split; `head_stage` also holds embedding and head.
+    """
 
     id: int
     folder: str
     settings: LoadSettings
     num_slots: int = 1
+    world_size: int = 1
+    rendezvous: str = ""
+    stages: tuple[LayerStage, ...] = ()
+    head_stage: int = 0
 
 
 class WorkerGenerate(
@@ -820,13 +880,28 @@ class WorkerGenerate(
     forced_choices: tuple[tuple[int, ...], ...] = ()
 
 
+class WorkerLogits(
+    msgspec.Struct, frozen=True, kw_only=True, tag="worker_logits", forbid_unknown_fields=True
+):
+    """Writes float32 log-probs `logprobs` [T, V] of every position to a safetensors file.
+
+    Ends in `WorkerLogitsWritten`, `Cancelled` or `Failed`.
+    """
+
+    id: int
+    token_ids: tuple[int, ...]
+    position_ids: tuple[int, ...]
+    prefix_len: int
+    path: str
+
+
 class WorkerMemory(msgspec.Struct, frozen=True, tag="worker_memory", forbid_unknown_fields=True):
     """Asks for real memory use. Ends in `WorkerMemoryReport`."""
 
     id: int
 
 
-WorkerRequest = Hello | WorkerLoad | WorkerGenerate | WorkerMemory | Cancel
+WorkerRequest = Hello | WorkerLoad | WorkerGenerate | WorkerLogits | WorkerMemory | Cancel
 
 
 # --- Worker -> supervisor -------------------------------------------------------------------------
@@ -871,6 +946,13 @@ class WorkerGenerated(msgspec.Struct, frozen=True, kw_only=True, tag="worker_gen
     stats: GenerationStats
 
 
+class WorkerLogitsWritten(msgspec.Struct, frozen=True, tag="worker_logits_written"):
+    """The file is whole. vocab_size: V."""
+
+    id: int
+    vocab_size: int
+
+
 class WorkerMemoryReport(msgspec.Struct, frozen=True, kw_only=True, tag="worker_memory_report"):
     """`peak_rss_bytes`: the most main memory the process ever held."""
 
@@ -885,6 +967,7 @@ WorkerEvent = (
     | WorkerLoaded
     | WorkerTokens
     | WorkerGenerated
+    | WorkerLogitsWritten
     | WorkerMemoryReport
     | Cancelled
     | Failed
