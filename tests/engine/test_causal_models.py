@@ -22,7 +22,12 @@ from tiny_causal import (
 
 from bilin_engine.checkpoints import int4
 from bilin_engine.checkpoints.model_folder import ModelFolder, write_model_folder
-from bilin_engine.config import QuantizationConfig, QuantizationScheme, parse_model_config
+from bilin_engine.config import (
+    CausalConfig,
+    QuantizationConfig,
+    QuantizationScheme,
+    parse_model_config,
+)
 from bilin_engine.errors import UnsupportedModelError
 from bilin_engine.layers.weights import ComputePlan, RankWeights
 from bilin_engine.models.registry import model_class
@@ -86,13 +91,17 @@ def test_chatglm_layout_computes_what_glm_does(tmp_path, goldens):
 @pytest.mark.parametrize("ratio", [1.0, 500.0])
 def test_rope_ratio_multiplies_the_base(ratio):
     config = parse_model_config({**CHATGLM, "rope_ratio": ratio}, "x")
+    assert isinstance(config, CausalConfig)
     assert config.rope.base == 10000 * ratio
     assert config.rope.scaling is None
 
 
 def test_chatglm2_32k_stretches_positions_instead():
     content = {**CHATGLM, "rope_ratio": 4, "seq_length": 32768, "padded_vocab_size": 65024}
-    rope = parse_model_config(content, "x").rope
+    config = parse_model_config(content, "x")
+    assert isinstance(config, CausalConfig)
+    rope = config.rope
+    assert rope.scaling is not None
     assert (rope.base, rope.scaling.kind, rope.scaling.factor) == (10000, "linear", 4)
 
 
@@ -102,6 +111,7 @@ def test_a_configuration_survives_writing_and_reading(case):
     assert parse_model_config(config.to_json(), "again") == config
     packed = dataclasses.replace(config, quantization=QuantizationConfig.uniform(4, 32))
     assert parse_model_config(packed.to_json(), "again") == packed
+    assert packed.quantization is not None
     assert "lm_head" in packed.quantization.ignore
 
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
-import transformers
+import transformers  # pyright: ignore[reportMissingImports] - in an environment of its own
 from safetensors.torch import save_file
 from tiny_causal import ANSWER, CONFIGS, PROMPT, random_weights, tiny_config
 
