@@ -38,6 +38,7 @@ from bilin_kernels.checks import require_half, require_tensor
 from bilin_kernels.loader import Argument, Launcher, default_launcher
 from bilin_kernels.packing import STEP_K, TILE_ROWS, Gating, PackedWeight, unpack_prepacked
 from bilin_kernels.plan import DTypeName, GemmPlan, group_magic, plan_gemm
+from bilin_kernels.workspace import Workspace
 
 Backend = Literal["cuda", "reference"]
 Method = Literal["decode", "dequantize"]
@@ -104,7 +105,7 @@ def w8a16_linear(
 
 def dequantize(packed: PackedWeight, backend: Backend = "cuda") -> torch.Tensor:
     """The weight (n, k) in the scales' dtype and the model folder's row order."""
-    _check_backend(backend, packed.weight)
+    check_backend(backend, packed.weight)
     rows = torch.ops.bilin.dequantize(packed.weight, packed.scales, packed.bits, 0, packed.n)
     if packed.gating == "none":
         return rows
@@ -114,7 +115,7 @@ def dequantize(packed: PackedWeight, backend: Backend = "cuda") -> torch.Tensor:
 
 def reserve_workspace(device: torch.device, size_bytes: int = 32 << 20) -> None:
     """Allocates what split-k launches on `device` share; needed before a graph is captured."""
-    _Workspace.of(device).reserve(size_bytes // 4, 1 << 16)
+    Workspace.of(device).reserve(size_bytes // 4, 1 << 16)
 
 
 # --- from arguments to operators ------------------------------------------------------------------
@@ -131,7 +132,7 @@ def _linear(
     method: Method | None,
     backend: Backend,
 ) -> torch.Tensor:
-    _check_backend(backend, x)
+    check_backend(backend, x)
     out_dtype = out_dtype or x.dtype
     if out_dtype not in (x.dtype, torch.float32):
         raise ValueError(f"out_dtype {out_dtype}; use {x.dtype} or torch.float32")
@@ -202,7 +203,8 @@ def _matmul(x: torch.Tensor, weight: torch.Tensor, out_dtype: torch.dtype) -> to
     return x.to(out_dtype) @ weight.T.to(out_dtype)
 
 
-def _check_backend(backend: Backend, tensor: torch.Tensor) -> None:
+def check_backend(backend: Backend, tensor: torch.Tensor) -> None:
+    """Raises ValueError unless the tensor lies where the backend computes."""
     if backend not in ("cuda", "reference"):
         raise ValueError(f"backend {backend!r}; use cuda or reference")
     # Meta tensors only ask for shapes, as torch.compile does.
@@ -242,42 +244,6 @@ def check_tensors(
 # --- launches, the same on a GPU and on the shim --------------------------------------------------
 
 
-class _Workspace:
-    """Partial sums and arrival counters of split-k launches on one device.
-
-    The counters are zero between launches: the last block of each launch sees to it.
-    """
-
-    _of_device: dict[torch.device, "_Workspace"] = {}  # noqa: RUF012 - one per process, by design
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self.sums = torch.empty(0, dtype=torch.float32, device=device)
-        self.counters = torch.zeros(0, dtype=torch.int32, device=device)
-
-    @classmethod
-    def of(cls, device: torch.device) -> "_Workspace":
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", torch.cuda.current_device())
-        if device not in cls._of_device:
-            cls._of_device[device] = cls(device)
-        return cls._of_device[device]
-
-    def reserve(self, num_floats: int, num_counters: int) -> None:
-        if num_floats <= self.sums.numel() and num_counters <= self.counters.numel():
-            return
-        if self._device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            raise ValueError(
-                f"the workspace of {self._device} holds {self.sums.nbytes} bytes, "
-                f"{4 * num_floats} are needed, and a graph is being captured; call "
-                "reserve_workspace before"
-            )
-        if num_floats > self.sums.numel():
-            self.sums = torch.empty(num_floats, dtype=torch.float32, device=self._device)
-        if num_counters > self.counters.numel():
-            self.counters = torch.zeros(num_counters, dtype=torch.int32, device=self._device)
-
-
 def address(tensor: torch.Tensor | None) -> ctypes.c_void_p:
     """A kernel argument: the tensor's address, or null."""
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
@@ -296,12 +262,12 @@ def launch_gemm(
     alpha: float = 1.0,
     gating: int = 0,
     activation: int = 0,
-    workspace: _Workspace | None = None,
+    workspace: Workspace | None = None,
 ) -> None:
     """Runs a plan of plan_gemm. Arguments are taken as checked; workspace: the device's."""
     m, k = x.shape
     groups = scales.shape[1]
-    workspace = workspace or _Workspace.of(x.device)
+    workspace = workspace or Workspace.of(x.device)
     workspace.reserve(plan.workspace_floats, plan.num_counters)
     gate_row, up_row = ((-1, 0), (0, n // 2), (n // 2, 0))[gating]
     arguments: list[Argument] = [

@@ -19,6 +19,12 @@ _WAVES_FOR_WIDE_BLOCKS = 3
 # m a launch of the decode kernel takes at once; more is more blocks on the same weights.
 _MAX_COLUMNS = 32
 
+# Decode attention, csrc/decode_attention.cu: query heads a block takes, and positions a split has
+# at least. More splits than this cost the block that adds them up more than they gain: an estimate.
+ATTENTION_HEADS = 16
+_ATTENTION_POSITIONS = 128
+_MAX_ATTENTION_SPLITS = 32
+
 
 @dataclass(frozen=True, slots=True)
 class GemmPlan:
@@ -91,6 +97,44 @@ def plan_gemm(
         block=32 * warps,
         workspace_floats=blocks * split * columns * tiles_per_block * 16 if split > 1 else 0,
         num_counters=blocks if split > 1 else 0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionPlan:
+    """One launch of the decode attention.
+
+    grid: (blocks of heads, splits, tokens). num_counters: one for each block of heads and token.
+    """
+
+    grid: tuple[int, int, int]
+    workspace_floats: int
+    num_counters: int
+
+
+def plan_attention(
+    tokens: int,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    max_length: int,
+    *,
+    num_sms: int,
+    splits: int | None = None,
+) -> AttentionPlan:
+    """The launch for `tokens` slots of up to max_length tokens, whatever they hold now.
+
+    splits: None decides here. A slot uses as many of them as its length is worth.
+    """
+    head_blocks = num_kv_heads * -(-num_heads // num_kv_heads // ATTENTION_HEADS)
+    places = tokens * head_blocks
+    if splits is None:
+        wanted = -(-num_sms * _BLOCKS_PER_SM // places)
+        splits = min(wanted, _MAX_ATTENTION_SPLITS, -(-max_length // _ATTENTION_POSITIONS))
+    return AttentionPlan(
+        grid=(head_blocks, splits, tokens),
+        workspace_floats=places * splits * ATTENTION_HEADS * (head_dim + 4) if splits > 1 else 0,
+        num_counters=places if splits > 1 else 0,
     )
 
 

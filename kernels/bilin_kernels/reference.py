@@ -69,3 +69,47 @@ def linear(
     if residual is not None:
         y = y + alpha * residual.to(real)
     return y.to(out_dtype or x.dtype)
+
+
+def add_norm(
+    delta: torch.Tensor,
+    weight: torch.Tensor,
+    *,
+    bias: torch.Tensor | None = None,
+    residual: torch.Tensor | None = None,
+    alpha: float = 1.0,
+    inner_weight: torch.Tensor | None = None,
+    epsilon: float,
+    is_rms: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(s, y): s = alpha * residual + delta, y = norm(s) * weight + bias, over the last dimension.
+
+    inner_weight: delta becomes RMSNorm(delta) * inner_weight first. Computed in delta's dtype.
+    """
+    real, shape = delta.dtype, delta.shape[-1:]
+    if inner_weight is not None:
+        delta = F.rms_norm(delta, shape, inner_weight.to(real), epsilon)
+    s = delta if residual is None else alpha * residual.to(real) + delta
+    weight = weight.to(real)
+    if is_rms:
+        y = F.rms_norm(s, shape, weight, epsilon)
+        return s, y if bias is None else y + bias.to(real)
+    return s, F.layer_norm(s, shape, weight, None if bias is None else bias.to(real), epsilon)
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, pair: int) -> torch.Tensor:
+    """y[d] = x[d] * cos[d] + x[d ^ pair] * sin[d]. x: (T, H, D); cos, sin: (T, D) of the tokens."""
+    partner = torch.arange(x.shape[-1], device=x.device) ^ pair
+    return x * cos.unsqueeze(1) + x[..., partner] * sin.unsqueeze(1)
+
+
+def decode_attention(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """softmax(q k^T / sqrt(D)) v of one token. query: (H, D); keys, values: (G, S, D), H / G each.
+
+    Computed in query's dtype. Returns (H, D).
+    """
+    ratio = query.shape[0] // keys.shape[0]
+    keys = keys.to(query.dtype).repeat_interleave(ratio, dim=0)
+    values = values.to(query.dtype).repeat_interleave(ratio, dim=0)
+    scores = torch.einsum("hd,hsd->hs", query, keys) / query.shape[1] ** 0.5
+    return torch.einsum("hs,hsd->hd", scores.softmax(dim=-1), values)

@@ -56,6 +56,12 @@ def test_registers_spills_and_instructions(arch, pytestconfig):
         assert loop.get("HMMA", 0) == tensor_steps, name
         if kernel["source"] == "w4a16":
             check_gemm(arch, name, loop)
+        if kernel["source"] == "decode_attention":
+            check_attention(arch, name, kernel["sass"])
+        if kernel["source"] in ("norm", "rope_kv"):
+            assert counts.get("LDG.E.128", 0) >= 3, name
+            # a slot's address is data, which makes its store a generic one
+            assert counts.get("STG.E.128", 0) + counts.get("ST", 0) >= 1, name
         if kernel["source"] in ("dequantize", "read_ceiling"):
             assert counts.get("LDG.E.128", 0) >= 1, name
         if kernel["source"] == "dequantize":
@@ -94,6 +100,18 @@ def check_gemm(arch, name, loop):
     assert loop["LOP3"] <= (8 if wide else 4) * words + 20, name
     assert loop["SHF"] <= (3 if wide else 1) * words + 12, name
     assert not {"F2F", "F2I", "I2F"} & loop.keys(), f"{name} converts one by one"
+
+
+def check_attention(arch, name, sass):
+    """A step of 16 positions: 16-byte loads, tensor cores, and no shared memory for v."""
+    units = 2 if "_d128" in name else 1
+    steps_of_k = 2 if arch == 75 else 1  # two m16n8k8 for one m16n8k16
+    assert sass["counts"]["HMMA"] == 16 * units * steps_of_k, name
+    if arch == 75:  # its loop is not told apart from the jumps around it
+        return
+    assert sass["loop"]["LDG.E.128"] == 8 * units, name
+    assert not {"LDS", "LDS.128", "STS", "BAR"} & sass["loop"].keys(), name
+    assert sass["loop"]["MUFU"] <= 10, name
 
 
 def test_every_planned_kernel_exists():

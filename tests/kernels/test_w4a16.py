@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bilin_kernels import ops, packing, plan, reference
+from bilin_kernels.workspace import Workspace
 
 F16, BF16 = torch.float16, torch.bfloat16
 
@@ -78,7 +79,7 @@ def run(launcher, case, descending=False):
         tiles_per_block=case.tiles,
     )
     y = torch.full((case.m, packed.outputs), float("nan"), dtype=case.out)
-    workspace = ops._Workspace(x.device)
+    workspace = Workspace(x.device)
     workspace.reserve(made.workspace_floats, made.num_counters)
     launcher.descending = descending
     reads = [x, packed.weight, packed.scales, bias, residual]
@@ -229,7 +230,7 @@ def test_large_values_neither_overflow_nor_vanish(ampere):
     with ampere.tensors([x, packed.weight, packed.scales], [y]):
         ops.launch_gemm(
             ampere, made, y, x, packed.weight, packed.scales, 16,
-            workspace=ops._Workspace(x.device),
+            workspace=Workspace(x.device),
         )  # fmt: skip
     assert torch.equal(y, torch.full((1, 16), -8.0 * 128 * 65504 / 2**14))
 
