@@ -4,6 +4,7 @@ Only small files are read (config.json, bilin.json); weights are the worker's bu
 that cannot be used is listed with the sentence why, never left out in silence.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import msgspec
 
 from bilin_engine.config import ModelConfig, QuantizationConfig, read_model_config
 from bilin_engine.errors import BilinError, ModelBrokenError, ModelNotFoundError
-from bilin_engine.protocol import BlankKind, Example, ModelInfo
+from bilin_engine.protocol import BlankKind, Example, ModelInfo, Sampling
 
 DESCRIPTION_FILE = "bilin.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
@@ -206,7 +207,31 @@ def _info(
         is_bundled=is_bundled,
         examples=description.examples if description else (),
         problem=problem,
+        num_layers=config.num_layers if config else 0,
+        num_heads=config.num_attention_heads if config else 0,
+        sampling=recommended_sampling(folder),
     )
+
+
+def recommended_sampling(folder: Path) -> Sampling:
+    """How the model's makers draw tokens: `generation_config.json`, the defaults for the rest.
+
+    Values that are no sampling (or no file at all) are passed over: they are a recommendation.
+    """
+    try:
+        content = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return Sampling()
+    values = content if isinstance(content, dict) else {}
+    chosen = Sampling()
+    for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_new_tokens"):
+        wanted = {"max_new_tokens": int, "top_k": int}.get(name, float)
+        value = values.get(name)
+        if isinstance(value, wanted | int) and not isinstance(value, bool) and value >= 0:
+            chosen = msgspec.structs.replace(chosen, **{name: wanted(value)})
+    if values.get("do_sample") is False:
+        chosen = msgspec.structs.replace(chosen, temperature=0.0)
+    return chosen
 
 
 def _missing_file(folder: Path, description: ModelDescription) -> str:

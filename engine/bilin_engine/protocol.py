@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -134,7 +134,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One model of the library. `problem` is the sentence why it cannot be used, or "".
 
     verified_at: seconds since the epoch when its files last agreed with their hashes; 0.0 = never
-    since they were changed.
+    since they were changed. sampling: what its makers recommend.
     """
 
     id: str
@@ -157,6 +157,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     num_layers: int = 0
     num_heads: int = 0
     verified_at: float = 0.0
+    sampling: Sampling = Sampling()
 
 
 class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,8 +17,9 @@ from bilin_engine.library import (
     ModelNames,
     bundled_models_dir,
     read_description,
+    recommended_sampling,
 )
-from bilin_engine.protocol import Example
+from bilin_engine.protocol import Example, Sampling
 
 CONFIG = GLMConfig.create(
     num_layers=2,
@@ -231,3 +232,21 @@ def test_a_missing_tokenizer_is_a_problem_only_for_models_that_read_text(library
         (folder / "tokenizer_config.json").unlink()
     assert "tokenizer_config.json is missing" in library.find("talks").problem
     assert library.find("ids").problem == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"temperature": 0, "max_new_tokens": 9}', Sampling(temperature=0.0, max_new_tokens=9)),
+        ('{"temperature": 0.6, "top_k": 40}', Sampling(temperature=0.6, top_k=40)),
+        ('{"do_sample": false, "temperature": 0.9}', Sampling(temperature=0.0)),
+        ('{"temperature": "hot", "top_k": -3, "top_p": true}', Sampling()),
+        ("[1]", Sampling()),
+        ("{", Sampling()),
+        (None, Sampling()),
+    ],
+)  # fmt: skip
+def test_recommended_sampling_is_what_generation_config_says(tmp_path, content, expected):
+    if content is not None:
+        (tmp_path / "generation_config.json").write_text(content)
+    assert recommended_sampling(tmp_path) == expected

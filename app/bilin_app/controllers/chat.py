@@ -150,7 +150,7 @@ class ChatController(QObject):
     @property
     def sampling(self) -> Sampling:
         """How answers in the conversation on show are drawn."""
-        return decode_sampling(self._transcript.sampling)
+        return decode_sampling(self._transcript.sampling, self._engine.recommended_sampling)
 
     def new_conversation(self) -> None:
         """Shows an empty conversation; it is stored with its first message."""
@@ -434,7 +434,8 @@ class ChatController(QObject):
             if context is None:  # deleted within these milliseconds
                 self._end_beginning()
                 return
-            run = AnswerRun(answer_job(context), self._engine, self._store, self)
+            job = answer_job(context, self._engine.recommended_sampling)
+            run = AnswerRun(job, self._engine, self._store, self)
             run.started.connect(lambda: self._transcript.refresh(answer_id))
             run.text_appended.connect(lambda text: self._on_text_appended(answer_id, text))
             run.ended.connect(self._on_run_ended)

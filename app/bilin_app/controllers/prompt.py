@@ -22,8 +22,11 @@ def prompt_messages(system_prompt: str, views: Iterable[MessageView]) -> tuple[M
     return tuple(messages)
 
 
-def answer_job(context: AnswerContext) -> AnswerJob:
-    """What to ask for this answer: it goes on from the text it has."""
+def answer_job(context: AnswerContext, recommended: Sampling) -> AnswerJob:
+    """What to ask for this answer: it goes on from the text it has.
+
+    recommended: the model's own sampling, for conversations that chose none.
+    """
     answer = message_view(context.answer, is_last=True)
     views = [message_view(record, is_last=False) for record in context.messages]
     return AnswerJob(
@@ -32,16 +35,16 @@ def answer_job(context: AnswerContext) -> AnswerJob:
         messages=prompt_messages(context.system_prompt, views),
         prefix=answer.text,
         seams=answer.seams,
-        sampling=decode_sampling(context.sampling),
+        sampling=decode_sampling(context.sampling, recommended),
     )
 
 
-def decode_sampling(text: str) -> Sampling:
-    """Sampling from a conversation's column; the defaults where it holds none that we know."""
+def decode_sampling(text: str, recommended: Sampling) -> Sampling:
+    """Sampling from a conversation's column; `recommended` where it holds none that we know."""
     if not text:
-        return Sampling()
+        return recommended
     try:
         return msgspec.json.decode(text, type=Sampling)
     except msgspec.DecodeError as error:
         logger.info("the sampling of a conversation is left out: %s", error)
-        return Sampling()
+        return recommended

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
+
 from bilin_engine.protocol import LengthLimit, LoadSettings, Sampling
 
 EXIT_OK = 0
@@ -50,33 +52,33 @@ def load_settings(options: argparse.Namespace) -> LoadSettings:
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """How tokens are chosen; the defaults are the protocol's."""
-    default = Sampling()
-    group = parser.add_argument_group("sampling")
-    group.add_argument("--temperature", type=float, default=default.temperature)
-    group.add_argument("--top-k", type=int, default=default.top_k)
-    group.add_argument("--top-p", type=float, default=default.top_p)
-    group.add_argument("--min-p", type=float, default=default.min_p)
-    group.add_argument("--repetition-penalty", type=float, default=default.repetition_penalty)
-    group.add_argument("--max-tokens", type=int, default=default.max_new_tokens)
+    """How tokens are chosen; what is not given is as the model's makers recommend."""
+    group = parser.add_argument_group("sampling (defaults: the model's own)")
+    group.add_argument("--temperature", type=float, help="0 = always the likeliest token")
+    group.add_argument("--top-k", type=int)
+    group.add_argument("--top-p", type=float)
+    group.add_argument("--min-p", type=float)
+    group.add_argument("--repetition-penalty", type=float)
+    group.add_argument("--max-tokens", type=int)
     group.add_argument("--stop", action="append", default=[], metavar="TEXT")
     group.add_argument("--seed", type=int, help="drawn and reported when not given")
-    group.add_argument("--beams", type=int, default=default.num_beams)
+    group.add_argument("--beams", type=int)
 
 
-def sampling(options: argparse.Namespace) -> Sampling:
-    """What `add_sampling_arguments` read."""
-    return Sampling(
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        min_p=options.min_p,
-        repetition_penalty=options.repetition_penalty,
-        max_new_tokens=options.max_tokens,
-        stop_texts=tuple(options.stop),
-        seed=options.seed,
-        num_beams=options.beams,
-    )
+def sampling(options: argparse.Namespace, recommended: Sampling) -> Sampling:
+    """What `add_sampling_arguments` read, on top of `recommended`."""
+    given = {
+        "temperature": options.temperature,
+        "top_k": options.top_k,
+        "top_p": options.top_p,
+        "min_p": options.min_p,
+        "repetition_penalty": options.repetition_penalty,
+        "max_new_tokens": options.max_tokens,
+        "seed": options.seed,
+        "num_beams": options.beams,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return msgspec.structs.replace(recommended, stop_texts=tuple(options.stop), **chosen)
 
 
 def text_argument(value: str) -> str:

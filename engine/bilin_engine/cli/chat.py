@@ -25,8 +25,8 @@ NEW_CHAT = "/new"
 
 def run(options: argparse.Namespace) -> int:
     """Loads the model; answers --once, a terminal, lines of a pipe, or the demo questions."""
-    settings = sampling(options)
     with options.open_session(options) as session:
+        settings = sampling(options, session.model(options.model).sampling)
         loaded = session.load(options.model, load_settings(options))
         conversation = _Conversation(session, options.model, options.system, settings)
         if options.once is not None:

@@ -19,6 +19,7 @@ from bilin_engine.protocol import (
     FilledBlank,
     FillResult,
     Generate,
+    Sampling,
     TextDelta,
 )
 
@@ -31,6 +32,10 @@ def run_fill(options: argparse.Namespace) -> int:
         digits_only=options.digits,
     )
     with options.open_session(options) as session:
+        # Several candidates of a model that recommends greedy decoding would all be the same.
+        recommended = (
+            session.model(options.model).sampling if options.candidates == 1 else Sampling()
+        )
         session.load(options.model, load_settings(options))
         result = session.ask(
             lambda i: Fill(
@@ -40,7 +45,7 @@ def run_fill(options: argparse.Namespace) -> int:
                 blank=options.blank,
                 num_candidates=options.candidates,
                 constraints=constraints,
-                sampling=sampling(options),
+                sampling=sampling(options, recommended),
             ),
             FillResult,
         )
@@ -93,13 +98,14 @@ def run_generate(options: argparse.Namespace) -> int:
             print(plain_text(event.text), end="", flush=True)
 
     with options.open_session(options) as session:
+        recommended = session.model(options.model).sampling
         session.load(options.model, load_settings(options))
         result = session.ask(
             lambda i: Generate(
                 id=i,
                 model=options.model,
                 segments=parse_mask_text(options.text),
-                sampling=sampling(options),
+                sampling=sampling(options, recommended),
             ),
             ChatResult,
             on_event,
