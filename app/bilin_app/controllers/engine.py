@@ -15,14 +15,17 @@ from bilin_app.controllers.views import EngineAction, EngineView, ExampleView, M
 from bilin_app.engine_client.client import EngineClient, RequestFailure, RequestHandle
 from bilin_app.engine_client.process import EngineEnd
 from bilin_engine.protocol import (
+    Cancel,
     EngineStatus,
     ListModels,
     LoadModel,
+    LoadSettings,
     ModelInfo,
     ModelLoaded,
     ModelsListed,
     Progress,
     Request,
+    Sampling,
     UnloadModel,
 )
 
@@ -36,6 +39,8 @@ class EngineController(QObject):
 
     mended(): the engine is ready after a person pressed that button. ready(str): a model can be
     asked. model_chosen(str): one that a person asked for is loaded, to be remembered.
+    loaded(ModelLoaded), load_progressed(Progress): as the engine says them.
+    settings_of: how a model is to be loaded, by its id; whoever knows may put it in.
     """
 
     view_changed = Signal(object)
@@ -45,6 +50,8 @@ class EngineController(QObject):
     ready = Signal(str)
     mended = Signal()
     model_chosen = Signal(str)
+    loaded = Signal(object)
+    load_progressed = Signal(object)
 
     def __init__(
         self, client: EngineClient, last_model: str = "", parent: QObject | None = None
@@ -56,11 +63,22 @@ class EngineController(QObject):
         self._restart_limit = RestartLimit()
         self._is_mending = False
         self._load_id: int | None = None
+        self.settings_of: Callable[[str], LoadSettings] = lambda _model_id: LoadSettings()
         self.view = EngineView("stopped", action="restart")
         self.context_length = 0
         client.greeted.connect(self._on_greeted)
         client.status_changed.connect(self._on_status)
         client.ended.connect(self._on_ended)
+
+    @property
+    def client(self) -> EngineClient:
+        """Where requests go and events come from."""
+        return self._client
+
+    @property
+    def infos(self) -> tuple[ModelInfo, ...]:
+        """The library as last listed, as the engine says it."""
+        return self._infos
 
     @property
     def models(self) -> list[ModelView]:
@@ -106,12 +124,20 @@ class EngineController(QObject):
     def _load(self, model_id: str) -> None:
         info = self._info(model_id)
         self._set(EngineView("loading", model=model_view(info) if info else None))
-        handle = self._client.send(lambda i: LoadModel(id=i, model=model_id))
+        settings = self.settings_of(model_id)
+        handle = self._client.send(lambda i: LoadModel(id=i, model=model_id, settings=settings))
         # The id, not the handle: a handle whose own connection holds it is never freed.
         self._load_id = load_id = handle.id
         handle.progressed.connect(self._on_progress)
         handle.done.connect(lambda result: self._on_loaded(load_id, result))
         handle.failed.connect(lambda failure: self._on_load_failed(load_id, failure))
+        handle.cancelled.connect(lambda: self._on_load_cancelled(load_id))
+
+    def stop_loading(self) -> None:
+        """Gives up the load that is under way; nothing is loaded then."""
+        load_id = self._load_id
+        if load_id is not None:
+            self._client.send(lambda i: Cancel(id=i, target=load_id))
 
     def load_wanted(self) -> None:
         """Loads the model again that was there before (an idle engine lets go of it)."""
@@ -138,6 +164,12 @@ class EngineController(QObject):
         """Ends the engine and waits for it: for the app's last moments."""
         self._client.ended.disconnect(self._on_ended)
         self._client.finish()
+
+    @property
+    def recommended_sampling(self) -> Sampling:
+        """What the model on show recommends; the protocol's defaults while there is none."""
+        info = self._info(self.view.model.id) if self.view.model else None
+        return info.sampling if info is not None else Sampling()
 
     def refresh_models(self) -> None:
         """Reads the library again; models_changed follows."""
@@ -186,6 +218,7 @@ class EngineController(QObject):
             self._set(EngineView("empty", reason=sentences.no_usable_model(), action="models"))
 
     def _on_progress(self, progress: Progress) -> None:
+        self.load_progressed.emit(progress)
         if self.view.state == "loading":
             self._set(replace(self.view, fraction=progress.fraction))
 
@@ -198,10 +231,17 @@ class EngineController(QObject):
         self._set(EngineView("ready", model=model_view(info) if info else None, fraction=1.0))
         if loaded.model == self._wanted:
             self.model_chosen.emit(loaded.model)
+        self.loaded.emit(loaded)
         self.ready.emit(loaded.model)
         if self._is_mending:
             self._is_mending = False
             self.mended.emit()
+
+    def _on_load_cancelled(self, load_id: int) -> None:
+        if load_id == self._load_id:
+            self._load_id = None
+            self._is_mending = False
+            self._set(EngineView("empty", model=self.view.model, action="load"))
 
     def _on_load_failed(self, load_id: int, failure: RequestFailure) -> None:
         if load_id != self._load_id:
