@@ -22,6 +22,7 @@ from bilin_engine.protocol import (
 )
 from bilin_engine.server.answers import LoadedModel
 from bilin_engine.server.model_text import ModelTexts
+from bilin_engine.server.ranks import lay_out
 from bilin_engine.server.tasks import CancelledTaskError, Task
 from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
 from bilin_engine.server.worker_process import WorkerCommand
@@ -62,6 +63,12 @@ class ModelHost:
         self._last_load: LoadModel | None = None  # what an idle unload may bring back
         self._status = EngineStatus(state="empty")
         self._is_stopping = False
+        self._own_bytes: dict[str, int] = {}
+
+    @property
+    def own_bytes(self) -> dict[str, int]:
+        """What the loaded model holds, by device. Any thread."""
+        return self._own_bytes
 
     @property
     def status(self) -> EngineStatus:
@@ -93,7 +100,10 @@ class ModelHost:
 
     def _load(self, task: Task, request: LoadModel, info: ModelInfo) -> ModelLoaded:
         start_s = time.monotonic()
-        pool = WorkerPool(self._settings.command, self._settings.limits, self._on_gone)
+        layout = lay_out(request.settings, Path(info.path))
+        pool = WorkerPool(
+            self._settings.command, self._settings.limits, self._on_gone, layout.world_size
+        )
         self._pool = pool
         text = self._texts.text(info)  # while the worker starts
         task.check()
@@ -103,6 +113,10 @@ class ModelHost:
             folder=str(Path(info.path).absolute()),
             settings=request.settings,
             num_slots=SMALL_MODEL_SLOTS if is_small else 1,
+            world_size=layout.world_size,
+            rendezvous=str(pool.rendezvous or ""),
+            stages=layout.stages,
+            head_stage=layout.head_stage,
         )
 
         def on_progress(progress: Progress) -> None:
@@ -127,6 +141,7 @@ class ModelHost:
             loaded.vocab_size
         )  # 0.1 s for a large vocabulary: now, not at the first word
         self._last_load = request
+        self._own_bytes = dict(loaded.memory_bytes)
         load_s = time.monotonic() - start_s
         logger.info("loaded %s in %.1f s (%s)", info.id, load_s, loaded.backend)
         self._say("ready", info.id)
@@ -137,6 +152,9 @@ class ModelHost:
             num_threads=loaded.num_threads,
             load_s=load_s,
             memory_bytes=loaded.memory_bytes,
+            mode=layout.mode,
+            world_size=layout.world_size,
+            predicted_bytes=layout.predicted_bytes,
         )
 
     def use(self, task: Task, model_id: str) -> LoadedModel:
@@ -197,6 +215,7 @@ class ModelHost:
 
     def _close(self) -> None:
         pool, self._pool, self._model = self._pool, None, None
+        self._own_bytes = {}
         if pool is not None:
             pool.close()
 

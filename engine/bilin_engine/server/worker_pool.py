@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bilin_engine import processes
+from bilin_engine.collectives.board import Board, make_rendezvous, remove_rendezvous
 from bilin_engine.errors import BilinError, WorkerDiedError
 from bilin_engine.protocol import (
     CONNECTION_ID,
@@ -24,6 +25,8 @@ from bilin_engine.protocol import (
     WorkerGenerated,
     WorkerLoad,
     WorkerLoaded,
+    WorkerLogits,
+    WorkerLogitsWritten,
     WorkerMemory,
     WorkerMemoryReport,
     WorkerTokens,
@@ -43,12 +46,14 @@ class WorkerLimits:
 
     start_s: from start to `Hello` (torch is imported later). cancel_s: to obey a cancel; then the
     processes are killed. hang_s: without an event and without using the processor: a slow machine
-    uses its processor, a process that hangs does not.
+    uses its processor, a process that hangs does not. stall_s: the same for the one rank of several
+    that the others wait for while they generate.
     """
 
     start_s: float = 30.0
     cancel_s: float = 2.0
     hang_s: float = 60.0
+    stall_s: float = 3.0
 
 
 class RemoteError(BilinError):
@@ -83,7 +88,11 @@ class WorkerPool:
         self._greeted: set[int] = set()
         self.death_reason = ""  # why its processes ended or were ended, "" while they live
         self._last_id = 0
+        self.rendezvous = make_rendezvous() if world_size > 1 else None
+        self._board: Board | None = None
         try:
+            if self.rendezvous is not None:
+                self._board = Board(self.rendezvous, world_size)
             for rank in range(world_size):
                 self._workers.append(WorkerProcess(command.for_rank(rank), rank, self._receive))
         except WorkerDiedError:
@@ -143,6 +152,14 @@ class WorkerPool:
         (final,) = self._run(task, request, (RANK_0,), on_event, cancel_s=self._limits.cancel_s)
         return final if isinstance(final, WorkerGenerated) else None
 
+    def logits(self, task: Task, request: WorkerLogits) -> WorkerLogitsWritten:
+        """Writes log-probs of every position to a file. Raises as `generate`."""
+        (final,) = self._run(
+            task, request, (RANK_0,), lambda _event: True, cancel_s=self._limits.cancel_s
+        )
+        assert isinstance(final, WorkerLogitsWritten)
+        return final
+
     def memory(self, task: Task) -> WorkerMemoryReport:
         """Rank 0's real memory use."""
         request = WorkerMemory(self.next_id())
@@ -161,7 +178,14 @@ class WorkerPool:
     def close(self) -> None:
         """Ends the processes in good order. Safe to call twice."""
         for worker in self._workers:
+            worker.end_input()  # all at once: a rank that outlives the others would report them
+        for worker in self._workers:
             worker.close()
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+        if self.rendezvous is not None:
+            remove_rendezvous(self.rendezvous)
 
     def _receive(self, rank: int, event: WorkerEvent | Gone) -> None:
         if isinstance(event, Gone) and event.reason:
@@ -172,7 +196,7 @@ class WorkerPool:
     def _run(
         self,
         task: Task,
-        request: WorkerLoad | WorkerGenerate | WorkerMemory,
+        request: WorkerLoad | WorkerGenerate | WorkerLogits | WorkerMemory,
         ranks: "range | tuple[int, ...]",
         on_event: Callable[[WorkerEvent], bool],
         *,
@@ -182,10 +206,12 @@ class WorkerPool:
         for rank in ranks:
             self._workers[rank].send(request)
         finals: dict[int, WorkerEvent] = {}
-        watch = _Watch(self.pids, self._limits)
+        is_loading = isinstance(request, WorkerLoad)
+        watch = _Watch(self.pids, self._limits, None if is_loading else self._board)
         task.wake_with(lambda: self._events.put((_POOL, _Wake())))
         try:
-            while len(finals) < len(ranks):
+            # One rank's failure is the request's: the others may wait for it in vain.
+            while len(finals) < len(ranks) and not _failures(finals):
                 event = self._next(watch, finals, request.id)
                 if task.is_cancelled or (event is not None and not on_event(event)):
                     self._ask_to_stop(request.id, watch, cancel_s)
@@ -195,9 +221,8 @@ class WorkerPool:
         finally:
             task.wake_with(None)
         task.check()
-        for final in finals.values():
-            if isinstance(final, Failed):
-                raise RemoteError(final)
+        for failed in _failures(finals):
+            raise RemoteError(failed)
         return [finals[rank] for rank in ranks]
 
     def _next(
@@ -240,14 +265,22 @@ class WorkerPool:
             worker.send(Cancel(self.next_id(), request_id))
 
 
+def _failures(finals: dict[int, WorkerEvent]) -> list[Failed]:
+    return [final for final in finals.values() if isinstance(final, Failed)]
+
+
 class _Watch:
     """Decides when it has been too long: a start, a cancel, a hang."""
 
     LOOK_S = 1.0  # how often a silent worker's processor time is read
 
-    def __init__(self, pids: tuple[int, ...], limits: WorkerLimits) -> None:
+    def __init__(self, pids: tuple[int, ...], limits: WorkerLimits, board: Board | None) -> None:
+        """board: of several ranks that compute together, to find the one that does not."""
         self._pids = pids
         self._limits = limits
+        self._board = board
+        self._last_rank = (-1, 0.0)  # whom the others wait for, with its processor time
+        self._last_rank_s = time.monotonic()
         self._start_s = self._alive_s = time.monotonic()
         self._cpu_s = 0.0
         self._cancel_s = 0.0
@@ -281,6 +314,8 @@ class _Watch:
                     f"The model's process did not answer within {self._limits.start_s:g} s."
                 )
             return
+        if self._board is not None:
+            self._look_at_last_rank(self._board, now_s)
         cpu_s = sum(processes.cpu_time_s(pid) or 0.0 for pid in self._pids)
         if cpu_s > self._cpu_s:
             self._cpu_s = cpu_s
@@ -289,6 +324,18 @@ class _Watch:
             self._verdict = (
                 f"The model's process hung: for {self._limits.hang_s:g} s it neither answered "
                 "nor used the processor, so it was ended."
+            )
+
+    def _look_at_last_rank(self, board: Board, now_s: float) -> None:
+        rank = board.last_rank()
+        found = (rank, processes.cpu_time_s(self._pids[rank]) or 0.0)
+        if found != self._last_rank:
+            self._last_rank = found
+            self._last_rank_s = now_s
+        elif now_s - self._last_rank_s >= self._limits.stall_s:
+            self._verdict = (
+                f"Rank {rank} of the model hung: for {self._limits.stall_s:g} s it neither met the "
+                "other ranks nor used the processor, so all of them were ended."
             )
 
     def verdict(self) -> str:

@@ -120,12 +120,16 @@ class WorkerProcess:
         self._fault = self._fault or reason
         self._process.kill()
 
-    def close(self, timeout_s: float = EXIT_WAIT_S) -> None:
-        """Ends the process: end of input, then a kill after `timeout_s`. Safe to call twice."""
+    def end_input(self) -> None:
+        """Tells the process to leave, without waiting. Safe to call twice."""
         self._is_closing = True
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.close()
+
+    def close(self, timeout_s: float = EXIT_WAIT_S) -> None:
+        """Ends the process: end of input, then a kill after `timeout_s`. Safe to call twice."""
+        self.end_input()
+        assert self._process.stdout is not None
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:

@@ -25,13 +25,19 @@ def main() -> None:
     processes.lower_priority(arguments.nice)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
 
+    from functools import partial
+
     from bilin_engine.channel import Channel
     from bilin_engine.logs import start_logging
     from bilin_engine.protocol import decode_worker_request
-    from bilin_engine.worker.loop import WorkerLoop
+    from bilin_engine.worker.loop import WorkerLoop, load_with_torch
 
     start_logging(f"worker-{arguments.rank}", arguments.log_dir, arguments.log_level)
-    WorkerLoop(Channel(read_fd, write_fd, decode_worker_request)).run()
+    WorkerLoop(
+        Channel(read_fd, write_fd, decode_worker_request),
+        load=partial(load_with_torch, rank=arguments.rank),
+        rank=arguments.rank,
+    ).run()
 
 
 if __name__ == "__main__":

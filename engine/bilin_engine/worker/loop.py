@@ -31,6 +31,8 @@ from bilin_engine.protocol import (
     WorkerGenerated,
     WorkerLoad,
     WorkerLoaded,
+    WorkerLogits,
+    WorkerLogitsWritten,
     WorkerMemory,
     WorkerMemoryReport,
     WorkerRequest,
@@ -46,7 +48,9 @@ logger = logging.getLogger(__name__)
 
 FLUSH_S = 0.02  # a batch of tokens waits this long at most while more keep coming
 
-_Work = WorkerLoad | WorkerGenerate | WorkerMemory
+EXIT_BROKEN = 4
+
+_Work = WorkerLoad | WorkerGenerate | WorkerLogits | WorkerMemory
 OnProgress = Callable[[str, float], None]
 OnToken = Callable[[int, int, float], None]
 LoadRunner = Callable[[WorkerLoad, OnProgress], "Runner"]
@@ -55,11 +59,20 @@ GenerateTokens = Callable[
 ]
 
 
-def load_with_torch(request: WorkerLoad, on_progress: OnProgress) -> "Runner":
+def load_with_torch(request: WorkerLoad, on_progress: OnProgress, rank: int = 0) -> "Runner":
     """The real loader; torch is imported here and not before."""
+    from bilin_engine.runners.layer_split import LayerPlacement, Stage
     from bilin_engine.runners.load import load_runner
+    from bilin_engine.runners.tensor_parallel import RankGroup
 
     settings = request.settings
+    group = placement = None
+    if request.rendezvous:
+        folder = Path(request.rendezvous)
+        group = RankGroup(folder, rank, request.world_size, settings.collective)
+    if request.stages:
+        stages = tuple(Stage(stage.device, stage.num_layers) for stage in request.stages)
+        placement = LayerPlacement(stages, request.head_stage)
     return load_runner(
         Path(request.folder),
         context=settings.context,
@@ -67,6 +80,9 @@ def load_with_torch(request: WorkerLoad, on_progress: OnProgress) -> "Runner":
         backend=settings.backend,
         num_threads=settings.num_threads,
         num_slots=request.num_slots,
+        dtype=None if settings.dtype == "auto" else settings.dtype,
+        group=group,
+        placement=placement,
         on_progress=on_progress,
     )
 
@@ -83,6 +99,22 @@ def generate_with_torch(
     return generate(runner, request, on_token, should_stop)
 
 
+def write_logits_with_torch(
+    runner: "Runner", request: WorkerLogits, should_stop: Callable[[], bool]
+) -> None:
+    """Log-probs of every position, in float32, to the file."""
+    from safetensors.torch import save_file
+
+    from bilin_engine.runners.base import PrefillRow
+
+    row = PrefillRow(0, request.token_ids, request.position_ids, request.prefix_len)
+    try:
+        logits = runner.prefill([row], "all", should_stop)[0]
+        save_file({"logprobs": logits.float().log_softmax(-1)}, request.path)
+    except ValueError as error:  # ids, positions or a prefix that this model cannot have
+        raise BadRequestError(str(error)) from error
+
+
 class WorkerLoop:
     """Serves one supervisor. `load` and `generate` are given by tests that need no torch."""
 
@@ -91,7 +123,11 @@ class WorkerLoop:
         channel: Channel[WorkerRequest],
         load: LoadRunner = load_with_torch,
         generate: GenerateTokens = generate_with_torch,
+        *,
+        rank: int = 0,
     ) -> None:
+        """rank: above 0 this process does what rank 0 says once the model is loaded."""
+        self._rank = rank
         self._channel = channel
         self._load_runner = load
         self._generate_tokens = generate
@@ -136,6 +172,8 @@ class WorkerLoop:
                     self._load(request)
                 case WorkerGenerate():
                     self._generate(request)
+                case WorkerLogits():
+                    self._write_logits(request)
                 case WorkerMemory():
                     self._report_memory(request)
         except OSError as error:
@@ -149,6 +187,8 @@ class WorkerLoop:
         if not isinstance(error, BilinError):
             logger.error("request %d failed", request_id, exc_info=error)
         self._channel.send(failed(request_id, error))
+        if getattr(self._runner, "is_broken", False):
+            os._exit(EXIT_BROKEN)  # the other ranks wait in a collective: only an end helps
 
     def _load(self, request: WorkerLoad) -> None:
         if self._runner is not None:
@@ -172,6 +212,38 @@ class WorkerLoop:
                 memory_bytes=runner.memory_bytes(),
             )
         )
+
+        if self._rank:
+            self._follow(runner)
+
+    def _follow(self, runner: "Runner") -> None:
+        """Computes what rank 0 says, for as long as this process lives."""
+        from bilin_engine.runners.tensor_parallel import TensorParallelRunner
+
+        assert isinstance(runner, TensorParallelRunner)
+        try:
+            runner.follow()
+        except Exception as error:
+            logger.exception("rank %d failed", self._rank)
+            told = failed(CONNECTION_ID, error)
+            message = f"rank {self._rank}: {told.message}"
+            self._send_quietly(
+                Failed(id=CONNECTION_ID, code=told.code, message=message, detail=told.detail)
+            )
+            os._exit(EXIT_BROKEN)
+
+    def _write_logits(self, request: WorkerLogits) -> None:
+        if self._runner is None:
+            raise NotLoadedError("this worker holds no model yet")
+        try:
+            write_logits_with_torch(self._runner, request, lambda: request.id in self._cancelled)
+        except Exception:
+            if request.id not in self._cancelled:
+                raise
+            self._cancelled.discard(request.id)
+            self._channel.send(Cancelled(request.id))
+            return
+        self._channel.send(WorkerLogitsWritten(request.id, self._runner.vocab_size))
 
     def _generate(self, request: WorkerGenerate) -> None:
         if self._runner is None:

@@ -1,0 +1,198 @@
+"""Several ranks behind one supervisor: how many, what a load takes, and what a bad rank costs."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from letter_models import Engine
+from listening import foreign_listeners
+from stdio_app import wait_gone
+from tiny_glm import tiny_config
+from tiny_glm import write_tiny_model as write_weights
+from tiny_model import write_tiny_model
+
+from bilin_engine.config import QuantizationConfig
+from bilin_engine.errors import BadRequestError
+from bilin_engine.library import Library
+from bilin_engine.placement.cost import ModelCost
+from bilin_engine.protocol import (
+    Chat,
+    DeviceInfo,
+    Done,
+    Failed,
+    LayerStage,
+    ListModels,
+    LoadModel,
+    LoadSettings,
+    Message,
+    Sampling,
+)
+from bilin_engine.server.model_text import ModelTexts
+from bilin_engine.server.ranks import RankLayout, lay_out
+from bilin_engine.server.worker_process import WorkerCommand
+
+GIB = 1024**3
+
+
+def gpu(index, gib):
+    return DeviceInfo(name=f"cuda:{index}", label="", total_bytes=gib * GIB, free_bytes=gib * GIB)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ranks") / "model"
+    config = tiny_config(num_layers=3, inner_hidden_size=128)
+    write_weights(path, config, quantization=QuantizationConfig.uniform(4, 32))
+    return path
+
+
+def test_one_device_is_one_rank(folder):
+    layout = lay_out(LoadSettings(context=16), folder)
+    cost = ModelCost(
+        tiny_config(inner_hidden_size=128, quantization=QuantizationConfig.uniform(4, 32))
+    )
+    assert (layout.mode, layout.world_size, layout.stages) == ("single", 1, ())
+    expected = cost.weights_bytes + cost.kv_bytes(16) + cost.activation_bytes(8)
+    assert layout.predicted_bytes == {"cpu": expected}
+
+
+def test_world_size_asks_for_ranks_on_the_processor(folder):
+    layout = lay_out(LoadSettings(world_size=2), folder)
+    assert (layout.mode, layout.world_size) == ("tensor_parallel", 2)
+    assert list(layout.predicted_bytes) == ["cpu"]
+
+
+def test_a_rank_for_each_device_named(folder):
+    settings = LoadSettings(device="cuda:0,cuda:1", mode="tensor_parallel")
+    layout = lay_out(settings, folder, lambda: (gpu(0, 24), gpu(1, 24)))
+    assert layout.world_size == 2
+    first, second = layout.predicted_bytes.values()
+    assert first == second
+
+
+def test_layers_go_where_placement_puts_them(folder):
+    settings = LoadSettings(device="cuda:0,cuda:1", mode="layer_split")
+    layout = lay_out(settings, folder, lambda: (gpu(0, 24), gpu(1, 11)))
+    assert layout.world_size == 1
+    assert sum(stage.num_layers for stage in layout.stages) == 3
+    assert layout.stages[0].num_layers >= layout.stages[1].num_layers
+
+
+def test_layers_split_over_parts_of_one_processor(folder):
+    layout = lay_out(LoadSettings(device="cpu,cpu", mode="layer_split"), folder)
+    assert layout.stages == (LayerStage("cpu:0", 1), LayerStage("cpu:1", 2))
+    assert layout.head_stage == 1
+
+
+def test_a_folder_that_cannot_be_read_is_left_to_the_worker(tmp_path):
+    assert lay_out(LoadSettings(), tmp_path) == RankLayout()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"world_size": 3}, "tensor parallel over 3 devices does not divide .* possible: 1, 2$"),
+        ({"mode": "single", "world_size": 2}, "mode single takes one device and one rank"),
+        ({"mode": "layer_split", "world_size": 2}, "runs in one process"),
+        ({"mode": "tensor_parallel"}, "needs 2 or more devices, or a world_size"),
+        ({"device": "cuda:0,cuda:1", "world_size": 4}, "leave it out or give 2"),
+        ({"device": "cuda:0,,cuda:1"}, "a name is missing"),
+        ({"device": "cuda:7,cuda:0", "mode": "layer_split"}, "there is no device cuda:7"),
+        ({"world_size": -1}, "world_size -1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_starts(folder, settings, words):
+    with pytest.raises(BadRequestError, match=words):
+        lay_out(LoadSettings(**settings), folder, lambda: (gpu(0, 24),))
+
+
+@pytest.fixture(scope="module")
+def models_dir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ranked") / "models"
+    write_tiny_model(path)
+    return path
+
+
+class Ranks:
+    """A supervisor with the tiny model on several ranks."""
+
+    def __init__(self, models_dir: Path):
+        command = WorkerCommand(nice=0, log_level="CRITICAL")
+        self.engine = Engine(command, texts=ModelTexts(Library(models_dir)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        self.engine.supervisor.close()
+
+    def load(self, **settings):
+        settings = LoadSettings(num_threads=1, dtype="float32", **settings)
+        return self.engine.ask(lambda i: LoadModel(id=i, model="tiny", settings=settings))
+
+    def chat(self, num_tokens=12):
+        return self.engine.send(
+            lambda i: Chat(
+                id=i,
+                model="tiny",
+                messages=(Message("user", "你好"),),
+                sampling=Sampling(temperature=0.0, max_new_tokens=num_tokens),
+            )
+        )
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_ranks_answer_as_one_and_listen_nowhere(models_dir):
+    with Ranks(models_dir) as ranks:
+        answers = {}
+        for name, settings in {
+            "one": {},
+            "shared memory": {"world_size": 2},
+            "gloo": {"world_size": 2, "collective": "gloo"},
+            "split": {"mode": "layer_split"},
+        }.items():
+            loaded = ranks.load(**settings)
+            assert isinstance(loaded, Done), loaded
+            assert loaded.result.world_size == settings.get("world_size", 1)
+            assert loaded.result.memory_bytes
+            assert loaded.result.predicted_bytes
+            answers[name] = ranks.engine.end(ranks.chat()).result.text
+            pids = ranks.engine.worker_pids()
+            assert len(pids) == settings.get("world_size", 1)
+            assert foreign_listeners({os.getpid(), *pids}) == []
+        assert set(answers.values()) == {answers["one"]}
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.expects_log
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [(signal.SIGKILL, r"rank 1.*SIGKILL"), (signal.SIGSTOP, "Rank 1 of the model hung: for 3 s")],
+)
+@pytest.mark.parametrize("collective", ["shared_memory", "gloo"])
+def test_a_rank_that_dies_or_hangs_fails_the_request_within_5_s(
+    models_dir, sent, words, collective
+):
+    with Ranks(models_dir) as ranks:
+        assert isinstance(ranks.load(world_size=2, collective=collective), Done)
+        pids = ranks.engine.worker_pids()
+        os.kill(max(pids), sent)
+        started_s = time.monotonic()
+        request = ranks.chat(num_tokens=200)
+        failed = ranks.engine.end(request)
+        waited_s = time.monotonic() - started_s
+        assert isinstance(failed, Failed)
+        assert failed.code in ("worker_died", "not_loaded")
+        reason = ranks.engine.state("fault").reason
+        assert re.search(words, reason), reason
+        assert waited_s < 5
+        assert wait_gone(pids) == []
+        assert isinstance(ranks.engine.ask(ListModels), Done)
+        assert isinstance(ranks.load(), Done)
