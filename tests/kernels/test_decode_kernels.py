@@ -60,14 +60,14 @@ def run_norm(launcher, case, descending=False):
     elif case.x == "shifted":  # a mean of a thousand deviations
         delta = delta + 1000
 
-    def vector(wanted=True):
-        return torch.randn(case.width, generator=generator) if wanted else None
+    def vector():
+        return torch.randn(case.width, generator=generator)
 
     options = {
-        "bias": vector(case.has_bias),
+        "bias": vector() if case.has_bias else None,
         "residual": torch.randn(shape, generator=generator) if case.has_residual else None,
         "alpha": 11.83 if case.has_residual else 1.0,
-        "inner_weight": vector(case.has_inner),
+        "inner_weight": vector() if case.has_inner else None,
         "epsilon": 1e-5,
         "is_rms": case.is_rms,
     }

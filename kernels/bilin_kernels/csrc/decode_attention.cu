@@ -265,10 +265,10 @@ __device__ __forceinline__ void attend(const f16* query, const u64* blocks, cons
   }
 }
 
-// Blocks an SM must be able to hold bound the registers: 12 (D = 128) or 16 warps of 8 or 4 KB of
+// Blocks an SM must be able to hold bound the registers: 8 (D = 128) or 16 warps of 8 or 4 KB of
 // loads under way each, well beyond what the memory of any card needs.
 #define INSTANCE(name, T, D)                                                                    \
-  extern "C" __global__ void __launch_bounds__(32 * kWarps, D == 64 ? 4 : 3)                    \
+  extern "C" __global__ void __launch_bounds__(32 * kWarps, D == 64 ? 4 : 2)                    \
       name(const f16* query, const u64* blocks, const i64* lengths, T* out, float* partial,     \
            u32* counters, i64 layer_offset, int heads, int kv_heads, int max_length,            \
            float scale_log2) {                                                                  \
