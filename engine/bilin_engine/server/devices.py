@@ -7,6 +7,9 @@ it. Without a driver the list is the CPU alone.
 import ctypes
 import logging
 import sys
+from collections.abc import Mapping
+
+import msgspec
 
 from bilin_engine import processes
 from bilin_engine.protocol import DeviceInfo
@@ -27,8 +30,8 @@ class _Memory(ctypes.Structure):
     )
 
 
-def list_devices() -> tuple[DeviceInfo, ...]:
-    """GPUs first, then the CPU."""
+def list_devices(own_bytes: Mapping[str, int] | None = None) -> tuple[DeviceInfo, ...]:
+    """GPUs first, then the CPU. own_bytes: what the loaded model holds, by device."""
     total_bytes, free_bytes = processes.main_memory_bytes()
     cpu = DeviceInfo(
         name="cpu",
@@ -36,7 +39,11 @@ def list_devices() -> tuple[DeviceInfo, ...]:
         total_bytes=total_bytes,
         free_bytes=free_bytes,
     )
-    return (*_list_gpus(), cpu)
+    own = own_bytes or {}
+    return tuple(
+        msgspec.structs.replace(device, own_bytes=own.get(device.name, 0))
+        for device in (*_list_gpus(), cpu)
+    )
 
 
 def _list_gpus() -> list[DeviceInfo]:

@@ -1,8 +1,10 @@
 """`PlanModel`: finds the model and the devices, then asks placement."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import msgspec
 
 from bilin_engine.config import GroupSize, ModelConfig, read_model_config
 from bilin_engine.errors import BadRequestError, ModelBrokenError, ModelNotFoundError
@@ -15,22 +17,35 @@ from bilin_engine.server.devices import list_devices
 _BITS = {"": 4, "int4": 4, "int8": 8, "fp16": 16}
 
 
-def plan_model(request: PlanModel, models: Sequence[ModelInfo]) -> PlanResult:
-    """Answers a `PlanModel`. Raises BilinError with a sentence."""
+def plan_model(
+    request: PlanModel,
+    models: Sequence[ModelInfo],
+    own_bytes: Mapping[str, int] | None = None,
+) -> PlanResult:
+    """Answers a `PlanModel`. Raises BilinError with a sentence.
+
+    own_bytes: what the loaded model holds, by device; a plan may have it, since loading another
+    model frees it.
+    """
     config = _config(request, models)
-    devices = parse_devices(request.devices) if request.devices else real_devices(list_devices())
-    return plan(config, _enabled(devices, request.enabled), request.settings)
+    if request.devices:
+        devices = parse_devices(request.devices)
+    else:
+        devices = real_devices(list_devices(own_bytes))
+    result = plan(config, _enabled(devices, request.enabled), request.settings)
+    return msgspec.structs.replace(result, available=tuple(_info(device) for device in devices))
 
 
 def real_devices(found: Sequence[DeviceInfo]) -> tuple[PlanDevice, ...]:
     """This machine's devices with the table's speeds."""
     devices: list[PlanDevice] = []
     for device in found:
+        free_bytes = min(device.total_bytes, device.free_bytes + device.own_bytes)
         if device.name == "cpu":
-            devices.append(cpu_device(device.total_bytes, device.free_bytes, label=device.label))
+            devices.append(cpu_device(device.total_bytes, free_bytes, label=device.label))
         else:
             index = int(device.name.partition(":")[2])
-            devices.append(cuda_device(index, device.label, device.total_bytes, device.free_bytes))
+            devices.append(cuda_device(index, device.label, device.total_bytes, free_bytes))
     return tuple(devices)
 
 
@@ -64,6 +79,15 @@ def _group_size(text: str) -> GroupSize:
     if not re.fullmatch(r"\d{1,6}", text):
         raise BadRequestError(f'group size "{text}" is none; use row, 128, 64 or 32')
     return int(text)
+
+
+def _info(device: PlanDevice) -> DeviceInfo:
+    return DeviceInfo(
+        name=device.name,
+        label=device.label,
+        total_bytes=device.total_bytes,
+        free_bytes=device.free_bytes,
+    )
 
 
 def _enabled(devices: Sequence[PlanDevice], names: Sequence[str]) -> Sequence[PlanDevice]:

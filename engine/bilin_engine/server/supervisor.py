@@ -1,6 +1,6 @@
 """The supervisor: takes requests, answers them in two lanes, never computes and never hangs.
 
-Work lane: load, unload, chat, generate, fill, one after the other. Control lane: list, count and
+Work lane: load, unload, chat, generate, fill, score, one after the other. Control lane: list, count and
 inspect, never behind the work lane. A cancel is obeyed by the caller's thread, behind nothing.
 Torch is in the workers alone.
 """
@@ -33,6 +33,7 @@ from bilin_engine.protocol import (
     PlanModel,
     Request,
     Result,
+    Score,
     UnloadModel,
 )
 from bilin_engine.server.answers import Answering
@@ -115,7 +116,7 @@ class Supervisor:
         if problem:
             error = BadRequestError(problem)
             self._emit(Failed(id=request.id, code=error.code, message=error.message))
-        elif isinstance(request, LoadModel | UnloadModel | Chat | Generate | Fill):
+        elif isinstance(request, LoadModel | UnloadModel | Chat | Generate | Fill | Score):
             self._work.put(task)
         else:
             self._control.put(task)
@@ -196,9 +197,9 @@ class Supervisor:
             case ListModels():
                 return ModelsListed(self._texts.models())
             case ListDevices():
-                return DevicesListed(list_devices())
+                return DevicesListed(list_devices(self._host.own_bytes))
             case PlanModel() as request:
-                return plan_model(request, self._texts.models())
+                return plan_model(request, self._texts.models(), self._host.own_bytes)
             case CountTokens() as request:
                 return self._texts.get(request.model).count_tokens(request)
             case InspectPrompt() as request:
@@ -212,14 +213,14 @@ class Supervisor:
             case UnloadModel():
                 self._host.unload()
                 return None
-            case Chat() | Generate() | Fill():
+            case Chat() | Generate() | Fill() | Score():
                 return self._generate(task)
             case request:
                 raise BadRequestError(f"the engine cannot answer {type(request).__name__}")
 
     def _generate(self, task: Task) -> Result:
         request = task.request
-        assert isinstance(request, Chat | Generate | Fill)
+        assert isinstance(request, Chat | Generate | Fill | Score)
         answering = Answering(self._host.use(task, request.model), task, self._emit)
         try:
             match request:
@@ -229,5 +230,7 @@ class Supervisor:
                     return answering.generate(request)
                 case Fill():
                     return answering.fill(request)
+                case Score():
+                    return answering.score(request)
         finally:
             self._host.release()
