@@ -12,12 +12,15 @@ from PySide6.QtWidgets import QApplication
 
 from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.models import ModelsController
 from bilin_app.controllers.settings import SettingsController
 from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand, installed_engine
 from bilin_app.main_window import MainWindow
 from bilin_app.pages.chat.page import ChatPage
+from bilin_app.pages.models.page import ModelsPage
 from bilin_app.paths import AppPaths
+from bilin_app.storage.model_notes import ModelNotes
 from bilin_app.storage.settings import Settings, SettingsFile
 from bilin_app.storage.store import Store
 from bilin_app.theme.fonts import Sizes
@@ -47,6 +50,8 @@ class Application(QObject):
         self.chat = ChatController(Store(paths.database), self.engine, self)
         self.window = MainWindow()
         self.page = ChatPage(self.window.chat, self.chat, self.engine)
+        self.models = ModelsController(self.engine, ModelNotes(paths.model_notes), self)
+        self.models_page = ModelsPage(self.window.models, self.models, self.engine)
         self._is_closed = False
         self._connect()
         self._show_settings(settings)
@@ -77,7 +82,7 @@ class Application(QObject):
         window, engine = self.window, self.engine
         engine.view_changed.connect(window.show_engine)
         engine.model_chosen.connect(self.settings.remember_model)
-        window.mend_requested.connect(engine.mend)
+        window.mend_requested.connect(self._on_mend_requested)
         self.page.title_changed.connect(window.show_conversation_title)
         self.page.answer_ended.connect(window.tell_answer_ended)
         window.settings.settings_changed.connect(self.settings.set)
@@ -98,6 +103,12 @@ class Application(QObject):
         self._theme.apply(_look(settings))
         self.window.settings.show_settings(settings, str(self._paths.data_dir))
         self.window.chat.composer.set_sends_with_ctrl(settings.send_key == "ctrl+enter")
+
+    def _on_mend_requested(self) -> None:
+        if self.engine.view.action == "models":
+            self.window.show_page("models")
+        else:
+            self.engine.mend()
 
     def _open_data_folder(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._paths.data_dir)))

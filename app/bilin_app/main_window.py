@@ -8,6 +8,7 @@ from typing_extensions import override
 from bilin_app.controllers.views import EngineView
 from bilin_app.pages.chat.markdown import warm_up
 from bilin_app.pages.chat.view import ChatView
+from bilin_app.pages.models.view import ModelsView
 from bilin_app.pages.rail import Rail
 from bilin_app.pages.settings.view import SettingsView
 from bilin_app.pages.shortcuts import SHORTCUTS, ShortcutsDialog
@@ -33,6 +34,7 @@ class MainWindow(QMainWindow):
         with theme().building():
             self.rail = Rail(self)
             self.chat = ChatView(self)
+            self.models = ModelsView(self)
             self.settings = SettingsView(self)
             self._put_together()
         self._conversation_title = ""
@@ -46,7 +48,11 @@ class MainWindow(QMainWindow):
 
     def _put_together(self) -> None:
         self._stack = QStackedWidget(self)
-        self._pages: dict[str, QWidget] = {"chat": self.chat, "settings": self.settings}
+        self._pages: dict[str, QWidget] = {
+            "chat": self.chat,
+            "models": self.models,
+            "settings": self.settings,
+        }
         for name, page in self._pages.items():
             self._stack.addWidget(page)
             self.rail.add_page(name)
@@ -61,6 +67,7 @@ class MainWindow(QMainWindow):
     def _bind_keys(self) -> None:
         acts = {
             "chat": lambda: self.show_page("chat"),
+            "models": lambda: self.show_page("models"),
             "new": self._on_new,
             "search": self._on_search,
             "settings": lambda: self.show_page("settings"),

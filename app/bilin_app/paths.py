@@ -32,6 +32,11 @@ class AppPaths:
         return self.data_dir / "models"
 
     @property
+    def model_notes(self) -> Path:
+        """How each model was loaded last and how fast it was here."""
+        return self.data_dir / "models.json"
+
+    @property
     def window_state(self) -> Path:
         """Size and place of the window, as Qt writes them."""
         return self.data_dir / "window.state"

@@ -12,6 +12,8 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QPainter, QPixmap
 from PySide6.QtWidgets import QApplication, QWidget
 
+from bilin_app import tour_models
+from bilin_app.controllers.model_views import LoadView, PlacementChoice
 from bilin_app.controllers.views import (
     ConversationView,
     EngineView,
@@ -208,6 +210,42 @@ def _show_search(window: MainWindow, texts: TourTexts) -> None:
     window.chat.list.show_hits(texts.hits)
 
 
+def _models(window: MainWindow, texts: TourTexts, chosen: str, *, loaded: str = "") -> None:
+    _ready(window, texts)
+    window.show_page("models")
+    rows = tour_models.rows(texts.language)
+    row = next(row for row in rows if row.id == chosen)
+    view = window.models
+    view.show_models(rows, chosen, loaded)
+    view.detail.show_load(LoadView("loaded" if loaded == chosen else "unloaded"))
+    choice = PlacementChoice(mode="tensor_parallel")
+    view.detail.placement.show_model(row.model.context_length, choice, row.measured_tok_s)
+    view.list.view.setFocus()
+
+
+def _show_models(window: MainWindow, texts: TourTexts) -> None:
+    _models(window, texts, "glm-130b")
+    window.models.detail.placement.show_placement(tour_models.short_placement())
+    window.models.show_jobs(tour_models.jobs(texts.language)[:1])
+
+
+def _show_models_loaded(window: MainWindow, texts: TourTexts) -> None:
+    _models(window, texts, "glm-130b", loaded="glm-130b")
+    window.models.detail.placement.show_placement(tour_models.fitting_placement())
+
+
+def _show_models_work(window: MainWindow, texts: TourTexts) -> None:
+    _models(window, texts, "glm-old")
+    window.models.show_jobs(tour_models.jobs(texts.language))
+
+
+def _show_models_loading(window: MainWindow, texts: TourTexts) -> None:
+    _models(window, texts, "glm-130b")
+    window.show_engine(EngineView("loading", texts.model, 0.42))
+    window.models.detail.show_load(LoadView("loading", 0.42, "weights", 52.0))
+    window.models.detail.placement.show_placement(tour_models.fitting_placement(real=False))
+
+
 def _show_settings(window: MainWindow, texts: TourTexts) -> None:
     _ready(window, texts)
     window.show_page("settings")
@@ -255,6 +293,10 @@ SCENES = (
     Scene("search", _show_search),
     Scene("editing", _show_editing),
     Scene("sampling", _show_sampling),
+    Scene("models", _show_models),
+    Scene("models-loaded", _show_models_loaded),
+    Scene("models-loading", _show_models_loading),
+    Scene("models-work", _show_models_work),
     Scene("settings", _show_settings),
     Scene("shortcuts", _show_shortcuts),
 )

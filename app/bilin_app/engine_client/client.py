@@ -93,7 +93,8 @@ class RequestHandle(QObject):
 class EngineClient(QObject):
     """The engine as typed signals.
 
-    greeted(Hello), status_changed(EngineStatus), jobs_changed(JobsChanged), ended(EngineEnd). Open requests fail with ENGINE_ENDED before `ended` is emitted. An engine that holds requests
+    greeted(Hello), status_changed(EngineStatus), jobs_changed(JobsChanged), ended(EngineEnd).
+    Open requests fail with ENGINE_ENDED before `ended` is emitted. An engine that holds requests
     open in silence, or lets a cancel pass, is ended as "hung".
     """
 

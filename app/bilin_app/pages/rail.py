@@ -16,6 +16,7 @@ BUTTON_SIZE = QSize(46, 46)
 
 _ICONS = {
     "chat": "chat-text",
+    "models": "cube",
     "settings": "gear",
 }
 
@@ -168,13 +169,14 @@ class Rail(QWidget):
     def _retranslate(self) -> None:
         names = {
             "chat": self.tr("Chat"),
+            "models": self.tr("Models"),
             "settings": self.tr("Settings"),
         }
-        for position, (name, button) in enumerate(self._buttons.items(), start=1):
+        keys = {"chat": "Ctrl+1", "editor": "Ctrl+2", "models": "Ctrl+3", "settings": "Ctrl+,"}
+        for name, button in self._buttons.items():
             button.setText(names[name])
             button.setAccessibleName(names[name])
-            key = "Ctrl+," if name == "settings" else f"Ctrl+{position}"
-            button.setToolTip(f"{names[name]}  {key}")
+            button.setToolTip(f"{names[name]}  {keys[name]}")
         self.engine.setText(self._engine_word())
         self.engine.setAccessibleName(self.tr("Engine: {0}").format(self._engine_word()))
         self.engine.setToolTip(self._engine_view.reason or self.engine.accessibleName())

@@ -21,6 +21,7 @@ class Shortcut:
 
 SHORTCUTS = (
     Shortcut("chat", "Ctrl+1", QT_TRANSLATE_NOOP("Shortcuts", "Chat")),
+    Shortcut("models", "Ctrl+3", QT_TRANSLATE_NOOP("Shortcuts", "Models")),
     Shortcut("new", "Ctrl+N", QT_TRANSLATE_NOOP("Shortcuts", "New chat")),
     Shortcut("search", "Ctrl+K", QT_TRANSLATE_NOOP("Shortcuts", "Search conversations")),
     Shortcut("settings", "Ctrl+,", QT_TRANSLATE_NOOP("Shortcuts", "Settings")),

@@ -57,6 +57,37 @@
         </message>
     </context>
     <context>
+        <name>Bar</name>
+        <message>
+            <source>KV cache</source>
+            <translation>KV 缓存</translation>
+        </message>
+        <message>
+            <source>activations</source>
+            <translation>激活</translation>
+        </message>
+        <message>
+            <source>in use by the model</source>
+            <translation>模型实占</translation>
+        </message>
+        <message>
+            <source>other programs</source>
+            <translation>其他程序</translation>
+        </message>
+        <message>
+            <source>reserve</source>
+            <translation>预留</translation>
+        </message>
+        <message>
+            <source>weights</source>
+            <translation>权重</translation>
+        </message>
+        <message>
+            <source>{0} layers</source>
+            <translation>{0} 层</translation>
+        </message>
+    </context>
+    <context>
         <name>ChatPage</name>
         <message>
             <source>Deleted: {0}</source>
@@ -206,6 +237,41 @@
         <message>
             <source>Conversations</source>
             <translation>对话记录</translation>
+        </message>
+    </context>
+    <context>
+        <name>DetailHeader</name>
+        <message>
+            <source>Compare every file with its sha256</source>
+            <translation>逐个文件核对 sha256</translation>
+        </message>
+        <message>
+            <source>Delete this model</source>
+            <translation>删除这个模型</translation>
+        </message>
+        <message>
+            <source>Load</source>
+            <translation>加载</translation>
+        </message>
+        <message>
+            <source>Measure speed</source>
+            <translation>测速</translation>
+        </message>
+        <message>
+            <source>Show in the file manager</source>
+            <translation>在文件管理器中显示</translation>
+        </message>
+        <message>
+            <source>Stop loading</source>
+            <translation>停止加载</translation>
+        </message>
+        <message>
+            <source>Unload</source>
+            <translation>卸载</translation>
+        </message>
+        <message>
+            <source>Verify</source>
+            <translation>校验</translation>
         </message>
     </context>
     <context>
@@ -410,6 +476,105 @@
         </message>
     </context>
     <context>
+        <name>ModelList</name>
+        <message>
+            <source>Add model</source>
+            <translation>添加模型</translation>
+        </message>
+        <message>
+            <source>Models</source>
+            <translation>模型</translation>
+        </message>
+        <message>
+            <source>No model has this name</source>
+            <translation>没有这个名字的模型</translation>
+        </message>
+        <message>
+            <source>Search models</source>
+            <translation>搜索模型</translation>
+        </message>
+        <message>
+            <source>blanks</source>
+            <translation>填空</translation>
+        </message>
+        <message>
+            <source>built in</source>
+            <translation>内置</translation>
+        </message>
+        <message>
+            <source>chat</source>
+            <translation>对话</translation>
+        </message>
+        <message>
+            <source>loaded</source>
+            <translation>已加载</translation>
+        </message>
+        <message>
+            <source>not verified</source>
+            <translation>未校验</translation>
+        </message>
+        <message>
+            <source>verified</source>
+            <translation>已校验</translation>
+        </message>
+    </context>
+    <context>
+        <name>ModelsController</name>
+        <message>
+            <source>No device is switched on; at least one is needed.</source>
+            <translation>没有启用任何设备；至少要启用一个。</translation>
+        </message>
+    </context>
+    <context>
+        <name>ModelsPage</name>
+        <message>
+            <source>Delete</source>
+            <translation>删除</translation>
+        </message>
+        <message>
+            <source>Delete a model</source>
+            <translation>删除模型</translation>
+        </message>
+        <message>
+            <source>Delete {0}?</source>
+            <translation>删除 {0}？</translation>
+        </message>
+        <message>
+            <source>Deleted: {0}, {1} in the trash</source>
+            <translation>已删除：{0}，回收站中占 {1}</translation>
+        </message>
+        <message>
+            <source>It ends where it is; what is there stays.</source>
+            <translation>回答到此为止，已写的内容会保留。</translation>
+        </message>
+        <message>
+            <source>It goes to the trash; emptying that frees {0}.
+{1}</source>
+            <translation>它会进入回收站；清空后可腾出 {0}。
+{1}</translation>
+        </message>
+        <message>
+            <source>Stop it</source>
+            <translation>停止</translation>
+        </message>
+        <message>
+            <source>Stop the answer?</source>
+            <translation>停止回答？</translation>
+        </message>
+        <message>
+            <source>Undo</source>
+            <translation>撤销</translation>
+        </message>
+        <message>
+            <source>{0} is no longer listed; its folder stays</source>
+            <translation>{0} 已不在列表中；它的文件夹仍在原处</translation>
+        </message>
+        <message>
+            <source>{0} is writing an answer.</source>
+            <translation>{0} 正在写回答。</translation>
+        </message>
+    </context>
+    <context>
         <name>Notice</name>
         <message>
             <source>Hide details</source>
@@ -425,34 +590,161 @@
         </message>
     </context>
     <context>
+        <name>PlacementCard</name>
+        <message>
+            <source>A part of each layer on every GPU, all at the same time</source>
+            <translation>每层切成几份，各卡同时计算</translation>
+        </message>
+        <message>
+            <source>Automatic</source>
+            <translation>自动</translation>
+        </message>
+        <message>
+            <source>CPU</source>
+            <translation>CPU</translation>
+        </message>
+        <message>
+            <source>Context</source>
+            <translation>上下文</translation>
+        </message>
+        <message>
+            <source>Convert with one scale per row</source>
+            <translation>改用每行一个比例转换</translation>
+        </message>
+        <message>
+            <source>Devices</source>
+            <translation>设备</translation>
+        </message>
+        <message>
+            <source>Everything on the fastest device that holds it</source>
+            <translation>整个模型放在装得下的最快设备上</translation>
+        </message>
+        <message>
+            <source>GPU {0}</source>
+            <translation>GPU {0}</translation>
+        </message>
+        <message>
+            <source>Layer split</source>
+            <translation>按层切分</translation>
+        </message>
+        <message>
+            <source>Let the CPU help</source>
+            <translation>让 CPU 分担</translation>
+        </message>
+        <message>
+            <source>Memory kept free on each GPU</source>
+            <translation>每张卡上留出不用的显存</translation>
+        </message>
+        <message>
+            <source>One device</source>
+            <translation>单卡</translation>
+        </message>
+        <message>
+            <source>Placement</source>
+            <translation>显存分布</translation>
+        </message>
+        <message>
+            <source>Plan for other devices than this machine's, for example 4x24GiB</source>
+            <translation>按别的设备来规划，例如 4x24GiB</translation>
+        </message>
+        <message>
+            <source>Prompt</source>
+            <translation>提示</translation>
+        </message>
+        <message>
+            <source>Reserve</source>
+            <translation>预留</translation>
+        </message>
+        <message>
+            <source>Tensor parallel</source>
+            <translation>张量并行</translation>
+        </message>
+        <message>
+            <source>The fastest that fits</source>
+            <translation>放得下的方式中最快的</translation>
+        </message>
+        <message>
+            <source>Tokens of a prompt</source>
+            <translation>一次提示的词元数</translation>
+        </message>
+        <message>
+            <source>Use context {0}</source>
+            <translation>上下文减到 {0}</translation>
+        </message>
+        <message>
+            <source>Use {0}</source>
+            <translation>使用 {0}</translation>
+        </message>
+        <message>
+            <source>Use: {0}</source>
+            <translation>改为{0}</translation>
+        </message>
+        <message>
+            <source>Whole layers, one device after the other</source>
+            <translation>整层依次放在各设备上</translation>
+        </message>
+        <message>
+            <source>expected {0} tok/s</source>
+            <translation>预计 {0} 词元/秒</translation>
+        </message>
+        <message>
+            <source>first word {0} s</source>
+            <translation>首字 {0} 秒</translation>
+        </message>
+        <message>
+            <source>measured {0} tok/s</source>
+            <translation>实测 {0} 词元/秒</translation>
+        </message>
+        <message>
+            <source>needs {0} MiB more</source>
+            <translation>还差 {0} MiB</translation>
+        </message>
+        <message>
+            <source>off</source>
+            <translation>未启用</translation>
+        </message>
+        <message>
+            <source>this machine, or e.g. 4x24GiB</source>
+            <translation>本机；也可填 4x24GiB 这样的配置</translation>
+        </message>
+        <message>
+            <source>{0} tokens</source>
+            <translation>{0} 个词元</translation>
+        </message>
+    </context>
+    <context>
         <name>Rail</name>
+        <message>
+            <source>Busy</source>
+            <translation>生成中</translation>
+        </message>
         <message>
             <source>Chat</source>
             <translation>对话</translation>
-        </message>
-        <message>
-            <source>Settings</source>
-            <translation>设置</translation>
         </message>
         <message>
             <source>Engine: {0}</source>
             <translation>引擎：{0}</translation>
         </message>
         <message>
+            <source>Fault</source>
+            <translation>故障</translation>
+        </message>
+        <message>
+            <source>Models</source>
+            <translation>模型</translation>
+        </message>
+        <message>
             <source>Ready</source>
             <translation>就绪</translation>
         </message>
         <message>
-            <source>Busy</source>
-            <translation>生成中</translation>
+            <source>Settings</source>
+            <translation>设置</translation>
         </message>
         <message>
             <source>Starting</source>
             <translation>启动中</translation>
-        </message>
-        <message>
-            <source>Fault</source>
-            <translation>故障</translation>
         </message>
         <message>
             <source>Stopped</source>
@@ -755,16 +1047,44 @@
     <context>
         <name>Shortcuts</name>
         <message>
+            <source>Break the line</source>
+            <translation>换行</translation>
+        </message>
+        <message>
             <source>Chat</source>
             <translation>对话</translation>
+        </message>
+        <message>
+            <source>Delete (in the conversations)</source>
+            <translation>删除（在对话列表）</translation>
+        </message>
+        <message>
+            <source>Edit the last message (empty field)</source>
+            <translation>编辑上一条消息（输入框为空时）</translation>
+        </message>
+        <message>
+            <source>Latest message (in the messages)</source>
+            <translation>回到最新消息（在消息区）</translation>
+        </message>
+        <message>
+            <source>Models</source>
+            <translation>模型</translation>
         </message>
         <message>
             <source>New chat</source>
             <translation>新对话</translation>
         </message>
         <message>
+            <source>Rename (in the conversations)</source>
+            <translation>重命名（在对话列表）</translation>
+        </message>
+        <message>
             <source>Search conversations</source>
             <translation>搜索对话</translation>
+        </message>
+        <message>
+            <source>Send the message</source>
+            <translation>发送消息</translation>
         </message>
         <message>
             <source>Settings</source>
@@ -777,30 +1097,6 @@
         <message>
             <source>This list</source>
             <translation>快捷键列表</translation>
-        </message>
-        <message>
-            <source>Send the message</source>
-            <translation>发送消息</translation>
-        </message>
-        <message>
-            <source>Break the line</source>
-            <translation>换行</translation>
-        </message>
-        <message>
-            <source>Edit the last message (empty field)</source>
-            <translation>编辑上一条消息（输入框为空时）</translation>
-        </message>
-        <message>
-            <source>Latest message (in the messages)</source>
-            <translation>回到最新消息（在消息区）</translation>
-        </message>
-        <message>
-            <source>Rename (in the conversations)</source>
-            <translation>重命名（在对话列表）</translation>
-        </message>
-        <message>
-            <source>Delete (in the conversations)</source>
-            <translation>删除（在对话列表）</translation>
         </message>
     </context>
     <context>
@@ -827,6 +1123,143 @@
         <message>
             <source>Go to the latest message</source>
             <translation>回到最新消息</translation>
+        </message>
+    </context>
+    <context>
+        <name>_FactsCard</name>
+        <message>
+            <source>Layers / heads</source>
+            <translation>层 / 头</translation>
+        </message>
+        <message>
+            <source>Licence</source>
+            <translation>许可</translation>
+        </message>
+        <message>
+            <source>Measured here</source>
+            <translation>本机实测</translation>
+        </message>
+        <message>
+            <source>On disk</source>
+            <translation>磁盘</translation>
+        </message>
+        <message>
+            <source>Parameters</source>
+            <translation>参数</translation>
+        </message>
+        <message>
+            <source>Precision</source>
+            <translation>精度</translation>
+        </message>
+        <message>
+            <source>Source</source>
+            <translation>来源</translation>
+        </message>
+        <message>
+            <source>Window</source>
+            <translation>窗口</translation>
+        </message>
+        <message>
+            <source>{0} tok/s</source>
+            <translation>{0} 词元/秒</translation>
+        </message>
+    </context>
+    <context>
+        <name>_Line</name>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Clear</source>
+            <translation>清除</translation>
+        </message>
+        <message>
+            <source>Convert</source>
+            <translation>转换</translation>
+        </message>
+        <message>
+            <source>Do this next: {0}</source>
+            <translation>接下来先做：{0}</translation>
+        </message>
+        <message>
+            <source>Download</source>
+            <translation>下载</translation>
+        </message>
+        <message>
+            <source>Import</source>
+            <translation>导入</translation>
+        </message>
+        <message>
+            <source>Pause</source>
+            <translation>暂停</translation>
+        </message>
+        <message>
+            <source>Resume</source>
+            <translation>继续</translation>
+        </message>
+        <message>
+            <source>Try again</source>
+            <translation>重试</translation>
+        </message>
+        <message>
+            <source>Verify</source>
+            <translation>校验</translation>
+        </message>
+        <message>
+            <source>done</source>
+            <translation>已完成</translation>
+        </message>
+        <message>
+            <source>paused at {0} %</source>
+            <translation>已暂停，{0} %</translation>
+        </message>
+        <message>
+            <source>waiting</source>
+            <translation>等待中</translation>
+        </message>
+        <message>
+            <source>{0} h left</source>
+            <translation>剩余 {0} 小时</translation>
+        </message>
+        <message>
+            <source>{0} min left</source>
+            <translation>剩余 {0} 分钟</translation>
+        </message>
+        <message>
+            <source>{0} s left</source>
+            <translation>剩余 {0} 秒</translation>
+        </message>
+    </context>
+    <context>
+        <name>_LoadCard</name>
+        <message>
+            <source>Choosing the number of threads</source>
+            <translation>正在选择线程数</translation>
+        </message>
+        <message>
+            <source>Loading</source>
+            <translation>加载中</translation>
+        </message>
+        <message>
+            <source>Opening the files</source>
+            <translation>正在打开文件</translation>
+        </message>
+        <message>
+            <source>Reading the weights</source>
+            <translation>正在读取权重</translation>
+        </message>
+        <message>
+            <source>Starting</source>
+            <translation>正在启动</translation>
+        </message>
+        <message>
+            <source>{0} s left</source>
+            <translation>剩余 {0} 秒</translation>
+        </message>
+        <message>
+            <source>{0}: {1} %</source>
+            <translation>{0}：{1} %</translation>
         </message>
     </context>
 </TS>

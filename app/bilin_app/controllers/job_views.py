@@ -1,0 +1,36 @@
+"""The engine's queue as the page shows it."""
+
+from pathlib import Path
+
+from bilin_app.controllers.model_views import JobView
+from bilin_engine.protocol import (
+    ConvertModel,
+    DownloadModel,
+    ImportFolder,
+    JobInfo,
+    VerifyModel,
+)
+
+
+def job_view(job: JobInfo) -> JobView:
+    """One job."""
+    match job.work:
+        case ConvertModel(source=source, folder=folder):
+            kind, title = "convert", f"{Path(source).name} → {Path(folder).name}"
+        case VerifyModel(folder=folder):
+            kind, title = "verify", Path(folder).name
+        case DownloadModel(repository=repository):
+            kind, title = "download", repository
+        case ImportFolder(source=source):
+            kind, title = "import", Path(source).name
+    return JobView(
+        id=str(job.job),
+        kind=kind,
+        title=title,
+        state=job.state,
+        fraction=job.fraction,
+        stage=job.stage,
+        rate_bytes_s=job.rate_bytes_s,
+        eta_s=job.eta_s,
+        reason=job.reason,
+    )

@@ -1,0 +1,404 @@
+"""The models page's controller: library, placement, loading and the work queue of the engine.
+
+Knows the engine and what this machine noted of each model; knows no widget.
+"""
+
+import logging
+from dataclasses import replace
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from bilin_app.controllers import job_views, placement_views, sentences
+from bilin_app.controllers.engine import EngineController, model_view
+from bilin_app.controllers.model_views import (
+    FolderView,
+    JobAction,
+    LoadView,
+    ModelRow,
+    PlacementChoice,
+    PlacementView,
+)
+from bilin_app.controllers.views import EngineView
+from bilin_app.engine_client.client import RequestFailure
+from bilin_app.storage.model_notes import ModelNotes
+from bilin_engine.protocol import (
+    AddInPlace,
+    AddJob,
+    ChangeJob,
+    DeleteModel,
+    DeviceInfo,
+    DevicesListed,
+    FolderInspected,
+    InspectFolder,
+    JobsChanged,
+    JobWork,
+    ListDevices,
+    ListJobs,
+    LoadSettings,
+    ModelDeleted,
+    ModelInfo,
+    ModelLoaded,
+    PlanModel,
+    PlanResult,
+    Progress,
+    RenameModel,
+    RestoreModel,
+    VerifyModel,
+)
+
+logger = logging.getLogger(__name__)
+
+DEVICES_INTERVAL_MS = 2000
+NEWS_BYTES = 16 * 2**20  # a change of free memory that is worth another plan
+
+
+class ModelsController(QObject):
+    """What the page shows, as signals.
+
+    rows_changed(list[ModelRow], str): the library and the chosen model. placement_changed(
+    PlacementView), load_changed(LoadView): of the chosen model. jobs_changed(list[JobView]).
+    deleted(name, freed bytes, trashed). notice(str).
+    """
+
+    rows_changed = Signal(object, str)
+    model_chosen = Signal(object, object)  # ModelRow, PlacementChoice
+    placement_changed = Signal(object)
+    load_changed = Signal(object)
+    jobs_changed = Signal(object)
+    folder_inspected = Signal(object)
+    deleted = Signal(str, object, str)
+    notice = Signal(str)
+
+    def __init__(
+        self, engine: EngineController, notes: ModelNotes, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._engine = engine
+        self._notes = notes
+        self._chosen = ""
+        self._choice = PlacementChoice()
+        self._plan: PlanResult | None = None
+        self._real: dict[str, int] = {}  # of the loaded model, by device
+        self._progress: Progress | None = None
+        self._devices: tuple[DeviceInfo, ...] = ()
+        self._is_planning = self._is_plan_wanted = self._is_asking = False
+        self._timer = QTimer(self)
+        self._timer.setInterval(DEVICES_INTERVAL_MS)
+        self._timer.timeout.connect(self._ask_devices)
+        engine.settings_of = self.load_settings
+        engine.models_changed.connect(lambda _models: self._on_models_changed())
+        engine.view_changed.connect(self._on_engine_changed)
+        engine.loaded.connect(self._on_loaded)
+        engine.load_progressed.connect(self._on_load_progressed)
+        engine.client.jobs_changed.connect(self._on_jobs_changed)
+        engine.client.greeted.connect(lambda _hello: self._on_greeted())
+
+    # --- The library ------------------------------------------------------------------------------
+
+    @property
+    def rows(self) -> list[ModelRow]:
+        """The library as last listed."""
+        return [self._row(info) for info in self._engine.infos]
+
+    @property
+    def chosen(self) -> ModelRow | None:
+        """The model on show."""
+        return next((row for row in self.rows if row.id == self._chosen), None)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a model is writing an answer now."""
+        return self._engine.view.state == "busy"
+
+    @property
+    def loaded_id(self) -> str:
+        """The model in memory, "" for none."""
+        return self._engine.model.id if self._engine.model else ""
+
+    def choose(self, model_id: str) -> None:
+        """Puts a model on show."""
+        self._chosen = model_id
+        self._plan = None
+        note = self._notes.get(model_id)
+        self._choice = placement_views.noted_choice(note)
+        row = self.chosen
+        if row is not None:
+            self.model_chosen.emit(row, self._choice)
+            self.load_changed.emit(self._load_view())
+            self._want_plan()
+
+    def refresh(self) -> None:
+        """Reads the library again."""
+        self._engine.refresh_models()
+
+    def rename(self, model_id: str, name: str) -> None:
+        """Gives a model another name."""
+        self._ask(lambda i: RenameModel(id=i, model=model_id, name=name), self.refresh)
+
+    def delete(self, model_id: str) -> None:
+        """Puts a model into the trash; a loaded one is unloaded first."""
+        row = next((row for row in self.rows if row.id == model_id), None)
+        if row is None:
+            return
+        if model_id == self.loaded_id:
+            self._engine.unload()
+        name = row.model.name_en
+        handle = self._engine.send(lambda i: DeleteModel(id=i, model=model_id))
+        handle.done.connect(lambda result: self._on_deleted(name, result))
+        handle.failed.connect(self._on_refused)
+
+    def undo_delete(self, trashed: str) -> None:
+        """Takes a model out of the trash again."""
+        self._ask(lambda i: RestoreModel(id=i, trashed=trashed), self.refresh)
+
+    # --- Placement --------------------------------------------------------------------------------
+
+    def set_shown(self, shown: bool) -> None:
+        """Reads the devices every two seconds while the page is looked at."""
+        if shown:
+            self._ask_devices()
+            self._timer.start()
+        else:
+            self._timer.stop()
+
+    def set_choice(self, choice: PlacementChoice) -> None:
+        """Plans for what a person set on the card, and keeps it for this model."""
+        self._choice = choice
+        if not choice.devices:  # a plan for a machine that is not there is not kept
+            self._notes.change(self._chosen, **placement_views.note_values(choice))
+        self._want_plan()
+
+    def load_settings(self, model_id: str) -> LoadSettings:
+        """How a model is loaded: as it was set on its card."""
+        return placement_views.load_settings(
+            self._notes.get(model_id), self._plan if model_id == self._chosen else None
+        )
+
+    def load(self, model_id: str) -> None:
+        """Loads a model in place of the loaded one."""
+        self._engine.load(model_id)
+
+    def unload(self) -> None:
+        """Frees the memory."""
+        self._engine.unload()
+
+    def stop_loading(self) -> None:
+        """Gives up the load that is under way."""
+        self._engine.stop_loading()
+
+    def note_speed(self, model_id: str, rate_tok_s: float, first_token_s: float) -> None:
+        """Keeps what was measured of a model on this machine."""
+        self._notes.change(
+            model_id, measured_tok_s=rate_tok_s, measured_first_token_s=first_token_s
+        )
+        self._on_models_changed()
+
+    # --- Work -------------------------------------------------------------------------------------
+
+    def inspect(self, path: str) -> None:
+        """What lies at a path; folder_inspected(FolderView) follows."""
+        handle = self._engine.send(lambda i: InspectFolder(id=i, path=path))
+        handle.done.connect(self._on_inspected)
+        handle.failed.connect(self._on_refused)
+
+    def add_in_place(self, path: str) -> None:
+        """Lists a model folder that stays where it is."""
+        self._ask(lambda i: AddInPlace(id=i, path=path), self.refresh)
+
+    def add_job(self, work: JobWork) -> None:
+        """Puts work at the end of the queue."""
+        self._ask(lambda i: AddJob(id=i, work=work))
+
+    def verify(self, model_id: str) -> None:
+        """Compares a model's files with their hashes."""
+        row = next((row for row in self.rows if row.id == model_id), None)
+        if row is not None:
+            self.add_job(VerifyModel(row.path))
+
+    def change_job(self, job: str, action: JobAction) -> None:
+        """Pauses, resumes, cancels, … a job."""
+        self._ask(lambda i: ChangeJob(id=i, job=int(job), action=action))
+
+    # --- From the engine --------------------------------------------------------------------------
+
+    def _ask(self, make: object, then: object = None) -> None:
+        handle = self._engine.send(make)  # type: ignore[arg-type]
+        if callable(then):
+            handle.done.connect(lambda _result: then())
+        handle.failed.connect(self._on_refused)
+
+    def _on_greeted(self) -> None:
+        self._real = {}
+        self._ask(lambda i: ListJobs(id=i))
+
+    def _on_refused(self, failure: RequestFailure) -> None:
+        if failure.end is None:
+            self.notice.emit(sentences.request_failed(failure.code, failure.message))
+
+    def _on_models_changed(self) -> None:
+        rows = self.rows
+        if rows and self._chosen not in [row.id for row in rows]:
+            self._chosen = ""
+            wanted = self._engine.view.model.id if self._engine.view.model else ""
+            ids = [row.id for row in rows]
+            self.choose(wanted if wanted in ids else ids[0])
+        self.rows_changed.emit(rows, self._chosen)
+
+    def _on_deleted(self, name: str, result: ModelDeleted) -> None:
+        self.deleted.emit(name, result.freed_bytes, result.trashed)
+        self.refresh()
+
+    def _on_inspected(self, result: FolderInspected) -> None:
+        self.folder_inspected.emit(
+            FolderView(
+                path=result.path,
+                kind=result.kind,
+                title=result.title,
+                size_bytes=result.size_bytes,
+                needed_bytes=result.needed_bytes,
+                free_bytes=result.free_bytes,
+                rate_bytes_s=result.rate_bytes_s,
+                problem=result.problem,
+            )
+        )
+
+    def _on_jobs_changed(self, event: JobsChanged) -> None:
+        self.jobs_changed.emit([job_views.job_view(job) for job in event.jobs])
+        if event.library_changed:
+            self.refresh()
+
+    def _on_engine_changed(self, view: EngineView) -> None:
+        if view.state not in ("ready", "busy"):
+            self._real = {}
+        if view.state != "loading":
+            self._progress = None
+        self.rows_changed.emit(self.rows, self._chosen)
+        self.load_changed.emit(self._load_view())
+        self._show_plan()
+
+    def _on_loaded(self, loaded: ModelLoaded) -> None:
+        self._real = dict(loaded.memory_bytes)
+        self._want_plan()
+
+    def _on_load_progressed(self, progress: Progress) -> None:
+        self._progress = progress
+        self.load_changed.emit(self._load_view())
+
+    def _load_view(self) -> LoadView:
+        view = self._engine.view
+        if view.model is None or view.model.id != self._chosen:
+            return LoadView()
+        match view.state:
+            case "ready" | "busy":
+                return LoadView("loaded", 1.0)
+            case "loading":
+                progress = self._progress
+                if progress is None:
+                    return LoadView("loading", view.fraction)
+                return LoadView("loading", progress.fraction, progress.stage, progress.eta_s)
+            case "fault":
+                return LoadView(reason=view.reason)
+            case _:
+                return LoadView()
+
+    # --- Plans ------------------------------------------------------------------------------------
+
+    def _ask_devices(self) -> None:
+        if self._is_asking or not self._engine.client.is_connected:
+            return
+        self._is_asking = True
+        handle = self._engine.send(lambda i: ListDevices(id=i))
+        handle.done.connect(self._on_devices)
+        handle.failed.connect(lambda _failure: self._on_devices(None))
+
+    def _on_devices(self, listed: DevicesListed | None) -> None:
+        self._is_asking = False
+        if listed is None or not _differ(self._devices, listed.devices):
+            return
+        self._devices = listed.devices
+        if not self._choice.devices:
+            self._want_plan()
+
+    def _want_plan(self) -> None:
+        """One plan is asked for at a time; what changes meanwhile is in the next one."""
+        row = self.chosen
+        if row is None or row.model.problem or not self._engine.client.is_connected:
+            return
+        if self._is_planning:
+            self._is_plan_wanted = True
+            return
+        model_id, choice = self._chosen, self._choice
+        enabled = self._enabled()
+        if enabled is None:
+            bars = placement_views.device_bars(self._plan, choice, {}) if self._plan else ()
+            reason = self.tr("No device is switched on; at least one is needed.")
+            self.placement_changed.emit(PlacementView(bars=bars, problem=reason))
+            return
+        self._is_planning, self._is_plan_wanted = True, False
+        handle = self._engine.send(
+            lambda i: PlanModel(
+                id=i,
+                model=model_id,
+                devices=choice.devices,
+                enabled=enabled,
+                settings=placement_views.plan_settings(choice),
+            )
+        )
+        handle.done.connect(lambda result: self._on_planned(model_id, result))
+        handle.failed.connect(self._on_plan_refused)
+
+    def _enabled(self) -> tuple[str, ...] | None:
+        """Names of the devices to plan for, () for all; None where all are switched off."""
+        if self._plan is None or not self._choice.off:
+            return ()
+        names = [device.name for device in self._plan.available]
+        on = tuple(name for name in names if name not in self._choice.off)
+        return on if on else None
+
+    def _on_planned(self, model_id: str, result: PlanResult) -> None:
+        self._is_planning = False
+        if model_id == self._chosen:
+            self._plan = result
+            self._show_plan()
+        if self._is_plan_wanted or model_id != self._chosen:
+            self._want_plan()
+
+    def _on_plan_refused(self, failure: RequestFailure) -> None:
+        self._is_planning = False
+        if failure.end is not None:
+            return
+        bars = placement_views.device_bars(self._plan, self._choice, {}) if self._plan else ()
+        reason = sentences.request_failed(failure.code, failure.message)
+        self.placement_changed.emit(PlacementView(bars=bars, problem=reason))
+        if self._is_plan_wanted:
+            self._want_plan()
+
+    def _show_plan(self) -> None:
+        if self._plan is not None:
+            is_real = self._chosen == self.loaded_id and not self._choice.devices
+            real = self._real if is_real else {}
+            view = placement_views.placement_view(self._plan, self._choice, real)
+            self.placement_changed.emit(view)
+
+    def _row(self, info: ModelInfo) -> ModelRow:
+        return ModelRow(
+            model=replace(model_view(info)),
+            size_bytes=info.size_bytes,
+            languages=info.languages,
+            blanks=info.blank_kinds,
+            family=info.family,
+            licence=info.licence,
+            source=info.source,
+            path=info.path,
+            num_layers=info.num_layers,
+            num_heads=info.num_heads,
+            is_verified=info.verified_at > 0,
+            measured_tok_s=self._notes.get(info.id).measured_tok_s,
+        )
+
+
+def _differ(old: tuple[DeviceInfo, ...], new: tuple[DeviceInfo, ...]) -> bool:
+    if [d.name for d in old] != [d.name for d in new]:
+        return True
+    pairs = zip(old, new, strict=True)
+    return any(abs(a.free_bytes - b.free_bytes) > NEWS_BYTES for a, b in pairs)

@@ -1,0 +1,147 @@
+"""Between the engine's plans and the placement card: requests out, bars and suggestions back."""
+
+from dataclasses import replace
+from typing import Literal, cast
+
+from bilin_app.controllers.model_views import (
+    MODES,
+    DeviceBar,
+    PlacementChoice,
+    PlacementMode,
+    PlacementView,
+    Suggestion,
+)
+from bilin_app.storage.model_notes import ModelNote
+from bilin_engine.protocol import (
+    DeviceInfo,
+    DevicePlan,
+    LoadSettings,
+    PlanResult,
+    PlanSettings,
+    PlanSuggestion,
+)
+
+MIB = 2**20
+
+
+def noted_choice(note: ModelNote) -> PlacementChoice:
+    """What was set for a model the last time."""
+    mode = cast(PlacementMode, note.mode) if note.mode in MODES else "auto"
+    return PlacementChoice(
+        context=note.context,
+        prompt_tokens=note.prompt_tokens,
+        mode=mode,
+        off=frozenset(note.off),
+        reserve_mib=note.reserve_mib,
+    )
+
+
+def note_values(choice: PlacementChoice) -> dict[str, object]:
+    """The fields of a ModelNote that keep a choice."""
+    return {
+        "context": choice.context,
+        "prompt_tokens": choice.prompt_tokens,
+        "mode": choice.mode,
+        "off": tuple(sorted(choice.off)),
+        "reserve_mib": choice.reserve_mib,
+    }
+
+
+def plan_settings(choice: PlacementChoice) -> PlanSettings:
+    """A choice as the engine plans it."""
+    return PlanSettings(
+        context=choice.context,
+        prompt_tokens=choice.prompt_tokens,
+        mode=choice.mode,
+        reserve_bytes=choice.reserve_mib * MIB,
+        use_cpu="cpu" not in choice.off,
+    )
+
+
+def load_settings(note: ModelNote, plan: PlanResult | None) -> LoadSettings:
+    """How a model is loaded; "auto" unless a person switched devices or set a mode."""
+    device = "auto"
+    if plan is not None and plan.fits and (note.off or note.mode != "auto"):
+        used = [one.name for one in plan.devices if one.weights]
+        device = ",".join(used) or "auto"
+    return LoadSettings(context=note.context, device=device)
+
+
+def placement_view(
+    plan: PlanResult, choice: PlacementChoice, real: dict[str, int]
+) -> PlacementView:
+    """A plan as the card shows it. real: bytes the loaded model holds, by device."""
+    return PlacementView(
+        fits=plan.fits,
+        mode=plan.mode,
+        context=plan.context,
+        prompt_tokens=plan.prompt_tokens,
+        bars=device_bars(plan, choice, real),
+        rate_tok_s=plan.decode_tok_s,
+        first_token_s=plan.first_token_s,
+        short_device=plan.short_device,
+        short_bytes=plan.short_bytes,
+        suggestions=tuple(_suggestion(s, plan, choice) for s in plan.suggestions),
+        assumptions=plan.assumptions,
+    )
+
+
+def device_bars(
+    plan: PlanResult, choice: PlacementChoice, real: dict[str, int]
+) -> tuple[DeviceBar, ...]:
+    """A bar for every device there is, those that are off or not needed included."""
+    plans = {device.name: device for device in plan.devices}
+    return tuple(
+        _bar(device, plans.get(device.name), choice, real.get(device.name))
+        for device in plan.available
+    )
+
+
+def _bar(
+    device: DeviceInfo, planned: DevicePlan | None, choice: PlacementChoice, real: int | None
+) -> DeviceBar:
+    other = max(0, device.total_bytes - device.free_bytes - device.own_bytes)
+    bar = DeviceBar(
+        name=device.name,
+        label=device.label,
+        total=device.total_bytes,
+        other=other,
+        is_on=device.name not in choice.off,
+        real_bytes=real,
+    )
+    if planned is None:
+        return bar
+    return replace(
+        bar,
+        other=planned.other_programs,
+        weights=planned.weights,
+        kv_cache=planned.kv_cache,
+        activations=planned.activations + planned.communication,
+        reserve=planned.reserve,
+        num_layers=planned.num_layers,
+        is_used=planned.weights > 0,
+    )
+
+
+def _suggestion(
+    suggestion: PlanSuggestion, plan: PlanResult, choice: PlacementChoice
+) -> Suggestion:
+    settings = suggestion.settings
+    off = choice.off - {"cpu"} if settings.use_cpu else choice.off
+    changed = replace(
+        choice,
+        context=settings.context,
+        prompt_tokens=settings.prompt_tokens,
+        mode=settings.mode,
+        off=off,
+    )
+    kind: Literal["mode", "context", "rows", "cpu"]
+    if suggestion.group_size:
+        kind = "rows"
+    elif off != choice.off:
+        kind = "cpu"
+    elif settings.context != plan.context:
+        kind = "context"
+    else:
+        kind = "mode"
+    return Suggestion(kind, changed, suggestion.group_size)

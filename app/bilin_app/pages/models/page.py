@@ -1,0 +1,118 @@
+"""Binds the models page's widgets to the controllers: nothing but connections and questions."""
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, QUrl
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QMessageBox
+
+from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.model_views import ModelRow, PlacementChoice
+from bilin_app.controllers.models import ModelsController
+from bilin_app.pages.chat.message import model_name
+from bilin_app.pages.models import words
+from bilin_app.pages.models.view import ModelsView
+
+
+class ModelsPage(QObject):
+    """Keeps a ModelsView and its controller in step."""
+
+    def __init__(
+        self, view: ModelsView, models: ModelsController, engine: EngineController
+    ) -> None:
+        super().__init__(view)
+        self._view = view
+        self._models = models
+        self._engine = engine
+        self._trashed = ""
+        models.rows_changed.connect(self._on_rows_changed)
+        models.model_chosen.connect(self._on_model_chosen)
+        models.placement_changed.connect(view.detail.placement.show_placement)
+        models.load_changed.connect(view.detail.show_load)
+        models.jobs_changed.connect(view.show_jobs)
+        models.deleted.connect(self._on_deleted)
+        models.notice.connect(view.toast.show_text)
+        view.shown_changed.connect(models.set_shown)
+        view.list.model_chosen.connect(models.choose)
+        view.detail.placement.choice_changed.connect(models.set_choice)
+        view.detail.header.acted.connect(self._on_acted)
+        view.queue.job_acted.connect(models.change_job)
+        view.toast.acted.connect(self._on_undo)
+
+    # --- From the controller ----------------------------------------------------------------------
+
+    def _on_rows_changed(self, rows: list[ModelRow], chosen: str) -> None:
+        self._view.show_models(rows, chosen, self._models.loaded_id)
+
+    def _on_model_chosen(self, row: ModelRow, choice: PlacementChoice) -> None:
+        card = self._view.detail.placement
+        card.show_model(row.model.context_length, choice, row.measured_tok_s)
+        self._view.detail.show_row(row)
+
+    def _on_deleted(self, name: str, freed_bytes: int, trashed: str) -> None:
+        self._trashed = trashed
+        text = self.tr("Deleted: {0}, {1} in the trash").format(name, words.disk_size(freed_bytes))
+        if not trashed:
+            text = self.tr("{0} is no longer listed; its folder stays").format(name)
+        self._view.toast.show_text(text, self.tr("Undo") if trashed else "")
+
+    # --- From the widgets -------------------------------------------------------------------------
+
+    def _on_acted(self, action: str) -> None:
+        row = self._models.chosen
+        if row is None:
+            return
+        match action:
+            case "load":
+                self._load(row)
+            case "stop":
+                self._models.stop_loading()
+            case "unload":
+                if not self._models.is_busy or self._asks_to_interrupt():
+                    self._models.unload()
+            case "verify":
+                self._models.verify(row.id)
+            case "reveal":
+                QDesktopServices.openUrl(QUrl.fromLocalFile(str(Path(row.path))))
+            case "delete":
+                if self._asks_to_delete(row):
+                    self._models.delete(row.id)
+
+    def _load(self, row: ModelRow) -> None:
+        if not self._models.is_busy or self._asks_to_interrupt():
+            self._models.load(row.id)
+
+    def _on_undo(self) -> None:
+        if self._trashed:
+            self._models.undo_delete(self._trashed)
+            self._trashed = ""
+
+    def _asks_to_interrupt(self) -> bool:
+        box = self._question(self.tr("Stop the answer?"))
+        model = self._engine.view.model
+        name = model_name(model) if model is not None else ""
+        box.setText(self.tr("{0} is writing an answer.").format(name))
+        box.setInformativeText(self.tr("It ends where it is; what is there stays."))
+        go_on = box.addButton(self.tr("Stop it"), QMessageBox.ButtonRole.AcceptRole)
+        return self._is_chosen(box, go_on)
+
+    def _asks_to_delete(self, row: ModelRow) -> bool:
+        box = self._question(self.tr("Delete a model"))
+        box.setText(self.tr("Delete {0}?").format(model_name(row.model)))
+        size = words.disk_size(row.size_bytes)
+        text = self.tr("It goes to the trash; emptying that frees {0}.\n{1}")
+        box.setInformativeText(text.format(size, row.path))
+        delete = box.addButton(self.tr("Delete"), QMessageBox.ButtonRole.DestructiveRole)
+        return self._is_chosen(box, delete)
+
+    def _question(self, title: str) -> QMessageBox:
+        box = QMessageBox(self._view)
+        box.setWindowTitle(title)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.setDefaultButton(QMessageBox.StandardButton.Cancel)
+        return box
+
+    @staticmethod
+    def _is_chosen(box: QMessageBox, button: object) -> bool:
+        box.exec()
+        return box.clickedButton() is button

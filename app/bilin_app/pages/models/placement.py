@@ -1,0 +1,390 @@
+"""The placement card: a bar for each device, what may be changed, and what to expect of it."""
+
+from dataclasses import replace
+
+from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QTimer, Signal
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QSlider,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+from typing_extensions import override
+
+from bilin_app.controllers.model_views import (
+    MODES,
+    DeviceBar,
+    PlacementChoice,
+    PlacementMode,
+    PlacementView,
+    Suggestion,
+)
+from bilin_app.pages.controls import SPIN_MARGINS, TextButton, label
+from bilin_app.pages.models import words
+from bilin_app.pages.models.bars import Bar, Legend
+
+CHOICE_DELAY_MS = 60  # a moving slider asks for a plan so often at most
+NUM_CONTEXT_STEPS = 64
+SMALLEST_CONTEXT_STEP = 32
+
+
+class _DeviceRow:
+    """Switch, bar and figure of one device, in the card's grid."""
+
+    def __init__(self, card: "PlacementCard", grid: QGridLayout, row: int) -> None:
+        self.name = ""
+        self.switch = QCheckBox(card)
+        self.bar = Bar(card)
+        self.figure = label(card, "muted")
+        align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        grid.addWidget(self.switch, row, 0)
+        grid.addWidget(self.bar, row, 1)
+        grid.addWidget(self.figure, row, 2, align)
+
+    def set_visible(self, visible: bool) -> None:
+        for widget in (self.switch, self.bar, self.figure):
+            widget.setVisible(visible)
+
+
+class PlacementCard(QFrame):
+    """Shows a PlacementView; says `choice_changed(PlacementChoice)` after each change."""
+
+    choice_changed = Signal(object)
+    convert_requested = Signal(str)  # with this group size
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("card")
+        self._choice = PlacementChoice()
+        self._view = PlacementView()
+        self._max_context = 0
+        self._step = SMALLEST_CONTEXT_STEP
+        self._measured_tok_s = 0.0
+        self._rows: list[_DeviceRow] = []
+        self._buttons: list[TextButton] = []
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(CHOICE_DELAY_MS)
+        self._timer.timeout.connect(lambda: self.choice_changed.emit(self._choice))
+        self._make_controls()
+        self._build()
+        self._retranslate()
+
+    # --- Construction -----------------------------------------------------------------------------
+
+    def _make_controls(self) -> None:
+        self._title = label(self, "section")
+        self._segments = QFrame(self)
+        self._segments.setObjectName("segments")
+        self._modes = QButtonGroup(self)
+        for index, _mode in enumerate(MODES):
+            button = TextButton("segment", self._segments)
+            button.setCheckable(True)
+            self._modes.addButton(button, index)
+        self._modes.idClicked.connect(lambda index: self._choose(mode=MODES[index]))
+        self._problem = label(self, "danger", wraps=True)
+        self._legend = Legend(self)
+        self._context_name = label(self)
+        self.slider = QSlider(Qt.Orientation.Horizontal, self)
+        self.slider.setMinimum(1)
+        self.slider.valueChanged.connect(self._on_slider_moved)
+        self._context_value = label(self)
+        self._expected = label(self, "muted")
+        self._prompt_name = label(self, "muted")
+        self._prompt = self._spin(1, 1 << 20, 64, "")
+        self._prompt.valueChanged.connect(lambda value: self._choose(prompt_tokens=value))
+        self._reserve_name = label(self, "muted")
+        self._reserve = self._spin(0, 1 << 16, 128, " MiB")
+        self._reserve.valueChanged.connect(lambda value: self._choose(reserve_mib=value))
+        self._devices_name = label(self, "muted")
+        self.devices = QLineEdit(self)
+        self.devices.setClearButtonEnabled(True)
+        self.devices.editingFinished.connect(self._on_devices_edited)
+
+    def _spin(self, low: int, high: int, step: int, suffix: str) -> QSpinBox:
+        box = QSpinBox(self)
+        box.setRange(low, high)
+        box.setSingleStep(step)
+        box.setSuffix(suffix)
+        box.setKeyboardTracking(False)
+        box.lineEdit().setTextMargins(*SPIN_MARGINS)
+        box.setFixedWidth(104)
+        return box
+
+    def _build(self) -> None:
+        segments = QHBoxLayout(self._segments)
+        segments.setContentsMargins(0, 0, 0, 0)
+        segments.setSpacing(0)
+        for button in self._modes.buttons():
+            segments.addWidget(button)
+        head = QHBoxLayout()
+        head.addWidget(self._title)
+        head.addStretch()
+        head.addWidget(self._segments)
+        self._grid = QGridLayout()
+        self._grid.setHorizontalSpacing(20)
+        self._grid.setVerticalSpacing(4)
+        self._grid.setColumnMinimumWidth(0, 144)
+        self._grid.setColumnMinimumWidth(2, 148)
+        self._grid.setColumnStretch(1, 1)
+        context = QHBoxLayout()
+        context.setSpacing(16)
+        self.slider.setMaximumWidth(300)
+        context.addWidget(self._context_name)
+        context.addWidget(self.slider, 1)
+        context.addWidget(self._context_value)
+        context.addStretch()
+        context.addWidget(self._expected)
+        self._suggestions = QHBoxLayout()
+        self._suggestions.setSpacing(8)
+        self._suggestions.addStretch()
+        more = QHBoxLayout()
+        more.setSpacing(8)
+        for name, control in (
+            (self._prompt_name, self._prompt),
+            (self._reserve_name, self._reserve),
+            (self._devices_name, self.devices),
+        ):
+            more.addWidget(name)
+            more.addWidget(control)
+            more.addSpacing(12)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(20, 16, 20, 16)
+        column.setSpacing(10)
+        column.addLayout(head)
+        column.addWidget(self._problem)
+        column.addLayout(self._grid)
+        column.addWidget(self._legend)
+        column.addLayout(context)
+        column.addLayout(self._suggestions)
+        column.addLayout(more)
+
+    # --- Data in ----------------------------------------------------------------------------------
+
+    def show_model(self, max_context: int, choice: PlacementChoice, measured_tok_s: float) -> None:
+        """Another model: its longest context and what was chosen for it."""
+        self._timer.stop()
+        self._max_context = max_context
+        self._measured_tok_s = measured_tok_s
+        self._step = max(SMALLEST_CONTEXT_STEP, max_context // NUM_CONTEXT_STEPS)
+        self._choice = choice
+        self._view = PlacementView(context=choice.context or max_context)
+        self._show()
+
+    def show_measured(self, measured_tok_s: float) -> None:
+        """What this model reached on this machine."""
+        self._measured_tok_s = measured_tok_s
+        self._show_expected()
+
+    def show_placement(self, view: PlacementView) -> None:
+        """A plan for the choice on show."""
+        self._view = view
+        self._show()
+
+    @property
+    def choice(self) -> PlacementChoice:
+        """What is set now."""
+        return self._choice
+
+    def _show(self) -> None:
+        view, choice = self._view, self._choice
+        self._show_rows(view.bars)
+        self._modes.button(MODES.index(choice.mode)).setChecked(True)
+        self._problem.setText(view.problem)
+        self._problem.setVisible(bool(view.problem))
+        context = choice.context or view.context or self._max_context
+        with QSignalBlocker(self.slider), QSignalBlocker(self._prompt):
+            self.slider.setMaximum(max(1, -(-self._max_context // self._step)))
+            self.slider.setValue(-(-context // self._step))
+            self._prompt.setMaximum(max(1, context))
+            self._prompt.setValue(choice.prompt_tokens or view.prompt_tokens or 1)
+        with QSignalBlocker(self._reserve):
+            self._reserve.setValue(choice.reserve_mib)
+        if not self.devices.hasFocus():
+            self.devices.setText(choice.devices)
+        self._show_context(context)
+        self._show_expected()
+        self._show_suggestions(view.suggestions)
+
+    def _show_rows(self, bars: tuple[DeviceBar, ...]) -> None:
+        while len(self._rows) < len(bars):
+            row = _DeviceRow(self, self._grid, len(self._rows))
+            row.switch.toggled.connect(lambda on, row=row: self._on_switched(row.name, on))
+            self._rows.append(row)
+        for index, row in enumerate(self._rows):
+            row.set_visible(index < len(bars))
+            if index < len(bars):
+                self._show_row(row, bars[index])
+        self._legend.setVisible(bool(bars))
+        self._legend.set_shows_real(any(bar.real_bytes is not None for bar in bars))
+
+    def _show_row(self, row: _DeviceRow, bar: DeviceBar) -> None:
+        row.name = bar.name
+        with QSignalBlocker(row.switch):
+            row.switch.setChecked(bar.is_on)
+        name = self._device_name(bar.name)
+        model = words.device_model(bar.label).partition(", ")[0]
+        metrics = row.switch.fontMetrics()
+        text = f"{name}  {model}" if model.casefold() not in ("cpu", name.casefold()) else name
+        row.switch.setText(metrics.elidedText(text, Qt.TextElideMode.ElideRight, 190))
+        row.switch.setToolTip(bar.label)
+        row.switch.setAccessibleName(self.tr("Use {0}").format(f"{name} {bar.label}"))
+        row.bar.show_bar(bar)
+        if not bar.is_on:
+            figure = self.tr("off")
+        elif bar.free < 0:
+            figure = self.tr("needs {0} MiB more").format(f"{-(bar.free // words.MIB):,}")
+        else:
+            figure = words.memory(bar.used, bar.total)
+        row.figure.setText(figure)
+        _set_role(row.figure, "danger" if bar.is_on and bar.free < 0 else "muted")
+
+    def _show_context(self, context: int) -> None:
+        self._context_value.setText(f"{context:,}")
+        self.slider.setAccessibleDescription(self.tr("{0} tokens").format(f"{context:,}"))
+
+    def _show_expected(self) -> None:
+        view, parts = self._view, []
+        if view.rate_tok_s and not view.problem:
+            rate = words.tokens_per_s(view.rate_tok_s)
+            parts.append(self.tr("expected {0} tok/s").format(rate))
+            parts.append(self.tr("first word {0} s").format(f"{view.first_token_s:.1f}"))
+        if self._measured_tok_s:
+            rate = words.tokens_per_s(self._measured_tok_s)
+            parts.append(self.tr("measured {0} tok/s").format(rate))
+        self._expected.setText("   ".join(parts))
+        self._expected.setToolTip("\n".join(view.assumptions))
+
+    def _show_suggestions(self, suggestions: tuple[Suggestion, ...]) -> None:
+        for button in self._buttons:
+            self._suggestions.removeWidget(button)
+            button.deleteLater()
+        self._buttons = []
+        for index, suggestion in enumerate(suggestions):
+            button = TextButton("suggestion", self)
+            button.set_texts(self._suggestion_words(suggestion))
+            button.clicked.connect(lambda _checked, s=suggestion: self._on_suggested(s))
+            self._suggestions.insertWidget(index, button)
+            self._buttons.append(button)
+
+    # --- Words ------------------------------------------------------------------------------------
+
+    def _device_name(self, name: str) -> str:
+        if name == "cpu":
+            return self.tr("CPU")
+        return self.tr("GPU {0}").format(name.partition(":")[2])
+
+    def _mode_words(self) -> dict[PlacementMode, str]:
+        return {
+            "auto": self.tr("Automatic"),
+            "single": self.tr("One device"),
+            "layer_split": self.tr("Layer split"),
+            "tensor_parallel": self.tr("Tensor parallel"),
+        }
+
+    def _suggestion_words(self, suggestion: Suggestion) -> str:
+        choice = suggestion.choice
+        match suggestion.kind:
+            case "mode":
+                mode = self._mode_words()[choice.mode]
+                return self.tr("Use: {0}").format(mode)
+            case "context":
+                return self.tr("Use context {0}").format(f"{choice.context:,}")
+            case "rows":
+                return self.tr("Convert with one scale per row")
+            case "cpu":
+                return self.tr("Let the CPU help")
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._retranslate()
+            self._show()
+        super().changeEvent(event)
+
+    def _retranslate(self) -> None:
+        self._title.setText(self.tr("Placement"))
+        about = {
+            "auto": self.tr("The fastest that fits"),
+            "single": self.tr("Everything on the fastest device that holds it"),
+            "layer_split": self.tr("Whole layers, one device after the other"),
+            "tensor_parallel": self.tr("A part of each layer on every GPU, all at the same time"),
+        }
+        for index, mode in enumerate(MODES):
+            button = self._modes.button(index)
+            assert isinstance(button, TextButton)
+            button.set_texts(self._mode_words()[mode], about[mode])
+            button.setAccessibleName(self._mode_words()[mode])
+        self._context_name.setText(self.tr("Context"))
+        self.slider.setAccessibleName(self.tr("Context"))
+        for name, control, text, tip in (
+            (self._prompt_name, self._prompt, self.tr("Prompt"), self.tr("Tokens of a prompt")),
+            (
+                self._reserve_name,
+                self._reserve,
+                self.tr("Reserve"),
+                self.tr("Memory kept free on each GPU"),
+            ),
+            (
+                self._devices_name,
+                self.devices,
+                self.tr("Devices"),
+                self.tr("Plan for other devices than this machine's, for example 4x24GiB"),
+            ),
+        ):
+            name.setText(text)
+            name.setToolTip(tip)
+            control.setToolTip(tip)
+            control.setAccessibleName(text)
+            control.setAccessibleDescription(tip)
+        self.devices.setPlaceholderText(self.tr("this machine, or e.g. 4x24GiB"))
+
+    # --- Events -----------------------------------------------------------------------------------
+
+    def _choose(self, *, at_once: bool = True, **changes: object) -> None:
+        choice = replace(self._choice, **changes)  # type: ignore[arg-type]
+        if choice == self._choice:
+            return
+        self._choice = choice
+        if at_once:
+            self._timer.stop()
+            self.choice_changed.emit(choice)
+        elif not self._timer.isActive():
+            self._timer.start()
+
+    def _on_slider_moved(self, value: int) -> None:
+        context = min(value * self._step, self._max_context)
+        self._show_context(context)
+        prompt = min(self._choice.prompt_tokens, context)
+        self._choose(at_once=False, context=context, prompt_tokens=prompt)
+
+    def _on_switched(self, name: str, on: bool) -> None:
+        off = self._choice.off - {name} if on else self._choice.off | {name}
+        self._choose(off=off)
+
+    def _on_devices_edited(self) -> None:
+        text = self.devices.text().strip()
+        if text != self._choice.devices:
+            self._choose(devices=text, off=frozenset())
+
+    def _on_suggested(self, suggestion: Suggestion) -> None:
+        if suggestion.group_size:
+            self.convert_requested.emit(suggestion.group_size)
+            return
+        self._choice = suggestion.choice
+        self._show()
+        self.choice_changed.emit(self._choice)
+
+
+def _set_role(text: QLabel, role: str) -> None:
+    if text.property("role") != role:
+        text.setProperty("role", role)
+        text.style().unpolish(text)
+        text.style().polish(text)

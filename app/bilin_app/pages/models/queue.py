@@ -1,0 +1,170 @@
+"""The work queue: one line for each piece of work, the running one first."""
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QScrollArea, QVBoxLayout, QWidget
+from typing_extensions import override
+
+from bilin_app.controllers.model_views import JobView
+from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton, label
+from bilin_app.pages.models import words
+
+LINE_HEIGHT = 52
+MAX_LINES = 3
+TITLE_WIDTH = 300
+
+
+class _Line(QWidget):
+    """One job."""
+
+    acted = Signal(str, str)  # job, action
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._job = JobView("", "verify", "", "waiting")
+        self.setFixedHeight(LINE_HEIGHT)
+        self._kind = label(self)
+        self._title = ElidedLabel(self)
+        self._title.setMaximumWidth(TITLE_WIDTH)
+        self._bar = QProgressBar(self)
+        self._bar.setRange(0, 1000)
+        self._bar.setTextVisible(False)
+        self._facts = label(self, "muted")
+        self._reason = ElidedLabel(self)
+        self._reason.setProperty("role", "danger")
+        self._first = IconButton("arrow-line-up", self)
+        self._main = TextButton("", self)
+        self._cancel = TextButton("", self)
+        self._first.clicked.connect(lambda: self.acted.emit(self._job.id, "first"))
+        self._main.clicked.connect(lambda: self.acted.emit(self._job.id, self._main_action()))
+        self._cancel.clicked.connect(lambda: self.acted.emit(self._job.id, self._end_action()))
+        row = QHBoxLayout(self)
+        row.setContentsMargins(24, 0, 24, 0)
+        row.setSpacing(14)
+        row.addWidget(self._kind)
+        row.addWidget(self._title)
+        row.addWidget(self._bar, 1)
+        row.addWidget(self._reason, 1)
+        row.addWidget(self._facts)
+        row.addWidget(self._first)
+        row.addWidget(self._main)
+        row.addWidget(self._cancel)
+
+    def show_job(self, job: JobView) -> None:
+        """Shows a job's state."""
+        self._job = job
+        self._show()
+
+    def _show(self) -> None:
+        job = self._job
+        kinds = {
+            "convert": self.tr("Convert"),
+            "verify": self.tr("Verify"),
+            "download": self.tr("Download"),
+            "import": self.tr("Import"),
+        }
+        self._kind.setText(kinds[job.kind])
+        self._title.set_full_text(job.title)
+        has_bar = not job.reason and job.state in ("running", "paused")
+        self._bar.setVisible(has_bar)
+        self._bar.setValue(round(job.fraction * 1000))
+        self._bar.setAccessibleName(f"{kinds[job.kind]} {job.title}")
+        self._reason.setVisible(not has_bar)
+        self._reason.set_full_text(job.reason)
+        self._facts.setText(self._fact_words())
+        self._first.setVisible(job.state == "waiting")
+        self._first.set_texts("", self.tr("Do this next: {0}").format(job.title))
+        actions = {
+            "pause": self.tr("Pause"),
+            "resume": self.tr("Resume"),
+            "retry": self.tr("Try again"),
+            "": "",
+        }
+        action = self._main_action()
+        self._main.setVisible(bool(action))
+        self._main.set_texts(actions[action])
+        self._main.setAccessibleName(f"{actions[action]}: {job.title}")
+        is_over = self._end_action() == "clear"
+        self._cancel.set_texts(self.tr("Clear") if is_over else self.tr("Cancel"))
+        self._cancel.setAccessibleName(f"{self._cancel.text()}: {job.title}")
+
+    def _fact_words(self) -> str:
+        job = self._job
+        match job.state:
+            case "waiting":
+                return self.tr("waiting")
+            case "done":
+                return self.tr("done")
+            case "failed":
+                return ""
+            case "paused":
+                return self.tr("paused at {0} %").format(round(job.fraction * 100))
+            case "running":
+                parts = [f"{round(job.fraction * 100)} %"]
+                if job.rate_bytes_s:
+                    parts.append(words.rate(job.rate_bytes_s))
+                if job.eta_s is not None:
+                    parts.append(self._time_left(job.eta_s))
+                return "   ".join(parts)
+
+    def _time_left(self, seconds: float) -> str:
+        if seconds < 90:
+            return self.tr("{0} s left").format(round(seconds))
+        if seconds < 5400:
+            return self.tr("{0} min left").format(round(seconds / 60))
+        return self.tr("{0} h left").format(f"{seconds / 3600:.1f}")
+
+    def _main_action(self) -> str:
+        by_state = {"running": "pause", "paused": "resume", "failed": "retry"}
+        return by_state.get(self._job.state, "")
+
+    def _end_action(self) -> str:
+        return "clear" if self._job.state in ("done", "failed") else "cancel"
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._show()
+        super().changeEvent(event)
+
+
+class QueueStrip(QFrame):
+    """All jobs, three on show at a time; hidden while there are none."""
+
+    job_acted = Signal(str, str)  # job, action
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("queue")
+        self._lines: list[_Line] = []
+        inner = QWidget(self)
+        self._column = QVBoxLayout(inner)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(0)
+        self._column.addStretch()
+        scroll = QScrollArea(self)
+        scroll.setObjectName("modelScroll")
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setWidget(inner)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 1, 0, 0)
+        outer.addWidget(scroll)
+        self.show_jobs(())
+
+    def show_jobs(self, jobs: Sequence[JobView]) -> None:
+        """Shows the queue."""
+        while len(self._lines) < len(jobs):
+            line = _Line(self)
+            line.acted.connect(self.job_acted)
+            self._column.insertWidget(len(self._lines), line)
+            self._lines.append(line)
+        for index, line in enumerate(self._lines):
+            line.setVisible(index < len(jobs))
+            if index < len(jobs):
+                line.show_job(jobs[index])
+        self.setVisible(bool(jobs))
+        self.setFixedHeight(min(max(1, len(jobs)), MAX_LINES) * LINE_HEIGHT + 1)

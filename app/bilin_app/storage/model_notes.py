@@ -1,0 +1,97 @@
+"""What this machine learned of each model: how it was loaded last, how fast it was.
+
+A JSON file beside the database; a damaged one is set aside and costs only these notes.
+"""
+
+import json
+import logging
+import os
+import tempfile
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNote:
+    """context 0 and mode "auto" = as the engine chooses. measured_tok_s 0.0 = not measured."""
+
+    context: int = 0
+    prompt_tokens: int = 0
+    mode: str = "auto"
+    off: tuple[str, ...] = ()
+    reserve_mib: int = 768
+    measured_tok_s: float = 0.0
+    measured_first_token_s: float = 0.0
+
+
+class ModelNotes:
+    """Notes by model id; every change is written at once."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """path: None keeps them in memory (for the tour and tests)."""
+        self._path = path
+        self._notes: dict[str, ModelNote] = {}
+        if path is not None:
+            self._notes = _read(path)
+
+    def get(self, model_id: str) -> ModelNote:
+        """The note of a model, an empty one where there is none."""
+        return self._notes.get(model_id, ModelNote())
+
+    def change(self, model_id: str, **values: Any) -> None:  # noqa: ANN401 - as the fields are
+        """Changes fields of a model's note. A disk that refuses is logged, not told."""
+        note = replace(self.get(model_id), **values)
+        if note == self.get(model_id):
+            return
+        self._notes[model_id] = note
+        if self._path is not None:
+            try:
+                _write(self._path, self._notes)
+            except OSError as error:
+                logger.info("%s cannot be written: %s", self._path, error)
+
+
+def _read(path: Path) -> dict[str, ModelNote]:
+    names = {field.name for field in fields(ModelNote)}
+    notes: dict[str, ModelNote] = {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for model_id, values in content.items():
+            known = {name: value for name, value in values.items() if name in names}
+            known["off"] = tuple(known.get("off", ()))
+            notes[model_id] = _checked(ModelNote(**known))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        logger.info("the notes in %s are not usable: %s", path, error)
+        return {}
+    return notes
+
+
+def _checked(note: ModelNote) -> ModelNote:
+    """Raises ValueError for a value of the wrong kind."""
+    default = ModelNote()
+    for field in fields(ModelNote):
+        value = getattr(note, field.name)
+        expected = type(getattr(default, field.name))
+        if isinstance(value, bool) or not isinstance(value, (expected, int)):
+            raise ValueError(f"{field.name} is {value!r}")
+        if isinstance(value, (int, float)) and value < 0:
+            raise ValueError(f"{field.name} is {value!r}")
+    return note
+
+
+def _write(path: Path, notes: dict[str, ModelNote]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".models-")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump({key: asdict(note) for key, note in notes.items()}, file, indent=1)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
