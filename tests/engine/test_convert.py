@@ -11,9 +11,8 @@ import pytest
 import torch
 from reference_checkpoint import random_model, rank_tensors, write_checkpoint
 
-from bilin_engine.checkpoints import convert as conversion
-from bilin_engine.checkpoints import int4, stream_writer
-from bilin_engine.checkpoints.convert import ConversionStopped, ConvertSettings, convert, verify
+from bilin_engine.checkpoints import int4, stream_writer, streaming
+from bilin_engine.checkpoints.convert import ConvertSettings, convert
 from bilin_engine.checkpoints.model_folder import ModelFolder
 from bilin_engine.checkpoints.reference import (
     ReferenceCheckpoint,
@@ -21,6 +20,7 @@ from bilin_engine.checkpoints.reference import (
     read_shape_config,
 )
 from bilin_engine.checkpoints.stream_writer import DiskFullError, StoredTensor, StreamWriter
+from bilin_engine.checkpoints.streaming import ConversionStopped, verify
 from bilin_engine.config import GLMConfig
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
 
@@ -42,7 +42,7 @@ def model():
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Blocks that end in the middle of ranks and halves."""
-    monkeypatch.setattr(conversion, "BLOCK_BYTES", 50_000)
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", 50_000)
 
 
 def read_all(folder: Path) -> dict[str, torch.Tensor]:
@@ -188,7 +188,7 @@ def test_a_stop_keeps_the_work_and_the_rest_is_byte_identical(tmp_path, model):
         assert not (tmp_path / "dst").exists()
     convert(src, tmp_path / "dst", CONFIG, ConvertSettings())
     assert _content(tmp_path / "dst") == _content(tmp_path / "whole")
-    assert not conversion.partial_folder(tmp_path / "dst").exists()
+    assert not streaming.partial_folder(tmp_path / "dst").exists()
 
 
 def _content(folder: Path) -> dict[str, bytes]:
@@ -199,8 +199,9 @@ _CHILD = """
 import sys
 from pathlib import Path
 from bilin_engine.checkpoints import convert as conversion
+from bilin_engine.checkpoints import streaming
 from bilin_engine.checkpoints.reference import read_shape_config
-conversion.BLOCK_BYTES = 20_000
+streaming.BLOCK_BYTES = 20_000
 src, dst, config = map(Path, sys.argv[1:4])
 def told(progress):
     print(progress.stage, progress.done, flush=True)
@@ -212,7 +213,7 @@ conversion.convert(src, dst, read_shape_config(config), conversion.ConvertSettin
 @pytest.mark.slow
 @pytest.mark.e2e
 def test_kill_9_at_three_moments_ends_byte_identical(tmp_path, model, monkeypatch):
-    monkeypatch.setattr(conversion, "BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", 20_000)
     src = write_checkpoint(tmp_path / "src", model, 2)
     config = tmp_path / "sizes.json"
     config.write_text(json.dumps(_sizes()))
@@ -241,7 +242,7 @@ def test_a_partial_folder_of_other_settings_is_refused(tmp_path, model):
         convert(src, tmp_path / "dst", CONFIG, ConvertSettings(), should_stop=lambda: True)
     with pytest.raises(BadRequestError, match="unfinished work of another conversion"):
         convert(src, tmp_path / "dst", CONFIG, ConvertSettings(target="int8"))
-    conversion.discard(tmp_path / "dst")
+    streaming.discard(tmp_path / "dst")
     convert(src, tmp_path / "dst", CONFIG, ConvertSettings(target="int8"))
 
 
@@ -274,7 +275,7 @@ def test_too_little_room_is_said_before_the_first_byte(tmp_path, model, monkeypa
     monkeypatch.setattr(stream_writer.shutil, "disk_usage", lambda _path: usage._replace(free=10))
     with pytest.raises(DiskFullError, match=r"0\.0 GB free.*nothing was written"):
         convert(src, tmp_path / "dst", CONFIG, ConvertSettings())
-    assert not list(conversion.partial_folder(tmp_path / "dst").glob("*.safetensors"))
+    assert not list(streaming.partial_folder(tmp_path / "dst").glob("*.safetensors"))
 
 
 def test_a_disk_that_fills_up_keeps_what_was_converted(tmp_path, model, monkeypatch):

@@ -6,6 +6,7 @@ tools/convert_tp.py and quantization/layers.py; names and splits in `GLMConfig.t
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,13 @@ from typing import Self
 import torch
 
 from bilin_engine.checkpoints.torch_file import TensorView, TorchFile
-from bilin_engine.config import GLMConfig, TensorSpec, parse_model_config
+from bilin_engine.config import (
+    GLMConfig,
+    GroupSize,
+    QuantizationScheme,
+    TensorSpec,
+    parse_model_config,
+)
 from bilin_engine.errors import BadRequestError, ModelBrokenError
 
 LATEST_FILE = "latest"
@@ -109,6 +116,30 @@ class ReferenceCheckpoint:
     def is_quantized(self, spec: TensorSpec) -> bool:
         """Whether the files hold this tensor as codes and scales."""
         return spec.is_linear and self.bits != 16
+
+    def group_size(self, spec: TensorSpec) -> GroupSize:
+        """Columns that share a scale of a quantized tensor."""
+        if spec.split == "columns" and self.world_size > 1:
+            return spec.shape[1] // self.world_size
+        return "row"
+
+    def stored_codes(
+        self, spec: TensorSpec, scheme: QuantizationScheme, start: int, stop: int
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """As `TensorSource.stored_codes`."""
+        is_same = self.bits == scheme.bits and scheme.group_size == self.group_size(spec)
+        if not self.is_quantized(spec) or not is_same:
+            return None
+        return self.codes(spec, start, stop)
+
+    def files(self) -> list[Path]:
+        """As `TensorSource.files`."""
+        return list(self.folder.glob("mp_rank_*.pt"))
+
+    def row_bytes(self, spec: TensorSpec) -> int:
+        """As `TensorSource.row_bytes`."""
+        bits = self.bits if self.is_quantized(spec) else 16
+        return max(1, math.prod(spec.shape[1:]) * bits // 8)
 
     def close(self) -> None:
         """Unmaps the files. Safe to call twice."""
