@@ -22,7 +22,7 @@ from bilin_app.controllers.editor_views import (
     RevisionView,
 )
 from bilin_app.controllers.engine import EngineController
-from bilin_app.controllers.fill_run import FillRun, WindowMeter
+from bilin_app.controllers.fill_run import FillRun, SentText, WindowMeter
 from bilin_app.controllers.mailbox import Mailbox
 from bilin_app.storage import documents as stored
 from bilin_app.storage.documents import RevisionRecord
@@ -37,7 +37,7 @@ from bilin_app.text.document import (
 )
 from bilin_app.text.document_file import Snapshot, decode_document, pretty_document
 from bilin_app.text.titles import title_from
-from bilin_engine.protocol import BlankKind, FillConstraints, LengthLimit
+from bilin_engine.protocol import BlankKind, FillConstraints, InspectPrompt, LengthLimit
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 _TITLE_CHARACTERS = 400
@@ -49,7 +49,8 @@ class EditorController(QObject):
     document_opened(DocumentView), edited(Edit, bool), blank_changed(int, BlankView | None),
     current_changed(int), title_changed(str), saved_changed(SaveState), history_changed(bool, bool),
     running_changed(tuple of blank ids), ruler_changed(WindowRuler | None), notice(str),
-    documents_changed, search_done, deleted, revisions_listed(list[RevisionView]).
+    documents_changed, search_done, deleted, revisions_listed(list[RevisionView]),
+    prompt_inspected(protocol.PromptView).
     """
 
     document_opened = Signal(object)
@@ -65,6 +66,7 @@ class EditorController(QObject):
     search_done = Signal(str, object)
     deleted = Signal(object)
     revisions_listed = Signal(object)
+    prompt_inspected = Signal(object)
 
     def __init__(
         self, store: Store, engine: EngineController, parent: QObject | None = None
@@ -353,6 +355,27 @@ class EditorController(QObject):
         run.ended.connect(lambda notice: self._on_run_ended(run, notice))
         self.running_changed.emit(blank_ids)
         run.start(model.id)
+
+    def inspect(self, blank_id: int) -> None:
+        """The exact prompt that would fill a blank; prompt_inspected follows."""
+        model = self._engine.model
+        sent = SentText.around(self.session, (blank_id,), self._engine.context_length)
+        if model is None or blank_id not in sent.blank_ids:
+            self.notice.emit(sentences.nothing_to_inspect())
+            return
+        handle = self._engine.send(
+            lambda i: InspectPrompt(
+                id=i,
+                model=model.id,
+                segments=sent.segments,
+                blank=sent.blank_ids.index(blank_id),
+                takes_nearest=True,
+            )
+        )
+        handle.done.connect(self.prompt_inspected)
+        handle.failed.connect(
+            lambda f: self.notice.emit(sentences.request_failed(f.code, f.message))
+        )
 
     def stop(self) -> None:
         """Stops filling; what came so far stays offered."""

@@ -104,6 +104,11 @@ def fill_dropped() -> str:
     return translate("Sentences", "The blank was deleted while it was filled; the fill is dropped.")
 
 
+def nothing_to_inspect() -> str:
+    """The prompt of a fill was asked for without a blank or a model."""
+    return translate("Sentences", "Choose a blank, and wait until a model is loaded.")
+
+
 def not_while_filling() -> str:
     """Only one fill runs at a time."""
     return translate("Sentences", "A blank is being filled; stop it first.")

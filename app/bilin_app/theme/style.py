@@ -79,6 +79,16 @@ QComboBox QAbstractItemView { background: $surface; border: 1px solid $line; pad
 #composer[focused="true"] { border: 1px solid $accent; }
 #composerEdit { background: transparent; border: none; font-size: ${text}px;
     selection-background-color: $accent; selection-color: $on_accent; }
+#editorText { background: $paper; border: none;
+    selection-background-color: $accent; selection-color: $on_accent; }
+#blankPanel { background: $paper; border-left: 1px solid $line; }
+#rulerBar { background: $paper; border-top: 1px solid $line; }
+#panelScroll, #panelInner { background: transparent; border: none; }
+#panelInner QCheckBox { spacing: 8px; color: $muted; font-size: ${small}px; }
+QCheckBox::indicator { width: 14px; height: 14px; border: 1px solid $muted; border-radius: 4px;
+    background: $surface; }
+QCheckBox::indicator:checked { background: $accent; border-color: $accent; }
+QCheckBox:focus { color: $ink; }
 #bubble { background: $raised; border-radius: 10px; }
 #messageBody { background: transparent; border: none;
     selection-background-color: $accent; selection-color: $on_accent; }

@@ -1,0 +1,236 @@
+"""Above the text: title, whether it is saved, who wrote what, and what can be done."""
+
+from PySide6.QtCore import QEvent, QObject, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QLineEdit, QMenu, QWidget
+from typing_extensions import override
+
+from bilin_app.controllers.editor_views import SaveState
+from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton
+from bilin_app.theme.fonts import text_font
+from bilin_app.theme.theme import theme
+
+HEIGHT = 52
+
+
+class OriginsLegend(QAbstractButton):
+    """Who wrote what: mine, the model's, edited. Pressed = shown in the text."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setCheckable(True)
+        self.setChecked(True)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        theme().changed.connect(self.updateGeometry)
+
+    def set_words(self, mine: str, model: str, edited: str) -> None:
+        """The three words."""
+        self._words = (mine, model, edited)
+        self.updateGeometry()
+        self.update()
+
+    _words = ("", "", "")
+
+    def _font(self):  # noqa: ANN202 - QFont
+        return text_font(theme().language, theme().sizes.small)
+
+    @override
+    def sizeHint(self) -> QSize:
+        from PySide6.QtGui import QFontMetrics
+
+        metrics = QFontMetrics(self._font())
+        return QSize(sum(metrics.horizontalAdvance(w) + 27 for w in self._words) + 14, 26)
+
+    @override
+    def paintEvent(self, e: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        colors = theme().palette
+        box = QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5)
+        painter.setPen(colors.color("accent" if self.hasFocus() else "line"))
+        painter.setBrush(colors.color("surface"))
+        painter.drawRoundedRect(box, 12.5, 12.5)
+        painter.setFont(self._font())
+        metrics = painter.fontMetrics()
+        x = 12.0
+        for word, token in zip(self._words, ("muted", "model", "accent"), strict=True):
+            dot = QRectF(x, self.height() / 2 - 5, 10, 10)
+            painter.setPen(colors.color(token))
+            painter.setBrush(colors.color(token) if self.isChecked() else Qt.BrushStyle.NoBrush)
+            painter.drawEllipse(dot)
+            painter.setPen(colors.color("muted"))
+            width = metrics.horizontalAdvance(word)
+            place = QRectF(x + 14, 0, width + 2, self.height())
+            painter.drawText(place, Qt.AlignmentFlag.AlignVCenter, word)
+            x += width + 27
+        painter.end()
+
+
+class EditorHeader(QWidget):
+    """Data in, signals out."""
+
+    title_changed = Signal(str)
+    origins_toggled = Signal(bool)
+    blank_requested = Signal(str)  # short, sentence, long, bridge, continue
+    open_requested = Signal()
+    save_requested = Signal()
+    history_requested = Signal()
+    inspect_requested = Signal()
+    sample_chosen = Signal(str)
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("header")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.setFixedHeight(HEIGHT)
+        self._title_text = ""
+        self._state: SaveState = "saved"
+        self._samples: tuple[str, ...] = ()
+        self._title = ElidedLabel(self)
+        self._title.setObjectName("headerTitle")
+        self._edit = QLineEdit(self)
+        self._edit.setObjectName("titleEdit")
+        self._edit.hide()
+        self._edit.installEventFilter(self)
+        self._edit.editingFinished.connect(self._on_title_edited)
+        self._rename = IconButton("pencil-simple", self)
+        self._rename.clicked.connect(self._start_editing)
+        self.saved = TextButton("pill", self)
+        self.saved.clicked.connect(self.history_requested)
+        self.legend = OriginsLegend(self)
+        self.legend.toggled.connect(self.origins_toggled)
+        self.insert = TextButton("", self)
+        self.insert.clicked.connect(lambda: self._popup(self.make_insert_menu(), self.insert))
+        self.more = IconButton("dots-three", self)
+        self.more.clicked.connect(lambda: self._popup(self.make_more_menu(), self.more))
+        row = QHBoxLayout(self)
+        row.setContentsMargins(24, 0, 16, 0)
+        row.setSpacing(10)
+        row.addWidget(self._title)
+        row.addWidget(self._edit, 100)
+        row.addWidget(self._rename)
+        row.addWidget(self.saved)
+        row.addStretch(1)
+        row.addWidget(self.legend)
+        row.addWidget(self.insert)
+        row.addWidget(self.more)
+        self._show()
+
+    def show_title(self, title: str) -> None:
+        """Shows the document's title; "" for a new one."""
+        self._title_text = title
+        self._show()
+
+    def show_saved(self, state: SaveState) -> None:
+        """Whether all that is written is kept."""
+        self._state = state
+        self._show()
+
+    def show_samples(self, samples: tuple[str, ...]) -> None:
+        """Texts that the loaded model was measured to fill."""
+        self._samples = samples
+
+    def _show(self) -> None:
+        self._title.set_full_text(self._title_text or self.tr("New document"))
+        self._rename.set_texts("", self.tr("Rename this document"))
+        self._rename.setVisible(bool(self._title_text) and self._edit.isHidden())
+        self._edit.setAccessibleName(self.tr("Title"))
+        texts = {
+            "saved": (self.tr("Saved"), self.tr("Everything is saved. Earlier versions …")),
+            "saving": (self.tr("Saving …"), self.tr("Being saved. Earlier versions …")),
+            "refused": (self.tr("Not saved"), self.tr("Not saved: the disk refuses")),
+        }
+        self.saved.set_texts(*texts[self._state])
+        self.legend.set_words(self.tr("mine"), self.tr("model"), self.tr("edited"))
+        name = self.tr("Show who wrote what: mine, the model's, edited")
+        self.legend.setAccessibleName(name)
+        self.legend.setToolTip(name)
+        self.insert.set_texts(self.tr("Blank ▾"), self.tr("Insert a blank"))
+        self.more.set_texts("", self.tr("More"))
+
+    def make_insert_menu(self) -> QMenu:
+        """The blanks that can be put into the text."""
+        menu = QMenu(self)
+        entries = (
+            ("short", self.tr("Short blank") + "\tCtrl+M"),
+            ("sentence", self.tr("Sentence blank")),
+            ("long", self.tr("Long blank") + "\tCtrl+Shift+M"),
+            ("", ""),
+            ("bridge", self.tr("Bridge: a passage after this paragraph")),
+            ("continue", self.tr("Continue at the end")),
+            ("rewrite", self.tr("Rewrite the selection")),
+        )
+        for name, text in entries:
+            if not name:
+                menu.addSeparator()
+                continue
+            action = menu.addAction(text)
+            action.triggered.connect(lambda _on=False, n=name: self.blank_requested.emit(n))
+        return menu
+
+    def make_more_menu(self) -> QMenu:
+        """Files, earlier versions, what the model sees, samples."""
+        menu = QMenu(self)
+        menu.addAction(self.tr("Open a file …") + "\tCtrl+O").triggered.connect(
+            lambda: self.open_requested.emit()
+        )
+        menu.addAction(self.tr("Save as …") + "\tCtrl+S").triggered.connect(
+            lambda: self.save_requested.emit()
+        )
+        menu.addSeparator()
+        menu.addAction(self.tr("Earlier versions …")).triggered.connect(
+            lambda: self.history_requested.emit()
+        )
+        menu.addAction(self.tr("What the model sees …")).triggered.connect(
+            lambda: self.inspect_requested.emit()
+        )
+        if self._samples:
+            menu.addSeparator()
+            samples = menu.addMenu(self.tr("Samples"))
+            for text in self._samples:
+                shown = " ".join(text.split())
+                action = samples.addAction(shown[:48] + ("…" if len(shown) > 48 else ""))
+                action.triggered.connect(lambda _on=False, t=text: self.sample_chosen.emit(t))
+        return menu
+
+    def _popup(self, menu: QMenu, button: QWidget) -> None:
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+
+    def _start_editing(self) -> None:
+        self._edit.setText(self._title_text)
+        self._title.hide()
+        self._rename.hide()
+        self._edit.show()
+        self._edit.setFocus()
+        self._edit.selectAll()
+
+    def _on_title_edited(self) -> None:
+        if self._edit.isHidden():
+            return
+        title = self._edit.text().strip()
+        self._end_editing()
+        if title and title != self._title_text:
+            self.title_changed.emit(title)
+
+    def _end_editing(self) -> None:
+        self._edit.hide()
+        self._title.show()
+        self._rename.show()
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if (
+            isinstance(event, QKeyEvent)
+            and event.type() == QEvent.Type.KeyPress
+            and event.key() == Qt.Key.Key_Escape
+        ):
+            self._end_editing()
+            return True
+        return super().eventFilter(watched, event)
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._show()
+        super().changeEvent(event)

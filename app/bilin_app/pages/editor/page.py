@@ -1,0 +1,269 @@
+"""Binds the editor page's widgets to the controllers: nothing but connections."""
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QFileDialog
+
+from bilin_app.controllers.editor import EditorController
+from bilin_app.controllers.editor_views import (
+    BlankView,
+    DeletedDocument,
+    DocumentHitView,
+    DocumentRow,
+    DocumentView,
+    FillSettings,
+    RevisionView,
+    WindowRuler,
+)
+from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.views import ConversationRow, SearchHit
+from bilin_app.pages.editor.inspector import InspectorDialog
+from bilin_app.pages.editor.revisions import RevisionsDialog
+from bilin_app.pages.editor.view import EditorView
+from bilin_app.text.document import Edit
+
+
+class EditorPage(QObject):
+    """Keeps an EditorView and the controllers in step. title_changed: what the window is about."""
+
+    title_changed = Signal(str)
+
+    def __init__(
+        self, view: EditorView, editor: EditorController, engine: EngineController
+    ) -> None:
+        super().__init__(view)
+        self._view = view
+        self._editor = editor
+        self._engine = engine
+        self._connect_editor()
+        self._connect_text()
+        self._connect_rest()
+        self._on_settings(editor.settings)
+        self._on_model_changed()
+
+    def _connect_editor(self) -> None:
+        editor, view = self._editor, self._view
+        editor.document_opened.connect(self._on_opened)
+        editor.edited.connect(self._on_edited)
+        editor.blank_changed.connect(self._on_blank_changed)
+        editor.title_changed.connect(self._on_title)
+        editor.saved_changed.connect(view.header.show_saved)
+        editor.running_changed.connect(lambda ids: view.panel.set_running(bool(ids)))
+        editor.ruler_changed.connect(self._on_ruler)
+        editor.notice.connect(view.toast.show_text)
+        editor.documents_changed.connect(self._on_documents)
+        editor.search_done.connect(self._on_search_done)
+        editor.deleted.connect(self._on_deleted)
+        editor.revisions_listed.connect(self._on_revisions)
+        editor.prompt_inspected.connect(lambda view: InspectorDialog(self._view, view).open())
+
+    def _connect_text(self) -> None:
+        editor, text = self._editor, self._view.text
+        text.text_edited.connect(
+            lambda start, end, new: editor.session.type_text(start, end, new, is_ahead=True)
+        )
+        text.pasted.connect(self._on_pasted)
+        text.adopted.connect(lambda blank_id: editor.session.accept(blank_id, is_ahead=True))
+        text.blank_requested.connect(self._on_blank_requested)
+        text.undo_requested.connect(lambda: editor.session.undo())
+        text.redo_requested.connect(lambda: editor.session.redo())
+        text.accept_requested.connect(self._on_accept)
+        text.word_requested.connect(lambda blank_id: editor.session.accept_word(blank_id))
+        text.reject_requested.connect(lambda blank_id: editor.session.reject(blank_id))
+        text.cycle_requested.connect(self._on_cycle)
+        text.fill_requested.connect(self._on_fill)
+        text.again_requested.connect(self._on_fill)
+        text.fill_all_requested.connect(editor.fill_all)
+        text.stop_requested.connect(editor.stop)
+        text.current_changed.connect(self._on_current)
+
+    def _connect_rest(self) -> None:
+        editor, view = self._editor, self._view
+        view.list.new_requested.connect(self.start_new)
+        view.list.conversation_chosen.connect(editor.open_document)
+        view.list.hit_chosen.connect(lambda document_id, _m: editor.open_document(document_id))
+        view.list.search_changed.connect(self._on_search_changed)
+        view.list.delete_requested.connect(editor.delete_document)
+        view.toast.acted.connect(editor.undo_delete)
+        header, panel = view.header, view.panel
+        header.title_changed.connect(editor.rename)
+        header.blank_requested.connect(self._on_insert)
+        header.open_requested.connect(self.open_file)
+        header.save_requested.connect(self.save_file)
+        header.history_requested.connect(editor.list_revisions)
+        header.sample_chosen.connect(self._on_sample)
+        header.inspect_requested.connect(lambda: editor.inspect(view.text.current))
+        view.empty.sample_chosen.connect(self._on_sample)
+        panel.kind_changed.connect(lambda kind: editor.session.set_kind(view.text.current, kind))
+        panel.constraints_changed.connect(
+            lambda constraints: editor.set_constraints(view.text.current, constraints)
+        )
+        panel.settings_changed.connect(self._on_settings)
+        panel.restore_requested.connect(lambda: editor.session.restore_original(view.text.current))
+        panel.candidate_chosen.connect(self._on_candidate)
+        panel.accept_requested.connect(lambda: self._on_accept(view.text.current))
+        panel.again_requested.connect(lambda: self._on_fill(view.text.current))
+        panel.fill_requested.connect(lambda: self._on_fill(view.text.current))
+        panel.fill_all_requested.connect(editor.fill_all)
+        panel.stop_requested.connect(editor.stop)
+        for signal in (self._engine.view_changed, self._engine.examples_changed):
+            signal.connect(lambda _value: self._on_model_changed())
+        self._engine.models_changed.connect(lambda _models: self._on_model_changed())
+
+    def start_new(self) -> None:
+        """An empty document, ready to be typed into."""
+        self._editor.new_document()
+        self._view.text.setFocus()
+
+    def open_file(self) -> None:
+        """Asks for a file and opens it."""
+        name, _ = QFileDialog.getOpenFileName(
+            self._view, self.tr("Open a file"), "", self.tr("Documents") + " (*.txt *.md *.json)"
+        )
+        if name:
+            self._editor.open_file(Path(name))
+
+    def save_file(self) -> None:
+        """Asks for a place and writes the document there."""
+        name, _ = QFileDialog.getSaveFileName(
+            self._view,
+            self.tr("Save as"),
+            f"{self._editor.title or self.tr('Document')}.md",
+            "Markdown (*.md);;Text (*.txt);;JSON (*.json)",
+        )
+        if name:
+            self._editor.save_file(Path(name))
+
+    # --- From the controllers ---------------------------------------------------------------------
+
+    def _on_opened(self, document: DocumentView) -> None:
+        self._view.show_document(document)
+        self._show_current()
+        self.title_changed.emit(document.title)
+
+    def _on_edited(self, edit: Edit, is_ahead: bool) -> None:
+        self._view.text.apply_edit(edit, is_ahead)
+        if edit.removed.blanks or edit.inserted.blanks:
+            self._show_current()
+
+    def _on_blank_changed(self, blank_id: int, view: BlankView | None) -> None:
+        text = self._view.text
+        text.show_blank(blank_id, view)
+        if blank_id == text.current:
+            self._show_current()
+
+    def _on_current(self, blank_id: int) -> None:
+        self._editor.set_current(blank_id)
+        self._show_current()
+
+    def _show_current(self) -> None:
+        session = self._editor.session
+        view = session.view(self._view.text.current)
+        self._view.panel.set_unit(in_words=session.document.text[:2000].isascii())
+        self._view.show_current(view, len(session.document.blanks))
+
+    def _on_title(self, title: str) -> None:
+        self._view.header.show_title(title)
+        self.title_changed.emit(title)
+
+    def _on_ruler(self, ruler: WindowRuler | None) -> None:
+        self._view.show_ruler(ruler, len(self._editor.session.document))
+
+    def _on_documents(self, rows: list[DocumentRow]) -> None:
+        untitled = self.tr("Untitled")
+        self._view.list.show_conversations(
+            [ConversationRow(row.id, row.title or untitled, row.updated_at) for row in rows]
+        )
+        self._view.list.set_current(self._editor.document_id)
+
+    def _on_search_changed(self, query: str) -> None:
+        if query.strip():
+            self._editor.search(query)
+        else:
+            self._view.list.show_hits(None)
+
+    def _on_search_done(self, query: str, hits: list[DocumentHitView]) -> None:
+        if query == self._view.list.search.text():
+            self._view.list.show_hits(
+                [SearchHit(h.id, 0, h.title, h.snippet, h.highlights, 0.0) for h in hits]
+            )
+
+    def _on_deleted(self, deleted: DeletedDocument) -> None:
+        text = self.tr("Deleted: {0}").format(deleted.title)
+        self._view.toast.show_text(text, self.tr("Undo"))
+
+    def _on_revisions(self, revisions: list[RevisionView]) -> None:
+        dialog = RevisionsDialog(self._view, revisions)
+        dialog.restore_requested.connect(self._editor.restore_revision)
+        dialog.open()
+
+    def _on_model_changed(self) -> None:
+        model = self._engine.view.model
+        self._view.panel.show_kinds(model.blank_kinds if model is not None else ())
+        samples = self._engine.blank_examples
+        self._view.empty.show_samples(samples)
+        self._view.header.show_samples(tuple(sample.text for sample in samples))
+
+    # --- From the widgets -------------------------------------------------------------------------
+
+    def _on_pasted(self, start: int, end: int, text: str) -> None:
+        at = self._editor.session.paste(start, end, text)
+        self._view.text.set_cursor(at)
+        self._view.text.ensureCursorVisible()
+
+    def _on_blank_requested(self, start: int, end: int, kind: str) -> None:
+        if kind in ("short", "long", "sentence"):
+            blank_id = self._editor.make_blank(start, end, kind)
+            self._view.text.select_blank(blank_id)
+
+    def _on_insert(self, what: str) -> None:
+        text, session = self._view.text, self._editor.session
+        start, end = text.selection
+        if what == "rewrite":
+            if start == end:
+                self._view.toast.show_text(self.tr("Select what is to be rewritten first."))
+                return
+            selected = session.document.text[start:end]
+            what = "long" if "\n" in selected or len(selected) > 60 else "short"
+        elif what in ("bridge", "continue"):
+            at, is_empty = text.paragraph_end
+            if what == "continue":
+                at = len(session.document)
+                is_empty = session.document.text[at - 1 : at] in ("", "\n")
+            start = end = at if is_empty else session.paste(at, at, "\n")
+            what = "long"
+        self._on_blank_requested(start, end, what)
+        text.setFocus()
+
+    def _on_sample(self, sample: str) -> None:
+        self._editor.open_text(sample)
+        blanks = self._editor.session.document.blanks
+        if blanks:
+            self._view.text.select_blank(blanks[0][1].id)
+        self._view.text.setFocus()
+        self._editor.fill_all()
+
+    def _on_fill(self, blank_id: int) -> None:
+        if blank_id and not self._view.text.is_composing:
+            self._view.text.select_blank(blank_id)
+            self._editor.fill(blank_id)
+
+    def _on_accept(self, blank_id: int) -> None:
+        if not self._view.text.is_composing:
+            self._editor.session.accept(blank_id)
+
+    def _on_cycle(self, blank_id: int, delta: int) -> None:
+        fill = self._editor.session.fill(blank_id)
+        count = len(fill.candidates)
+        if count:
+            chosen = fill.chosen if fill.chosen >= 0 else (-1 if delta > 0 else 0)
+            self._editor.session.choose(blank_id, (chosen + delta) % count)
+
+    def _on_candidate(self, index: int) -> None:
+        if not self._view.text.is_composing:
+            self._editor.session.choose(self._view.text.current, index)
+
+    def _on_settings(self, settings: FillSettings) -> None:
+        self._editor.settings = settings
+        self._view.panel.show_settings(settings)

@@ -1,0 +1,654 @@
+"""The text with its blanks: Qt's text field as a view of the document, with its own undo off.
+
+What a person types goes into Qt's field first and is told from its `contentsChange`; everything
+else comes as edits of the document. A fill that is offered stands here as ordinary text in a
+format of its own and counts, in the document's positions, as the one character of its blank.
+Data in, signals out.
+"""
+
+from PySide6.QtCore import QEvent, QMimeData, Qt, Signal
+from PySide6.QtGui import (
+    QColor,
+    QDropEvent,
+    QInputMethodEvent,
+    QKeyEvent,
+    QKeySequence,
+    QMouseEvent,
+    QResizeEvent,
+    QTextBlockFormat,
+    QTextCharFormat,
+    QTextCursor,
+    QTextOption,
+)
+from PySide6.QtWidgets import QFrame, QTextEdit, QWidget
+from typing_extensions import override
+
+from bilin_app.controllers.editor_views import BlankState, BlankView, DocumentView, WindowRuler
+from bilin_app.pages.editor.blank_object import OBJECT_TYPE, BlankObject, blank_format
+from bilin_app.pages.editor.headings import Headings
+from bilin_app.text.document import (
+    BLANK_MARK,
+    Document,
+    Edit,
+    Origin,
+    Slice,
+    clean,
+    common_ends,
+    from_units,
+    to_units,
+)
+from bilin_app.theme.fonts import text_font
+from bilin_app.theme.theme import theme
+from bilin_engine.protocol import BlankKind
+
+COLUMN_WIDTH = 680
+MIN_MARGIN = 37
+LINE_HEIGHT_PERCENT = 138.0
+
+
+class TextView(QTextEdit):
+    """Signals carry positions of the document (text.document) and blank ids.
+
+    adopted(int): the offer on show was edited by hand and belongs to the text now.
+    """
+
+    text_edited = Signal(int, int, str)
+    pasted = Signal(int, int, str)
+    adopted = Signal(int)
+    blank_requested = Signal(int, int, str)
+    undo_requested = Signal()
+    redo_requested = Signal()
+    accept_requested = Signal(int)
+    word_requested = Signal(int)
+    reject_requested = Signal(int)
+    cycle_requested = Signal(int, int)
+    fill_requested = Signal(int)
+    fill_all_requested = Signal()
+    again_requested = Signal(int)
+    stop_requested = Signal()
+    current_changed = Signal(int)
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("editorText")
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setAcceptRichText(False)
+        self.setUndoRedoEnabled(False)
+        self.setTabChangesFocus(True)
+        self.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._mirror = Document()
+        self._blanks: dict[int, BlankView] = {}  # those with something to show or to tell
+        self._shown: dict[int, str] = {}  # offers that stand in the text, in units
+        self._current = 0
+        self._window: WindowRuler | None = None
+        self._shows_origins = True
+        self._depth = 0  # > 0 while the change under way is ours
+        self._is_adopting = False
+        self._is_composing = False
+        self._held: dict[int, BlankView | None] = {}  # what came while an input method composed
+        self._object = BlankObject(self, self._look)
+        document = self.document()
+        document.setDocumentMargin(0)
+        document.documentLayout().registerHandler(OBJECT_TYPE, self._object)
+        document.contentsChange.connect(self._on_contents_change)
+        self._headings = Headings(document)
+        self.cursorPositionChanged.connect(self._on_cursor_moved)
+        theme().changed.connect(self._restyle)
+        self._restyle()
+
+    # --- Positions --------------------------------------------------------------------------------
+
+    def _to_view(self, position: int) -> int:
+        """Where the field has a position of the document."""
+        grown = 0
+        for blank_id, text in self._shown.items():
+            place = self._mirror.place(blank_id)
+            if place is not None and place[0] < position:
+                grown += len(text) - 1
+        return position + grown
+
+    def _regions(self) -> list[tuple[int, int, int]]:
+        """(start, end, blank id) in the field for every offer that stands there, in order."""
+        found = []
+        for blank_id, text in self._shown.items():
+            place = self._mirror.place(blank_id)
+            if place is not None:
+                start = self._to_view(place[0])
+                found.append((start, start + len(text), blank_id))
+        return sorted(found)
+
+    def _to_document(self, place: int) -> int:
+        """The document's position for one of the field's; inside an offer: its blank's."""
+        shrunk = 0
+        for start, end, _ in self._regions():
+            if place >= end:
+                shrunk += end - start - 1
+            elif place > start:
+                return start - shrunk
+        return place - shrunk
+
+    @property
+    def selection(self) -> tuple[int, int]:
+        """The document's positions of what is selected."""
+        cursor = self.textCursor()
+        start = self._to_document(cursor.selectionStart())
+        end = self._to_document(cursor.selectionEnd())
+        inside = any(a < cursor.selectionEnd() < b for a, b, _ in self._regions())
+        return start, end + (inside and cursor.hasSelection())
+
+    @property
+    def paragraph_end(self) -> tuple[int, bool]:
+        """Where the cursor's paragraph ends in the document, and whether it is empty."""
+        block = self.textCursor().block()
+        return self._to_document(block.position() + block.length() - 1), block.length() <= 1
+
+    @property
+    def current(self) -> int:
+        """The blank in hand: the one at the cursor, or the last one that was. 0 = none."""
+        return self._current
+
+    @property
+    def is_composing(self) -> bool:
+        """Whether an input method has a preedit: then nothing appears and nothing is accepted."""
+        return self._is_composing
+
+    # --- Data in ----------------------------------------------------------------------------------
+
+    def show_document(self, view: DocumentView) -> None:
+        """Shows a document from its beginning."""
+        self._mirror = Document(view.content)
+        self._blanks = {blank.id: blank for blank in view.blanks}
+        self._shown = {}
+        self._held = {}
+        self._window = None
+        blanks = self._mirror.blanks
+        self._current = blanks[0][1].id if blanks else 0
+        self._depth += 1
+        self.setUpdatesEnabled(False)
+        self.clear()
+        cursor = QTextCursor(self.document())
+        cursor.beginEditBlock()
+        cursor.setBlockFormat(_block_format())
+        self._insert(cursor, view.content)
+        cursor.endEditBlock()
+        self._depth -= 1
+        for blank in view.blanks:
+            self._show_offer(blank.id, blank.text)
+        self.setUpdatesEnabled(True)
+        self.moveCursor(QTextCursor.MoveOperation.Start)
+        self.setExtraSelections([])
+        self.current_changed.emit(self._current)
+
+    def apply_edit(self, edit: Edit, is_ahead: bool) -> None:
+        """Makes an edit of the document here; is_ahead: its text stands here already."""
+        start = self._to_view(edit.start)
+        end = self._to_view(edit.start + len(edit.removed.text))
+        gone = {blank.id for _, blank in edit.removed.blanks}
+        gone -= {blank.id for _, blank in edit.inserted.blanks}
+        stay = {blank.id for _, blank in edit.removed.blanks} - gone
+        if is_ahead:
+            self._mirror.apply(edit)
+            for blank_id in gone:
+                self._shown.pop(blank_id, None)
+            size = len(self._expanded(edit.inserted))
+            self._format(start, start + size, edit)
+        else:
+            old = self._read(start, end)
+            self._mirror.apply(edit)
+            for blank_id in gone:
+                self._shown.pop(blank_id, None)
+            offers = {blank_id: self._shown.pop(blank_id, "") for blank_id in stay}
+            self._replace(start, end, old, edit)
+            for blank_id, text in offers.items():
+                self._show_offer(blank_id, text)
+        for blank_id in gone:
+            self._blanks.pop(blank_id, None)
+        if self._current in gone:
+            self._set_current(0)
+        if edit.removed.blanks or edit.inserted.blanks:
+            self._renumber()
+        if not is_ahead:
+            self._on_cursor_moved()
+
+    def show_blank(self, blank_id: int, view: BlankView | None) -> None:
+        """Shows what is offered for a blank, once no input method composes."""
+        if self._is_composing:
+            self._held[blank_id] = view
+            return
+        if view is None:
+            self._blanks.pop(blank_id, None)
+            return
+        known = self._blanks.get(blank_id)
+        self._blanks[blank_id] = view
+        self._show_offer(blank_id, to_units(view.text))
+        if known is None or (known.kind, known.state) != (view.kind, view.state):
+            self._renumber()
+
+    def show_window(self, ruler: WindowRuler | None) -> None:
+        """Dims what the model would not see of the text."""
+        self._window = ruler
+        self._dim()
+
+    def set_shows_origins(self, shows: bool) -> None:
+        """Whether text tells by its underline who wrote it."""
+        self._shows_origins = shows
+        self._restyle()
+
+    def select_blank(self, blank_id: int) -> None:
+        """Puts the cursor behind a blank, in view."""
+        place = self._mirror.place(blank_id)
+        if place is not None:
+            cursor = self.textCursor()
+            cursor.setPosition(self._to_view(place[0] + 1))
+            self.setTextCursor(cursor)
+            self._set_current(blank_id)
+            self.ensureCursorVisible()
+
+    def set_cursor(self, position: int) -> None:
+        """Puts the cursor at a position of the document."""
+        cursor = self.textCursor()
+        cursor.setPosition(self._to_view(position))
+        self.setTextCursor(cursor)
+
+    # --- Showing ----------------------------------------------------------------------------------
+
+    def _show_offer(self, blank_id: int, text: str) -> None:
+        """Puts an offer ("" = the blank itself) in a blank's place: only what differs."""
+        place = self._mirror.place(blank_id)
+        if place is None:
+            return
+        old = self._shown.get(blank_id, BLANK_MARK)
+        new = text or BLANK_MARK
+        view = self._blanks.get(blank_id)
+        start = self._to_view(place[0])
+        self._depth += 1
+        cursor = QTextCursor(self.document())
+        cursor.beginEditBlock()
+        if old != new:
+            head, tail = common_ends(old, new)
+            cursor.setPosition(start + head)
+            cursor.setPosition(start + len(old) - tail, QTextCursor.MoveMode.KeepAnchor)
+            cursor.removeSelectedText()
+            if text:
+                cursor.insertText(from_units(new[head : len(new) - tail]), self._offer_format(view))
+            else:
+                cursor.insertText(BLANK_MARK, blank_format(blank_id))
+        if text:
+            self._shown[blank_id] = text
+            cursor.setPosition(start)
+            cursor.setPosition(start + len(text), QTextCursor.MoveMode.KeepAnchor)
+            cursor.setCharFormat(self._offer_format(view))
+        else:
+            self._shown.pop(blank_id, None)
+        cursor.endEditBlock()
+        self._depth -= 1
+
+    def _replace(self, start: int, end: int, old: str, edit: Edit) -> None:
+        new = edit.inserted.text
+        head, tail = (0, 0) if edit.inserted.blanks or BLANK_MARK in old else common_ends(old, new)
+        self._depth += 1
+        cursor = QTextCursor(self.document())
+        cursor.beginEditBlock()
+        cursor.setPosition(start + head)
+        cursor.setPosition(end - tail, QTextCursor.MoveMode.KeepAnchor)
+        cursor.removeSelectedText()
+        self._insert(cursor, edit.inserted, head, len(new) - tail)
+        cursor.endEditBlock()
+        self._depth -= 1
+        self._format(start, start + len(new), edit)
+
+    def _insert(self, cursor: QTextCursor, content: Slice, low: int = 0, high: int = -1) -> None:
+        """Inserts content, blanks as objects, from `low` to `high` of its text."""
+        high = len(content.text) if high < 0 else high
+        blanks = dict(content.blanks)
+        places = [*sorted(blanks), len(content.text)]
+        for start, end, origin in content.runs():
+            at = max(start, low)
+            while at < min(end, high):
+                if at in blanks:
+                    cursor.insertText(BLANK_MARK, blank_format(blanks[at].id))
+                    at += 1
+                    continue
+                stop = min(end, high, next(place for place in places if place > at))
+                cursor.insertText(from_units(content.text[at:stop]), self._text_format(origin))
+                at = stop
+
+    def _format(self, start: int, end: int, edit: Edit) -> None:
+        """Gives what an edit left in the field from `start` its origins' formats."""
+        last = self.document().characterCount() - 1
+        cursor = QTextCursor(self.document())
+        self._depth += 1
+        blanks = {offset for offset, _ in edit.inserted.blanks}
+        at = start
+        for low, high, origin in edit.inserted.runs():
+            run = [offset for offset in blanks if low <= offset < high]
+            if run or any(a < end and start < b for a, b, _ in self._regions()):
+                at = self._format_piecewise(cursor, at, low, high, origin, edit.inserted)
+                continue
+            cursor.setPosition(min(at, last))
+            cursor.setPosition(min(at + high - low, last), QTextCursor.MoveMode.KeepAnchor)
+            wanted = self._text_format(origin)
+            if cursor.charFormat() != wanted or high - low > 1:
+                cursor.setCharFormat(wanted)
+            at += high - low
+        self._depth -= 1
+
+    def _format_piecewise(
+        self, cursor: QTextCursor, at: int, low: int, high: int, origin: Origin, content: Slice
+    ) -> int:
+        blanks = dict(content.blanks)
+        last = self.document().characterCount() - 1
+        for offset in range(low, high):
+            if offset in blanks:
+                at += len(self._shown.get(blanks[offset].id, BLANK_MARK))
+                continue
+            cursor.setPosition(min(at, last))
+            cursor.setPosition(min(at + 1, last), QTextCursor.MoveMode.KeepAnchor)
+            cursor.setCharFormat(self._text_format(origin))
+            at += 1
+        return at
+
+    def _expanded(self, content: Slice) -> str:
+        """A stretch as the field has it: offers in their blanks' places."""
+        parts, at = [], 0
+        for offset, blank in content.blanks:
+            parts += [content.text[at:offset], self._shown.get(blank.id, BLANK_MARK)]
+            at = offset + 1
+        return "".join([*parts, content.text[at:]])
+
+    def _read(self, start: int, end: int) -> str:
+        """The field's text, in units."""
+        cursor = QTextCursor(self.document())
+        cursor.setPosition(start)
+        cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
+        text = cursor.selectedText().replace("\u2029", "\n").replace("\u2028", "\n")
+        return to_units(text.replace("\xa0", " "))
+
+    def _renumber(self) -> None:
+        """Lays the blanks out again whose number or look has changed."""
+        self._depth += 1
+        for place, blank in self._mirror.blanks:
+            if blank.id not in self._shown:
+                self.document().markContentsDirty(self._to_view(place), 1)
+        self._depth -= 1
+        self.viewport().update()
+
+    def _look(self, blank_id: int) -> tuple[int, BlankKind, BlankState, bool]:
+        number = self._mirror.index(blank_id) + 1
+        place = self._mirror.place(blank_id)
+        view = self._blanks.get(blank_id)
+        state: BlankState = view.state if view is not None else "open"
+        return number, place[1].kind if place else "short", state, blank_id == self._current
+
+    def _text_format(self, origin: Origin) -> QTextCharFormat:
+        result = QTextCharFormat()
+        if self._shows_origins and origin != "mine":
+            is_model = origin == "model"
+            style = QTextCharFormat.UnderlineStyle
+            result.setUnderlineStyle(style.DotLine if is_model else style.SingleUnderline)
+            result.setUnderlineColor(theme().palette.color("model" if is_model else "accent"))
+        return result
+
+    def _offer_format(self, view: BlankView | None) -> QTextCharFormat:
+        colors = theme().palette
+        result = QTextCharFormat()
+        is_failing = (
+            view is not None
+            and 0 <= view.chosen < len(view.candidates)
+            and bool(view.candidates[view.chosen].breaks)
+        )
+        result.setForeground(colors.color("danger" if is_failing else "model"))
+        result.setBackground(colors.color("danger_soft" if is_failing else "model_soft"))
+        if is_failing:
+            result.setUnderlineStyle(QTextCharFormat.UnderlineStyle.WaveUnderline)
+            result.setUnderlineColor(colors.color("danger"))
+        return result
+
+    def _dim(self) -> None:
+        ruler = self._window
+        if ruler is None or (ruler.start == 0 and ruler.end >= len(self._mirror)):
+            if self.extraSelections():
+                self.setExtraSelections([])
+            return
+        end = self.document().characterCount() - 1
+        spans = ((0, self._to_view(ruler.start)), (self._to_view(ruler.end), end))
+        selections = []
+        for low, high in spans:
+            if low < high:
+                one = QTextEdit.ExtraSelection()
+                cursor = QTextCursor(self.document())
+                cursor.setPosition(min(low, end))
+                cursor.setPosition(min(high, end), QTextCursor.MoveMode.KeepAnchor)
+                one.cursor = cursor  # type: ignore[attr-defined]
+                color = QColor(theme().palette.color("muted"))
+                color.setAlphaF(0.55)
+                one.format.setForeground(color)  # type: ignore[attr-defined]
+                selections.append(one)
+        self.setExtraSelections(selections)
+
+    def _restyle(self) -> None:
+        """Takes up the theme's letters and colours."""
+        self.document().setDefaultFont(text_font(theme().language, theme().sizes.text + 2))
+        self._depth += 1
+        cursor = QTextCursor(self.document())
+        cursor.beginEditBlock()
+        for low, high, origin in self._mirror.content.runs():
+            piece = Edit(low, Slice(), self._mirror.slice(low, high))
+            if origin != "mine" or piece.inserted.blanks:
+                self._format(self._to_view(low), self._to_view(high), piece)
+        for start, end, blank_id in self._regions():
+            cursor.setPosition(start)
+            cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
+            cursor.setCharFormat(self._offer_format(self._blanks.get(blank_id)))
+        cursor.endEditBlock()
+        self._depth -= 1
+        self._headings.rehighlight()
+        self._renumber()
+        self._dim()
+
+    # --- What a person does -----------------------------------------------------------------------
+
+    def _on_contents_change(self, place: int, num_removed: int, num_added: int) -> None:
+        if self._depth:
+            return
+        old_size = len(self._mirror) + sum(len(text) - 1 for text in self._shown.values())
+        new_size = self.document().characterCount() - 1
+        num_removed = min(num_removed, old_size - place)
+        num_added = min(num_added, new_size - place)
+        if old_size - num_removed + num_added != new_size:
+            num_removed, num_added = old_size - place, new_size - place
+        new = self._read(place, place + num_added)
+        if num_removed and num_added:  # Qt tells whole paragraphs at times, or formats alone
+            old = self._old_text(place, place + num_removed)
+            head, tail = common_ends(old, new)
+            place, num_removed = place + head, num_removed - head - tail
+            new = new[head : len(new) - tail]
+        if num_removed or new:
+            self._tell_edit(place, place + num_removed, from_units(new))
+
+    def _old_text(self, start: int, end: int) -> str:
+        """What stood in the field before the change under way."""
+        low, high = self._to_document(start), self._to_document(end)
+        first = self._to_view(low)
+        high = min(len(self._mirror), high + 1)
+        whole = self._expanded(self._mirror.slice(low, high))
+        return whole[start - first : end - first]
+
+    def _tell_edit(self, start: int, end: int, text: str) -> None:
+        """An offer that was edited inside is taken into the text first, as it stood."""
+        for low, high, blank_id in self._regions():
+            is_inside = low < start < high or low < end < high
+            if is_inside or (low < end and start < high and not (start <= low and high <= end)):
+                self._is_adopting = True
+                self.adopted.emit(blank_id)
+                self._is_adopting = False
+        position, stop = self._to_document(start), self._to_document(end)
+        self.text_edited.emit(position, stop, clean(text))
+        if len(to_units(clean(text))) != len(to_units(text)):
+            self._resync()
+
+    def _resync(self) -> None:
+        """Shows the document anew where the field took in what no document may hold."""
+        at = self.selection[0]
+        blanks = tuple(self._blanks.values())
+        self.show_document(DocumentView(0, "", self._mirror.content, blanks))
+        self.set_cursor(min(at, len(self._mirror)))
+
+    def _on_cursor_moved(self) -> None:
+        if self._depth or self._is_adopting:
+            return
+        place = self.textCursor().position()
+        for position, blank in self._mirror.blanks:
+            start = self._to_view(position)
+            if start <= place <= start + len(self._shown.get(blank.id, BLANK_MARK)):
+                self._set_current(blank.id)
+                return
+
+    def _set_current(self, blank_id: int) -> None:
+        if blank_id != self._current:
+            self._current = blank_id
+            self.viewport().update()
+            self.current_changed.emit(blank_id)
+
+    def _is_offered(self) -> bool:
+        return self._current in self._shown
+
+    @override
+    def inputMethodEvent(self, event: QInputMethodEvent) -> None:
+        self._is_composing = bool(event.preeditString())
+        super().inputMethodEvent(event)
+        if not self._is_composing:
+            held, self._held = self._held, {}
+            for blank_id, view in held.items():
+                self.show_blank(blank_id, view)
+
+    @override
+    def event(self, event: QEvent) -> bool:
+        if isinstance(event, QKeyEvent) and not self._is_composing:
+            if event.type() == QEvent.Type.ShortcutOverride and self._key_act(event) is not None:
+                event.accept()
+                return True
+            if event.type() == QEvent.Type.KeyPress and event.key() == Qt.Key.Key_Tab:
+                act = self._key_act(event)
+                if act is not None:
+                    act()
+                    return True
+        return super().event(event)
+
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        act = None if self._is_composing else self._key_act(event)
+        if act is not None:
+            act()
+            return
+        super().keyPressEvent(event)
+
+    def _key_act(self, event: QKeyEvent):  # noqa: ANN202, C901 - a table of keys
+        """What a key does here, or None where it is Qt's."""
+        key, current = event.key(), self._current
+        modifiers = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
+        ctrl, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+        plain = Qt.KeyboardModifier.NoModifier
+        is_enter = key in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+        view = self._blanks.get(current)
+        if event.matches(QKeySequence.StandardKey.Undo):
+            return self.undo_requested.emit
+        if event.matches(QKeySequence.StandardKey.Redo) or (
+            key == Qt.Key.Key_Y and modifiers == ctrl
+        ):
+            return self.redo_requested.emit
+        if key == Qt.Key.Key_M and modifiers in (ctrl, ctrl | shift):
+            kind = "long" if modifiers & shift else "short"
+            return lambda: self.blank_requested.emit(*self.selection, kind)
+        if is_enter and modifiers == ctrl:
+            return lambda: self.fill_requested.emit(self._nearest_blank())
+        if is_enter and modifiers == ctrl | shift:
+            return self.fill_all_requested.emit
+        if is_enter and modifiers == shift:
+            return lambda: self.textCursor().insertBlock()
+        if key == Qt.Key.Key_Escape and modifiers == plain and view is not None:
+            if view.state in ("waiting", "streaming"):
+                return self.stop_requested.emit
+            if self._is_offered():
+                return lambda: self.reject_requested.emit(current)
+        if view is None or not view.candidates:
+            return None
+        alt = Qt.KeyboardModifier.AltModifier
+        if key in (Qt.Key.Key_Up, Qt.Key.Key_Down) and modifiers == alt:
+            step = 1 if key == Qt.Key.Key_Down else -1
+            return lambda: self.cycle_requested.emit(current, step)
+        if key == Qt.Key.Key_R and modifiers == ctrl:
+            return lambda: self.again_requested.emit(current)
+        if not self._is_offered() or view.state != "offered":
+            return None
+        if key == Qt.Key.Key_Tab and modifiers == plain:
+            return lambda: self.accept_requested.emit(current)
+        if key == Qt.Key.Key_Right and modifiers == ctrl:
+            return lambda: self.word_requested.emit(current)
+        return None
+
+    def _nearest_blank(self) -> int:
+        """The blank in hand, or the next one after the cursor, or the last one."""
+        if self._current:
+            return self._current
+        here = self.selection[0]
+        blanks = self._mirror.blanks
+        after = [blank.id for position, blank in blanks if position >= here]
+        return after[0] if after else blanks[-1][1].id if blanks else 0
+
+    @override
+    def mousePressEvent(self, e: QMouseEvent) -> None:
+        super().mousePressEvent(e)
+        place = self.cursorForPosition(e.position().toPoint()).position()
+        for position, blank in self._mirror.blanks:
+            start = self._to_view(position)
+            if start <= place <= start + len(self._shown.get(blank.id, BLANK_MARK)):
+                self._set_current(blank.id)
+
+    # --- Copy and paste ---------------------------------------------------------------------------
+
+    @override
+    def createMimeDataFromSelection(self) -> QMimeData:
+        cursor = self.textCursor()
+        start, end = cursor.selectionStart(), cursor.selectionEnd()
+        low, high = self.selection
+        data = QMimeData()
+        if any(a < start < b or a < end < b for a, b, _ in self._regions()):
+            data.setText(from_units(self._read(start, end).replace(BLANK_MARK, "")))
+        else:
+            data.setText(self._mirror.slice(low, high).plain_text)
+        return data
+
+    @override
+    def canInsertFromMimeData(self, source: QMimeData) -> bool:
+        return source.hasText()
+
+    @override
+    def insertFromMimeData(self, source: QMimeData) -> None:
+        if source.hasText():
+            self.pasted.emit(*self.selection, source.text())
+
+    @override
+    def dropEvent(self, e: QDropEvent) -> None:
+        place = self.cursorForPosition(e.position().toPoint()).position()
+        at = self._to_document(place)
+        e.setDropAction(Qt.DropAction.CopyAction)
+        e.accept()
+        if e.mimeData().hasText():
+            self.pasted.emit(at, at, e.mimeData().text())
+
+    # --- Size -------------------------------------------------------------------------------------
+
+    @override
+    def resizeEvent(self, e: QResizeEvent) -> None:
+        super().resizeEvent(e)
+        side = max(MIN_MARGIN, (self.width() - COLUMN_WIDTH) // 2)
+        self.setViewportMargins(side, 36, side - 12, 8)
+
+
+def _block_format() -> QTextBlockFormat:
+    result = QTextBlockFormat()
+    kind = QTextBlockFormat.LineHeightTypes.ProportionalHeight.value
+    result.setLineHeight(LINE_HEIGHT_PERCENT, kind)
+    return result

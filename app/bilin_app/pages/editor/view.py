@@ -1,0 +1,96 @@
+"""The editor page's widgets in their places. Knows no controller: data in, signals out."""
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QHBoxLayout, QSplitter, QVBoxLayout, QWidget
+from typing_extensions import override
+
+from bilin_app.controllers.editor_views import BlankView, DocumentView, WindowRuler
+from bilin_app.pages.chat.view import SIDEBAR_WIDTH, Toast
+from bilin_app.pages.editor.document_list import DocumentList
+from bilin_app.pages.editor.empty import EmptyDocument
+from bilin_app.pages.editor.header import EditorHeader
+from bilin_app.pages.editor.panel import BlankPanel
+from bilin_app.pages.editor.ruler import RulerBar
+from bilin_app.pages.editor.text_view import TextView
+
+_EMPTY_TOP = 84
+
+
+class EditorView(QWidget):
+    """Documents at the left, the text in the middle, the blank in hand at the right."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("page")
+        self.list = DocumentList(self)
+        self.header = EditorHeader(self)
+        self.text = TextView(self)
+        self.empty = EmptyDocument(self)
+        self.ruler = RulerBar(self)
+        self.panel = BlankPanel(self)
+        self.toast = Toast(self)
+        self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
+        self._build()
+        self.text.textChanged.connect(self._show_empty)
+        self.header.origins_toggled.connect(self.text.set_shows_origins)
+
+    def _build(self) -> None:
+        main = QWidget(self)
+        column = QVBoxLayout(main)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.header)
+        column.addWidget(self.text, 1)
+        column.addWidget(self.ruler)
+        self.empty.setParent(self.text)
+        self.splitter.addWidget(self.list)
+        self.splitter.addWidget(main)
+        self.splitter.setHandleWidth(1)
+        self.splitter.setChildrenCollapsible(False)
+        self.splitter.setStretchFactor(1, 1)
+        self.splitter.setSizes([SIDEBAR_WIDTH, 900])
+        self.list.setMinimumWidth(140)
+        main.setMinimumWidth(280)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        row.addWidget(self.splitter, 1)
+        row.addWidget(self.panel)
+
+    # --- Data in ----------------------------------------------------------------------------------
+
+    def show_document(self, view: DocumentView) -> None:
+        """Shows a document."""
+        self.text.show_document(view)
+        self.header.show_title(view.title)
+        self.list.set_current(view.id)
+        self._show_empty()
+
+    def show_current(self, view: BlankView | None, num_blanks: int) -> None:
+        """Shows the blank in hand."""
+        self.panel.show_blank(view, num_blanks)
+
+    def show_ruler(self, ruler: WindowRuler | None, size: int) -> None:
+        """Shows what the model would see, for a document of `size` positions."""
+        self.ruler.show_ruler(ruler, size)
+        self.panel.show_ruler(ruler)
+        self.text.show_window(ruler)
+
+    def _show_empty(self) -> None:
+        is_empty = self.text.document().isEmpty()
+        if is_empty != self.empty.isVisibleTo(self.text):
+            self.empty.setVisible(is_empty)
+            self._place_empty()
+
+    def _place_empty(self) -> None:
+        place = self.text.viewport().geometry()
+        self.empty.setGeometry(
+            place.left(), _EMPTY_TOP, min(place.width(), 560), max(0, place.bottom() - _EMPTY_TOP)
+        )
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._place_empty()
+        self.toast.place()
