@@ -46,7 +46,7 @@ _FIXED = QTextBlockFormat.LineHeightTypes.FixedHeight.value
 _HEADING_EXTRA = {1: 6, 2: 4, 3: 2}
 _TASK = re.compile(r"\[([ xX])\]\s+")
 _LATIN_APOSTROPHE = re.compile(r"(?<=[A-Za-z])’(?=[A-Za-z])")
-_TASK_MARKS = {" ": "☐ ", "x": "☑ "}
+_TASK_MARKS = {" ": "☐", "x": "☑"}
 
 
 @cache
@@ -141,6 +141,7 @@ class MarkdownWriter:
         self.is_fresh = is_fresh
         self._lists: list[_List] = []
         self._has_marker = False
+        self._is_task = False  # the next text begins with a task's box
         self._quote_depth = 0
         self._heading_level = 0
 
@@ -186,7 +187,7 @@ class MarkdownWriter:
             case "heading_close":
                 self._heading_level = 0
             case "paragraph_open":
-                self._start_paragraph(is_tight=token.hidden)
+                self._start_paragraph(tokens[index + 1].content, is_tight=token.hidden)
             case _:
                 self._track(token)
         return index + 1
@@ -207,7 +208,7 @@ class MarkdownWriter:
             case "list_item_open":
                 self._has_marker = True
             case "list_item_close" if self._has_marker:
-                self._start_paragraph(is_tight=True)  # an item without text
+                self._start_paragraph("", is_tight=True)  # an item without text
             case "blockquote_open":
                 self._quote_depth += 1
             case "blockquote_close":
@@ -223,7 +224,7 @@ class MarkdownWriter:
     def _heading_size(self) -> int:
         return theme().sizes.text + _HEADING_EXTRA.get(self._heading_level, 0)
 
-    def _start_paragraph(self, *, is_tight: bool) -> None:
+    def _start_paragraph(self, text: str, *, is_tight: bool) -> None:
         if not self._lists:
             self._start_block(text_block_format(PARAGRAPH_GAP))
             return
@@ -233,7 +234,10 @@ class MarkdownWriter:
         if self._has_marker:
             self._has_marker = False
             current = self._lists[-1]
-            if current.number is None:
+            if task := _TASK.match(text):  # the box takes the bullet's place
+                self._is_task = True
+                block_format.setProperty(MARKER_PROPERTY, _TASK_MARKS[task[1].lower()])
+            elif current.number is None:
                 block_format.setProperty(MARKER_PROPERTY, "•" if depth == 1 else "◦")
             else:
                 block_format.setProperty(MARKER_PROPERTY, f"{current.number}.")
@@ -320,8 +324,9 @@ class MarkdownWriter:
                 self._cursor.insertText(child.content or address, link)
             case _:
                 text = child.content
-                if self._lists and self._cursor.atBlockStart() and (task := _TASK.match(text)):
-                    text = _TASK_MARKS[task[1].lower()] + text[task.end() :]
+                if self._is_task:
+                    self._is_task = False
+                    text = _TASK.sub("", text, count=1)
                 insert_text(self._cursor, text, current)
 
 

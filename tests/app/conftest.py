@@ -1,0 +1,17 @@
+"""Each test of the app begins in English and in the light look, whatever ran before it."""
+
+import pytest
+
+from bilin_app.theme import theme as theme_module
+from bilin_app.theme.theme import Look
+
+
+@pytest.fixture(autouse=True)
+def start_in_english():
+    """Takes back the language and the look that an earlier test left in the application.
+
+    The look belongs to the one QApplication of the process: a Chinese translator that stays
+    installed would translate the sentences that the next test expects in English.
+    """
+    if theme_module._theme is not None:
+        theme_module._theme.apply(Look("light", "en"))
