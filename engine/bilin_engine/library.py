@@ -4,11 +4,14 @@ Only small files are read (config.json, bilin.json); weights are the worker's bu
 that cannot be used is listed with the sentence why, never left out in silence.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -17,7 +20,15 @@ from bilin_engine.errors import BilinError, ModelBrokenError, ModelNotFoundError
 from bilin_engine.protocol import BlankKind, Example, ModelInfo, Sampling
 
 DESCRIPTION_FILE = "bilin.json"
+# Below the models folder, beside the models: names with a leading point are no models.
+STATE_DIR = ".bilin"
+TRASH_DIR = ".trash"
+LINKED_FILE = "linked.json"
+VERIFIED_FILE = "verified.json"
+MAX_FILES = 20_000
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+
+State = TypeVar("State")
 
 _SAFE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DTYPE_NAMES = {"float16": "FP16", "bfloat16": "BF16", "float32": "FP32"}
@@ -103,6 +114,23 @@ def default_models_dir() -> Path:
     return platformdirs.user_data_path("bilin", appauthor=False) / "models"
 
 
+class VerifiedFiles(msgspec.Struct, frozen=True):
+    """When a folder's files agreed with their hashes, and which files those were."""
+
+    files: str
+    at: float
+
+
+def files_fingerprint(folder: Path) -> str:
+    """Changes when a file of the folder is replaced, cut or touched."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.name != DESCRIPTION_FILE and path.is_file():
+            state = path.stat()
+            digest.update(f"{path.name}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class LibraryEntry:
     """One folder. `description` and `config` are None where they could not be read."""
@@ -124,11 +152,13 @@ class Library:
         """Every model folder: bundled ones first, then by folder name; ids are unique."""
         taken: set[str] = set()
         entries = []
+        verified = self.verified()
         for folder, is_bundled in self._folders():
             entry = _read_entry(folder, is_bundled)
             unique = _unique(entry.info.id, taken)
             taken.add(unique)
-            info = msgspec.structs.replace(entry.info, id=unique)
+            verified_at = _verified_at(folder, verified)
+            info = msgspec.structs.replace(entry.info, id=unique, verified_at=verified_at)
             entries.append(LibraryEntry(info, entry.description, entry.config))
         return entries
 
@@ -155,12 +185,53 @@ class Library:
         description = self.entry(model_id).description
         return description.chat_format if description and description.capabilities.chat else ""
 
+    @property
+    def state_dir(self) -> Path:
+        """Where the library keeps its own files; it may not exist yet."""
+        return self.models_dir / STATE_DIR
+
+    def linked(self) -> tuple[Path, ...]:
+        """Model folders that were added in place and lie elsewhere."""
+        return tuple(Path(p) for p in _read_state(self.state_dir / LINKED_FILE, list[str]) or ())
+
+    def verified(self) -> dict[str, VerifiedFiles]:
+        """What is known of verified folders, by path."""
+        found = _read_state(self.state_dir / VERIFIED_FILE, dict[str, VerifiedFiles])
+        return found or {}
+
     def _folders(self) -> Iterator[tuple[Path, bool]]:
         for parent, is_bundled in ((self.bundled_dir, True), (self.models_dir, False)):
-            if parent.is_dir():
-                for folder in sorted(parent.iterdir()):
-                    if folder.is_dir() and not folder.name.startswith("."):
-                        yield folder, is_bundled
+            for folder in _subfolders(parent):
+                yield folder, is_bundled
+        for folder in self.linked():
+            yield folder, False
+
+
+def _subfolders(parent: Path) -> list[Path]:
+    """What may be models; a folder that cannot be read holds none."""
+    try:
+        names = sorted(parent.iterdir())
+    except OSError:
+        return []
+    return [path for path in names if not path.name.startswith(".") and path.is_dir()]
+
+
+def _read_state(path: Path, kind: type[State]) -> State | None:
+    """One of the library's own files; None where it is missing or not usable."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _verified_at(folder: Path, verified: dict[str, VerifiedFiles]) -> float:
+    known = verified.get(str(folder.absolute()))
+    if known is None:
+        return 0.0
+    try:
+        return known.at if known.files == files_fingerprint(folder) else 0.0
+    except OSError:
+        return 0.0
 
 
 def _read_entry(folder: Path, is_bundled: bool) -> LibraryEntry:
@@ -266,7 +337,18 @@ def _precision(config: ModelConfig) -> str:
 
 
 def _size_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Bytes of the files in a folder. What cannot be read counts nothing; links are not followed.
+
+    A model folder is flat; at most `MAX_FILES` are looked at, so a wrong folder costs no minute.
+    """
+    total = 0
+    try:
+        for path in islice(folder.rglob("*"), MAX_FILES):
+            if not path.is_symlink() and path.is_file():
+                total += path.stat().st_size
+    except OSError:
+        return total
+    return total
 
 
 def _id_from_name(name: str) -> str:
