@@ -1,0 +1,147 @@
+"""What changes the library: rename, trash, folders added in place, what was verified.
+
+Touches nothing outside the models folder, but for reading. Every state file is written anew beside
+the old one and put in its place.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+
+from bilin_engine.errors import BadRequestError, BilinError, ModelBrokenError
+from bilin_engine.library import (
+    DESCRIPTION_FILE,
+    LINKED_FILE,
+    TRASH_DIR,
+    VERIFIED_FILE,
+    Library,
+    ModelNames,
+    VerifiedFiles,
+    files_fingerprint,
+    read_description,
+)
+from bilin_engine.protocol import ModelDeleted, ModelInfo
+
+MAX_NAME_CHARS = 80
+
+
+class LibraryOps:
+    """Changes one library. All methods belong to one thread."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    @property
+    def trash_dir(self) -> Path:
+        """Deleted models, until the trash is emptied."""
+        return self._library.models_dir / TRASH_DIR
+
+    def add_in_place(self, path: str) -> None:
+        """Lists a folder that stays where it is. Raises ModelBrokenError for what is no model."""
+        folder = Path(path).absolute()
+        read_description(folder)
+        linked = self._library.linked()
+        known = [*linked, *(Path(info.path) for info in self._library.models())]
+        if folder in known:
+            raise BadRequestError(f"{folder} is in the library already")
+        self._write_linked((*linked, folder))
+
+    def rename(self, model_id: str, name: str) -> None:
+        """Names a model in both languages; its id stays."""
+        name = " ".join(name.split())
+        if not name or len(name) > MAX_NAME_CHARS or not name.isprintable():
+            raise BadRequestError(
+                f"the name {name[:MAX_NAME_CHARS]!r} is not possible; use 1 to {MAX_NAME_CHARS} "
+                "printable characters"
+            )
+        info = self._own(model_id)
+        folder = Path(info.path)
+        description = read_description(folder)
+        renamed = msgspec.structs.replace(description, names=ModelNames(zh=name, en=name))
+        content = msgspec.json.format(msgspec.json.encode(renamed)) + b"\n"
+        _put(folder / DESCRIPTION_FILE, content)
+
+    def delete(self, model_id: str) -> ModelDeleted:
+        """Puts a model into the trash, or takes one that was added in place off the list."""
+        info = self._own(model_id)
+        folder = Path(info.path)
+        linked = self._library.linked()
+        if folder in linked:
+            self._write_linked(tuple(path for path in linked if path != folder))
+            return ModelDeleted(freed_bytes=0, trashed="")
+        if folder.parent != self._library.models_dir:
+            raise BadRequestError(f"{folder} is not in {self._library.models_dir}")
+        try:
+            self.trash_dir.mkdir(exist_ok=True)
+            place = Path(tempfile.mkdtemp(prefix="deleted-", dir=self.trash_dir))
+            folder.rename(place / folder.name)
+        except OSError as error:
+            raise BilinError(f"{folder} cannot be deleted: {error.strerror}") from error
+        return ModelDeleted(freed_bytes=info.size_bytes, trashed=place.name)
+
+    def restore(self, trashed: str) -> None:
+        """Takes a model out of the trash again."""
+        place = self.trash_dir / trashed
+        if not trashed or Path(trashed).name != trashed or not place.is_dir():
+            raise BadRequestError(f"the trash holds no {trashed!r}")
+        for folder in place.iterdir():
+            target = self._library.models_dir / folder.name
+            if target.exists():
+                raise BadRequestError(f"{target} exists again; rename it first")
+            folder.rename(target)
+        place.rmdir()
+
+    def empty_trash(self) -> None:
+        """Removes what was deleted for good. Links are removed, never what they point to."""
+        if self.trash_dir.is_dir() and not self.trash_dir.is_symlink():
+            shutil.rmtree(self.trash_dir)
+
+    def mark_verified(self, folder: Path) -> None:
+        """A folder's files agree with their hashes now."""
+        verified = dict(self._library.verified())
+        folder = folder.absolute()
+        verified[str(folder)] = VerifiedFiles(files_fingerprint(folder), time.time())
+        kept = {path: value for path, value in verified.items() if Path(path).is_dir()}
+        self._write_state(VERIFIED_FILE, msgspec.json.encode(kept))
+
+    def mark_changed(self, folder: Path) -> None:
+        """A folder's files do not agree with their hashes."""
+        verified = dict(self._library.verified())
+        if verified.pop(str(folder.absolute()), None) is not None:
+            self._write_state(VERIFIED_FILE, msgspec.json.encode(verified))
+
+    def _own(self, model_id: str) -> ModelInfo:
+        info = self._library.find(model_id)
+        if info.is_bundled:
+            raise BadRequestError(f"{info.name_en} comes with Bilin and stays as it is")
+        return info
+
+    def _write_linked(self, folders: tuple[Path, ...]) -> None:
+        self._write_state(LINKED_FILE, msgspec.json.encode([str(path) for path in folders]))
+
+    def _write_state(self, name: str, content: bytes) -> None:
+        try:
+            self._library.state_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"{self._library.models_dir} cannot be written: {error.strerror}"
+            raise BilinError(message) from error
+        _put(self._library.state_dir / name, content)
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all. Raises ModelBrokenError with the reason."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            Path(name).replace(path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ModelBrokenError(f"{path} cannot be written: {error.strerror}") from error
