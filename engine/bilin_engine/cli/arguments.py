@@ -29,9 +29,29 @@ def add_load_arguments(parser: argparse.ArgumentParser) -> None:
     """How the model is loaded."""
     group = parser.add_argument_group("loading")
     group.add_argument("--context", type=int, default=0, help="tokens held; 0 = as planned")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda:1; cuda:0,cuda:1")
     group.add_argument("--backend", choices=["auto", "cuda", "cpu", "reference"], default="auto")
     group.add_argument("--threads", type=int, default=0, help="0 = as measured")
+
+
+def add_rank_arguments(parser: argparse.ArgumentParser, dtype: str = "auto") -> None:
+    """How a model is shared by several ranks or devices. dtype: the default one."""
+    group = parser.add_argument_group("several devices")
+    group.add_argument(
+        "--mode", choices=["auto", "single", "tensor_parallel", "layer_split"], default="auto"
+    )
+    group.add_argument(
+        "--world-size", type=int, default=0, metavar="N", help="ranks; 0 = one a device named"
+    )
+    group.add_argument(
+        "--collective", choices=["auto", "gloo", "nccl", "shared_memory"], default="auto"
+    )
+    group.add_argument(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        default=dtype,
+        help=f"of the arithmetic (default {dtype})",
+    )
 
 
 def add_place_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,13 +61,17 @@ def add_place_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--log-dir", type=Path, help="also write log files there")
 
 
+_RANK_OPTIONS = ("mode", "world_size", "collective", "dtype")  # of commands that take them
+
+
 def load_settings(options: argparse.Namespace) -> LoadSettings:
-    """What `add_load_arguments` read."""
+    """What `add_load_arguments`, and where it was called `add_rank_arguments`, read."""
     return LoadSettings(
         context=options.context,
         device=options.device,
         backend=options.backend,
         num_threads=options.threads,
+        **{name: getattr(options, name) for name in _RANK_OPTIONS if hasattr(options, name)},
     )
 
 

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from bilin_engine import __version__
-from bilin_engine.cli import bench, chat, evaluate, fill, plan
+from bilin_engine.cli import bench, chat, evaluate, fill, logits, plan, score
 from bilin_engine.cli.arguments import (
     EXIT_FAILED,
     EXIT_OK,
     ArgumentParser,
     add_load_arguments,
     add_place_arguments,
+    add_rank_arguments,
     add_sampling_arguments,
     length_limit,
     text_argument,
@@ -106,12 +107,29 @@ def _parser() -> ArgumentParser:
     counting.add_argument("text", type=text_argument, help="the text, a file, or - for stdin")
     add_place_arguments(counting)
 
+    _add_checks(add)
+    add("stdio", _stdio, "Serve one app over stdin and stdout (frames).").set_defaults(log_dir=None)
+    return parser
+
+
+def _add_checks(
+    add: "Callable[[str, Callable[[argparse.Namespace], int], str], ArgumentParser]",
+) -> None:
+    """Commands that look at a model instead of using it."""
     measuring = add("bench", bench.run, "Measure a model's speed here. 测量速度。")
     measuring.add_argument("model")
     measuring.add_argument("--prompt-tokens", type=int, default=256, metavar="N")
     measuring.add_argument("--new-tokens", type=int, default=64, metavar="N")
     add_load_arguments(measuring)
     add_place_arguments(measuring)
+
+    scoring = add("score", score.run, "How likely is a text? 一段文本的概率。")
+    score.add_arguments(scoring)
+    add_load_arguments(scoring)
+    add_rank_arguments(scoring)
+    add_place_arguments(scoring)
+
+    logits.add_arguments(add("logits", logits.run, "Write log-probs of ids to a file. 导出概率。"))
 
     plan.add_arguments(add("plan", plan.run, "Will a model fit, and how fast? 放得下吗？"))
 
@@ -120,12 +138,10 @@ def _parser() -> ArgumentParser:
     add_load_arguments(evaluating)
     add_place_arguments(evaluating)
 
-    add("stdio", _stdio, "Serve one app over stdin and stdout (frames).").set_defaults(log_dir=None)
-    return parser
-
 
 def _add_generation(parser: argparse.ArgumentParser) -> None:
     add_load_arguments(parser)
+    add_rank_arguments(parser)
     add_place_arguments(parser)
     add_sampling_arguments(parser)
 

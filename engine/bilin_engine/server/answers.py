@@ -31,8 +31,12 @@ from bilin_engine.protocol import (
     Generate,
     GenerationStats,
     Sampling,
+    Score,
+    ScoredToken,
+    ScoreResult,
     Started,
     TextDelta,
+    TextSegment,
     WorkerCandidate,
     WorkerGenerate,
     WorkerGenerated,
@@ -173,6 +177,42 @@ class Answering:
             way=prompts.way,
         )
 
+    def score(self, request: Score) -> ScoreResult:
+        """The log-prob of every token of a text. Raises BadRequestError for an empty one."""
+        text = self.model.text
+        specials = text.tokenizer.specials
+        token_ids = tuple(text.tokenizer.encode(request.text))
+        if not token_ids:
+            raise BadRequestError("the text to score is empty; give some text")
+        if specials.gmask is not None and specials.sop is not None:
+            sequence = encode_segments(request.segments, text.tokenizer)
+            blank = sequence.next_blank()
+            assert blank is not None
+            layout = self._layout(sequence, blank)
+        else:
+            layout = self._causal_layout(request)
+        stop = stop_ids(specials)
+        greedy = Sampling(temperature=0.0, seed=0)
+        run = self._run(request.id, layout, stop, greedy, [], choices=(token_ids,))
+        assert run.result is not None
+        (found,) = run.result.candidates
+        tokens = tuple(
+            ScoredToken(token_id, text.tokenizer.token_text(token_id), logprob)
+            for token_id, logprob in zip(token_ids, found.logprobs, strict=True)
+        )
+        return ScoreResult(
+            logprob=sum(found.logprobs), tokens=tokens, prompt_tokens=len(layout.token_ids)
+        )
+
+    def _causal_layout(self, request: Score) -> PromptLayout:
+        """What a model without masks reads first: the segments, or an end token before nothing."""
+        if any(isinstance(segment, BlankSegment) for segment in request.segments):
+            raise BadRequestError("this model has no masks: it scores what follows a text only")
+        given = "".join(s.text for s in request.segments if isinstance(s, TextSegment))
+        tokenizer = self.model.text.tokenizer
+        ids = tuple(tokenizer.encode(given)) or (tokenizer.specials.eos,)
+        return PromptLayout(ids, tuple(range(len(ids))), 0, None, None)
+
     def _layout(self, sequence: MaskedSequence, blank: Blank) -> PromptLayout:
         specials = self.model.text.tokenizer.specials
         return layout_blank(sequence, blank, specials, self.model.context_length)
@@ -277,7 +317,7 @@ class Answering:
             sampling=sampling,
             stop_ids=tuple(sorted(stop)),
             banned_ids=self.model.text.banned_ids(self.model.vocab_size, digits_only=digits_only),
-            num_candidates=len(streams),
+            num_candidates=max(1, len(streams)),  # none where choices are scored for nobody to read
             forced_choices=choices,
         )
         run = _Run(request, streams, started_s=time.monotonic())

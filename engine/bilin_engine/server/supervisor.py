@@ -1,7 +1,7 @@
 """The supervisor: takes requests, answers them in two lanes, never computes and never hangs.
 
-Work lane: load, unload, chat, generate, fill, score, one after the other. Control lane: list, count and
-inspect, never behind the work lane. A cancel is obeyed by the caller's thread, behind nothing.
+Work lane: load, unload, chat, generate, fill, score, one after the other. Control lane: list, count
+and inspect, never behind the work lane. A cancel is obeyed by the caller's thread, behind nothing.
 Torch is in the workers alone.
 """
 
