@@ -14,11 +14,12 @@ import torch
 from bilin_engine.config import SpecialIds
 from bilin_engine.pretrain.batches import plan_epoch
 from bilin_engine.pretrain.model import GlmSize
-from bilin_engine.pretrain.run_folder import TrainSettings, read_checkpoint, weights_hash
+from bilin_engine.pretrain.run_folder import Progress, TrainSettings, read_checkpoint, weights_hash
 from bilin_engine.pretrain.samples import COUNT_ON, Block, Sample
+from bilin_engine.pretrain.schedule import is_rounding, learning_rate, num_batches, share_done
 from bilin_engine.pretrain.shards import SampleStore, pack_samples, write_shards
 from bilin_engine.pretrain.spike_guard import SpikeGuard
-from bilin_engine.pretrain.train import Trainer, batches_at, learning_rate_at
+from bilin_engine.pretrain.train import Trainer
 
 SPECIALS = SpecialIds(eos=2, mask=56, gmask=57, smask=58, sop=60, eop=61)
 SIZE = GlmSize(vocab_size=64, hidden_size=32, num_layers=2, num_heads=2, inner_size=64, context=64)
@@ -182,12 +183,48 @@ def test_the_guard_waits_until_it_has_seen_enough():
 
 def test_learning_rate_and_batches_follow_their_schedules():
     plan = settings(steps=100, warmup_steps=10, learning_rate=1.0, final_learning_rate_share=0.1)
-    assert learning_rate_at(0, plan) == pytest.approx(0.1)
-    assert learning_rate_at(10, plan) == pytest.approx(1.0)
-    assert learning_rate_at(55, plan) == pytest.approx(0.55)
-    assert learning_rate_at(100, plan) == pytest.approx(0.1)
+    rates = [learning_rate(Progress(step=step), plan) for step in (0, 10, 55, 100)]
+    assert rates == pytest.approx([0.1, 1.0, 0.55, 0.1])
     growing = settings(first_batches_per_step=2, batches_per_step=10, batch_warmup_steps=8)
-    assert [batches_at(step, growing) for step in (0, 4, 8, 20)] == [2, 6, 10, 10]
+    assert [num_batches(step, growing) for step in (0, 4, 8, 20)] == [2, 6, 10, 10]
+
+
+def test_a_run_of_fixed_time_follows_the_clock():
+    plan = settings(schedule_seconds=100.0, warmup_steps=2, fake_quant_share=0.15)
+    late = Progress(step=5, seconds=86.0)
+    assert share_done(late, plan) == pytest.approx(0.86)
+    assert is_rounding(late, plan)
+    assert not is_rounding(Progress(step=5, seconds=84.0), plan)
+    assert learning_rate(Progress(step=5, seconds=100.0), plan) == pytest.approx(3e-3 * 0.05)
+
+
+def test_rounding_is_off_unless_asked_for():
+    assert not is_rounding(Progress(step=12), settings(fake_quant_share=0.0))
+
+
+@pytest.mark.slow
+def test_batches_made_ahead_are_the_same(store, tmp_path):
+    Trainer(tmp_path / "inline", store, SPECIALS, settings()).run()
+    Trainer(tmp_path / "ahead", store, SPECIALS, settings(loader_processes=2)).run()
+    inline, ahead = (read_checkpoint(tmp_path / name).weights() for name in ("inline", "ahead"))
+    assert weights_hash(inline) == weights_hash(ahead)
+
+
+def test_a_new_run_goes_on_from_another_s_weights_and_log(store, tmp_path):
+    first = Trainer(tmp_path / "first", store, SPECIALS, settings(steps=4))
+    first.run()
+    second = Trainer(
+        tmp_path / "second", store, SPECIALS, settings(steps=3, seed=9), tmp_path / "first"
+    )
+    second.save()
+    begun = read_checkpoint(tmp_path / "second")
+    ended = read_checkpoint(tmp_path / "first")
+    assert weights_hash(begun.weights()) == weights_hash(ended.weights())
+    assert begun.progress.loss_tokens == ended.progress.loss_tokens
+    second.run()
+    rows = logged(tmp_path / "second")
+    assert [bool(row["event"]) for row in rows] == [False] * 4 + [True] + [False] * 3
+    assert weights_hash(ended.weights())[:16] in rows[4]["event"]
 
 
 _TWO_PROCESSES = """

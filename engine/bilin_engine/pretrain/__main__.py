@@ -255,6 +255,13 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     command.add_argument("--device", choices=("auto", "cpu"), default="auto")
     command.add_argument("--checkpoint-steps", type=int, default=200)
+    command.add_argument(
+        "--schedule-seconds",
+        type=float,
+        default=0.0,
+        help=("end after this time, with schedules that follow the clock instead of --steps"),
+    )
+    command.add_argument("--loader-processes", type=int, default=0)
     command.add_argument("--max-seconds", type=float, default=math.inf)
     command.add_argument("--threads", type=int, default=0, help="0 = torch's own choice")
 

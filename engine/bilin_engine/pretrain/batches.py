@@ -5,11 +5,17 @@ tokens; measured here, this beats packing rows of 512 with a block-diagonal mask
 and masks are computed for pairs that never see each other.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from bilin_engine.config import SpecialIds
+from bilin_engine.pretrain.run_folder import Progress, TrainSettings
+from bilin_engine.pretrain.samples import Arrays, collate
+from bilin_engine.pretrain.schedule import num_batches
 from bilin_engine.pretrain.shards import SampleStore
 
 POOL_BATCHES = 64  # samples are sorted by length within so many batches, then shuffled again
@@ -41,3 +47,74 @@ def plan_epoch(store: SampleStore, *, seed: int, epoch: int, tokens_per_batch: i
         batches.append(pool[cut:])
     order_of_batches = rng.permutation(len(batches))
     return BatchPlan(tuple(batches[index] for index in order_of_batches))
+
+
+class BatchStream(Dataset[Arrays]):
+    """Batches by cursor, passes planned as they are reached."""
+
+    def __init__(self, store: SampleStore, settings: TrainSettings, specials: SpecialIds) -> None:
+        if specials.sop is None or specials.eop is None:
+            message = "the vocabulary has no sop and eop; blank filling needs both"
+            raise ValueError(message)
+        self._store = store
+        self._seed, self._tokens = settings.seed, settings.tokens_per_batch
+        self._sop, self._eop = specials.sop, specials.eop
+        self._epoch, self._epoch_start = 0, 0
+        self._plan: BatchPlan | None = None
+
+    def __getitem__(self, index: int) -> Arrays:
+        """Batch number `index`, counted from the start of training."""
+        if self._plan is None or index < self._epoch_start:
+            self._epoch, self._epoch_start = 0, 0
+            self._plan = self._plan_of(0)
+        while index >= self._epoch_start + len(self._plan.batches):
+            self._epoch_start += len(self._plan.batches)
+            self._epoch += 1
+            self._plan = self._plan_of(self._epoch)
+        samples = [self._store[int(i)] for i in self._plan.batches[index - self._epoch_start]]
+        return collate(samples, sop=self._sop, eop=self._eop, multiple=8)
+
+    def _plan_of(self, epoch: int) -> BatchPlan:
+        return plan_epoch(self._store, seed=self._seed, epoch=epoch, tokens_per_batch=self._tokens)
+
+
+class _Cursors(Sampler[int]):
+    """The cursors that one process takes from `progress` on, for as long as nothing rolls back."""
+
+    def __init__(
+        self, progress: Progress, settings: TrainSettings, rank: int, processes: int
+    ) -> None:
+        self._step, self._cursor = progress.step, progress.cursor
+        self._settings, self._rank, self._processes = settings, rank, processes
+
+    def __iter__(self) -> Iterator[int]:
+        step, cursor = self._step, self._cursor
+        while True:
+            count = num_batches(step, self._settings)
+            yield from range(cursor + self._rank, cursor + count, self._processes)
+            step, cursor = step + 1, cursor + count
+
+
+def iterate_batches(
+    stream: BatchStream,
+    progress: Progress,
+    settings: TrainSettings,
+    *,
+    rank: int,
+    processes: int,
+) -> Iterator[Arrays]:
+    """One process's batches from `progress` on, made ahead by `loader_processes` others."""
+    workers = settings.loader_processes
+    loader = DataLoader(
+        stream,
+        batch_size=None,
+        sampler=_Cursors(progress, settings, rank, processes),
+        num_workers=workers,
+        prefetch_factor=8 if workers else None,
+        collate_fn=_unchanged,
+    )
+    return iter(loader)
+
+
+def _unchanged(batch: object) -> object:
+    return batch

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -208,8 +209,11 @@ class _Rendered:
     loss_tokens: Counter[str]
 
 
+_open_once = cache(open_packed)  # a process renders many jobs of one folder
+
+
 def _run_job(job: _Job) -> _Rendered:
-    packed = open_packed(job.folder, max_length=job.max_length)
+    packed = _open_once(job.folder, max_length=job.max_length)
     if job.texts is None:
         drawn = islice(packed.mixture.templates(job.seed), job.num_templates)
     else:

@@ -22,7 +22,7 @@ from bilin_engine.pretrain.model import GlmSize
 
 LOG_FILE = "log.csv"
 _SETTINGS_FILE = "settings.json"
-_FREE_SETTINGS = ("max_seconds", "checkpoint_steps", "device")
+_FREE_SETTINGS = ("max_seconds", "checkpoint_steps", "device", "loader_processes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,10 @@ class TrainSettings:
     steps: optimizer updates. warmup_steps: of the learning rate. batches_per_step: of
     `tokens_per_batch` tokens, over all processes; reached from `first_batches_per_step` within
     `batch_warmup_steps`. fake_quant_share: of the steps, at the end, with INT4 rounding in groups
-    of fake_quant_group. checkpoint_steps: also what the spike guard rolls back to.
+    of fake_quant_group. checkpoint_steps: also what the spike guard rolls back to. max_seconds: of
+    one call; the run can go on later. schedule_seconds: 0, or the time of the whole run, which
+    then replaces `steps` in all schedules (a run of that kind is not repeatable).
+    loader_processes: that make batches ahead.
     """
 
     size: GlmSize = field(default_factory=GlmSize)
@@ -55,6 +58,8 @@ class TrainSettings:
     device: Literal["auto", "cpu"] = "auto"
     checkpoint_steps: int = 200
     max_seconds: float = math.inf
+    schedule_seconds: float = 0.0
+    loader_processes: int = 0
 
 
 @dataclass(slots=True)

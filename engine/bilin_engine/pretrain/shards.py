@@ -1,7 +1,7 @@
 """Packed samples: one file of uint16 records, one of their starts. Read by memory map."""
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from bilin_engine.pretrain.samples import Sample, pack, unpack
 class SampleStore:
     """The samples of a folder. lengths: input tokens; num_targets: tokens with loss, of each."""
 
+    folder: Path
     records: NDArray[np.uint16]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int32]
@@ -26,12 +27,16 @@ class SampleStore:
     def __getitem__(self, index: int) -> Sample:
         return unpack(self.records[self.starts[index] : self.starts[index + 1]])
 
+    def __reduce__(self) -> tuple[Callable[[Path], "SampleStore"], tuple[Path]]:
+        """Another process maps the files again instead of being sent their content."""
+        return SampleStore.open, (self.folder,)
+
     @classmethod
     def open(cls, folder: Path) -> "SampleStore":
         """Raises FileNotFoundError where `write_samples` has not been."""
         index = np.load(folder / "samples.npz")
         records = np.memmap(folder / "samples.u16", np.uint16, "r")
-        return cls(records, index["starts"], index["lengths"], index["num_targets"])
+        return cls(folder, records, index["starts"], index["lengths"], index["num_targets"])
 
 
 def pack_samples(samples: Iterable[Sample]) -> bytes:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from bilin_engine.config import SpecialIds
-from bilin_engine.pretrain.batches import BatchPlan, plan_epoch
+from bilin_engine.pretrain.batches import BatchStream, iterate_batches
 from bilin_engine.pretrain.model import TrainableGlm
 from bilin_engine.pretrain.run_folder import (
     LOG_FILE,
@@ -43,7 +44,8 @@ from bilin_engine.pretrain.run_folder import (
     write_log_lines,
     write_settings,
 )
-from bilin_engine.pretrain.samples import Arrays, collate
+from bilin_engine.pretrain.samples import Arrays
+from bilin_engine.pretrain.schedule import is_rounding, learning_rate, num_batches, share_done
 from bilin_engine.pretrain.shards import SampleStore
 from bilin_engine.pretrain.spike_guard import SpikeGuard
 
@@ -62,61 +64,6 @@ LOG_FIELDS = (
 )
 
 
-def learning_rate_at(step: int, settings: TrainSettings) -> float:
-    """Linear warm-up, then cosine down to final_learning_rate_share at `steps`."""
-    peak = settings.learning_rate
-    if step < settings.warmup_steps:
-        return peak * (step + 1) / settings.warmup_steps
-    span = max(1, settings.steps - settings.warmup_steps)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - settings.warmup_steps) / span)))
-    floor = settings.final_learning_rate_share
-    return peak * (floor + (1 - floor) * cosine)
-
-
-def batches_at(step: int, settings: TrainSettings) -> int:
-    """Batches of update `step`: grows linearly to batches_per_step."""
-    first, last = settings.first_batches_per_step, settings.batches_per_step
-    if step >= settings.batch_warmup_steps:
-        return last
-    return first + (last - first) * step // settings.batch_warmup_steps
-
-
-class BatchStream:
-    """Batches by cursor, passes planned as they are reached."""
-
-    def __init__(self, store: SampleStore, settings: TrainSettings, specials: SpecialIds) -> None:
-        if specials.sop is None or specials.eop is None:
-            message = "the vocabulary has no sop and eop; blank filling needs both"
-            raise ValueError(message)
-        self._store, self._settings = store, settings
-        self._sop, self._eop = specials.sop, specials.eop
-        self._plans: list[BatchPlan] = []
-        self._epoch, self._epoch_start = 0, 0
-        self._plan = self._plan_of(0)
-
-    def _plan_of(self, epoch: int) -> BatchPlan:
-        return plan_epoch(
-            self._store,
-            seed=self._settings.seed,
-            epoch=epoch,
-            tokens_per_batch=self._settings.tokens_per_batch,
-        )
-
-    def batch(self, cursor: int) -> Arrays:
-        """Batch number `cursor`, counted from the start of training."""
-        if cursor < self._epoch_start:
-            self._epoch, self._epoch_start = 0, 0
-            self._plan = self._plan_of(0)
-        while cursor >= self._epoch_start + len(self._plan.batches):
-            self._epoch_start += len(self._plan.batches)
-            self._epoch += 1
-            self._plan = self._plan_of(self._epoch)
-        chosen = self._plan.batches[cursor - self._epoch_start]
-        return collate(
-            [self._store[int(i)] for i in chosen], sop=self._sop, eop=self._eop, multiple=8
-        )
-
-
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices decay; biases and norms do not."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -125,6 +72,43 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[s
         {"params": decayed, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+
+
+class _Clock:
+    """Seconds since it was made, as the first process counts them: all must end together."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._begun = time.monotonic()
+        self._seconds = 0.0
+
+    def read(self) -> float:
+        """Asks the first process; all processes must call it."""
+        seconds = time.monotonic() - self._begun
+        if self._accelerator.num_processes > 1:
+            mine = seconds if self._accelerator.is_main_process else 0.0
+            shared: Any = self._accelerator.reduce(
+                torch.tensor(mine, device=self._accelerator.device), "sum"
+            )
+            seconds = float(shared)
+        self._seconds = seconds
+        return seconds
+
+    def seconds(self) -> float:
+        """What `read` last gave."""
+        return self._seconds
+
+
+def _require_whole_share(settings: TrainSettings, processes: int) -> None:
+    """Every update must have as many batches for one process as for another."""
+    counts = {num_batches(step, settings) for step in range(settings.batch_warmup_steps + 1)}
+    odd = sorted(count for count in counts if count % processes)
+    if odd:
+        message = (
+            f"{processes} processes cannot share {odd[0]} batches; make batches_per_step and "
+            f"first_batches_per_step multiples of {processes}, and batch_warmup_steps 0"
+        )
+        raise ValueError(message)
 
 
 class Trainer:
@@ -148,15 +132,7 @@ class Trainer:
             cpu=settings.device == "cpu",
             mixed_precision="bf16" if settings.precision == "bf16" else "no",
         )
-        if settings.batches_per_step % self.accelerator.num_processes or (
-            settings.first_batches_per_step % self.accelerator.num_processes
-        ):
-            message = (
-                f"batches_per_step {settings.batches_per_step} and first_batches_per_step "
-                f"{settings.first_batches_per_step} must be multiples of the "
-                f"{self.accelerator.num_processes} processes"
-            )
-            raise ValueError(message)
+        _require_whole_share(settings, self.accelerator.num_processes)
         torch.manual_seed(settings.seed)
         model = TrainableGlm(settings.size, embedding_gradient=settings.embedding_gradient)
         self.plain_model = model
@@ -182,6 +158,7 @@ class Trainer:
             self._remember()
             if self.accelerator.is_main_process:
                 write_settings(folder, settings)
+        self._batches = self._open_batches()
 
     def _begin_with(self, run: Path) -> None:
         earlier = read_checkpoint(run)
@@ -198,14 +175,16 @@ class Trainer:
 
     def run(self) -> Progress:
         """Trains to settings.steps or max_seconds; leaves a checkpoint. Returns where it stands."""
-        begun = time.monotonic()
+        clock = _Clock(self.accelerator)
         before = self.progress.seconds
         self.model.train()
         while self.progress.step < self.settings.steps:
-            if time.monotonic() - begun > self.settings.max_seconds:
+            if clock.seconds() > self.settings.max_seconds:
+                break
+            if share_done(self.progress, self.settings) >= 1:
                 break
             self._update()
-            self.progress.seconds = before + time.monotonic() - begun
+            self.progress.seconds = before + clock.read()
             if self.progress.step % self.settings.checkpoint_steps == 0:
                 self.save()
         self.save()
@@ -213,14 +192,13 @@ class Trainer:
 
     def _update(self) -> None:
         settings, progress = self.settings, self.progress
-        rate = learning_rate_at(progress.step, settings)
+        rate = learning_rate(progress, settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        is_quantized = progress.step >= settings.steps * (1 - settings.fake_quant_share)
+        is_quantized = is_rounding(progress, settings)
         self.plain_model.set_fake_quantization(settings.fake_quant_group if is_quantized else 0)
-        num_batches = batches_at(progress.step, settings)
-        num_batches -= num_batches % self.accelerator.num_processes
-        batches = list(self._own_batches(num_batches))
+        count = num_batches(progress.step, settings)
+        batches = list(islice(self._batches, count // self.accelerator.num_processes))
         targets = torch.tensor(
             sum(batch.num_targets for batch in batches), device=self.accelerator.device
         )
@@ -236,7 +214,7 @@ class Trainer:
         total = torch.tensor(loss_sum, device=self.accelerator.device)
         mean_loss = self._sum(total) / num_targets
         norm = self._clip(settings.clip)
-        progress.cursor += num_batches
+        progress.cursor += count
         if self.guard.is_spike(mean_loss) or not math.isfinite(norm):
             self.optimizer.zero_grad()
             self._roll_back(mean_loss, norm)
@@ -245,7 +223,7 @@ class Trainer:
         self.optimizer.zero_grad()
         progress.step += 1
         progress.loss_tokens += num_targets
-        self._log(mean_loss, norm, rate, num_batches, is_quantized, "")
+        self._log(mean_loss, norm, rate, count, is_quantized, "")
 
     def _sum(self, value: Tensor) -> float:
         """Of all processes."""
@@ -257,10 +235,14 @@ class Trainer:
         norm: Any = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
         return float(norm)
 
-    def _own_batches(self, num_batches: int) -> Iterator[Arrays]:
-        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        for offset in range(rank, num_batches, processes):
-            yield self.stream.batch(self.progress.cursor + offset)
+    def _open_batches(self) -> Iterator[Arrays]:
+        return iterate_batches(
+            self.stream,
+            self.progress,
+            self.settings,
+            rank=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+        )
 
     def _tensors(self, batch: Arrays) -> list[Tensor]:
         arrays = (batch.input_ids, batch.position_ids, batch.block_ids, batch.targets)
@@ -285,6 +267,7 @@ class Trainer:
         self.progress.cursor, self.progress.num_spikes = skipped_to, spikes
         self.progress.seconds = seconds
         self.guard.restore(self._safe_guard)
+        self._batches = self._open_batches()
         self._log(loss, norm, 0.0, 0, False, f"spike at step {at_spike}: rolled back")
 
     def _log(
