@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from bilin_engine.checkpoints import int4
+from bilin_engine.checkpoints.safetensors_file import SafetensorsFile
 from bilin_engine.config import (
     ModelConfig,
     QuantizationConfig,
@@ -202,11 +203,12 @@ class ModelFolder:
         self.close()
 
     def _open_shards(self) -> None:
-        for name in _shard_names(self.path):
+        for name in shard_names(self.path):
             shard = self.path / name
             try:
                 handle = self._stack.enter_context(safe_open(shard, framework="pt"))
                 names = list(handle.keys())
+                SafetensorsFile(shard).close()  # holds the header to stricter rules
             except FileNotFoundError as error:
                 raise ModelBrokenError(
                     f"{shard} is missing: the model folder is incomplete"
@@ -313,7 +315,8 @@ def _stored(spec: TensorSpec, tensor: torch.Tensor, config: ModelConfig) -> dict
     }
 
 
-def _shard_names(folder: Path) -> list[str]:
+def shard_names(folder: Path) -> list[str]:
+    """The safetensors files of a folder, by its index. Raises ModelBrokenError."""
     index = folder / INDEX_FILE
     if not index.exists():
         single = folder / "model.safetensors"

@@ -6,13 +6,14 @@ Run in an environment with torch, transformers and safetensors, and this project
 
 Every model answers twice: the prompt in one pass, then the answer token by token with its cache.
 """
+# pyright: reportMissingImports=false
 
 import json
 import sys
 from pathlib import Path
 
 import torch
-import transformers  # pyright: ignore[reportMissingImports] - in an environment of its own
+import transformers
 from safetensors.torch import save_file
 from tiny_causal import ANSWER, CONFIGS, PROMPT, random_weights, tiny_config
 

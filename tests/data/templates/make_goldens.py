@@ -4,12 +4,13 @@
 
 in an environment with transformers. The tokenizer has GLM-4's pattern and everybody's markers.
 """
+# pyright: reportMissingImports=false
 
 import json
 import sys
 from pathlib import Path
 
-import transformers  # pyright: ignore[reportMissingImports] - in an environment of its own
+import transformers
 from templates import CONVERSATIONS, TEMPLATES
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 

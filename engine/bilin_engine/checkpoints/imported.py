@@ -1,0 +1,122 @@
+"""What an imported model is called and how it talks: bilin.json, tokenizer files, chat format."""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bilin_engine.config import (
+    CausalConfig,
+    ChatGLM6BConfig,
+    ChatGLMConfig,
+    ModelConfig,
+)
+from bilin_engine.errors import ModelBrokenError
+from bilin_engine.library import Capabilities, ModelDescription, ModelNames
+from bilin_engine.tokenizers.huggingface import HuggingFaceTokenizer
+from bilin_engine.tokenizers.load import CONFIG_FILE, load_tokenizer
+
+MAX_SMALL_FILE_BYTES = 256 * 1024 * 1024
+TOKENIZER_FILES = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "ice_text.model",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "LICENSE",
+    "MODEL_LICENSE",
+)
+CHATGLM_VOCAB = 65024  # ChatGLM2 and 3; GLM-4 has more
+_FAMILIES = {
+    "chatglm": "ChatGLM",
+    "glm": "GLM-4",
+    "glm4": "GLM-4-0414",
+    "llama": "Llama",
+    "qwen2": "Qwen2",
+}
+_ENGLISH_ONLY = ("llama",)
+
+
+def write_tokenizer_files(src: Path, folder: Path) -> None:
+    """Copies what belongs to the tokenizer. Raises ModelBrokenError for files of absurd size."""
+    for name in TOKENIZER_FILES:
+        path = src / name
+        if not path.is_file():
+            continue
+        if path.stat().st_size > MAX_SMALL_FILE_BYTES:
+            raise ModelBrokenError(f"{path}: {path.stat().st_size} bytes is too much for its kind")
+        shutil.copyfile(path, folder / name)
+
+
+def describe(
+    name: str, config: ModelConfig, folder: Path, source: str, chat_format: str
+) -> ModelDescription:
+    """bilin.json of an imported model, files aside. name: what its folder is called.
+
+    A model whose tokenizer cannot be read is no use to a person: its error goes through.
+    """
+    load_tokenizer(folder)
+    chat = chat_format or find_format(folder, config, name)
+    identifier = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:64] or "model"
+    is_english = config.architecture in _ENGLISH_ONLY
+    return ModelDescription(
+        id=identifier,
+        names=ModelNames(zh=name, en=name),
+        family=_FAMILIES.get(config.architecture, config.architecture),
+        languages=("en",) if is_english else ("zh", "en"),
+        capabilities=Capabilities(chat=bool(chat)),
+        chat_format=chat,
+        licence=_licence(folder),
+        source=source,
+    )
+
+
+def find_format(folder: Path, config: ModelConfig, name: str) -> str:
+    """The chat format of a folder: its template, else its family's own, else none ("").
+
+    ChatGLM2 and ChatGLM3 look alike; the name tells them apart.
+    """
+    if _has_template(folder) and isinstance(load_tokenizer(folder), HuggingFaceTokenizer):
+        return "template"
+    if isinstance(config, ChatGLM6BConfig):
+        return "chatglm"
+    if isinstance(config, ChatGLMConfig):
+        if config.vocab_size > CHATGLM_VOCAB:
+            return "glm4"
+        return "chatglm2" if "chatglm2" in name.lower() else "chatglm3"
+    assert isinstance(config, CausalConfig), "the other architectures are not imported here"
+    return ""
+
+
+def eos_ids_of(content: Mapping[str, Any]) -> list[int]:
+    """`eos_token_id` of a configuration, one or several, as a list."""
+    value = content.get("eos_token_id")
+    ids = value if isinstance(value, list) else [value]
+    return [i for i in ids if isinstance(i, int) and not isinstance(i, bool)]
+
+
+def _has_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    try:
+        content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and bool(content.get("chat_template"))
+
+
+def _licence(folder: Path) -> str:
+    """The first line with words of the licence file, or "unknown"."""
+    for name in ("MODEL_LICENSE", "LICENSE"):
+        path = folder / name
+        if path.is_file():
+            text = path.read_text(encoding="utf-8", errors="replace")[:4096]
+            line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+            return line[:120] or "unknown"
+    return "unknown"
