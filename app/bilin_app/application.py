@@ -11,6 +11,7 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QApplication
 
 from bilin_app.controllers.chat import ChatController
+from bilin_app.controllers.editor import EditorController
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.models import ModelsController
 from bilin_app.controllers.settings import SettingsController
@@ -18,6 +19,7 @@ from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand, installed_engine
 from bilin_app.main_window import MainWindow
 from bilin_app.pages.chat.page import ChatPage
+from bilin_app.pages.editor.page import EditorPage
 from bilin_app.pages.models.page import ModelsPage
 from bilin_app.paths import AppPaths
 from bilin_app.storage.model_notes import ModelNotes
@@ -47,9 +49,12 @@ class Application(QObject):
             settings.last_model,
             self,
         )
-        self.chat = ChatController(Store(paths.database), self.engine, self)
+        store = Store(paths.database)
+        self.chat = ChatController(store, self.engine, self)
+        self.editor = EditorController(store, self.engine, self)
         self.window = MainWindow()
         self.page = ChatPage(self.window.chat, self.chat, self.engine)
+        self.editor_page = EditorPage(self.window.editor, self.editor, self.engine)
         self.models = ModelsController(self.engine, ModelNotes(paths.model_notes), self)
         self.models_page = ModelsPage(self.window.models, self.models, self.engine)
         self._is_closed = False
@@ -74,6 +79,7 @@ class Application(QObject):
             self._paths.window_state.write_bytes(self.window.save_state())
         except OSError as error:
             logger.info("the window's place is not kept: %s", error)
+        self.editor.close()
         self.chat.close()
         self.engine.finish()
         self.settings.close()
@@ -95,6 +101,7 @@ class Application(QObject):
             return
         self.window.show_engine(self.engine.view)
         self.chat.start()
+        self.editor.start()
         self.engine.start()
         for notice in self.settings.notices:
             self.window.chat.toast.show_text(notice)

@@ -8,6 +8,7 @@ from typing_extensions import override
 from bilin_app.controllers.views import EngineView
 from bilin_app.pages.chat.markdown import warm_up
 from bilin_app.pages.chat.view import ChatView
+from bilin_app.pages.editor.view import EditorView
 from bilin_app.pages.models.view import ModelsView
 from bilin_app.pages.rail import Rail
 from bilin_app.pages.settings.view import SettingsView
@@ -34,6 +35,7 @@ class MainWindow(QMainWindow):
         with theme().building():
             self.rail = Rail(self)
             self.chat = ChatView(self)
+            self.editor = EditorView(self)
             self.models = ModelsView(self)
             self.settings = SettingsView(self)
             self._put_together()
@@ -50,6 +52,7 @@ class MainWindow(QMainWindow):
         self._stack = QStackedWidget(self)
         self._pages: dict[str, QWidget] = {
             "chat": self.chat,
+            "editor": self.editor,
             "models": self.models,
             "settings": self.settings,
         }
@@ -67,11 +70,12 @@ class MainWindow(QMainWindow):
     def _bind_keys(self) -> None:
         acts = {
             "chat": lambda: self.show_page("chat"),
+            "editor": lambda: self.show_page("editor"),
             "models": lambda: self.show_page("models"),
             "new": self._on_new,
             "search": self._on_search,
             "settings": lambda: self.show_page("settings"),
-            "stop": self.chat.composer.stop_requested.emit,
+            "stop": self._on_stop,
             "shortcuts": self.show_shortcuts,
         }
         for shortcut in SHORTCUTS:
@@ -83,6 +87,8 @@ class MainWindow(QMainWindow):
         self.rail.set_page(name)
         if name == "chat":
             self.chat.composer.edit.setFocus(Qt.FocusReason.OtherFocusReason)
+        elif name == "editor":
+            self.editor.text.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def show_engine(self, view: EngineView) -> None:
         """Shows the engine's state in the rail."""
@@ -121,10 +127,22 @@ class MainWindow(QMainWindow):
         self.chat.splitter.restoreState(QByteArray(state[4 + length :]))
 
     def _on_new(self) -> None:
+        if self._stack.currentWidget() is self.editor:
+            self.editor.list.new_requested.emit()
+            return
         self.show_page("chat")
         self.chat.list.new_requested.emit()
 
+    def _on_stop(self) -> None:
+        if self._stack.currentWidget() is self.editor:
+            self.editor.text.stop_requested.emit()
+        else:
+            self.chat.composer.stop_requested.emit()
+
     def _on_search(self) -> None:
+        if self._stack.currentWidget() is self.editor:
+            self.editor.list.focus_search()
+            return
         self.show_page("chat")
         self.chat.list.focus_search()
 

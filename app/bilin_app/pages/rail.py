@@ -16,6 +16,7 @@ BUTTON_SIZE = QSize(46, 46)
 
 _ICONS = {
     "chat": "chat-text",
+    "editor": "brackets-square",
     "models": "cube",
     "settings": "gear",
 }
@@ -169,6 +170,7 @@ class Rail(QWidget):
     def _retranslate(self) -> None:
         names = {
             "chat": self.tr("Chat"),
+            "editor": self.tr("Editor"),
             "models": self.tr("Models"),
             "settings": self.tr("Settings"),
         }

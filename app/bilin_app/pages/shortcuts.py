@@ -21,6 +21,7 @@ class Shortcut:
 
 SHORTCUTS = (
     Shortcut("chat", "Ctrl+1", QT_TRANSLATE_NOOP("Shortcuts", "Chat")),
+    Shortcut("editor", "Ctrl+2", QT_TRANSLATE_NOOP("Shortcuts", "Editor")),
     Shortcut("models", "Ctrl+3", QT_TRANSLATE_NOOP("Shortcuts", "Models")),
     Shortcut("new", "Ctrl+N", QT_TRANSLATE_NOOP("Shortcuts", "New chat")),
     Shortcut("search", "Ctrl+K", QT_TRANSLATE_NOOP("Shortcuts", "Search conversations")),
@@ -35,6 +36,14 @@ FIELD_KEYS = (
     Shortcut("line", "Shift+Return", QT_TRANSLATE_NOOP("Shortcuts", "Break the line")),
     Shortcut("recall", "Up", QT_TRANSLATE_NOOP("Shortcuts", "Edit the last message (empty field)")),
     Shortcut("end", "End", QT_TRANSLATE_NOOP("Shortcuts", "Latest message (in the messages)")),
+    Shortcut("blank", "Ctrl+M", QT_TRANSLATE_NOOP("Shortcuts", "Short blank (in the editor)")),
+    Shortcut("long", "Ctrl+Shift+M", QT_TRANSLATE_NOOP("Shortcuts", "Long blank")),
+    Shortcut("fill", "Ctrl+Return", QT_TRANSLATE_NOOP("Shortcuts", "Fill the blank")),
+    Shortcut("fill_all", "Ctrl+Shift+Return", QT_TRANSLATE_NOOP("Shortcuts", "Fill all blanks")),
+    Shortcut("next", "Alt+Down", QT_TRANSLATE_NOOP("Shortcuts", "Next candidate")),
+    Shortcut("accept", "Tab", QT_TRANSLATE_NOOP("Shortcuts", "Accept the candidate")),
+    Shortcut("word", "Ctrl+Right", QT_TRANSLATE_NOOP("Shortcuts", "Accept its next word")),
+    Shortcut("again", "Ctrl+R", QT_TRANSLATE_NOOP("Shortcuts", "Other candidates")),
     Shortcut("rename", "F2", QT_TRANSLATE_NOOP("Shortcuts", "Rename (in the conversations)")),
     Shortcut("delete", "Del", QT_TRANSLATE_NOOP("Shortcuts", "Delete (in the conversations)")),
 )
@@ -50,11 +59,14 @@ class ShortcutsDialog(QDialog):
         self._close.clicked.connect(self.accept)
         self._rows: list[tuple[QLabel, Shortcut]] = []
         grid = QGridLayout()
-        grid.setHorizontalSpacing(40)
+        grid.setHorizontalSpacing(32)
         grid.setVerticalSpacing(10)
-        for row, shortcut in enumerate((*SHORTCUTS, *FIELD_KEYS)):
+        shortcuts = (*SHORTCUTS, *FIELD_KEYS)
+        num_rows = -(-len(shortcuts) // 2)
+        for index, shortcut in enumerate(shortcuts):
+            side, row = divmod(index, num_rows)
             text = label(self)
-            grid.addWidget(text, row, 0)
+            grid.addWidget(text, row, 2 * side)
             keys = QHBoxLayout()
             keys.setSpacing(4)
             keys.addStretch()
@@ -63,7 +75,7 @@ class ShortcutsDialog(QDialog):
                 cap.setText(QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText))
                 cap.setText(cap.text() or key)
                 keys.addWidget(cap)
-            grid.addLayout(keys, row, 1)
+            grid.addLayout(keys, row, 2 * side + 1)
             self._rows.append((text, shortcut))
         column = QVBoxLayout(self)
         column.setContentsMargins(24, 20, 24, 20)

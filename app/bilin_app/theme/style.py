@@ -79,7 +79,7 @@ QComboBox QAbstractItemView { background: $surface; border: 1px solid $line; pad
 #composer[focused="true"] { border: 1px solid $accent; }
 #composerEdit { background: transparent; border: none; font-size: ${text}px;
     selection-background-color: $accent; selection-color: $on_accent; }
-#editorText { background: $paper; border: none;
+#editorText { background: $paper; border: none; font-size: ${editor}px;
     selection-background-color: $accent; selection-color: $on_accent; }
 #blankPanel { background: $paper; border-left: 1px solid $line; }
 #rulerBar { background: $paper; border-top: 1px solid $line; }
@@ -170,6 +170,7 @@ def style_sheet(palette: Palette, sizes: Sizes, language: Language, caret: str) 
         small=sizes.small,
         tiny=sizes.tiny,
         title=sizes.ui + 2,
+        editor=sizes.text + 2,
         heading=sizes.ui + 4,
         greeting=sizes.ui + 10,
         families=", ".join(f'"{family}"' for family in families(language)),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QCoreApplication, QRectF, QSizeF, Qt
+from PySide6.QtCore import QCoreApplication, QRect, QRectF, QSizeF, Qt
 from PySide6.QtGui import (
     QFontMetricsF,
     QPainter,
@@ -49,7 +49,7 @@ class BlankObject(QPyTextObject):
     def drawObject(
         self,
         painter: QPainter,
-        rect: QRectF,
+        rect: QRectF | QRect,
         doc: QTextDocument,
         posInDocument: int,
         format: QTextFormat,
@@ -59,7 +59,7 @@ class BlankObject(QPyTextObject):
         colors = theme().palette
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        box = rect.adjusted(1.5, 0.5, -1.5, -0.5)
+        box = QRectF(rect).adjusted(1.5, 0.5, -1.5, -0.5)
         pen = QPen(colors.color("accent"), 1, Qt.PenStyle.CustomDashLine)
         pen.setDashPattern([3, 2])
         if is_current:

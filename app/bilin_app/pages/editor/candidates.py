@@ -33,6 +33,7 @@ class CandidateCard(QAbstractButton):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
+        self.hide()
         self._candidate = Candidate(text="", logprob=0.0, num_tokens=0)
         self._reason = ""
         self.setCheckable(True)

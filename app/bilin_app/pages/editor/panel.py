@@ -336,6 +336,7 @@ class BlankPanel(QWidget):
         self.fill_all.set_texts(
             self.tr("Fill all"), self.tr("Fill all blanks in order (Ctrl+Shift+Enter)")
         )
+        self._show_constraints(FillConstraints(), fields=True)
         self._show(fields=True)
 
 

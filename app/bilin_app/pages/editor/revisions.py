@@ -1,9 +1,8 @@
 """The dialog with a document's earlier versions."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
-from PySide6.QtCore import QLocale, Qt, Signal
+from PySide6.QtCore import QDateTime, QLocale, Qt, Signal
 from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
@@ -34,7 +33,8 @@ class RevisionsDialog(QDialog):
         self.list.setAccessibleName(self.tr("Earlier versions"))
         for revision in revisions:
             moment = QLocale().toString(
-                datetime.fromtimestamp(revision.created_at), QLocale.FormatType.ShortFormat
+                QDateTime.fromSecsSinceEpoch(round(revision.created_at)),
+                QLocale.FormatType.ShortFormat,
             )
             text = self.tr("{moment} · {reason} · {count} characters").format(
                 moment=moment, reason=revision.reason, count=revision.num_characters

@@ -18,6 +18,7 @@ from PySide6.QtGui import (
     QTextBlockFormat,
     QTextCharFormat,
     QTextCursor,
+    QTextFrameFormat,
     QTextOption,
 )
 from PySide6.QtWidgets import QFrame, QTextEdit, QWidget
@@ -37,12 +38,12 @@ from bilin_app.text.document import (
     from_units,
     to_units,
 )
-from bilin_app.theme.fonts import text_font
 from bilin_app.theme.theme import theme
 from bilin_engine.protocol import BlankKind
 
 COLUMN_WIDTH = 680
 MIN_MARGIN = 37
+TOP_MARGIN, BOTTOM_MARGIN = 36, 96
 LINE_HEIGHT_PERCENT = 138.0
 
 
@@ -167,6 +168,7 @@ class TextView(QTextEdit):
         self._depth += 1
         self.setUpdatesEnabled(False)
         self.clear()
+        self._fit_column()
         cursor = QTextCursor(self.document())
         cursor.beginEditBlock()
         cursor.setBlockFormat(_block_format())
@@ -429,7 +431,7 @@ class TextView(QTextEdit):
 
     def _restyle(self) -> None:
         """Takes up the theme's letters and colours."""
-        self.document().setDefaultFont(text_font(theme().language, theme().sizes.text + 2))
+        self.ensurePolished()
         self._depth += 1
         cursor = QTextCursor(self.document())
         cursor.beginEditBlock()
@@ -643,8 +645,21 @@ class TextView(QTextEdit):
     @override
     def resizeEvent(self, e: QResizeEvent) -> None:
         super().resizeEvent(e)
-        side = max(MIN_MARGIN, (self.width() - COLUMN_WIDTH) // 2)
-        self.setViewportMargins(side, 36, side - 12, 8)
+        self._fit_column()
+
+    def _fit_column(self) -> None:
+        """The text stands in a column in the middle; its margins belong to the document."""
+        side = max(MIN_MARGIN, (self.viewport().width() - COLUMN_WIDTH) // 2)
+        frame = self.document().rootFrame()
+        wanted = QTextFrameFormat(frame.frameFormat())
+        wanted.setLeftMargin(side)
+        wanted.setRightMargin(side)
+        wanted.setTopMargin(TOP_MARGIN)
+        wanted.setBottomMargin(BOTTOM_MARGIN)
+        if frame.frameFormat() != wanted:
+            self._depth += 1
+            frame.setFrameFormat(wanted)
+            self._depth -= 1
 
 
 def _block_format() -> QTextBlockFormat:

@@ -1,6 +1,6 @@
 """The editor page's widgets in their places. Knows no controller: data in, signals out."""
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 from typing_extensions import override
@@ -34,6 +34,7 @@ class EditorView(QWidget):
         self._build()
         self.text.textChanged.connect(self._show_empty)
         self.header.origins_toggled.connect(self.text.set_shows_origins)
+        self._retranslate()
 
     def _build(self) -> None:
         main = QWidget(self)
@@ -84,13 +85,22 @@ class EditorView(QWidget):
             self._place_empty()
 
     def _place_empty(self) -> None:
-        place = self.text.viewport().geometry()
-        self.empty.setGeometry(
-            place.left(), _EMPTY_TOP, min(place.width(), 560), max(0, place.bottom() - _EMPTY_TOP)
-        )
+        side = round(self.text.document().rootFrame().frameFormat().leftMargin())
+        width = min(self.text.width() - 2 * side, 560)
+        height = max(0, self.text.height() - _EMPTY_TOP - 8)
+        self.empty.setGeometry(side, _EMPTY_TOP, width, height)
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._place_empty()
         self.toast.place()
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._retranslate()
+        super().changeEvent(event)
+
+    def _retranslate(self) -> None:
+        self.text.setAccessibleName(self.tr("Text of the document"))
