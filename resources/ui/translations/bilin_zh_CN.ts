@@ -88,6 +88,210 @@
         </message>
     </context>
     <context>
+        <name>Blank</name>
+        <message>
+            <source>Ctrl+Enter fills</source>
+            <translation>Ctrl+Enter 填写</translation>
+        </message>
+        <message>
+            <source>blank {0}</source>
+            <translation>空 {0}</translation>
+        </message>
+        <message>
+            <source>long blank {0}</source>
+            <translation>长空 {0}</translation>
+        </message>
+        <message>
+            <source>sentence blank {0}</source>
+            <translation>句空 {0}</translation>
+        </message>
+    </context>
+    <context>
+        <name>BlankPanel</name>
+        <message>
+            <source>No blank chosen</source>
+            <translation>没有选中空</translation>
+        </message>
+        <message>
+            <source>Stop</source>
+            <translation>停止</translation>
+        </message>
+        <message>
+            <source>Fill</source>
+            <translation>填这个空</translation>
+        </message>
+        <message>
+            <source>Stop filling (Esc)</source>
+            <translation>停止填写（Esc）</translation>
+        </message>
+        <message>
+            <source>Fill this blank (Ctrl+Enter)</source>
+            <translation>填这个空（Ctrl+Enter）</translation>
+        </message>
+        <message>
+            <source>This model has no {0} token</source>
+            <translation>这个模型没有 {0} 标记</translation>
+        </message>
+        <message>
+            <source>Was: {0}</source>
+            <translation>原文：{0}</translation>
+        </message>
+        <message>
+            <source>≤ {0} words</source>
+            <translation>≤ {0} 词</translation>
+        </message>
+        <message>
+            <source>≤ {0} chars</source>
+            <translation>≤ {0} 字</translation>
+        </message>
+        <message>
+            <source>Length</source>
+            <translation>长度</translation>
+        </message>
+        <message>
+            <source>any</source>
+            <translation>不限</translation>
+        </message>
+        <message>
+            <source>= {0}</source>
+            <translation>= {0}</translation>
+        </message>
+        <message>
+            <source>, </source>
+            <translation>，</translation>
+        </message>
+        <message>
+            <source>The model is filling this blank …</source>
+            <translation>模型正在填写…</translation>
+        </message>
+        <message>
+            <source>Candidates    Alt+↑/↓ · Tab accepts</source>
+            <translation>候选　Alt+↑/↓ 切换 · Tab 接受</translation>
+        </message>
+        <message>
+            <source>Ctrl+Enter fills it with both sides in view</source>
+            <translation>按 Ctrl+Enter，模型会看着两侧文字填写</translation>
+        </message>
+        <message>
+            <source>Both sides are in the model's view</source>
+            <translation>两侧文字都在模型视野内</translation>
+        </message>
+        <message>
+            <source>The nearest text on both sides is in the model's view</source>
+            <translation>模型只看得到两侧最近的文字</translation>
+        </message>
+        <message>
+            <source>asked in a chat</source>
+            <translation>以对话方式请求</translation>
+        </message>
+        <message>
+            <source>Short</source>
+            <translation>短</translation>
+        </message>
+        <message>
+            <source>Sentence</source>
+            <translation>句</translation>
+        </message>
+        <message>
+            <source>Long</source>
+            <translation>长</translation>
+        </message>
+        <message>
+            <source>Kind of blank</source>
+            <translation>空的种类</translation>
+        </message>
+        <message>
+            <source>Ctrl+M puts a blank at the cursor or makes one of what is selected; Ctrl+Shift+M a long one.</source>
+            <translation>Ctrl+M 在光标处放一个空，或把选中的文字变成空；Ctrl+Shift+M 放一个长空。</translation>
+        </message>
+        <message>
+            <source>Restore</source>
+            <translation>还原</translation>
+        </message>
+        <message>
+            <source>Put the original text back</source>
+            <translation>放回原来的文字</translation>
+        </message>
+        <message>
+            <source>Number of characters or words</source>
+            <translation>字数或词数</translation>
+        </message>
+        <message>
+            <source>Only from a list, with commas</source>
+            <translation>只从这些里选，用逗号分开</translation>
+        </message>
+        <message>
+            <source>Only one of these</source>
+            <translation>只从这些里选</translation>
+        </message>
+        <message>
+            <source>Digits only</source>
+            <translation>只用数字</translation>
+        </message>
+        <message>
+            <source>Candidates</source>
+            <translation>候选数</translation>
+        </message>
+        <message>
+            <source>Number of candidates</source>
+            <translation>候选数</translation>
+        </message>
+        <message>
+            <source>Sampling</source>
+            <translation>采样</translation>
+        </message>
+        <message>
+            <source>Beam search</source>
+            <translation>束搜索</translation>
+        </message>
+        <message>
+            <source>How candidates are drawn</source>
+            <translation>候选的生成方式</translation>
+        </message>
+        <message>
+            <source>Fill all</source>
+            <translation>全部填写</translation>
+        </message>
+        <message>
+            <source>Fill all blanks in order (Ctrl+Shift+Enter)</source>
+            <translation>按顺序填写所有空（Ctrl+Shift+Enter）</translation>
+        </message>
+    </context>
+    <context>
+        <name>Breaks</name>
+        <message>
+            <source>Not one of the choices</source>
+            <translation>不在可选范围内</translation>
+        </message>
+        <message>
+            <source>Not digits only</source>
+            <translation>不全是数字</translation>
+        </message>
+        <message>
+            <source>{0} characters</source>
+            <translation>{0} 字</translation>
+        </message>
+        <message>
+            <source>{0} words</source>
+            <translation>{0} 词</translation>
+        </message>
+        <message>
+            <source>{found}, asked for exactly {count}</source>
+            <translation>{found}，要求正好 {count}</translation>
+        </message>
+        <message>
+            <source>{found}, asked for at most {count}</source>
+            <translation>{found}，要求最多 {count}</translation>
+        </message>
+    </context>
+    <context>
+        <name>CandidateCard</name>
+        <message>
+            <source>log-probability {0}</source>
+            <translation>对数概率 {0}</translation>
+        </message>
+    </context>
+    <context>
         <name>ChatPage</name>
         <message>
             <source>Deleted: {0}</source>
@@ -275,6 +479,174 @@
         </message>
     </context>
     <context>
+        <name>DocumentList</name>
+        <message>
+            <source>Delete</source>
+            <translation>删除</translation>
+        </message>
+        <message>
+            <source>Search documents</source>
+            <translation>搜索文档</translation>
+        </message>
+        <message>
+            <source>New document</source>
+            <translation>新文档</translation>
+        </message>
+        <message>
+            <source>Documents</source>
+            <translation>文档</translation>
+        </message>
+    </context>
+    <context>
+        <name>EditorHeader</name>
+        <message>
+            <source>New document</source>
+            <translation>新文档</translation>
+        </message>
+        <message>
+            <source>Rename this document</source>
+            <translation>给文档改名</translation>
+        </message>
+        <message>
+            <source>Title</source>
+            <translation>标题</translation>
+        </message>
+        <message>
+            <source>Saved</source>
+            <translation>已保存</translation>
+        </message>
+        <message>
+            <source>Everything is saved. Earlier versions …</source>
+            <translation>全部已保存。查看以前的版本…</translation>
+        </message>
+        <message>
+            <source>Saving …</source>
+            <translation>正在保存…</translation>
+        </message>
+        <message>
+            <source>Being saved. Earlier versions …</source>
+            <translation>正在保存。查看以前的版本…</translation>
+        </message>
+        <message>
+            <source>Not saved</source>
+            <translation>未保存</translation>
+        </message>
+        <message>
+            <source>Not saved: the disk refuses</source>
+            <translation>未保存：写不进磁盘</translation>
+        </message>
+        <message>
+            <source>mine</source>
+            <translation>我写的</translation>
+        </message>
+        <message>
+            <source>model</source>
+            <translation>模型</translation>
+        </message>
+        <message>
+            <source>edited</source>
+            <translation>改过</translation>
+        </message>
+        <message>
+            <source>Show who wrote what: mine, the model's, edited</source>
+            <translation>显示出处：我写的、模型写的、改过的</translation>
+        </message>
+        <message>
+            <source>Blank ▾</source>
+            <translation>插入空 ▾</translation>
+        </message>
+        <message>
+            <source>Insert a blank</source>
+            <translation>插入一个空</translation>
+        </message>
+        <message>
+            <source>More</source>
+            <translation>更多</translation>
+        </message>
+        <message>
+            <source>Short blank</source>
+            <translation>短空</translation>
+        </message>
+        <message>
+            <source>Sentence blank</source>
+            <translation>句空</translation>
+        </message>
+        <message>
+            <source>Long blank</source>
+            <translation>长空</translation>
+        </message>
+        <message>
+            <source>Bridge: a passage after this paragraph</source>
+            <translation>衔接：在这一段后面补一段</translation>
+        </message>
+        <message>
+            <source>Continue at the end</source>
+            <translation>在末尾续写</translation>
+        </message>
+        <message>
+            <source>Rewrite the selection</source>
+            <translation>改写选中的文字</translation>
+        </message>
+        <message>
+            <source>Open a file …</source>
+            <translation>打开文件…</translation>
+        </message>
+        <message>
+            <source>Save as …</source>
+            <translation>另存为…</translation>
+        </message>
+        <message>
+            <source>Earlier versions …</source>
+            <translation>以前的版本…</translation>
+        </message>
+        <message>
+            <source>What the model sees …</source>
+            <translation>模型看到的内容…</translation>
+        </message>
+        <message>
+            <source>Samples</source>
+            <translation>示例</translation>
+        </message>
+    </context>
+    <context>
+        <name>EditorPage</name>
+        <message>
+            <source>Open a file</source>
+            <translation>打开文件</translation>
+        </message>
+        <message>
+            <source>Documents</source>
+            <translation>文档</translation>
+        </message>
+        <message>
+            <source>Save as</source>
+            <translation>另存为</translation>
+        </message>
+        <message>
+            <source>Untitled</source>
+            <translation>无标题</translation>
+        </message>
+        <message>
+            <source>Deleted: {0}</source>
+            <translation>已删除：{0}</translation>
+        </message>
+        <message>
+            <source>Undo</source>
+            <translation>撤销</translation>
+        </message>
+        <message>
+            <source>Select what is to be rewritten first.</source>
+            <translation>请先选中要改写的文字。</translation>
+        </message>
+    </context>
+    <context>
+        <name>EditorView</name>
+        <message>
+            <source>Text of the document</source>
+            <translation>文档正文</translation>
+        </message>
+    </context>
+    <context>
         <name>EmptyConversation</name>
         <message>
             <source>A bilingual model on your own computer. No account, no network.</source>
@@ -287,6 +659,17 @@
         <message>
             <source>{0} is a small demonstration model: it shows how Bilin works and makes mistakes.</source>
             <translation>{0} 是一个小型演示模型：用来展示比邻怎样工作，会出错。</translation>
+        </message>
+    </context>
+    <context>
+        <name>EmptyDocument</name>
+        <message>
+            <source>Write, or open a file. Ctrl+M puts a blank at the cursor or makes one of what is selected; Ctrl+Enter lets the model fill it with the text on both sides in view.</source>
+            <translation>直接书写，或打开一个文件。Ctrl+M 在光标处放一个空，或把选中的文字变成空；Ctrl+Enter 让模型看着两侧的文字把它填上。</translation>
+        </message>
+        <message>
+            <source>Try</source>
+            <translation>试一试</translation>
         </message>
     </context>
     <context>
@@ -396,6 +779,33 @@
         <message>
             <source>Save</source>
             <translation>保存</translation>
+        </message>
+    </context>
+    <context>
+        <name>InspectorDialog</name>
+        <message>
+            <source>What the model sees</source>
+            <translation>模型看到的内容</translation>
+        </message>
+        <message>
+            <source>Prompt</source>
+            <translation>提示</translation>
+        </message>
+        <message>
+            <source>Close</source>
+            <translation>关闭</translation>
+        </message>
+        <message>
+            <source>{0} of {1} tokens</source>
+            <translation>{0} / {1} 词元</translation>
+        </message>
+        <message>
+            <source>This model has no such mask token: it is asked in a chat.</source>
+            <translation>这个模型没有相应的空标记，因此以对话方式请求。</translation>
+        </message>
+        <message>
+            <source>By mask token: what stands before and after is seen at once.</source>
+            <translation>用空标记填写：前后文字同时可见。</translation>
         </message>
     </context>
     <context>
@@ -750,6 +1160,56 @@
             <source>Stopped</source>
             <translation>已停止</translation>
         </message>
+        <message>
+            <source>Editor</source>
+            <translation>填空</translation>
+        </message>
+    </context>
+    <context>
+        <name>RevisionsDialog</name>
+        <message>
+            <source>Earlier versions</source>
+            <translation>以前的版本</translation>
+        </message>
+        <message>
+            <source>Restoring keeps the present text as a version and can be undone.</source>
+            <translation>恢复时会把现在的文字也存为一个版本，并且可以撤销。</translation>
+        </message>
+        <message>
+            <source>{moment} · {reason} · {count} characters</source>
+            <translation>{moment} · {reason} · {count} 字</translation>
+        </message>
+        <message>
+            <source>Restore</source>
+            <translation>恢复</translation>
+        </message>
+        <message>
+            <source>Close</source>
+            <translation>关闭</translation>
+        </message>
+    </context>
+    <context>
+        <name>RulerBar</name>
+        <message>
+            <source>Window</source>
+            <translation>窗口</translation>
+        </message>
+        <message>
+            <source>no blank to fill</source>
+            <translation>没有要填的空</translation>
+        </message>
+        <message>
+            <source>{0} / {1} tokens</source>
+            <translation>{0} / {1} 词元</translation>
+        </message>
+        <message>
+            <source>all of the text is inside</source>
+            <translation>全文都在窗口内</translation>
+        </message>
+        <message>
+            <source>the nearest text; the rest is grey</source>
+            <translation>取最近的文字，其余显示为灰色</translation>
+        </message>
     </context>
     <context>
         <name>SamplingPopover</name>
@@ -948,6 +1408,42 @@
             <source>{key} = {value} in {file} is not possible ({allowed}); {used} is used.</source>
             <translation>{file} 中的 {key} = {value} 不可用（应为 {allowed}）；改用 {used}。</translation>
         </message>
+        <message>
+            <source>The blank was deleted while it was filled; the fill is dropped.</source>
+            <translation>填写时空被删除了，填好的内容已丢弃。</translation>
+        </message>
+        <message>
+            <source>Choose a blank, and wait until a model is loaded.</source>
+            <translation>请选一个空，并等模型加载完成。</translation>
+        </message>
+        <message>
+            <source>A blank is being filled; stop it first.</source>
+            <translation>正在填一个空，请先停止。</translation>
+        </message>
+        <message>
+            <source>Saved as {file}</source>
+            <translation>已存为 {file}</translation>
+        </message>
+        <message>
+            <source>{file} cannot be used: {reason}</source>
+            <translation>无法使用 {file}：{reason}</translation>
+        </message>
+        <message>
+            <source>as it was opened</source>
+            <translation>打开时的样子</translation>
+        </message>
+        <message>
+            <source>before all blanks were filled</source>
+            <translation>全部填写之前</translation>
+        </message>
+        <message>
+            <source>before an earlier version was restored</source>
+            <translation>恢复以前的版本之前</translation>
+        </message>
+        <message>
+            <source>while writing</source>
+            <translation>书写过程中</translation>
+        </message>
     </context>
     <context>
         <name>SettingsView</name>
@@ -1097,6 +1593,42 @@
         <message>
             <source>This list</source>
             <translation>快捷键列表</translation>
+        </message>
+        <message>
+            <source>Editor</source>
+            <translation>填空</translation>
+        </message>
+        <message>
+            <source>Short blank (in the editor)</source>
+            <translation>短空（在填空页）</translation>
+        </message>
+        <message>
+            <source>Long blank</source>
+            <translation>长空</translation>
+        </message>
+        <message>
+            <source>Fill the blank</source>
+            <translation>填这个空</translation>
+        </message>
+        <message>
+            <source>Fill all blanks</source>
+            <translation>填写所有空</translation>
+        </message>
+        <message>
+            <source>Next candidate</source>
+            <translation>下一个候选</translation>
+        </message>
+        <message>
+            <source>Accept the candidate</source>
+            <translation>接受候选</translation>
+        </message>
+        <message>
+            <source>Accept its next word</source>
+            <translation>只接受下一个词</translation>
+        </message>
+        <message>
+            <source>Other candidates</source>
+            <translation>换一批候选</translation>
         </message>
     </context>
     <context>

@@ -126,10 +126,11 @@ class EditorPage(QObject):
 
     def save_file(self) -> None:
         """Asks for a place and writes the document there."""
+        title = self._editor.title or self.tr("Untitled")
         name, _ = QFileDialog.getSaveFileName(
             self._view,
             self.tr("Save as"),
-            f"{self._editor.title or self.tr('Document')}.md",
+            f"{title}.md",
             "Markdown (*.md);;Text (*.txt);;JSON (*.json)",
         )
         if name:
