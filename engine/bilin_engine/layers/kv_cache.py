@@ -45,6 +45,11 @@ class KVCache:
             device=device,
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of keys and values."""
+        return self._dtype
+
     def length(self, slot: int) -> int:
         """Tokens the slot holds."""
         return self._lengths[slot]

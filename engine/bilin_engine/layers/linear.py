@@ -33,16 +33,16 @@ class DenseLinear(Linear):
 
     def __init__(self, weight: torch.Tensor) -> None:
         self.n, self.k = weight.shape
-        self._weight = weight
+        self.weight = weight
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Rounds to the weights' dtype and back."""
-        return F.linear(x.to(self._weight.dtype), self._weight).float()
+        return F.linear(x.to(self.weight.dtype), self.weight).float()
 
     @property
     def size_bytes(self) -> int:
         """Memory held by the weights."""
-        return self._weight.numel() * self._weight.element_size()
+        return self.weight.numel() * self.weight.element_size()
 
 
 class ReferenceLinear(Linear):

@@ -97,11 +97,11 @@ class RowParallelLinear:
         own = share(k, weights, f"{module}: the width")
         self.linear: Linear = weights.column_linear(module, (n, k), own)
         self.bias = weights.replicated(f"{module}.bias") if has_bias else None
-        self._collective = weights.collective
+        self.collective = weights.collective
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """float32 [m, k / ranks] -> float32 [m, n]."""
-        y = self._collective.all_reduce(self.linear(x))
+        y = self.collective.all_reduce(self.linear(x))
         return y if self.bias is None else y.add_(self.bias)
 
 

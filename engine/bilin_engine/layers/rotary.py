@@ -65,6 +65,10 @@ class Rotation:
             return self
         return Rotation(self._cos.to(device), self._sin.to(device))
 
+    def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos and sin [T, D], sin with the sign of its place."""
+        return self._cos.squeeze(1), self._sin.squeeze(1)
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Rotates x [T, H, D]: first half x1*cos - x2*sin, second half x2*cos + x1*sin."""
         return x * self._cos + x.roll(x.shape[-1] // 2, dims=-1) * self._sin
@@ -124,6 +128,10 @@ class NeighbourRotation:
             return self
         return NeighbourRotation(self._cos.to(device), self._sin.to(device))
 
+    def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos and sin [T, D], sin with the sign of its place."""
+        return self._cos.squeeze(1), self._sin.squeeze(1)
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Rotates x [T, H, D]: x[2j]*cos - x[2j+1]*sin, x[2j+1]*cos + x[2j]*sin."""
         swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
@@ -154,6 +162,12 @@ class Rotation2D:
     def to(self, device: torch.device) -> "Rotation2D":
         """The same rotation on `device`."""
         return Rotation2D(self._by_position.to(device), self._by_block.to(device))
+
+    def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos and sin [T, D], sin with the sign of its place."""
+        halves = zip(self._by_position.rows(), self._by_block.rows(), strict=True)
+        cos, sin = (torch.cat(half, dim=1) for half in halves)
+        return cos, sin
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Rotates x [T, H, D]."""

@@ -16,6 +16,7 @@ from bilin_engine.config import ModelConfig, QuantizationScheme
 from bilin_engine.errors import UnsupportedModelError
 from bilin_engine.layers.int4_cpu import Int4CpuLinear, Int8CpuLinear, Workspace
 from bilin_engine.layers.linear import DenseLinear, Linear, ReferenceLinear
+from bilin_engine.layers.packed_linear import PackedLinear
 
 Backend = Literal["cuda", "cpu", "reference"]
 
@@ -93,8 +94,8 @@ class RankWeights:
         self._source = source
 
     def replicated(self, name: str) -> torch.Tensor:
-        """The whole tensor, as float32 on the device."""
-        return self._source.tensor(name).to(self.plan.device, torch.float32)
+        """The whole tensor, as float32 on the device; a copy, since files align to 8 bytes only."""
+        return self._source.tensor(name).to(self.plan.device, torch.float32, copy=True)
 
     def vector(self, name: str, parts: list[Part]) -> torch.Tensor:
         """Ranges of a vector, joined, as float32 on the device."""
@@ -178,10 +179,8 @@ class RankWeights:
     ) -> Linear:
         plan = self.plan
         if plan.backend == "cuda":
-            raise UnsupportedModelError(
-                "backend cuda: the CUDA INT4 kernels are not in this build; "
-                "use backend cpu or reference"
-            )
+            packed = packed.to(plan.device)
+            return PackedLinear(packed, scales, k, scheme.bits, plan.dtype, module)
         if plan.backend == "reference":
             return ReferenceLinear(packed.to(plan.device), scales.to(plan.device), k, scheme.bits)
         if scheme.bits == 8:

@@ -186,7 +186,8 @@ class CausalModel(Model):
         config = weights.config
         assert isinstance(config, CausalConfig), f"{config.architecture} is not of this kind"
         self.config = config
-        self._num_kv_heads = share_heads(
+        self.num_heads = share(config.num_attention_heads, weights, "num_attention_heads").size
+        self.num_kv_heads = share_heads(
             config.num_key_value_heads, weights, "num_key_value_heads"
         ).size
         self._plan = weights.plan
@@ -220,7 +221,7 @@ class CausalModel(Model):
         return KVCache(
             num_slots=num_slots,
             num_layers=self.config.num_layers,
-            num_heads=self._num_kv_heads,
+            num_heads=self.num_kv_heads,
             head_dim=self.config.head_dim,
             max_length=max_length,
             dtype=self._plan.kv_dtype,

@@ -56,7 +56,7 @@ class ChatGLM6B(Model):
         config = weights.config
         assert isinstance(config, ChatGLM6BConfig), f"{config.architecture} is not ChatGLM-6B"
         self.config = config
-        self._num_heads = share(config.num_attention_heads, weights, "num_attention_heads").size
+        self.num_heads = share(config.num_attention_heads, weights, "num_attention_heads").size
         self._plan = weights.plan
         self.word_embeddings = VocabParallelEmbedding(
             weights, "transformer.word_embeddings.weight", config.vocab_size, head_dtype
@@ -77,7 +77,7 @@ class ChatGLM6B(Model):
         return KVCache(
             num_slots=num_slots,
             num_layers=self.config.num_layers,
-            num_heads=self._num_heads,
+            num_heads=self.num_heads,
             head_dim=self.config.head_dim,
             max_length=max_length,
             dtype=self._plan.kv_dtype,

@@ -147,7 +147,7 @@ class GLM130B(Model):
         config = weights.config
         assert isinstance(config, GLMConfig), f"{config.architecture} is not GLM-130B"
         self.config = config
-        self._num_heads = share(config.num_attention_heads, weights, "num_attention_heads").size
+        self.num_heads = share(config.num_attention_heads, weights, "num_attention_heads").size
         self._device = weights.plan.device
         self._kv_dtype = weights.plan.kv_dtype
         self.word_embeddings = VocabParallelEmbedding(
@@ -171,7 +171,7 @@ class GLM130B(Model):
         return KVCache(
             num_slots=num_slots,
             num_layers=self.config.num_layers,
-            num_heads=self._num_heads,
+            num_heads=self.num_heads,
             head_dim=self.config.head_dim,
             max_length=max_length,
             dtype=self._kv_dtype,

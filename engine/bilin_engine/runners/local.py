@@ -62,15 +62,11 @@ class LocalRunner(Runner):
         should_stop: ShouldStop | None = None,
     ) -> torch.Tensor:
         """As `Runner.decode`."""
-        self._check_slots(slots)
-        spans = []
-        for index, slot in enumerate(slots):
-            length = self._cache.length(slot)
-            if length >= self.max_length:
-                raise ValueError(
-                    f"slot {slot} is full: it holds {length} of {self.max_length} tokens"
-                )
-            spans.append(self._span(slot, index, 1, length, 0))
+        self._check_decode(slots, token_ids, position_ids)
+        spans = [
+            self._span(slot, index, 1, self._cache.length(slot), 0)
+            for index, slot in enumerate(slots)
+        ]
         out = self._forward(token_ids, position_ids, spans, list(range(len(slots))), should_stop)
         for slot in slots:
             self._cache.set_length(slot, self._cache.length(slot) + 1)
@@ -116,11 +112,7 @@ class LocalRunner(Runner):
         should_stop: ShouldStop | None,
     ) -> torch.Tensor:
         model = self._loaded()
-        _check_ids(token_ids, self.vocab_size, "token id", "the vocabulary")
-        limit = model.config.max_sequence_length
-        _check_ids(position_ids, limit, "position", "the model's context")
-        if len(token_ids) != len(position_ids):
-            raise ValueError(f"{len(token_ids)} tokens with {len(position_ids)} positions")
+        self._check_tokens(token_ids, position_ids)
 
         def poll() -> None:
             if should_stop is not None and should_stop():
@@ -156,6 +148,27 @@ class LocalRunner(Runner):
         for slot in slots:
             if not 0 <= slot < self.num_slots:
                 raise ValueError(f"slot {slot} is not one of 0 to {self.num_slots - 1}")
+
+    def _check_tokens(self, token_ids: Sequence[int], position_ids: Sequence[int]) -> None:
+        _check_ids(token_ids, self.vocab_size, "token id", "the vocabulary")
+        limit = self._loaded().config.max_sequence_length
+        _check_ids(position_ids, limit, "position", "the model's context")
+        if len(token_ids) != len(position_ids):
+            raise ValueError(f"{len(token_ids)} tokens with {len(position_ids)} positions")
+
+    def _check_decode(
+        self, slots: Sequence[int], token_ids: Sequence[int], position_ids: Sequence[int]
+    ) -> None:
+        self._check_slots(slots)
+        self._check_tokens(token_ids, position_ids)
+        if len(token_ids) != len(slots):
+            raise ValueError(f"{len(slots)} slots with {len(token_ids)} tokens")
+        for slot in slots:
+            if self._cache.length(slot) >= self.max_length:
+                raise ValueError(
+                    f"slot {slot} is full: it holds {self._cache.length(slot)} of "
+                    f"{self.max_length} tokens"
+                )
 
     def _check_row(self, row: PrefillRow) -> None:
         count = len(row.token_ids)
