@@ -25,6 +25,7 @@ from bilin_app.storage.settings import Settings
 from bilin_app.theme.fonts import Language
 from bilin_app.theme.palette import Scheme
 from bilin_app.theme.theme import Look, start_theme
+from bilin_app.tour_chat import MATH
 from bilin_app.tour_texts import TEXTS, TourTexts
 
 VARIANTS: tuple[tuple[Scheme, Language], ...] = (
@@ -110,7 +111,7 @@ def _lay_over(picture: QPixmap, window: MainWindow, over: QWidget) -> None:
 # --- Scenes ---------------------------------------------------------------------------------------
 
 
-def _ready(window: MainWindow, texts: TourTexts, *, state: str = "ready") -> None:
+def show_ready(window: MainWindow, texts: TourTexts, *, state: str = "ready") -> None:
     """The window as it stands with a model loaded."""
     window.show_engine(EngineView(state, texts.model, 1.0))  # type: ignore[arg-type]
     window.chat.show_model(texts.model, [texts.model, texts.mini], texts.examples)
@@ -119,7 +120,10 @@ def _ready(window: MainWindow, texts: TourTexts, *, state: str = "ready") -> Non
     window.chat.composer.set_count(TokenCountView(1203, 2048))
 
 
-def _open(window: MainWindow, texts: TourTexts, title: str, *messages: MessageView) -> None:
+def open_conversation(
+    window: MainWindow, texts: TourTexts, title: str, *messages: MessageView
+) -> None:
+    """Shows a conversation, marked in the list if it is there."""
     rows = texts.conversations(time.time())
     conversation_id = next((row.id for row in rows if row.title == title), len(rows) + 1)
     view = ConversationView(conversation_id, title, messages)
@@ -136,51 +140,57 @@ def _show_first_run(window: MainWindow, texts: TourTexts) -> None:
 
 
 def _show_streaming(window: MainWindow, texts: TourTexts) -> None:
-    _ready(window, texts, state="busy")
-    _open(
+    show_ready(window, texts, state="busy")
+    open_conversation(
         window, texts, texts.title, texts.question(), texts.answer(state="running", open_end=True)
     )
     window.chat.composer.set_running(True)
 
 
 def _show_finished(window: MainWindow, texts: TourTexts) -> None:
-    _ready(window, texts)
-    _open(window, texts, texts.title, texts.question(), texts.answer())
+    show_ready(window, texts)
+    open_conversation(window, texts, texts.title, texts.question(), texts.answer())
     window.chat.composer.set_text(texts.draft)
 
 
 def _show_rich(window: MainWindow, texts: TourTexts) -> None:
-    _ready(window, texts)
-    _open(
+    show_ready(window, texts)
+    open_conversation(
         window, texts, texts.rich_title, texts.person(texts.rich_question), texts.reply(texts.rich)
     )
 
 
+def _show_math(window: MainWindow, texts: TourTexts) -> None:
+    show_ready(window, texts)
+    question, answer = MATH[texts.language]
+    open_conversation(window, texts, question, texts.person(question), texts.reply(answer))
+
+
 def _show_long(window: MainWindow, texts: TourTexts) -> None:
-    _ready(window, texts)
-    _open(
+    show_ready(window, texts)
+    open_conversation(
         window, texts, texts.long_title, texts.person(texts.long_question), texts.reply(texts.long)
     )
     window.chat.transcript.scroll_to_message(1)
 
 
 def _show_mixed(window: MainWindow, texts: TourTexts) -> None:
-    _ready(window, texts)
+    show_ready(window, texts)
     messages = [
         make(text)
         for question, answer in texts.mixed
         for make, text in ((texts.person, question), (texts.reply, answer))
     ]
     numbered = [texts.numbered(message, index + 1) for index, message in enumerate(messages)]
-    _open(window, texts, texts.mixed_title, *numbered)
+    open_conversation(window, texts, texts.mixed_title, *numbered)
 
 
 def _show_error(window: MainWindow, texts: TourTexts) -> QWidget:
-    _ready(window, texts)
+    show_ready(window, texts)
     window.show_engine(
         EngineView("fault", texts.model, 0.0, texts.fault, texts.fault_detail, "restart")
     )
-    _open(window, texts, texts.title, texts.question(), texts.broken_answer())
+    open_conversation(window, texts, texts.title, texts.question(), texts.broken_answer())
     window.rail.open_engine()
     return window.rail.popover
 
@@ -211,7 +221,7 @@ def _show_search(window: MainWindow, texts: TourTexts) -> None:
 
 
 def _models(window: MainWindow, texts: TourTexts, chosen: str, *, loaded: str = "") -> None:
-    _ready(window, texts)
+    show_ready(window, texts)
     window.show_page("models")
     rows = tour_models.rows(texts.language)
     row = next(row for row in rows if row.id == chosen)
@@ -247,7 +257,7 @@ def _show_models_loading(window: MainWindow, texts: TourTexts) -> None:
 
 
 def _show_settings(window: MainWindow, texts: TourTexts) -> None:
-    _ready(window, texts)
+    show_ready(window, texts)
     window.show_page("settings")
     choice = Settings(language=texts.language)
     window.settings.show_settings(choice, "~/.local/share/bilin")
@@ -267,8 +277,8 @@ def _show_sampling(window: MainWindow, texts: TourTexts) -> QWidget:
 
 
 def _show_editing(window: MainWindow, texts: TourTexts) -> None:
-    _ready(window, texts)
-    _open(window, texts, texts.title, texts.question(), texts.answer())
+    show_ready(window, texts)
+    open_conversation(window, texts, texts.title, texts.question(), texts.answer())
     window.chat.transcript.start_editing_last()
 
 
@@ -283,6 +293,7 @@ SCENES = (
     Scene("streaming", _show_streaming),
     Scene("finished", _show_finished),
     Scene("rich", _show_rich),
+    Scene("math", _show_math),
     Scene("long", _show_long),
     Scene("mixed", _show_mixed),
     Scene("scrolled", _show_scrolled),

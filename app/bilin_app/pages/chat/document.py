@@ -8,12 +8,14 @@ happened, so that a test can hold the scheme to it.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QTextBlock, QTextBlockFormat, QTextCursor, QTextDocument
 
+from bilin_app.pages.chat.formulas import FormulaKey, formulas
 from bilin_app.pages.chat.highlight import Highlighter
 from bilin_app.pages.chat.markdown import (
     MarkdownWriter,
+    WaitingFormula,
     code_block_format,
     code_char_format,
     spacer_format,
@@ -60,7 +62,12 @@ class Fence:
 
 
 class MessageDocument(QObject):
-    """The document of one message. `qt` is what a text widget shows."""
+    """The document of one message. `qt` is what a text widget shows.
+
+    formula_drawn(): a picture took the place of its source; the height may be another.
+    """
+
+    formula_drawn = Signal()
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -71,6 +78,8 @@ class MessageDocument(QObject):
         self.fences: list[Fence] = []
         self.text = ""
         self._highlighter = Highlighter(self)
+        self._waiting: list[WaitingFormula] = []
+        formulas().drawn.connect(self._on_drawn)
         self._reset()
 
     def set_text(self, text: str, *, is_complete: bool) -> None:
@@ -97,7 +106,8 @@ class MessageDocument(QObject):
         self._update(self._splitter.finish())
 
     def finish_highlighting(self) -> None:
-        """Colours all code at once, for a picture."""
+        """Colours all code and draws all formulas at once, for a picture."""
+        formulas().wait()
         self._highlighter.finish()
 
     def _reset(self) -> None:
@@ -106,6 +116,7 @@ class MessageDocument(QObject):
         self.qt.clear()
         self.text = ""
         self.fences = []
+        self._waiting = []
         self._is_fresh = True  # the document's last block is unused
         self._tail_position: int | None = None
         self._open_code: str | None = None  # what is shown of an open fence
@@ -174,6 +185,17 @@ class MessageDocument(QObject):
         writer = MarkdownWriter(cursor, is_fresh=self._is_fresh)
         writer.write(source)
         self._is_fresh = writer.is_fresh
+        self._waiting += writer.waiting
+
+    def _on_drawn(self, key: FormulaKey) -> None:
+        mine = [formula for formula in self._waiting if formula.key == key]
+        drawn = formulas().get(key) if mine else None
+        if drawn is None:
+            return
+        self._waiting = [formula for formula in self._waiting if formula.key != key]
+        for waiting in mine:
+            waiting.draw(drawn)
+        self.formula_drawn.emit()
 
     def _start_block(self, cursor: QTextCursor) -> None:
         """Makes the document end in an unused block."""

@@ -12,16 +12,23 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from PySide6.QtCore import QUrl
 from PySide6.QtGui import (
+    QFontMetricsF,
+    QImage,
     QTextBlockFormat,
     QTextCharFormat,
     QTextCursor,
+    QTextDocument,
     QTextFormat,
     QTextFrameFormat,
+    QTextImageFormat,
     QTextLength,
     QTextTableFormat,
 )
 
+from bilin_app.pages.chat.formulas import PIXEL_RATIO, Formula, FormulaKey, formulas
+from bilin_app.pages.chat.math_rules import FORMULA, add_math
 from bilin_app.theme.fonts import BOLD, code_families, families, language_of
 from bilin_app.theme.theme import theme
 
@@ -29,6 +36,7 @@ CODE_PROPERTY = QTextFormat.Property.UserProperty.value + 1  # the fence's numbe
 QUOTE_PROPERTY = QTextFormat.Property.UserProperty.value + 2  # how deep the quotation is
 RULE_PROPERTY = QTextFormat.Property.UserProperty.value + 3  # a thematic break
 MARKER_PROPERTY = QTextFormat.Property.UserProperty.value + 4  # a list item's "•" or "3."
+FORMULA_PROPERTY = QTextFormat.Property.UserProperty.value + 5  # a picture's source, to be copied
 
 PARAGRAPH_GAP = 8
 CODE_HEADER = 28
@@ -57,6 +65,7 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 4 * MAX_DEPTH})
     parser.enable(["table", "strikethrough"])
     parser.disable(["html_block", "html_inline"])
+    add_math(parser)
     parser.validateLink = is_safe_link  # type: ignore[method-assign]
     return parser
 
@@ -127,6 +136,61 @@ def code_char_format() -> QTextCharFormat:
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingFormula:
+    """A formula that shows as its source until it is drawn. start: where that source begins."""
+
+    key: FormulaKey
+    markup: str
+    start: QTextCursor
+
+    def draw(self, formula: Formula) -> None:
+        """Puts the picture in place, unless the source is there no more."""
+        cursor = QTextCursor(self.start)
+        cursor.setKeepPositionOnInsert(False)
+        end = min(self.start.position() + len(self.markup), cursor.document().characterCount() - 1)
+        cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
+        if cursor.selectedText() == self.markup.replace("\n", "\u2028"):
+            insert_formula(cursor, formula, self.key, self.markup)
+
+
+def insert_formula(cursor: QTextCursor, formula: Formula, key: FormulaKey, markup: str) -> None:
+    """Puts a picture in the line, its baseline on that of the letters; replaces a selection."""
+    base = cursor.charFormat() if not cursor.hasSelection() else text_char_format(markup)
+    cursor.removeSelectedText()
+    image = QTextImageFormat()
+    image.setFontFamilies(base.fontFamilies() or families("en"))
+    image.setProperty(QTextFormat.Property.FontPixelSize, theme().sizes.text)
+    # Qt centres the picture on half the height of an x; room is added on one side until that
+    # point is where the formula's own baseline wants it.
+    half_x = QFontMetricsF(image.font()).xHeight() / 2
+    lift = formula.ascent - formula.descent - half_x
+    top, bottom = max(0.0, -lift), max(0.0, lift)
+    height = formula.ascent + formula.descent + top + bottom
+    name = QUrl(f"formula:{abs(hash((key, round(top), round(bottom))))}")
+    document = cursor.document()
+    document.addResource(
+        QTextDocument.ResourceType.ImageResource, name, _padded(formula.image, top, bottom)
+    )
+    image.setName(name.toString())
+    image.setWidth(formula.width)
+    image.setHeight(height)
+    image.setVerticalAlignment(QTextCharFormat.VerticalAlignment.AlignMiddle)
+    image.setProperty(FORMULA_PROPERTY, markup)
+    image.setToolTip(markup)
+    block_format = cursor.blockFormat()
+    block_format.setLineHeight(
+        theme().sizes.line_height, QTextBlockFormat.LineHeightTypes.MinimumHeight.value
+    )
+    cursor.setBlockFormat(block_format)
+    cursor.insertImage(image)
+
+
+def _padded(image: QImage, top: float, bottom: float) -> QImage:
+    above, below = round(top * PIXEL_RATIO), round(bottom * PIXEL_RATIO)
+    return image.copy(0, -above, image.width(), image.height() + above + below)
+
+
 @dataclass(slots=True)
 class _List:
     number: int | None  # of the next item; None = bullets
@@ -139,6 +203,7 @@ class MarkdownWriter:
         """is_fresh: the block at the cursor is unused and is to be filled first."""
         self._cursor = cursor
         self.is_fresh = is_fresh
+        self.waiting: list[WaitingFormula] = []
         self._lists: list[_List] = []
         self._has_marker = False
         self._is_task = False  # the next text begins with a task's box
@@ -318,6 +383,8 @@ class MarkdownWriter:
                 self._cursor.insertText(child.content, _inline_code_format(current))
             case "softbreak" | "hardbreak":
                 self._cursor.insertText("\u2028", current)
+            case _ if child.type == FORMULA:
+                self._write_formula(child, current)
             case "image":
                 address = str(child.attrs.get("src", ""))
                 link = _link_format(current, address) if is_safe_link(address) else current
@@ -328,6 +395,19 @@ class MarkdownWriter:
                     self._is_task = False
                     text = _TASK.sub("", text, count=1)
                 insert_text(self._cursor, text, current)
+
+    def _write_formula(self, child: Token, current: QTextCharFormat) -> None:
+        key = formulas().key(child.content, is_display=child.hidden)
+        formula = formulas().get(key)
+        if formula is not None:
+            insert_formula(self._cursor, formula, key, child.markup)
+            return
+        start = self._cursor.position()
+        self._cursor.insertText(child.markup.replace("\n", "\u2028"), _inline_code_format(current))
+        begin = QTextCursor(self._cursor)
+        begin.setPosition(start)
+        begin.setKeepPositionOnInsert(True)
+        self.waiting.append(WaitingFormula(key, child.markup, begin))
 
 
 def _nested_format(token: Token, outer: QTextCharFormat) -> QTextCharFormat:

@@ -49,6 +49,7 @@ class MessageWidget(QWidget):
         self._bubble.setVisible(self._is_person)
         self.body = MessageBody(self._bubble if self._is_person else self)
         self.body.link_clicked.connect(self.link_clicked)
+        self.body.height_changed.connect(self.height_changed)
         self._name = label(self, "muted")
         self._name.setVisible(not self._is_person)
         self._notice: Notice | None = None

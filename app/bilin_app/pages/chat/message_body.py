@@ -2,7 +2,7 @@
 
 import math
 
-from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, QUrl, Signal
+from PySide6.QtCore import QEvent, QMimeData, QPointF, QRectF, QSize, Qt, QUrl, Signal
 from PySide6.QtGui import (
     QContextMenuEvent,
     QGuiApplication,
@@ -13,6 +13,7 @@ from PySide6.QtGui import (
     QTextBlock,
     QTextBlockFormat,
     QTextCursor,
+    QTextDocument,
     QWheelEvent,
 )
 from PySide6.QtWidgets import QFrame, QMenu, QTextBrowser, QToolButton, QWidget
@@ -23,6 +24,7 @@ from bilin_app.pages.chat.markdown import (
     CODE_HEADER,
     CODE_PADDING,
     CODE_PROPERTY,
+    FORMULA_PROPERTY,
     MARKER_PROPERTY,
     QUOTE_INDENT,
     QUOTE_PROPERTY,
@@ -32,6 +34,26 @@ from bilin_app.theme.fonts import text_font
 from bilin_app.theme.theme import theme
 
 CARET_WIDTH = 7
+
+
+def plain_text(document: QTextDocument, start: int, end: int) -> str:
+    """The letters from start to end, blocks a line each, pictures of formulas as their source."""
+    lines: list[str] = []
+    block = document.findBlock(start)
+    while block.isValid() and block.position() < end:
+        line: list[str] = []
+        fragments = block.begin()
+        while not fragments.atEnd():
+            fragment = fragments.fragment()
+            first = max(start, fragment.position()) - fragment.position()
+            last = min(end, fragment.position() + fragment.length()) - fragment.position()
+            if first < last:
+                source = fragment.charFormat().property(FORMULA_PROPERTY)
+                line.append(str(source) if source else fragment.text()[first:last])
+            fragments += 1
+        lines.append("".join(line).replace("\u2028", "\n"))
+        block = block.next()
+    return "\n".join(lines)
 
 
 class MessageBody(QTextBrowser):
@@ -55,6 +77,7 @@ class MessageBody(QTextBrowser):
         self.viewport().setAutoFillBackground(False)
         self.content = MessageDocument(self)
         self.setDocument(self.content.qt)
+        self.content.formula_drawn.connect(self._on_formula_drawn)
         self.is_streaming = False
         self._width = -1.0
         self._copy_buttons: list[QToolButton] = []
@@ -79,6 +102,19 @@ class MessageBody(QTextBrowser):
         """Closes the open tail."""
         self.content.finish()
         self._place_copy_buttons()
+
+    def _on_formula_drawn(self) -> None:
+        self._place_copy_buttons()
+        self.height_changed.emit()
+
+    @override
+    def createMimeDataFromSelection(self) -> QMimeData:
+        """The selected text as it was written: a formula's picture is its source again."""
+        cursor = self.textCursor()
+        start, end = cursor.selectionStart(), cursor.selectionEnd()
+        data = QMimeData()
+        data.setText(plain_text(self.document(), start, end))
+        return data
 
     def height_for(self, width: float) -> int:
         """The text's height at a width, px. Lays out again only if the width is another."""

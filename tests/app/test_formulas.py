@@ -1,0 +1,100 @@
+"""Formulas: which text is one, that pictures stand for their source, that bombs stay text."""
+
+import pytest
+from PySide6.QtGui import QTextCursor
+
+from bilin_app.pages.chat.formulas import Formulas, formulas, is_drawable
+from bilin_app.pages.chat.markdown import _parser
+from bilin_app.pages.chat.message_body import MessageBody, plain_text
+from bilin_app.theme.theme import Look, start_theme
+
+pytestmark = pytest.mark.gui
+
+
+def found(source):
+    return [
+        (child.content.strip(), bool(child.hidden))
+        for token in _parser().parse(source)
+        for child in token.children or ()
+        if child.type == "formula"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (r"so \(a_1 * b_2\) is", [("a_1 * b_2", False)]),
+        (r"$x$ and $$y$$", [("x", False), ("y", True)]),
+        ("$$\na = b\n= c\n$$", [("a = b\n= c", True)]),
+        ("\\[\nx\n\\]\n", [("x", True)]),
+        ("- item\n\n  $$\n  z\n  $$", [("z", True)]),
+        ("from $5 to $10, or $5-$10", []),
+        (r"\$x\$ and `$x$`", []),
+        ("$$ never closed", []),
+        ("```\n$$x$$\n```", []),
+    ],
+)
+def test_what_is_a_formula(source, expected):
+    assert found(source) == expected
+
+
+@pytest.fixture
+def body(qapp, qtbot):
+    start_theme(qapp, Look("light", "en"))
+    widget = MessageBody(None)  # type: ignore[arg-type]
+    qtbot.addWidget(widget)
+    return widget
+
+
+def test_a_formula_becomes_a_picture_and_is_copied_as_its_source(body):
+    source = r"Before \(\frac{a}{b}\) after"
+    body.set_text(source, is_complete=True)
+    assert body.document().toPlainText() == source
+    formulas().wait()
+    assert body.document().toPlainText() == "Before \ufffc after"
+    assert plain_text(body.document(), 0, body.document().characterCount()) == source
+
+
+def test_a_formula_that_streams_in_is_drawn_once_closed(body):
+    for piece in ("It is $$", "x", "^2$", "$ then", " more."):
+        body.append(piece)
+        formulas().wait()
+    body.finish()
+    assert "\ufffc" in body.document().toPlainText()
+    cursor = QTextCursor(body.document())
+    cursor.movePosition(QTextCursor.MoveOperation.End)
+    assert plain_text(body.document(), 0, cursor.position()) == "It is $$x^2$$ then more."
+
+
+@pytest.mark.parametrize(
+    "latex",
+    ["", "x" * 3000, "{" * 50 + "}" * 50, "x" + "^x" * 40, "x" + "^{x" * 40 + "}" * 40],
+)
+def test_a_bomb_is_not_even_tried(latex):
+    assert not is_drawable(latex)
+
+
+def test_a_process_that_hangs_or_dies_costs_its_formula_only(qapp, tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import json, sys, time\n"
+        "for line in sys.stdin:\n"
+        "    latex = json.loads(line)['latex']\n"
+        "    if latex == 'hang': time.sleep(100)\n"
+        "    if latex == 'die': sys.exit(1)\n"
+        '    svg = \'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -8 9 10"/>\'\n'
+        "    print(json.dumps({'svg': svg, 'ascent': 8, 'descent': 2}), flush=True)\n"
+    )
+    import sys
+
+    start_theme(qapp, Look("light", "en"))
+    drawing = Formulas(qapp, (sys.executable, str(script)))
+    drawing._limit.setInterval(2000)
+    keys = [drawing.key(latex, is_display=False) for latex in ("hang", "die", "fine")]
+    assert [drawing.get(key) for key in keys] == [None, None, None]
+    drawing.wait()
+    results = [drawing.get(key) for key in keys]
+    drawing.close()
+    assert results[:2] == [None, None]
+    assert results[2] is not None
+    assert (results[2].ascent, results[2].descent) == (8.0, 2.0)
