@@ -40,6 +40,7 @@ from bilin_engine.config import (
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
 
 GENERATION_FILE = "generation_config.json"
+_TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _FLOATS = ("F16", "BF16", "F32")
 # Stored beside the weights and computed anew, or equal to the embedding.
 _NEEDLESS = re.compile(r".*rotary_(pos_)?emb\.inv_freq|.*\.masked_bias|lm_head\.weight")
@@ -88,7 +89,7 @@ def import_folder(
         config = source.target(settings)
 
         def write_small_files(folder: Path) -> None:
-            write_json(folder / CONFIG_FILE, config.to_json())
+            write_json(folder / CONFIG_FILE, {**config.to_json(), **source.token_ids()})
             write_json(folder / GENERATION_FILE, _generation_config(src, source.content))
             write_tokenizer_files(src, folder)
             how = f"GPTQ INT{source.gptq.bits}" if source.gptq else source.dtype
@@ -236,6 +237,11 @@ class HuggingFaceCheckpoint:
         self._check_zeros(module, start, stop)
         scales = self._columns(f"{module}.scales", start, stop)
         return codes.T.to(torch.int8).contiguous(), scales.T.to(torch.float16).contiguous()
+
+    def token_ids(self) -> dict[str, Any]:
+        """The ids of config.json that only other programs read there."""
+        found = {key: self.content.get(key) for key in _TOKEN_IDS}
+        return {key: value for key, value in found.items() if value is not None}
 
     def close(self) -> None:
         """Closes the files. Safe to call twice."""

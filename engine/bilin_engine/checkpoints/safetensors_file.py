@@ -158,12 +158,10 @@ def check_header(header: bytes, data_bytes: int, where: str) -> dict[str, Stored
     end = 0
     for entry in sorted(entries.values(), key=lambda e: (e.start, e.stop)):
         if entry.start != end:
-            what = (
-                "overlaps the tensor before it" if entry.start < end else "leaves a gap before it"
-            )
+            what = "overlaps" if entry.start < end else "leaves a gap after"
             raise ModelBrokenError(
-                f"{where}: {_short(entry.name)} begins at byte {entry.start} and {what}, which "
-                f"ends at {end}"
+                f"{where}: {_short(entry.name)} begins at byte {entry.start} and {what} the tensor "
+                f"before it, which ends at {end}"
             )
         end = entry.stop
     if end != data_bytes:
