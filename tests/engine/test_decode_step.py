@@ -6,6 +6,7 @@ close the circle.
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import tiny_causal
@@ -156,6 +157,16 @@ def test_step_equals_the_models_forward(tmp_path, case):
     assert [runner.length(slot) for slot in range(4)] == [12, 6, 5, 0]
     runner.close()
     exact.close()
+
+
+def test_the_model_that_ships_has_a_step():
+    """Bilin Mini: INT4 in groups of 32, as it lies in resources/."""
+    folder = Path(__file__).parents[2] / "resources" / "models" / "bilin-mini"
+    exact = load_runner(folder, dtype="float32", device="cpu", num_threads=1, num_slots=4)
+    for got, wanted in zip(
+        answer(step_runner(folder), is_causal=False), answer(exact, is_causal=False), strict=True
+    ):
+        assert (got - wanted).abs().max() < 5 * TOLERANCE  # six layers, logits three times as large
 
 
 def test_copied_slots_go_on_as_the_original(tmp_path):

@@ -6,11 +6,17 @@ import pytest
 import torch
 from tiny_glm import tiny_config, write_tiny_model
 
+from bilin_engine.checkpoints.model_folder import ModelFolder
+from bilin_engine.collectives.base import SingleRank
 from bilin_engine.config import QuantizationConfig
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
+from bilin_engine.layers.weights import ComputePlan, RankWeights
 from bilin_engine.runners import load
 from bilin_engine.runners.base import PrefillRow
+from bilin_engine.runners.cuda import CudaRunner
 from bilin_engine.runners.load import load_runner
+from bilin_engine.runners.local import LocalRunner
+from bilin_kernels.loader import KernelLoadError
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +105,75 @@ def test_plain_weights_run_in_every_dtype(tmp_path, dtype):
     # bfloat16 keeps 8 bits and logits reach 20.
     tolerance = {"float32": 1e-5, "float16": 0.05, "bfloat16": 0.3}[dtype]
     assert (logits - expected).abs().max() < tolerance
+
+
+class RefusingLauncher:
+    """Stands for kernels that this machine cannot run."""
+
+    asked = 0
+
+    def prepare(self, device):
+        assert device == torch.device("cuda", 0)
+        RefusingLauncher.asked += 1
+        raise KernelLoadError("the card has compute capability 6.1; the kernels need 7.5")
+
+
+@pytest.fixture
+def old_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(load, "default_launcher", RefusingLauncher)
+    RefusingLauncher.asked = 0
+    load._gpu_or_cpu.cache_clear()
+    yield
+    load._gpu_or_cpu.cache_clear()
+
+
+@pytest.mark.usefixtures("old_gpu")
+@pytest.mark.expects_log
+def test_a_gpu_that_the_kernels_refuse_is_left_alone_and_told_once(folder, caplog):
+    for _ in range(2):
+        runner = load_runner(folder, num_threads=1)
+        assert runner.backend == "cpu"
+        runner.close()
+    told = "computing on the processor: cuda:0: the card has compute capability 6.1"
+    assert caplog.text.count(told) == 1
+    assert RefusingLauncher.asked == 1
+
+
+@pytest.mark.usefixtures("old_gpu")
+def test_a_gpu_asked_for_by_name_is_never_replaced(folder):
+    with pytest.raises(
+        UnsupportedModelError, match=r"cuda:0: the card has compute capability 6\.1"
+    ):
+        load_runner(folder, device="cuda", num_threads=1)
+    with pytest.raises(BadRequestError, match="backend cuda computes in float16 or bfloat16"):
+        load_runner(folder, device="cuda", backend="cuda", dtype="float32")
+
+
+@pytest.mark.usefixtures("old_gpu")
+def test_exact_arithmetic_stays_on_the_processor(folder):
+    runner = load_runner(folder, dtype="float32", num_threads=1)
+    assert runner.backend == "reference"
+    assert RefusingLauncher.asked == 0
+    runner.close()
+
+
+@pytest.mark.expects_log
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [({"num_attention_heads": 1}, CudaRunner), ({"num_attention_heads": 4}, LocalRunner)],
+)
+def test_models_whose_heads_no_kernel_takes_run_without_the_step(tmp_path, changes, kind, caplog):
+    """As on CUDA, on the kernels' reference: heads of 64 have a step, heads of 16 a warning."""
+    config = tiny_config(inner_hidden_size=128, **changes)
+    write_tiny_model(tmp_path / "model", config, quantization=QuantizationConfig.uniform(4, 32))
+    plan = ComputePlan("cuda", torch.float16, torch.device("cpu"), kv_dtype=torch.float16)
+    with ModelFolder(tmp_path / "model") as source:
+        model = load._build(RankWeights(source, plan, SingleRank()), lambda *_: None)
+    runner = load._local(model, plan, load._Sizes(2, 16), captures=False)
+    assert type(runner) is kind
+    assert ("slower: head_dim 16" in caplog.text) == (kind is LocalRunner)
+    runner.prefill([PrefillRow(0, [1, 2, 3], [0, 1, 2], 2)])
+    assert runner.decode([0], [5], [3]).isfinite().all()

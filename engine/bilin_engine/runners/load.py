@@ -1,6 +1,7 @@
 """From a model folder to a Runner: picks device, backend and threads, and says what it picked."""
 
 import dataclasses
+import functools
 import logging
 import os
 import time
@@ -18,9 +19,11 @@ from bilin_engine.config import ModelConfig
 from bilin_engine.errors import BadRequestError, UnsupportedModelError
 from bilin_engine.layers.weights import Backend, ComputePlan, RankWeights, WeightSource
 from bilin_engine.models.base import Model
+from bilin_engine.models.decode_step import check_sizes
 from bilin_engine.models.registry import model_class
 from bilin_engine.placement.cost import check_degree
 from bilin_engine.runners.base import PrefillRow, Runner
+from bilin_engine.runners.cuda import CudaRunner
 from bilin_engine.runners.layer_split import (
     LayerPlacement,
     LayerSplitRunner,
@@ -29,6 +32,8 @@ from bilin_engine.runners.layer_split import (
 )
 from bilin_engine.runners.local import LocalRunner
 from bilin_engine.runners.tensor_parallel import RankGroup, TensorParallelRunner
+from bilin_kernels.compile import CompileError
+from bilin_kernels.loader import KernelLoadError, default_launcher
 
 logger = logging.getLogger(__name__)
 
@@ -59,13 +64,15 @@ def load_runner(
 ) -> Runner:
     """Loads a model folder, or with `group` this rank's part of it.
 
-    context: tokens a slot can hold; 0 = the model's own maximum. device: "auto", "cpu" or
-    "cuda:N", one for each rank of the group ("cuda:0,cuda:1") or one for all; without meaning
-    when `placement` says where each layer goes. backend: for packed weights; "auto" = the fastest
-    that computes in `dtype`. num_threads: CPU threads; 0 = measured on the loaded model. dtype: of
-    plain weights and of the arithmetic; None = bfloat16 on the CPU; "float32" uses the reference
-    backend for packed weights.
-    kv_dtype: of keys and values; "float16" and "bfloat16" halve what a long context takes.
+    context: tokens a slot can hold; 0 = the model's own maximum. device: "auto" (a GPU that the
+    kernels run on, else the processor), "cpu" or "cuda:N", one for each rank of the group
+    ("cuda:0,cuda:1") or one for all; without meaning when `placement` says where each layer goes.
+    backend: for packed weights; "auto" = the fastest that computes in `dtype`.
+    num_threads: CPU threads; 0 = measured on the loaded model. dtype: of plain weights and of the
+    arithmetic; None = bfloat16 on the CPU, float16 on CUDA; "float32" uses the reference backend
+    for packed weights.
+    kv_dtype: of keys and values on the CPU; "float16" and "bfloat16" halve what a long context
+    takes. Backend cuda keeps float16.
     on_progress: hears a stage and a fraction 0..1.
     Raises ModelBrokenError, UnsupportedModelError or BadRequestError with a sentence.
     """
@@ -114,7 +121,8 @@ def runner_from(
 
     def plan_for(name: str) -> ComputePlan:
         planned = _plan(config, name, backend, dtype)
-        return dataclasses.replace(planned, kv_dtype=_DTYPES[kv_dtype])
+        kept = torch.float16 if planned.backend == "cuda" else _DTYPES[kv_dtype]
+        return dataclasses.replace(planned, kv_dtype=kept)
 
     num_ranks = group.world_size if group is not None else 1
     torch.set_num_threads(num_threads or max(1, _physical_cores() // num_ranks))
@@ -126,7 +134,8 @@ def runner_from(
         runner = _load_rank(source, plan, group, sizes, on_progress)
     else:
         plan = plan_for(device)
-        runner = _local(_build(RankWeights(source, plan, SingleRank()), on_progress), plan, sizes)
+        model = _build(RankWeights(source, plan, SingleRank()), on_progress)
+        runner = _local(model, plan, sizes, captures=True)
     if num_threads == 0 and group is None and plan.device.type == "cpu":
         on_progress("threads", 1.0)
         _choose_threads(runner)
@@ -162,7 +171,22 @@ class _Sizes:
     max_length: int
 
 
-def _local(model: Model, plan: ComputePlan, sizes: _Sizes) -> LocalRunner:
+def _local(model: Model, plan: ComputePlan, sizes: _Sizes, *, captures: bool) -> LocalRunner:
+    """captures: whether decode steps on CUDA become graphs; ranks that meet take them plainly."""
+    if plan.backend == "cuda":
+        try:
+            check_sizes(model.config)
+        except UnsupportedModelError as error:
+            logger.warning("decoding without the CUDA kernels' step, slower: %s", error)
+        else:
+            return CudaRunner(
+                model,
+                num_slots=sizes.num_slots,
+                max_length=sizes.max_length,
+                num_threads=torch.get_num_threads(),
+                dtype=plan.dtype,
+                captures=captures,
+            )
     return LocalRunner(
         model,
         num_slots=sizes.num_slots,
@@ -185,7 +209,7 @@ def _load_rank(
     )
     model = _build(RankWeights(source, plan, collective), on_progress)
     control = join_control(group.folder, group.rank, group.world_size)
-    return TensorParallelRunner(_local(model, plan, sizes), control)
+    return TensorParallelRunner(_local(model, plan, sizes, captures=False), control)
 
 
 def _load_placed(
@@ -219,12 +243,13 @@ def _context(context: int, config: ModelConfig) -> int:
 
 
 def _plan(config: ModelConfig, device: str, backend: str, dtype: str | None) -> ComputePlan:
-    on = _device(device)
+    wants_gpu = backend in ("auto", "cuda") and dtype != "float32"
+    on = _gpu_or_cpu() if device == "auto" and wants_gpu else _device(device)
     if backend not in ("auto", "cuda", "cpu", "reference"):
         raise BadRequestError(f'backend "{backend}" is unknown; use auto, cuda, cpu or reference')
     if dtype is not None and dtype not in _DTYPES:
         raise BadRequestError(f'dtype "{dtype}" is unknown; use {", ".join(_DTYPES)}')
-    if backend == "auto" and on.type == "cuda":
+    if backend == "auto" and on.type == "cuda" and dtype != "float32":
         backend = "cuda"
     if backend == "auto":
         backend = "cpu" if dtype in (None, "bfloat16") else "reference"
@@ -234,6 +259,12 @@ def _plan(config: ModelConfig, device: str, backend: str, dtype: str | None) -> 
         raise BadRequestError(
             f"backend cpu computes packed weights in bfloat16, not {dtype}; use backend reference"
         )
+    if backend == "cuda" and dtype == "float32":
+        raise BadRequestError(
+            "backend cuda computes in float16 or bfloat16, not float32; use backend reference"
+        )
+    if backend == "cuda" and on.type == "cuda":
+        _require_kernels(on)
     if dtype is None:
         fast = "float16" if on.type == "cuda" else "bfloat16"
         dtype = "float32" if backend == "reference" else fast
@@ -243,6 +274,29 @@ def _plan(config: ModelConfig, device: str, backend: str, dtype: str | None) -> 
         device=on,
         keep_dense=2 * config.num_parameters <= DENSE_COPY_BYTES,
     )
+
+
+@functools.cache
+def _gpu_or_cpu() -> torch.device:
+    """The current GPU if the kernels run on it, else the processor; says why not, once."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    gpu = torch.device("cuda", torch.cuda.current_device())
+    try:
+        _require_kernels(gpu)
+    except UnsupportedModelError as error:
+        logger.warning("computing on the processor: %s", error)
+        return torch.device("cpu")
+    logger.info("computing on %s, %s", gpu, torch.cuda.get_device_name(gpu))
+    return gpu
+
+
+def _require_kernels(gpu: torch.device) -> None:
+    """Loads the kernels for `gpu`. Raises UnsupportedModelError with what is missing."""
+    try:
+        default_launcher().prepare(gpu)
+    except (KernelLoadError, CompileError) as error:
+        raise UnsupportedModelError(f"{gpu}: {error}") from error
 
 
 def _device(name: str) -> torch.device:
