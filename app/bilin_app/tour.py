@@ -25,7 +25,7 @@ from bilin_app.storage.settings import Settings
 from bilin_app.theme.fonts import Language
 from bilin_app.theme.palette import Scheme
 from bilin_app.theme.theme import Look, start_theme
-from bilin_app.tour_chat import MATH
+from bilin_app.tour_chat import MATH, THOUGHT
 from bilin_app.tour_texts import TEXTS, TourTexts
 
 VARIANTS: tuple[tuple[Scheme, Language], ...] = (
@@ -166,6 +166,17 @@ def _show_math(window: MainWindow, texts: TourTexts) -> None:
     open_conversation(window, texts, question, texts.person(question), texts.reply(answer))
 
 
+def _show_thought(window: MainWindow, texts: TourTexts) -> None:
+    show_ready(window, texts)
+    question, answer = THOUGHT[texts.language]
+    messages = [
+        texts.numbered(make(text), index + 1)
+        for index, (make, text) in enumerate(((texts.person, question), (texts.reply, answer)) * 2)
+    ]
+    open_conversation(window, texts, question, *messages)
+    window.chat.transcript.widgets_in_order()[-1].unfold_thought()
+
+
 def _show_long(window: MainWindow, texts: TourTexts) -> None:
     show_ready(window, texts)
     open_conversation(
@@ -294,6 +305,7 @@ SCENES = (
     Scene("finished", _show_finished),
     Scene("rich", _show_rich),
     Scene("math", _show_math),
+    Scene("thought", _show_thought),
     Scene("long", _show_long),
     Scene("mixed", _show_mixed),
     Scene("scrolled", _show_scrolled),

@@ -32,3 +32,22 @@ MATH = {
     "zh": ("高斯积分怎么算？", _MATH_ZH),
     "en": ("How is the Gaussian integral found?", _MATH_EN),
 }
+
+_THOUGHT_ZH = """<think>
+先求和，再检查边界。首项 1，末项 100，共 100 项。
+首尾相加都是 101，一共 50 对，所以和是 50 × 101。
+</think>
+
+从 1 加到 100 等于 **5050**。"""
+
+_THOUGHT_EN = """<think>
+Sum first, then check the ends. The first term is 1, the last 100, and there are 100 of them.
+Each pair of ends makes 101, and there are 50 pairs, so the sum is 50 × 101.
+</think>
+
+The numbers from 1 to 100 add up to **5050**."""
+
+THOUGHT = {
+    "zh": ("从 1 加到 100 是多少？", _THOUGHT_ZH),
+    "en": ("What do the numbers from 1 to 100 add up to?", _THOUGHT_EN),
+}

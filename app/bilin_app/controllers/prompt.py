@@ -9,17 +9,25 @@ from bilin_app.controllers.answer_run import AnswerJob
 from bilin_app.controllers.message_views import message_view
 from bilin_app.controllers.views import MessageView
 from bilin_app.storage.conversations import AnswerContext
+from bilin_app.text.thinking import part_thought
 from bilin_engine.protocol import Message, Sampling
 
 logger = logging.getLogger(__name__)
 
 
 def prompt_messages(system_prompt: str, views: Iterable[MessageView]) -> tuple[Message, ...]:
-    """The branch as messages. Answers that never got a word are left out."""
-    messages = [Message(view.role, view.text) for view in views if view.text]
+    """The branch as messages. Answers that never got a word, and thoughts, are left out."""
+    texts = ((view.role, _said(view)) for view in views)
+    messages = [Message(role, text) for role, text in texts if text]
     if system_prompt.strip():
         messages.insert(0, Message("system", system_prompt))
     return tuple(messages)
+
+
+def _said(view: MessageView) -> str:
+    if view.role == "user":
+        return view.text
+    return part_thought(view.text, is_complete=True).answer
 
 
 def answer_job(context: AnswerContext, recommended: Sampling) -> AnswerJob:

@@ -20,6 +20,7 @@ QToolTip { background: $surface; color: $ink; border: 1px solid $line; padding: 
 QLineEdit#titleEdit { font-size: ${title}px; font-weight: 700; padding: 3px 6px; }
 
 QLabel[role="muted"] { color: $muted; font-size: ${small}px; }
+QLabel[role="thought"] { color: $muted; padding-left: 10px; }
 QLabel[role="danger"] { color: $danger; font-size: ${small}px; }
 QLabel[role="section"] { font-weight: 700; }
 QLabel[role="heading"] { font-size: ${heading}px; font-weight: 700; }

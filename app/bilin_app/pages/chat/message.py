@@ -8,7 +8,9 @@ from typing_extensions import override
 from bilin_app.controllers.views import AnswerFacts, MessageView, ModelView
 from bilin_app.pages.chat.message_body import MessageBody
 from bilin_app.pages.chat.message_parts import ActionRow, InlineEditor, Notice
+from bilin_app.pages.chat.thought import Thought
 from bilin_app.pages.controls import label
+from bilin_app.text.thinking import Parted, part_thought
 from bilin_app.theme.theme import theme
 
 BUBBLE_PADDING_X = 14
@@ -38,10 +40,16 @@ class MessageWidget(QWidget):
     version_requested = Signal(int, int)  # message, -1 or +1
     unqueue_requested = Signal(int)
 
-    def __init__(self, view: MessageView, name: str, parent: QWidget) -> None:
+    def __init__(
+        self, view: MessageView, name: str, parent: QWidget, unfolded: set[int] | None = None
+    ) -> None:
+        """unfolded: ids of the messages whose thoughts are open; kept by the owner."""
         super().__init__(parent)
         self.view = view
+        self._unfolded = set() if unfolded is None else unfolded
         self._name_text = name
+        self._source = ""  # the text on show, with its thought
+        self._thought: Thought | None = None
         self._editor: InlineEditor | None = None
         self._is_person = view.role == "user"
         self._bubble = QFrame(self)
@@ -76,10 +84,9 @@ class MessageWidget(QWidget):
         """Shows another state of the message; text that only grew is only appended."""
         before, self.view = self.view, view
         was_open = before.state in ("waiting", "running")
-        if view.text != self.body.content.text or (was_open != self._is_open()):
-            grown = was_open and view.text.startswith(self.body.content.text)
-            if grown and not self._is_person:
-                self.body.append(view.text[len(self.body.content.text) :])
+        if view.text != self._source or (was_open != self._is_open()):
+            if was_open and view.text.startswith(self._source) and not self._is_person:
+                self._grow(view.text)
                 if not self._is_open():
                     self.body.finish()
             else:
@@ -89,7 +96,7 @@ class MessageWidget(QWidget):
 
     def append_text(self, text: str) -> None:
         """Adds text to an answer that is being written."""
-        self.body.append(text)
+        self._grow(self._source + text)
         self.body.viewport().update()
         self.height_changed.emit()
 
@@ -103,6 +110,11 @@ class MessageWidget(QWidget):
         for button in (self._row.edit, self._row.again, self._row.carry_on):
             button.setEnabled(can_act)
 
+    def unfold_thought(self) -> None:
+        """Shows what the model thought, if it did."""
+        if self._thought is not None:
+            self._thought.unfold()
+
     # --- Geometry ---------------------------------------------------------------------------------
 
     def height_for(self, width: int) -> int:
@@ -113,7 +125,7 @@ class MessageWidget(QWidget):
             inner = self._bubble_text_width(width)
             height = self.body.height_for(inner) + 2 * BUBBLE_PADDING_Y
             return height + PERSON_ROW_HEIGHT + PERSON_GAP
-        height = NAME_HEIGHT + self.body.height_for(width)
+        height = NAME_HEIGHT + self._thought_height(width) + self.body.height_for(width)
         if self._notice is not None:
             height += self._notice.height_for(width) + 12
         return height + ROW_HEIGHT + GAP
@@ -144,9 +156,14 @@ class MessageWidget(QWidget):
             self._row.setGeometry(0, bubble_height + 1, width, PERSON_ROW_HEIGHT)
             return
         self._name.setGeometry(0, 0, width, NAME_HEIGHT - 2)
+        y = NAME_HEIGHT
+        if self._thought is not None:
+            thought_height = self._thought_height(width)
+            self._thought.setGeometry(0, y, width, thought_height)
+            y += thought_height
         height = self.body.height_for(width)
-        self.body.setGeometry(0, NAME_HEIGHT, width, height)
-        y = NAME_HEIGHT + height
+        self.body.setGeometry(0, y, width, height)
+        y += height
         if self._notice is not None:
             notice_height = self._notice.height_for(width)
             self._notice.setGeometry(0, y + 8, width, notice_height)
@@ -159,10 +176,43 @@ class MessageWidget(QWidget):
         return self.view.state in ("waiting", "running")
 
     def _show_text(self) -> None:
+        self._source = self.view.text
         if self._is_person:
             self.body.set_plain_text(self.view.text)
-        else:
-            self.body.set_text(self.view.text, is_complete=not self._is_open())
+            return
+        parted = part_thought(self.view.text, is_complete=not self._is_open())
+        self._show_thought(parted)
+        self.body.set_text(parted.answer, is_complete=not self._is_open())
+
+    def _grow(self, source: str) -> None:
+        """Shows a source that begins with the one on show."""
+        self._source = source
+        parted = part_thought(source, is_complete=not self._is_open())
+        self._show_thought(parted)
+        known = self.body.content.text
+        if parted.answer.startswith(known):
+            self.body.append(parted.answer[len(known) :])
+        else:  # what was held back turned out to be part of a mark
+            self.body.set_text(parted.answer, is_complete=not self._is_open())
+
+    def _show_thought(self, parted: Parted) -> None:
+        if not parted.thought and not parted.is_thinking:
+            if self._thought is not None:
+                self._thought.deleteLater()
+                self._thought = None
+            return
+        if self._thought is None:
+            self._thought = Thought(self, is_open=self.view.id in self._unfolded)
+            self._thought.toggled.connect(self._on_thought_toggled)
+            self._thought.show()
+        self._thought.set_thought(parted.thought, is_thinking=parted.is_thinking)
+
+    def _thought_height(self, width: int) -> int:
+        return self._thought.height_for(width) if self._thought is not None else 0
+
+    def _on_thought_toggled(self, is_open: bool) -> None:
+        (self._unfolded.add if is_open else self._unfolded.discard)(self.view.id)
+        self.height_changed.emit()
 
     def _show_rest(self) -> None:
         view = self.view
@@ -229,7 +279,10 @@ class MessageWidget(QWidget):
     # --- Actions ----------------------------------------------------------------------------------
 
     def _on_copy(self) -> None:
-        QGuiApplication.clipboard().setText(self.view.text)
+        # The answer, not the thought before it.
+        parted = part_thought(self.view.text, is_complete=True)
+        text = self.view.text if self._is_person else parted.answer or parted.thought
+        QGuiApplication.clipboard().setText(text)
         self._row.show_copied()
 
     def start_editing(self) -> None:
@@ -260,6 +313,8 @@ class MessageWidget(QWidget):
         self._bubble.setVisible(visible and self._is_person)
         if not self._is_person:
             self.body.setVisible(visible)
+            if self._thought is not None:
+                self._thought.setVisible(visible)
             self._name.setVisible(visible)
         self._row.setVisible(visible)
         if self._notice is not None:

@@ -52,6 +52,7 @@ class Transcript(QAbstractScrollArea):
         self._items: list[_Item] = []
         self._index_of: dict[int, int] = {}
         self._widgets: dict[int, MessageWidget] = {}  # by message id
+        self._unfolded: set[int] = set()  # messages whose thoughts are open
         self._name = ""
         self._can_act = True
         self._follows = True
@@ -301,7 +302,7 @@ class Transcript(QAbstractScrollArea):
         return item.height
 
     def _make(self, view: MessageView) -> MessageWidget:
-        widget = MessageWidget(view, self._name, self.viewport())
+        widget = MessageWidget(view, self._name, self.viewport(), self._unfolded)
         widget.set_can_act(self._can_act)
         widget.height_changed.connect(lambda: self._on_height_changed(view.id))
         widget.link_clicked.connect(self.link_clicked)
