@@ -25,7 +25,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
 
     from bilin_engine.channel import Channel
-    from bilin_engine.jobs.loop import JobLoop
+    from bilin_engine.jobs.run import JobLoop
     from bilin_engine.logs import start_logging
     from bilin_engine.protocol import decode_job_request
 

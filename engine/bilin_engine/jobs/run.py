@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import traceback
+from pathlib import Path
 
 from bilin_engine.channel import Channel
 from bilin_engine.errors import BilinError, UnsupportedModelError
@@ -79,7 +80,7 @@ class JobLoop:
                 logger.exception("the job failed")
             self._send(failed(error))
             return EXIT_FAILED
-        self._send(JobDone(folder))
+        self._send(JobDone(str(folder)))
         return 0
 
     def _send(self, message: JobProgress | JobDone | Failed) -> None:
@@ -89,7 +90,7 @@ class JobLoop:
             self._is_ended.set()  # nobody reads: as good as the end of input
 
 
-def do(work: JobRequest, reporter: JobReporter) -> str:
+def do(work: JobRequest, reporter: JobReporter) -> Path:
     """One piece of work; returns the model folder. Raises JobStopped, BilinError or OSError."""
     match work:
         case ConvertModel():

@@ -1,0 +1,341 @@
+"""The work queue: one job at a time, in order, kept on disk, taken up again after a restart.
+
+Knows what a job leaves behind (`partial_folder`); the work itself is a process's business.
+"""
+
+import logging
+import os
+import queue
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from bilin_engine import processes
+from bilin_engine.errors import BadRequestError, BilinError
+from bilin_engine.library import Library
+from bilin_engine.protocol import (
+    DownloadModel,
+    Failed,
+    Hello,
+    JobAction,
+    JobDone,
+    JobEvent,
+    JobInfo,
+    JobProgress,
+    JobsChanged,
+    JobWork,
+    VerifyModel,
+)
+from bilin_engine.server.child_process import Gone
+from bilin_engine.server.job_process import STOP_S, JobCommand, JobProcess
+from bilin_engine.server.library_ops import LibraryOps
+
+logger = logging.getLogger(__name__)
+
+QUEUE_FILE = "queue.json"
+LOCK_FILE = "lock"
+SPEED_FILE = "speed.json"
+JOIN_S = 10.0
+EMIT_INTERVAL_S = 0.2
+MAX_JOBS = 200
+
+
+def partial_folder(folder: Path) -> Path:
+    """Where unfinished work for `folder` lies."""
+    return folder.with_name(f".{folder.name}.partial")
+
+
+class JobQueue:
+    """Jobs of one library. `emit` hears `JobsChanged`, from several threads."""
+
+    def __init__(
+        self, library: Library, emit: Callable[[JobsChanged], None], command: JobCommand
+    ) -> None:
+        """Reads the queue of last time and goes on with it; `close` ends what this starts."""
+        self._library = library
+        self._ops = LibraryOps(library)
+        self._emit = emit
+        self._command = command
+        self._condition = threading.Condition()
+        self._jobs: list[JobInfo] = []
+        self._next_id = 1
+        self._running: JobProcess | None = None
+        self._wanted: JobAction | None = None  # what shall become of the running job
+        self._is_closed = False
+        self._lock_fd: int | None = None
+        self._told_at = 0.0
+        if (library.state_dir / QUEUE_FILE).is_file() and self._lock():
+            self._read()
+        self._thread = threading.Thread(target=self._run, name="bilin-jobs", daemon=True)
+        self._thread.start()
+
+    @property
+    def jobs(self) -> tuple[JobInfo, ...]:
+        """The queue as it is."""
+        with self._condition:
+            return tuple(self._jobs)
+
+    @property
+    def conversion_rate(self) -> float:
+        """Source bytes a second of the last conversion on this machine; 0.0 = none yet."""
+        try:
+            content = (self._library.state_dir / SPEED_FILE).read_bytes()
+            return msgspec.json.decode(content, type=float)
+        except (OSError, msgspec.DecodeError):
+            return 0.0
+
+    def tell(self) -> None:
+        """Says how the queue stands."""
+        self._emit(JobsChanged(self.jobs))
+
+    def add(self, work: JobWork) -> None:
+        """Puts work at the end. Raises BilinError where this library cannot be worked on."""
+        self._check(work)
+        with self._condition:
+            self._require_lock()
+            if any(job.work == work and job.state not in ("done",) for job in self._jobs):
+                raise BadRequestError("this is in the queue already")
+            if len(self._jobs) >= MAX_JOBS:
+                raise BadRequestError(f"the queue holds {MAX_JOBS} jobs; clear some first")
+            self._jobs = [job for job in self._jobs if job.work != work]
+            self._jobs.append(JobInfo(job=self._next_id, work=work))
+            self._next_id += 1
+            self._changed()
+            self._condition.notify_all()
+
+    def change(self, job_id: int, action: JobAction) -> None:
+        """What a person asks of a job. Raises BadRequestError for what cannot be now."""
+        with self._condition:
+            index = next((i for i, job in enumerate(self._jobs) if job.job == job_id), None)
+            if index is None:
+                raise BadRequestError(f"there is no job {job_id}")
+            job = self._jobs[index]
+            if action in ("pause", "cancel") and job.state == "running":
+                self._wanted = action
+                if self._running is not None:
+                    self._running.end_input()
+                return
+            self._change_waiting(index, job, action)
+            self._changed()
+            self._condition.notify_all()
+
+    def _change_waiting(self, index: int, job: JobInfo, action: JobAction) -> None:
+        match action:
+            case "pause" if job.state == "waiting":
+                self._put(index, state="paused")
+            case "resume" | "retry" if job.state in ("paused", "failed"):
+                self._put(index, state="waiting", reason="")
+            case "first" if job.state == "waiting":
+                self._jobs.insert(0, self._jobs.pop(index))
+            case "cancel" | "clear" if job.state != "running":
+                if job.state != "done":
+                    self._discard(job.work)
+                del self._jobs[index]
+            case _:
+                raise BadRequestError(f"a job that is {job.state} cannot {action}")
+
+    def close(self) -> None:
+        """Stops the running job, keeping what it did; it waits for the next start."""
+        with self._condition:
+            self._is_closed = True
+            self._condition.notify_all()
+            if self._running is not None:
+                self._running.end_input()
+        self._thread.join(JOIN_S)
+        with self._condition:
+            if self._lock_fd is not None:
+                os.close(self._lock_fd)
+                self._lock_fd = None
+
+    # --- The thread -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._is_closed or self._next() is not None)
+                if self._is_closed:
+                    return
+                job = self._next()
+                assert job is not None
+                self._wanted = None
+                index = self._jobs.index(job)
+                self._put(index, state="running", reason="", stage="", fraction=job.fraction)
+                self._changed()
+            begun_at = time.monotonic()
+            end = self._do(job)
+            logger.info("job %d ended after %.1f s", job.job, time.monotonic() - begun_at)
+            with self._condition:
+                self._running = None
+                self._finish(job.job, end)
+
+    def _do(self, job: JobInfo) -> JobDone | Failed:
+        """Runs a job's process to its end, which may be that it was asked to stop."""
+        events: queue.SimpleQueue[JobEvent | Gone] = queue.SimpleQueue()
+        try:
+            process = JobProcess(self._command, job.work, events.put)
+        except BilinError as error:
+            return Failed(id=1, code=error.code, message=error.message)
+        with self._condition:
+            self._running = process
+            if self._wanted is not None or self._is_closed:
+                process.end_input()
+        try:
+            while True:
+                match events.get():
+                    case JobProgress() as progress:
+                        self._on_progress(job.job, progress)
+                    case JobDone() | Failed() as end:
+                        return end
+                    case Gone(reason):
+                        return Failed(id=1, code="job_died", message=reason)
+                    case Hello():
+                        continue
+        finally:
+            process.close(STOP_S)
+
+    def _next(self) -> JobInfo | None:
+        return next((job for job in self._jobs if job.state == "waiting"), None)
+
+    def _on_progress(self, job_id: int, progress: JobProgress) -> None:
+        with self._condition:
+            index = self._index(job_id)
+            if index is None:
+                return
+            self._put(
+                index,
+                stage=progress.stage,
+                fraction=progress.done / max(1, progress.total),
+                rate_bytes_s=progress.rate_bytes_s,
+                eta_s=progress.eta_s,
+            )
+            now = time.monotonic()
+            if now - self._told_at < EMIT_INTERVAL_S:
+                return
+            self._told_at = now
+            jobs = tuple(self._jobs)
+            if progress.stage == "convert" and progress.rate_bytes_s:
+                self._write_state(SPEED_FILE, msgspec.json.encode(progress.rate_bytes_s))
+        self._emit(JobsChanged(jobs))
+
+    def _finish(self, job_id: int, end: JobDone | Failed) -> None:
+        index = self._index(job_id)
+        if index is None:
+            return
+        work = self._jobs[index].work
+        has_news = False
+        if isinstance(end, JobDone):
+            self._put(index, state="done", fraction=1.0, eta_s=None, reason="")
+            self._mark(Path(end.folder), is_whole=True)
+            has_news = True
+        elif self._wanted == "cancel":
+            self._discard(work)
+            del self._jobs[index]
+        elif self._wanted == "pause":
+            self._put(index, state="paused", eta_s=None, rate_bytes_s=0.0)
+        elif self._is_closed:
+            self._put(index, state="waiting", eta_s=None)
+        elif end.code == "disk_full":
+            self._put(index, state="paused", reason=end.message, eta_s=None)
+        else:
+            self._put(index, state="failed", reason=end.message, eta_s=None)
+            if isinstance(work, VerifyModel) and end.code == "model_broken":
+                self._mark(Path(work.folder), is_whole=False)
+                has_news = True
+        self._wanted = None
+        self._changed(library_changed=has_news)
+
+    def _mark(self, folder: Path, *, is_whole: bool) -> None:
+        try:
+            if is_whole:
+                self._ops.mark_verified(folder)
+            else:
+                self._ops.mark_changed(folder)
+        except (BilinError, OSError) as error:
+            logger.warning("what was verified cannot be kept: %s", error)
+
+    # --- State ------------------------------------------------------------------------------------
+
+    def _check(self, work: JobWork) -> None:
+        """Nothing is written outside the models folder."""
+        if isinstance(work, VerifyModel):
+            return
+        folder = Path(work.folder)
+        if folder.parent != self._library.models_dir.absolute() or folder.name.startswith("."):
+            raise BadRequestError(
+                f"{folder} is not in the models folder, {self._library.models_dir}"
+            )
+        if folder.exists():
+            raise BadRequestError(f"{folder} exists already; choose another name")
+
+    def _discard(self, work: JobWork) -> None:
+        if isinstance(work, VerifyModel):
+            return
+        partial = partial_folder(Path(work.folder))
+        if partial.parent == self._library.models_dir.absolute() and not partial.is_symlink():
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _index(self, job_id: int) -> int | None:
+        return next((i for i, job in enumerate(self._jobs) if job.job == job_id), None)
+
+    def _put(self, index: int, **values: object) -> None:
+        self._jobs[index] = msgspec.structs.replace(self._jobs[index], **values)
+
+    def _changed(self, *, library_changed: bool = False) -> None:
+        """Keeps the queue and tells of it. The lock is held."""
+        self._write_state(QUEUE_FILE, msgspec.json.encode(self._jobs))
+        self._emit(JobsChanged(tuple(self._jobs), library_changed))
+
+    def _require_lock(self) -> None:
+        if self._lock_fd is None:
+            if not self._lock():
+                raise BilinError(
+                    f"another Bilin works on the models in {self._library.models_dir}; close it "
+                    "first, or give this one a models folder of its own"
+                )
+            self._read()
+
+    def _lock(self) -> bool:
+        """Whether this process is the one that works on the library."""
+        folder = self._library.state_dir
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            fd = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise BilinError(f"{folder} cannot be written: {error.strerror}") from error
+        if not processes.lock_file(fd):
+            os.close(fd)
+            return False
+        self._lock_fd = fd
+        return True
+
+    def _read(self) -> None:
+        """The queue of last time. A download waits for a person: nothing is fetched unasked."""
+        path = self._library.state_dir / QUEUE_FILE
+        try:
+            jobs = msgspec.json.decode(path.read_bytes(), type=list[JobInfo])
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            logger.warning("the queue in %s cannot be read and starts empty: %s", path, error)
+            return
+        for job in jobs:
+            state = job.state
+            if state in ("running", "waiting"):
+                state = "paused" if isinstance(job.work, DownloadModel) else "waiting"
+            self._jobs.append(msgspec.structs.replace(job, state=state, eta_s=None))
+        self._next_id = 1 + max((job.job for job in self._jobs), default=0)
+
+    def _write_state(self, name: str, content: bytes) -> None:
+        folder = self._library.state_dir
+        try:
+            descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            Path(temporary).replace(folder / name)
+        except OSError as error:
+            logger.warning("%s cannot be written: %s", folder / name, error)
