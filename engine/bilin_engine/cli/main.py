@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from bilin_engine import __version__
-from bilin_engine.cli import bench, chat, evaluate, fill, logits, plan, score
+from bilin_engine.cli import bench, chat, evaluate, fill, job, logits, plan, score
 from bilin_engine.cli.arguments import (
     EXIT_FAILED,
     EXIT_OK,
@@ -128,6 +128,10 @@ def _add_checks(
     add_load_arguments(scoring)
     add_rank_arguments(scoring)
     add_place_arguments(scoring)
+
+    converting = add("convert", job.run_convert, "Make a model of a checkpoint. 转换权重。")
+    job.add_convert_arguments(converting)
+    job.add_verify_arguments(add("verify", job.run_verify, "Is a model whole? 校验模型。"))
 
     logits.add_arguments(add("logits", logits.run, "Write log-probs of ids to a file. 导出概率。"))
 

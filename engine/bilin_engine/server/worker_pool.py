@@ -31,8 +31,9 @@ from bilin_engine.protocol import (
     WorkerMemoryReport,
     WorkerTokens,
 )
+from bilin_engine.server.child_process import Gone
 from bilin_engine.server.tasks import Task
-from bilin_engine.server.worker_process import Gone, WorkerCommand, WorkerProcess
+from bilin_engine.server.worker_process import WorkerCommand, WorkerProcess
 
 logger = logging.getLogger(__name__)
 
