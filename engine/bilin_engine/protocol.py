@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 7
+PROTOCOL_VERSION = 8
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -623,14 +623,21 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     dropped_messages: tuple[int, ...] = ()
 
 
+TextPart = Literal["answer", "thinking"]
+
+
 class TextDelta(msgspec.Struct, frozen=True, kw_only=True, tag="text_delta"):
-    """Text that follows what came before for this blank and candidate. Whole characters only."""
+    """Text that follows what came before for this blank and candidate. Whole characters only.
+
+    part: "thinking" = the model's reasoning before its answer, without its <think> tags.
+    """
 
     id: int
     text: str
     num_tokens: int = 1
     blank: int = 0
     candidate: int = 0
+    part: TextPart = "answer"
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
@@ -739,11 +746,15 @@ class WindowView(msgspec.Struct, frozen=True, kw_only=True, tag="window_view"):
 
 
 class ChatResult(msgspec.Struct, frozen=True, kw_only=True, tag="chat_result"):
-    """The whole text (without the prefill). "context" = the window was full: said, never silent."""
+    """The whole text (without the prefill). "context" = the window was full: said, never silent.
+
+    thinking: the reasoning before it, which is no part of `text` and of later prompts.
+    """
 
     text: str
     finish_reason: FinishReason
     stats: GenerationStats
+    thinking: str = ""
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):

@@ -166,7 +166,7 @@ class AnswerRun(QObject):
         self._first_at = self._first_at or now
         self._last_at = now
         self._num_tokens += delta.num_tokens
-        if delta.text:
+        if delta.text and delta.part == "answer":
             self._pending.append(delta.text)
             if not self._flush_timer.isActive():
                 self._flush_timer.start()

@@ -24,10 +24,12 @@ class ChatFormat(Protocol):
     Attributes:
         name: as in bilin.json.
         stop_texts: where an answer ends although no stop token came.
+        may_think: an answer may begin with <think>reasoning</think>.
     """
 
     name: str
     stop_texts: tuple[str, ...]
+    may_think: bool
 
     def stop_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
         """Ids that end an answer."""

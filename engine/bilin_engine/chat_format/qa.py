@@ -22,6 +22,7 @@ class QaFormat:
     """
 
     name = "qa"
+    may_think = False
     stop_texts = tuple(
         f"\n{marker}" for marker in ("问：", "问:", "答：", "答:", "Question:", "Answer:")
     )

@@ -22,6 +22,7 @@ class RolesFormat:
     """`chatglm3` and `glm4`."""
 
     stop_texts: tuple[str, ...] = ()
+    may_think = True
 
     def __init__(self, name: Literal["chatglm3", "glm4"]) -> None:
         self.name = name

@@ -25,6 +25,7 @@ class RoundsFormat:
     """
 
     stop_texts: tuple[str, ...] = ()
+    may_think = False
 
     def __init__(self, name: Literal["chatglm", "chatglm2"]) -> None:
         self.name = name

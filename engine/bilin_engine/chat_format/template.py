@@ -39,6 +39,7 @@ class TemplateFormat:
 
     name = TEMPLATE_FORMAT
     stop_texts: tuple[str, ...] = ()
+    may_think = True
 
     def __init__(self, folder: Path) -> None:
         config = _read_json(folder / TOKENIZER_CONFIG_FILE)

@@ -62,15 +62,23 @@ class _Conversation:
         """
         asked = [*self._messages, Message("user", text)]
         parts: list[str] = []
+        is_thinking = False
 
         def on_event(event: Event) -> None:
+            nonlocal is_thinking
             if isinstance(event, Started) and event.dropped_messages and not is_quiet:
                 count = len(event.dropped_messages)
                 print(dim(f"({count} older messages no longer fit 较早的 {count} 条消息已放不下)"))
             if isinstance(event, TextDelta):
-                parts.append(event.text)
+                is_answer = event.part == "answer"
+                if is_answer and is_thinking and not is_quiet:
+                    print("\n")  # parts the reasoning from the answer
+                is_thinking = not is_answer
+                if is_answer:
+                    parts.append(event.text)
                 if not is_quiet:
-                    print(plain_text(event.text), end="", flush=True)
+                    text = plain_text(event.text)
+                    print(text if is_answer else dim(text), end="", flush=True)
 
         try:
             result = self._session.ask(

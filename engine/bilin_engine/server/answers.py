@@ -36,6 +36,7 @@ from bilin_engine.protocol import (
     ScoreResult,
     Started,
     TextDelta,
+    TextPart,
     TextSegment,
     WorkerCandidate,
     WorkerGenerate,
@@ -47,6 +48,7 @@ from bilin_engine.server.fill_prompts import FILL_CLOSE, FillPrompt, FillPrompts
 from bilin_engine.server.model_text import ModelText
 from bilin_engine.server.tasks import Task
 from bilin_engine.server.text_stream import TextStream
+from bilin_engine.server.thinking import ThinkingSplitter
 from bilin_engine.server.worker_pool import WorkerPool
 
 SEED_BITS = 53  # whole in every JSON reader
@@ -124,6 +126,8 @@ class Answering:
     emit: Emit
     _begun: bool = field(default=False, init=False)
     _dropped: tuple[int, ...] = field(default=(), init=False)
+    _thinking: ThinkingSplitter | None = field(default=None, init=False)
+    _untold: int = field(default=0, init=False)  # tokens whose text is held back
 
     def chat(self, request: Chat) -> ChatResult:
         """Answers the last user message, going on from `prefill`."""
@@ -137,6 +141,7 @@ class Answering:
             (*request.sampling.stop_texts, *prompt.stop_texts),
             continues=bool(request.prefill),
             dropped=prompt.dropped,
+            thinking=ThinkingSplitter(is_open=prompt.opens_thinking) if prompt.may_think else None,
         )
 
     def generate(self, request: Generate) -> ChatResult:
@@ -226,17 +231,26 @@ class Answering:
         *,
         continues: bool = False,
         dropped: tuple[int, ...] = (),
+        thinking: ThinkingSplitter | None = None,
     ) -> ChatResult:
         self._dropped = dropped
+        self._thinking = thinking
         stream = TextStream(self.model.text.decoder(continues=continues), stop_texts)
         run = self._run(request.id, layout, stop, request.sampling, [stream])
         if not stream.is_stopped:
             self._tell(request.id, stream.finish(), stream.take_num_tokens(), 0, 0)
+        if thinking is not None:
+            self._tell_pieces(request.id, thinking.flush(), 0, 0, 0)
         if stream.is_stopped or run.result is None:
             reason = "stop_text"
         else:
             reason = run.result.candidates[0].finish_reason
-        return ChatResult(text=stream.text, finish_reason=reason, stats=run.stats())
+        return ChatResult(
+            text=stream.text if thinking is None else thinking.answer,
+            finish_reason=reason,
+            stats=run.stats(),
+            thinking="" if thinking is None else thinking.thinking,
+        )
 
     def _fill_one(self, request: Fill, prompt: FillPrompt, index: int) -> _Run:
         text = self.model.text
@@ -355,16 +369,35 @@ class Answering:
     def _tell(
         self, request_id: int, text: str, num_tokens: int, blank: int, candidate: int
     ) -> None:
-        if text:
+        if not text:
+            return
+        pieces: list[tuple[TextPart, str]] = [("answer", text)]
+        if self._thinking is not None:
+            pieces = self._thinking.feed(text)
+        self._tell_pieces(request_id, pieces, num_tokens, blank, candidate)
+
+    def _tell_pieces(
+        self,
+        request_id: int,
+        pieces: list[tuple[TextPart, str]],
+        num_tokens: int,
+        blank: int,
+        candidate: int,
+    ) -> None:
+        """One delta a piece; the first stands for all tokens, those held back before included."""
+        self._untold += num_tokens
+        for part, text in pieces:
             self.emit(
                 TextDelta(
                     id=request_id,
                     text=text,
-                    num_tokens=num_tokens,
+                    num_tokens=self._untold,
                     blank=blank,
                     candidate=candidate,
+                    part=part,
                 )
             )
+            self._untold = 0
 
 
 def _check_fill(request: Fill) -> None:

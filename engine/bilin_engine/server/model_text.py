@@ -23,10 +23,12 @@ from bilin_engine.protocol import (
     PromptView,
     TokenCount,
 )
+from bilin_engine.server.thinking import CLOSE_TAG, OPEN_TAG
 from bilin_engine.tokenizers.base import Tokenizer
 from bilin_engine.tokenizers.load import load_tokenizer
 from bilin_engine.tokenizers.streaming import StreamDecoder
 
+_TAG_TOKENS = 16  # more than "<think>\n" takes in any vocabulary
 MIN_ANSWER_TOKENS = 128  # room a growing chat leaves for its answer, a quarter of a small context
 
 
@@ -37,12 +39,17 @@ def answer_room(context_length: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """A conversation ready for the model. `dropped`: messages (by index) that no longer fit."""
+    """A conversation ready for the model. `dropped`: messages (by index) that no longer fit.
+
+    may_think: the answer may begin with reasoning; opens_thinking: the prompt has begun it.
+    """
 
     layout: PromptLayout
     stop_ids: frozenset[int]
     stop_texts: tuple[str, ...]
     dropped: tuple[int, ...]
+    may_think: bool
+    opens_thinking: bool
 
 
 class ModelText:
@@ -66,11 +73,14 @@ class ModelText:
         chat_format.layout(messages[-1:], self.tokenizer, context_length, prefill)  # must fit alone
         most = context_length - answer_room(context_length)
         fitted = fit_messages(chat_format, messages, self.tokenizer, most, prefill)
+        layout = chat_format.layout(fitted.messages, self.tokenizer, context_length, prefill)
         return ChatPrompt(
-            layout=chat_format.layout(fitted.messages, self.tokenizer, context_length, prefill),
+            layout=layout,
             stop_ids=chat_format.stop_ids(self.tokenizer),
             stop_texts=chat_format.stop_texts,
             dropped=fitted.dropped,
+            may_think=chat_format.may_think,
+            opens_thinking=chat_format.may_think and self._opens_thinking(layout, prefill),
         )
 
     def count_tokens(self, request: CountTokens) -> TokenCount:
@@ -138,6 +148,13 @@ class ModelText:
                 )
             return self._banned[key]
 
+    def _opens_thinking(self, layout: PromptLayout, prefill: str) -> bool:
+        """Whether the prompt ends inside <think>: the template's own, or that of the prefill."""
+        if prefill:
+            return prefill.lstrip().startswith(OPEN_TAG) and CLOSE_TAG not in prefill
+        end = self.tokenizer.decode(layout.token_ids[-_TAG_TOKENS:])
+        return end.rstrip().endswith(OPEN_TAG)
+
     def _text_of(self, token_id: int) -> bytes:
         """What a token says; b"" for one that is no text."""
         tokenizer = self.tokenizer
@@ -165,6 +182,11 @@ class ModelTexts:
         self._library = library
         self._lock = threading.Lock()
         self._texts: dict[ModelInfo, ModelText] = {}
+
+    @property
+    def library(self) -> Library:
+        """Where the models are."""
+        return self._library
 
     def models(self) -> tuple[ModelInfo, ...]:
         """The library, bundled model first."""
