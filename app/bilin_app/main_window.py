@@ -74,6 +74,7 @@ class MainWindow(QMainWindow):
             "models": lambda: self.show_page("models"),
             "new": self._on_new,
             "search": self._on_search,
+            "find": self._on_find,
             "settings": lambda: self.show_page("settings"),
             "stop": self._on_stop,
             "shortcuts": self.show_shortcuts,
@@ -138,6 +139,10 @@ class MainWindow(QMainWindow):
             self.editor.text.stop_requested.emit()
         else:
             self.chat.composer.stop_requested.emit()
+
+    def _on_find(self) -> None:
+        self.show_page("chat")
+        self.chat.open_find()
 
     def _on_search(self) -> None:
         if self._stack.currentWidget() is self.editor:

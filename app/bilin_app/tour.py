@@ -267,6 +267,19 @@ def _show_models_loading(window: MainWindow, texts: TourTexts) -> None:
     window.models.detail.placement.show_placement(tour_models.fitting_placement(real=False))
 
 
+def _show_find(window: MainWindow, texts: TourTexts) -> None:
+    _show_long(window, texts)
+    window.chat.find_bar.field.setText("凯旋门" if texts.language == "zh" else "Napoleon")
+    window.chat.open_find()
+
+
+def _show_link(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_rich(window, texts)
+    dialog = window.chat.make_link_dialog("https://arxiv.org/abs/2210.02414")
+    dialog.show()
+    return dialog
+
+
 def _show_settings(window: MainWindow, texts: TourTexts) -> None:
     show_ready(window, texts)
     window.show_page("settings")
@@ -314,6 +327,8 @@ SCENES = (
     Scene("queue", _show_queue),
     Scene("too-long", _show_too_long),
     Scene("search", _show_search),
+    Scene("find", _show_find),
+    Scene("link", _show_link),
     Scene("editing", _show_editing),
     Scene("sampling", _show_sampling),
     Scene("models", _show_models),

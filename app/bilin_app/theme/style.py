@@ -16,6 +16,7 @@ QToolTip { background: $surface; color: $ink; border: 1px solid $line; padding: 
 #rail { background: $paper; border-right: 1px solid $line; }
 #sidebar { background: $paper; }
 #header { background: $paper; border-bottom: 1px solid $line; }
+#findBar { background: $paper; border-bottom: 1px solid $line; }
 #headerTitle { font-size: ${title}px; font-weight: 700; }
 QLineEdit#titleEdit { font-size: ${title}px; font-weight: 700; padding: 3px 6px; }
 

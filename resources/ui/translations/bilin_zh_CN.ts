@@ -305,14 +305,6 @@
 <context>
     <name>ChatView</name>
     <message>
-        <source>Open a link</source>
-        <translation>打开链接</translation>
-    </message>
-    <message>
-        <source>Open this address in your browser?</source>
-        <translation>在浏览器中打开这个地址吗？</translation>
-    </message>
-    <message>
         <source>Everything stays on this computer</source>
         <translation>一切都在这台电脑上</translation>
     </message>
@@ -724,6 +716,33 @@
     </message>
 </context>
 <context>
+    <name>FindBar</name>
+    <message>
+        <source>Not in this conversation</source>
+        <translation>这段对话里没有</translation>
+    </message>
+    <message>
+        <source>Message {0} of {1}</source>
+        <translation>第 {0} 条，共 {1} 条</translation>
+    </message>
+    <message>
+        <source>Find in this conversation</source>
+        <translation>在这段对话里查找</translation>
+    </message>
+    <message>
+        <source>Previous message with it (Shift+Enter)</source>
+        <translation>上一条（Shift+Enter）</translation>
+    </message>
+    <message>
+        <source>Next message with it (Enter)</source>
+        <translation>下一条（Enter）</translation>
+    </message>
+    <message>
+        <source>Close (Esc)</source>
+        <translation>关闭（Esc）</translation>
+    </message>
+</context>
+<context>
     <name>Header</name>
     <message>
         <source>New chat</source>
@@ -806,6 +825,29 @@
     <message>
         <source>By mask token: what stands before and after is seen at once.</source>
         <translation>用空标记填写：前后文字同时可见。</translation>
+    </message>
+</context>
+<context>
+    <name>LinkDialog</name>
+    <message>
+        <source>Open a link</source>
+        <translation>打开链接</translation>
+    </message>
+    <message>
+        <source>Open this address in your browser?</source>
+        <translation>用浏览器打开这个地址？</translation>
+    </message>
+    <message>
+        <source>Address</source>
+        <translation>地址</translation>
+    </message>
+    <message>
+        <source>Cancel</source>
+        <translation>取消</translation>
+    </message>
+    <message>
+        <source>Open</source>
+        <translation>打开</translation>
     </message>
 </context>
 <context>
@@ -1597,6 +1639,10 @@
     <message>
         <source>Editor</source>
         <translation>填空</translation>
+    </message>
+    <message>
+        <source>Find in this conversation</source>
+        <translation>在这段对话里查找</translation>
     </message>
     <message>
         <source>Short blank (in the editor)</source>

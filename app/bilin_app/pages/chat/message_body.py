@@ -16,7 +16,7 @@ from PySide6.QtGui import (
     QTextDocument,
     QWheelEvent,
 )
-from PySide6.QtWidgets import QFrame, QMenu, QTextBrowser, QToolButton, QWidget
+from PySide6.QtWidgets import QFrame, QMenu, QTextBrowser, QTextEdit, QToolButton, QWidget
 from typing_extensions import override
 
 from bilin_app.pages.chat.document import MessageDocument
@@ -34,6 +34,7 @@ from bilin_app.theme.fonts import text_font
 from bilin_app.theme.theme import theme
 
 CARET_WIDTH = 7
+MAX_MARKS = 200
 
 
 def plain_text(document: QTextDocument, start: int, end: int) -> str:
@@ -115,6 +116,22 @@ class MessageBody(QTextBrowser):
         data = QMimeData()
         data.setText(plain_text(self.document(), start, end))
         return data
+
+    def mark(self, query: str) -> None:
+        """Marks where a text occurs, up to MAX_MARKS places; "" marks nothing."""
+        selections = []
+        cursor = QTextCursor(self.document())
+        while query and len(selections) < MAX_MARKS:
+            cursor = self.document().find(query, cursor)
+            if cursor.isNull():
+                break
+            selection = QTextEdit.ExtraSelection()
+            selection.cursor = cursor  # pyright: ignore[reportAttributeAccessIssue]
+            colors = theme().palette
+            selection.format.setBackground(colors.color("accent"))  # pyright: ignore
+            selection.format.setForeground(colors.color("on_accent"))  # pyright: ignore
+            selections.append(selection)
+        self.setExtraSelections(selections)
 
     def height_for(self, width: float) -> int:
         """The text's height at a width, px. Lays out again only if the width is another."""

@@ -53,6 +53,7 @@ class Transcript(QAbstractScrollArea):
         self._index_of: dict[int, int] = {}
         self._widgets: dict[int, MessageWidget] = {}  # by message id
         self._unfolded: set[int] = set()  # messages whose thoughts are open
+        self._query = ""  # what is being looked for
         self._name = ""
         self._can_act = True
         self._follows = True
@@ -191,6 +192,14 @@ class Transcript(QAbstractScrollArea):
                 return True
         return False
 
+    def look_for(self, query: str) -> list[int]:
+        """Marks a text in all messages, whatever its case; the ids of those that hold it."""
+        self._query = query
+        for widget in self._widgets.values():
+            widget.body.mark(query)
+        folded = query.casefold()
+        return [i.view.id for i in self._items if folded and folded in i.view.text.casefold()]
+
     def finish_highlighting(self) -> None:
         """Colours all code in view at once, for a picture."""
         for widget in self._widgets.values():
@@ -311,6 +320,8 @@ class Transcript(QAbstractScrollArea):
         widget.continue_requested.connect(self.continue_requested)
         widget.version_requested.connect(self.version_requested)
         widget.unqueue_requested.connect(self.unqueue_requested)
+        if self._query:
+            widget.body.mark(self._query)
         self._widgets[view.id] = widget
         return widget
 

@@ -8,7 +8,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
-    QMessageBox,
     QSplitter,
     QStackedWidget,
     QVBoxLayout,
@@ -25,7 +24,9 @@ from bilin_app.controllers.views import (
 from bilin_app.pages.chat.composer import Composer
 from bilin_app.pages.chat.conversation_list import ConversationList
 from bilin_app.pages.chat.empty import EmptyConversation
+from bilin_app.pages.chat.find_bar import FindBar
 from bilin_app.pages.chat.header import Header
+from bilin_app.pages.chat.link_dialog import LinkDialog
 from bilin_app.pages.chat.transcript import COLUMN_WIDTH, MARGIN, Transcript
 from bilin_app.pages.controls import TextButton, label
 
@@ -45,6 +46,9 @@ class ChatView(QWidget):
         self.list = ConversationList(self)
         self.header = Header(self)
         self.transcript = Transcript(self)
+        self.find_bar = FindBar(self)
+        self._found: list[int] = []
+        self._found_index = 0
         self.empty = EmptyConversation(self)
         self.composer = Composer(self)
         self._footer = label(self, "muted")
@@ -64,6 +68,7 @@ class ChatView(QWidget):
         column.setContentsMargins(0, 0, 0, 8)
         column.setSpacing(0)
         column.addWidget(self.header)
+        column.addWidget(self.find_bar)
         column.addWidget(self._stack, 1)
         column.addSpacing(6)
         column.addLayout(self._composer_box)
@@ -76,6 +81,8 @@ class ChatView(QWidget):
         self.splitter.setStretchFactor(1, 1)
         self.splitter.setSizes([SIDEBAR_WIDTH, 900])
         self.splitter.splitterMoved.connect(lambda: self._fit())
+        self.find_bar.query_changed.connect(self._on_find)
+        self.find_bar.step_requested.connect(self._on_find_step)
         self.list.setMinimumWidth(180)
         main.setMinimumWidth(420)
         row = QHBoxLayout(self)
@@ -87,6 +94,8 @@ class ChatView(QWidget):
     def show_conversation(self, conversation: ConversationView) -> None:
         """Shows a conversation: another one at its end, the same one where it was."""
         is_same = conversation.id == self._conversation_id
+        if not is_same:
+            self.find_bar.close_bar()
         self._conversation_id = conversation.id
         self._messages = list(conversation.messages)
         self._queued = list(conversation.queued)
@@ -138,14 +147,34 @@ class ChatView(QWidget):
 
     def ask_to_open(self, address: str) -> bool:
         """Asks whether to open a link; the address is shown as it is."""
-        box = QMessageBox(self)
-        box.setWindowTitle(self.tr("Open a link"))
-        box.setText(self.tr("Open this address in your browser?"))
-        box.setInformativeText(address)
-        box.setTextFormat(Qt.TextFormat.PlainText)
-        box.setStandardButtons(QMessageBox.StandardButton.Open | QMessageBox.StandardButton.Cancel)
-        box.setDefaultButton(QMessageBox.StandardButton.Cancel)
-        return box.exec() == QMessageBox.StandardButton.Open
+        return self.make_link_dialog(address).exec() == LinkDialog.DialogCode.Accepted
+
+    def make_link_dialog(self, address: str) -> LinkDialog:
+        """The question before a link is opened."""
+        return LinkDialog(address, self)
+
+    # --- Finding ----------------------------------------------------------------------------------
+
+    def open_find(self) -> None:
+        """Offers to find something in the conversation on show."""
+        if self._stack.currentWidget() is self.transcript:
+            self.find_bar.open_bar()
+
+    def _on_find(self, query: str) -> None:
+        self._found = self.transcript.look_for(query)
+        self._found_index = len(self._found) - 1  # the newest first
+        self._show_found()
+
+    def _on_find_step(self, delta: int) -> None:
+        if self._found:
+            self._found = self.transcript.look_for(self.find_bar.field.text())
+            self._found_index = (self._found_index + delta) % max(1, len(self._found))
+            self._show_found()
+
+    def _show_found(self) -> None:
+        self.find_bar.show_place(self._found_index + 1, len(self._found))
+        if self._found:
+            self.transcript.scroll_to_message(self._found[self._found_index])
 
     # --- Events -----------------------------------------------------------------------------------
 

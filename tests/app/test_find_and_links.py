@@ -1,0 +1,64 @@
+"""Finding in a conversation, and the question before a link is opened."""
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+
+from bilin_app.controllers.views import ConversationView, MessageView
+from bilin_app.pages.chat.link_dialog import LinkDialog, host_of, visible
+from bilin_app.pages.chat.view import ChatView
+from bilin_app.theme.theme import Look, start_theme
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def view(qapp, qtbot):
+    start_theme(qapp, Look("light", "en"))
+    widget = ChatView(None)  # type: ignore[arg-type]
+    qtbot.addWidget(widget)
+    widget.resize(1000, 600)
+    widget.show()
+    texts = ["needle one", "hay\n\n" * 200, "a NEEDLE, again a needle", "最后一句"]
+    messages = tuple(
+        MessageView(n + 1, 1, "assistant", text, "done", 0.0) for n, text in enumerate(texts)
+    )
+    widget.show_conversation(ConversationView(1, "title", messages))
+    return widget
+
+
+def marks(view, message_id):
+    [widget] = [w for w in view.transcript.widgets_in_order() if w.view.id == message_id]
+    return [s.cursor.selectedText() for s in widget.body.extraSelections()]
+
+
+def test_find_marks_steps_and_forgets(view):
+    view.open_find()
+    QTest.keyClicks(view.find_bar.field, "needle")
+    assert view.find_bar._place.text() == "Message 2 of 2"
+    assert marks(view, 3) == ["NEEDLE", "needle"]
+    QTest.keyClick(view.find_bar.field, Qt.Key.Key_Return)
+    assert view.find_bar._place.text() == "Message 1 of 2"
+    assert marks(view, 1) == ["needle"]
+    view.find_bar.field.setText("最后")
+    assert view.find_bar._place.text() == "Message 1 of 1"
+    view.find_bar.field.setText("nowhere")
+    assert view.find_bar._place.text() == "Not in this conversation"
+    QTest.keyClick(view.find_bar.field, Qt.Key.Key_Escape)
+    assert view.find_bar.isHidden()
+    assert all(not w.body.extraSelections() for w in view.transcript.widgets_in_order())
+
+
+def test_the_link_dialog_shows_the_real_address_and_cancels_by_default(view):
+    dialog = LinkDialog("https://example.com@evil.test/\u202egnp.exe", view)
+    texts = [child.text() for child in dialog.findChildren(type(view._footer))]
+    assert "evil.test" in texts
+    dialog.show()
+    QTest.keyClick(dialog, Qt.Key.Key_Return)
+    assert dialog.result() == LinkDialog.DialogCode.Rejected
+
+
+def test_addresses_hide_nothing():
+    assert host_of("https://\u0430pple.com/") == "xn--pple-43d.com"
+    assert host_of("https://[broken") == ""
+    assert visible("https://a.test/\u202eb\n") == "https://a.test/\\u202eb\\u000a"
