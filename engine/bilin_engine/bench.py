@@ -14,12 +14,15 @@ import msgspec
 import torch
 
 from bilin_engine import processes
-from bilin_engine.config import read_model_config
+from bilin_engine.checkpoints.random_weights import RandomWeights
+from bilin_engine.config import ModelConfig, read_model_config
 from bilin_engine.errors import BadRequestError
+from bilin_engine.models.registry import model_class
 from bilin_engine.placement.cost import ModelCost
 from bilin_engine.protocol import LoadSettings
 from bilin_engine.runners.base import PrefillRow, Runner
-from bilin_engine.runners.load import load_runner
+from bilin_engine.runners.load import device_for, load_runner, runner_from
+from bilin_kernels.bench import measure_ceiling
 
 NUM_PREFILLS = 3
 NUM_READS = 8
@@ -31,7 +34,8 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
 
     bytes_per_token: weights and kv_cache that one decoded token reads, as stored.
     share_of_bandwidth: of `read_bytes_s`, used while decoding; above 1 the weights lie in a cache.
-    peak_memory_bytes: of the process, torch included, before the bandwidth was measured.
+    peak_memory_bytes: of the process, torch included, before the bandwidth was measured. device:
+    the processor or the GPU, whose memory's bandwidth is meant then.
     """
 
     prompt_tokens: int
@@ -62,7 +66,6 @@ def measure(folder: Path, load: LoadSettings, settings: BenchSettings) -> BenchR
 
     Takes the time of NUM_PREFILLS prefills, `new_tokens` steps and NUM_READS reads.
     """
-    config = read_model_config(folder)
     start_s = time.perf_counter()
     runner = load_runner(
         folder,
@@ -73,18 +76,50 @@ def measure(folder: Path, load: LoadSettings, settings: BenchSettings) -> BenchR
         num_slots=1,
     )
     load_s = time.perf_counter() - start_s
+    config = read_model_config(folder)
+    device = device_for(config, load.device, load.backend)
+    return _measured(runner, config, device, settings, load_s)
+
+
+def measure_random(config: ModelConfig, load: LoadSettings, settings: BenchSettings) -> BenchReport:
+    """`measure` for a model nobody has: weights are random, made on the device, never in a file."""
+    start_s = time.perf_counter()
+    device = device_for(config, load.device, load.backend)
+    runner = runner_from(
+        RandomWeights(config, device),
+        context=load.context,
+        device=load.device,
+        backend=load.backend,
+        num_threads=load.num_threads,
+        num_slots=1,
+        on_progress=lambda _stage, _fraction: None,
+    )
+    load_s = time.perf_counter() - start_s
+    return _measured(runner, config, device, settings, load_s)
+
+
+def _measured(
+    runner: Runner,
+    config: ModelConfig,
+    device: torch.device,
+    settings: BenchSettings,
+    load_s: float,
+) -> BenchReport:
     _check(settings, runner.max_length)
-    prefill_s = min(_prefill_s(runner, settings.prompt_tokens) for _ in range(NUM_PREFILLS))
+    prefix = settings.prompt_tokens if model_class(config).has_bidirectional_prefix else 0
+    prefill_s = min(_prefill_s(runner, settings.prompt_tokens, prefix) for _ in range(NUM_PREFILLS))
     step_s = _decode_step_s(runner, settings)
     memory_bytes = runner.memory_bytes()
     peak_bytes = processes.peak_rss_bytes()
     num_threads = runner.num_threads
     backend = runner.backend
     runner.close()
+    is_cpu = device.type == "cpu"
+    label = processes.cpu_label() if is_cpu else torch.cuda.get_device_name(device)
     cost = ModelCost(config)
     mean_length = settings.prompt_tokens + settings.new_tokens // 2
     bytes_per_token = cost.weights_bytes + cost.kv_bytes(mean_length)
-    read_bytes_s = read_bandwidth()
+    read_bytes_s = read_bandwidth() if is_cpu else measure_ceiling(device)
     return BenchReport(
         prompt_tokens=settings.prompt_tokens,
         new_tokens=settings.new_tokens,
@@ -97,7 +132,7 @@ def measure(folder: Path, load: LoadSettings, settings: BenchSettings) -> BenchR
         memory_bytes=memory_bytes,
         backend=backend,
         num_threads=num_threads,
-        device=processes.cpu_label(),
+        device=label,
         load_s=load_s,
     )
 
@@ -124,13 +159,13 @@ def _check(settings: BenchSettings, max_length: int) -> None:
         )
 
 
-def _prefill_s(runner: Runner, prompt_tokens: int) -> float:
+def _prefill_s(runner: Runner, prompt_tokens: int, prefix_len: int) -> float:
     runner.truncate(0, 0)
     row = PrefillRow(
         slot=0,
         token_ids=[index % runner.vocab_size for index in range(prompt_tokens)],
         position_ids=list(range(prompt_tokens)),
-        prefix_len=prompt_tokens,
+        prefix_len=prefix_len,
     )
     return _timed(lambda: runner.prefill([row]))
 

@@ -1,8 +1,10 @@
 import pytest
+import tiny_causal
+import tiny_glm
 from tiny_model import write_tiny_model
 
-from bilin_engine.bench import BenchSettings, measure, read_bandwidth
-from bilin_engine.config import read_model_config
+from bilin_engine.bench import BenchSettings, measure, measure_random, read_bandwidth
+from bilin_engine.config import QuantizationConfig, read_model_config
 from bilin_engine.errors import BadRequestError
 from bilin_engine.placement.cost import ModelCost
 from bilin_engine.protocol import LoadSettings
@@ -30,3 +32,16 @@ def test_sizes_that_do_not_fit_are_refused(folder, sizes):
 
 def test_bandwidth_is_that_of_reading():
     assert read_bandwidth(1 << 20) > 0
+
+
+@pytest.mark.parametrize("family", ["glm130b", "llama"])
+def test_random_weights_are_measured_without_a_folder(family):
+    if family == "glm130b":
+        config = tiny_glm.tiny_config(quantization=QuantizationConfig.uniform(4, 32))
+    else:
+        config = tiny_causal.tiny_config("llama")
+    report = measure_random(config, LoadSettings(num_threads=1, device="cpu"), BenchSettings(20, 4))
+    assert report.bytes_per_token == ModelCost(config).weights_bytes + ModelCost(config).kv_bytes(
+        22
+    )
+    assert report.backend == "cpu"

@@ -153,6 +153,11 @@ def runner_from(
     return runner
 
 
+def device_for(config: ModelConfig, device: str, backend: str) -> torch.device:
+    """Where `load_runner` would put a whole model. Raises as it does."""
+    return _plan(config, device, backend, None).device
+
+
 def device_of_rank(device: str, group: RankGroup) -> str:
     """Which of the devices named a rank computes on. Raises BadRequestError for a wrong number."""
     names = [name.strip() for name in device.split(",")]
