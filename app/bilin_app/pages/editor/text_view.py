@@ -527,7 +527,11 @@ class TextView(QTextEdit):
 
     @override
     def event(self, event: QEvent) -> bool:
-        if isinstance(event, QKeyEvent) and not self._is_composing:
+        is_press = event.type() == QEvent.Type.KeyPress
+        if self._is_composing and is_press and isinstance(event, QKeyEvent):
+            if event.key() == Qt.Key.Key_Tab:
+                return True  # neither a tab character nor another field in mid-word
+        elif isinstance(event, QKeyEvent):
             if event.type() == QEvent.Type.ShortcutOverride and self._key_act(event) is not None:
                 event.accept()
                 return True

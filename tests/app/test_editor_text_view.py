@@ -1,0 +1,312 @@
+"""The text field as a view of the document: keys, an input method, offers, copy and paste."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PySide6.QtCore import QMimeData, Qt
+from PySide6.QtGui import QInputMethodEvent, QTextCursor
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+
+from bilin_app.controllers.editor_session import EditorSession
+from bilin_app.controllers.editor_views import DocumentView, WindowRuler
+from bilin_app.pages.editor.text_view import TextView
+from bilin_app.text.document import Document, from_units, parse_slice, to_units
+from bilin_app.text.document_file import Snapshot
+from bilin_app.theme.theme import Look, start_theme
+from bilin_engine.protocol import Candidate
+
+Key, Mod = Qt.Key, Qt.KeyboardModifier
+
+
+class Bench:
+    """A field and a session, bound as the page binds them."""
+
+    def __init__(self, text: str) -> None:
+        self.view = TextView(None)  # type: ignore[arg-type]
+        self.view.resize(800, 600)
+        self.session = EditorSession(Snapshot("", parse_slice(text, Document())))
+        self.fills: list[int] = []
+        session, view = self.session, self.view
+        session.edited.connect(view.apply_edit)
+        session.blank_changed.connect(lambda i: view.show_blank(i, session.view(i)))
+        view.text_edited.connect(lambda a, b, t: session.type_text(a, b, t, is_ahead=True))
+        view.adopted.connect(lambda i: session.accept(i, is_ahead=True))
+        view.pasted.connect(session.paste)
+        view.blank_requested.connect(session.make_blank)
+        view.undo_requested.connect(session.undo)
+        view.redo_requested.connect(session.redo)
+        view.accept_requested.connect(session.accept)
+        view.word_requested.connect(session.accept_word)
+        view.reject_requested.connect(session.reject)
+        view.fill_requested.connect(self.fills.append)
+        view.show_document(DocumentView(1, "", session.document.content))
+        view.show()
+        view.setFocus()
+
+    @property
+    def shown(self) -> str:
+        """What stands in the field, blanks as ▢."""
+        return self.view.toPlainText().replace("\ufffc", "▢")
+
+    @property
+    def expected(self) -> str:
+        """What should stand there: the document with its offers."""
+        document = self.session.document
+        parts, at = [], 0
+        for place, blank in document.blanks:
+            parts += [document.text[at:place], self.session.shown_text(blank.id) or "▢"]
+            at = place + 1
+        return from_units("".join([*parts, document.text[at:]]))
+
+    def blank(self, index=0) -> int:
+        return self.session.document.blanks[index][1].id
+
+    def offer(self, *texts: str, index=0) -> int:
+        blank_id = self.blank(index)
+        self.session.begin_stream(blank_id)
+        self.session.end_stream(
+            blank_id, [Candidate(text=t, logprob=-1.0, num_tokens=1) for t in texts]
+        )
+        return blank_id
+
+    def at(self, place: int, end: int | None = None) -> None:
+        cursor = self.view.textCursor()
+        cursor.setPosition(place)
+        if end is not None:
+            cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
+        self.view.setTextCursor(cursor)
+
+    def snap(self, place: int) -> int:
+        """A place that parts no surrogate pair."""
+        units = to_units(self.view.toPlainText())
+        return place - ("\udc00" <= units[place : place + 1] <= "\udfff")
+
+    def key(self, key, modifiers=Mod.NoModifier) -> None:
+        QTest.keyClick(self.view, key, modifiers)
+
+    def preedit(self, text: str, commit: str = "") -> None:
+        event = QInputMethodEvent(text, [])
+        event.setCommitString(commit)
+        QApplication.sendEvent(self.view, event)
+
+
+@pytest.fixture(autouse=True)
+def look(qapp):
+    return start_theme(qapp, Look("light", "zh"))
+
+
+@pytest.fixture
+def bench(qtbot):
+    made = []
+
+    def make(text: str) -> Bench:
+        one = Bench(text)
+        qtbot.addWidget(one.view)
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        assert one.shown == one.expected
+        assert one.view._mirror.content == one.session.document.content
+
+
+def test_typing_goes_into_the_document_and_back_by_undo(bench):
+    one = bench("ab\ncd")
+    one.at(1)
+    QTest.keyClicks(one.view, "xyz")
+    one.key(Key.Key_Return)
+    assert one.session.document.plain_text == "axyz\nb\ncd"
+    one.key(Key.Key_Backspace)
+    one.at(0, 8)
+    one.key(Key.Key_Delete)
+    assert one.session.document.plain_text == ""
+    for _ in range(4):
+        one.key(Key.Key_Z, Mod.ControlModifier)
+    assert one.shown == "ab\ncd"
+    for _ in range(4):
+        one.key(Key.Key_Z, Mod.ControlModifier | Mod.ShiftModifier)
+    assert one.shown == ""
+
+
+def test_ctrl_m_makes_a_blank_of_the_selection_and_backspace_takes_it(bench):
+    one = bench("为纪念拿破仑而建")
+    one.at(3, 6)
+    one.key(Key.Key_M, Mod.ControlModifier)
+    assert one.session.document.plain_text == "为纪念[MASK]而建"
+    assert one.shown == "为纪念▢而建"
+    one.at(4)
+    one.key(Key.Key_Backspace)
+    assert one.session.document.plain_text == "为纪念而建"
+    one.key(Key.Key_Z, Mod.ControlModifier)
+    assert one.shown == "为纪念▢而建"
+    one.at(0)
+    one.key(Key.Key_M, Mod.ControlModifier | Mod.ShiftModifier)
+    assert one.session.document.plain_text == "[gMASK]为纪念[MASK]而建"
+
+
+def test_an_offer_stands_in_the_text_outside_of_the_document_until_tab(bench):
+    one = bench("甲[MASK]乙")
+    one.at(2)
+    one.offer("拿破仑胜利")
+    assert one.shown == "甲拿破仑胜利乙"
+    assert one.session.document.plain_text == "甲[MASK]乙"
+    one.key(Key.Key_Tab)
+    assert one.session.document.plain_text == "甲拿破仑胜利乙"
+    one.key(Key.Key_Z, Mod.ControlModifier)
+    assert one.shown == "甲▢乙"
+
+
+def test_escape_rejects_and_ctrl_right_takes_a_word(bench):
+    one = bench("by [MASK].")
+    one.at(4)
+    one.offer("Stanford University")
+    one.key(Key.Key_Right, Mod.ControlModifier)
+    assert one.session.document.plain_text == "by Stanford[MASK]."
+    assert one.shown == "by Stanford University."
+    one.key(Key.Key_Escape)
+    assert one.shown == "by Stanford▢."
+
+
+def test_ctrl_enter_asks_for_the_blank_at_the_cursor(bench):
+    one = bench("a[MASK]b[MASK]c")
+    one.at(4)
+    one.key(Key.Key_Return, Mod.ControlModifier)
+    one.at(2)
+    one.key(Key.Key_Return, Mod.ControlModifier)
+    assert one.fills == [one.blank(1), one.blank(0)]
+    assert one.shown == "a▢b▢c"
+
+
+def test_a_stream_appears_in_place_while_the_text_is_edited_elsewhere(bench):
+    one = bench("甲[MASK]乙")
+    blank_id = one.blank()
+    one.session.begin_stream(blank_id)
+    one.session.append_stream(blank_id, "拿破")
+    one.at(0)
+    QTest.keyClicks(one.view, "abc ")
+    one.session.append_stream(blank_id, "仑")
+    one.view.moveCursor(QTextCursor.MoveOperation.End)
+    QTest.keyClicks(one.view, "d")
+    one.session.append_stream(blank_id, "🏛")
+    assert one.shown == "abc 甲拿破仑🏛乙d"
+    assert one.session.document.plain_text == "abc 甲[MASK]乙d"
+
+
+def test_editing_an_offer_takes_it_into_the_text(bench):
+    one = bench("甲[MASK]乙")
+    one.offer("拿破仑")
+    one.at(2)
+    QTest.keyClicks(one.view, "x")
+    assert one.session.document.plain_text == "甲拿x破仑乙"
+    assert [origin for _, origin in one.session.document.content.origins] == [
+        "mine", "edited", "mine",
+    ]  # fmt: skip
+    one.key(Key.Key_Z, Mod.ControlModifier)
+    one.key(Key.Key_Z, Mod.ControlModifier)
+    assert one.session.document.plain_text == "甲[MASK]乙"
+
+
+def test_deleting_around_an_offer_drops_it_with_its_blank(bench):
+    one = bench("甲[MASK]乙[MASK]丙")
+    one.offer("一二三")
+    one.offer("四五", index=1)
+    one.at(0, 5)
+    one.key(Key.Key_Delete)
+    assert one.session.document.plain_text == "[MASK]丙"
+    assert one.shown == "四五丙"
+
+
+def test_nothing_appears_and_nothing_is_accepted_while_an_input_method_composes(bench):
+    one = bench("甲[MASK]乙")
+    one.at(2)
+    one.offer("拿破仑")
+    one.preedit("ni")
+    one.key(Key.Key_Tab)
+    one.key(Key.Key_Escape)
+    one.session.begin_stream(one.blank())
+    one.session.append_stream(one.blank(), "新的")
+    assert one.view.document().toPlainText() == "甲拿破仑乙"
+    assert one.session.document.plain_text == "甲[MASK]乙"
+    one.preedit("", "")
+    assert one.shown == "甲新的乙"
+
+
+def test_a_committed_text_is_one_edit(bench):
+    one = bench("甲乙")
+    one.at(1)
+    one.preedit("nihao")
+    assert one.session.document.plain_text == "甲乙"
+    one.preedit("", "你好🏛")
+    assert one.session.document.plain_text == "甲你好🏛乙"
+
+
+def test_blanks_are_copied_and_pasted_as_their_tokens(bench, qapp):
+    one = bench("a[MASK]b[gMASK]c")
+    one.at(0, 5)
+    data = one.view.createMimeDataFromSelection()
+    assert data.text() == "a[MASK]b[gMASK]c"
+    pasted = QMimeData()
+    pasted.setText("x[sMASK]\r\ny\ufffc")
+    one.at(5)
+    one.view.insertFromMimeData(pasted)
+    assert one.session.document.plain_text == "a[MASK]b[gMASK]cx[sMASK]\ny"
+    one.key(Key.Key_Z, Mod.ControlModifier)
+    assert one.session.document.plain_text == "a[MASK]b[gMASK]c"
+
+
+def test_text_outside_of_the_window_is_dimmed(bench):
+    one = bench("前前前甲[MASK]乙后后后")
+    one.view.show_window(WindowRuler(one.blank(), 3, 6, 5, 11, 8, "mask"))
+    spans = [
+        (s.cursor.selectionStart(), s.cursor.selectionEnd()) for s in one.view.extraSelections()
+    ]
+    assert spans == [(0, 3), (6, 9)]
+    one.view.show_window(WindowRuler(one.blank(), 0, 9, 11, 11, 20, "mask"))
+    assert one.view.extraSelections() == []
+
+
+ACT = st.one_of(
+    st.tuples(st.just("type"), st.floats(0, 1), st.floats(0, 1), st.text("ab 空🏛\n", max_size=4)),
+    st.tuples(st.just("delete"), st.floats(0, 1), st.floats(0, 1), st.just("")),
+    st.tuples(st.just("blank"), st.floats(0, 1), st.floats(0, 1), st.just("")),
+    st.tuples(st.just("offer"), st.floats(0, 1), st.just(0.0), st.text("xy🏛字", max_size=4)),
+    st.tuples(st.just("accept"), st.floats(0, 1), st.just(0.0), st.just("")),
+    st.tuples(st.just("undo"), st.just(0.0), st.just(0.0), st.just("")),
+    st.tuples(st.just("redo"), st.just(0.0), st.just(0.0), st.just("")),
+)
+
+
+@given(st.lists(ACT, max_size=25))
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_the_field_shows_the_document_after_any_acts(qapp, acts):
+    one = Bench("甲[MASK]乙[MASK]")
+    for name, a, b, text in acts:
+        size = one.view.document().characterCount() - 1
+        start, end = sorted((one.snap(round(a * size)), one.snap(round(b * size))))
+        blanks = one.session.document.blanks
+        if name in ("offer", "accept"):
+            if blanks:
+                blank_id = blanks[min(int(a * len(blanks)), len(blanks) - 1)][1].id
+                if name == "accept":
+                    one.session.accept(blank_id)
+                else:
+                    one.offer(text, index=one.session.document.index(blank_id))
+        elif name in ("undo", "redo"):
+            getattr(one.session, name)()
+        else:
+            one.at(start, end)
+            if name == "blank":
+                one.key(Key.Key_M, Mod.ControlModifier)
+            elif name == "delete":
+                one.key(Key.Key_Delete)
+            else:
+                one.view.textCursor().insertText(text)
+        assert one.shown == one.expected, (name, text)
+        assert one.view._mirror.content == one.session.document.content
+    one.view.deleteLater()
