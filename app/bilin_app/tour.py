@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from bilin_app import tour_models
 from bilin_app.controllers.model_views import LoadView, PlacementChoice
+from bilin_app.controllers.prompt_inspection import PromptInspection, TokenView
 from bilin_app.controllers.views import (
     ConversationView,
     EngineView,
@@ -25,8 +26,9 @@ from bilin_app.storage.settings import Settings
 from bilin_app.theme.fonts import Language
 from bilin_app.theme.palette import Scheme
 from bilin_app.theme.theme import Look, start_theme
-from bilin_app.tour_chat import MATH, THOUGHT
-from bilin_app.tour_texts import TEXTS, TourTexts
+from bilin_app.tour_chat import MATH, THOUGHT, prompt_pieces
+from bilin_app.tour_texts import FACTS, TEXTS, TourTexts
+from bilin_engine.protocol import Sampling
 
 VARIANTS: tuple[tuple[Scheme, Language], ...] = (
     ("light", "zh"),
@@ -273,6 +275,20 @@ def _show_find(window: MainWindow, texts: TourTexts) -> None:
     window.chat.open_find()
 
 
+def _show_prompt(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_finished(window, texts)
+    tokens = (
+        TokenView(150001, "[gMASK]", is_special=True),
+        TokenView(150004, "<sop>", is_special=True),
+        *(TokenView(20_000 + 7 * n, text) for n, text in enumerate(prompt_pieces(texts.ask))),
+    )
+    shown = PromptInspection(tokens, len(tokens) - 1, 2048, FACTS, Sampling())
+    dialog = window.chat.make_prompt_dialog(shown)
+    dialog.with_ids.setChecked(True)
+    dialog.show()
+    return dialog
+
+
 def _show_link(window: MainWindow, texts: TourTexts) -> QWidget:
     _show_rich(window, texts)
     dialog = window.chat.make_link_dialog("https://arxiv.org/abs/2210.02414")
@@ -328,6 +344,7 @@ SCENES = (
     Scene("too-long", _show_too_long),
     Scene("search", _show_search),
     Scene("find", _show_find),
+    Scene("prompt", _show_prompt),
     Scene("link", _show_link),
     Scene("editing", _show_editing),
     Scene("sampling", _show_sampling),

@@ -1,5 +1,7 @@
 """What the tour shows of formulas and thoughts, in both languages."""
 
+import re
+
 _MATH_ZH = r"""高斯积分可以化到平面上来算。设 \(I=\int_{-\infty}^{\infty} e^{-x^2}\,dx\)，则
 
 $$I^2=\iint e^{-(x^2+y^2)}\,dx\,dy=\int_0^{2\pi}\!\!\int_0^{\infty} e^{-r^2}r\,dr\,d\theta=\pi$$
@@ -51,3 +53,11 @@ THOUGHT = {
     "zh": ("从 1 加到 100 是多少？", _THOUGHT_ZH),
     "en": ("What do the numbers from 1 to 100 add up to?", _THOUGHT_EN),
 }
+
+
+def prompt_pieces(question: str) -> list[str]:
+    """A question as tokens might cut it, in the form of its family."""
+    is_chinese = any("\u4e00" <= char <= "\u9fff" for char in question)
+    begin, end = ("问：", "\n答：") if is_chinese else ("Question: ", "\nAnswer:")
+    words = re.findall(r"[\u4e00-\u9fff]{1,2}| ?[^\s\u4e00-\u9fff]+", question)
+    return [begin, *words, end]

@@ -1,6 +1,7 @@
 """The page and its controllers together: what a person does with the widgets has its effect."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from PySide6.QtWidgets import QApplication
 
 from bilin_app.application import Application
 from bilin_app.engine_client.process import EngineCommand
+from bilin_app.pages.chat.prompt_dialog import PromptDialog
 from bilin_app.paths import app_paths
 
 SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
@@ -91,3 +93,33 @@ def test_a_search_finds_and_opens_the_message(application, qtbot):
     with qtbot.waitSignal(application.chat.conversation_opened, timeout=5_000):
         chat.list.hit_chosen.emit(hits[-1].conversation_id, hits[-1].message_id)
     assert texts(application)[0] == ("user", "needle in a haystack")
+
+
+def test_what_the_model_saw_opens_with_the_exact_prompt(application, qtbot):
+    application.chat.set_system_prompt("be brief")
+    ask(application, qtbot, "hello")
+    answer = application.window.chat.transcript.widgets_in_order()[1]
+    menu = answer.make_menu()
+    with qtbot.waitSignal(application.chat.prompt_inspected, timeout=5_000) as inspected:
+        menu.actions()[-1].trigger()
+    menu.close()
+    tokens = inspected.args[0].tokens
+    assert [token.text for token in tokens] == ["[gMASK]", "be brief", "hello"]
+    assert tokens[0].is_special
+    [dialog] = application.window.chat.findChildren(PromptDialog)
+    assert dialog._text.toPlainText() == "[gMASK]be briefhello"
+    dialog.with_ids.setChecked(True)
+    assert "hello 102" in dialog._text.toPlainText()
+    dialog.accept()
+
+
+def test_an_answer_is_copied_as_it_was_written_or_as_it_reads(application, qtbot, qapp):
+    ask(application, qtbot, "hello")
+    answer = application.window.chat.transcript.widgets_in_order()[1]
+    answer.set_view(replace(answer.view, text="**bold** and $x$"))
+    menu = answer.make_menu()
+    menu.actions()[0].trigger()
+    assert qapp.clipboard().text() == "**bold** and $x$"
+    menu.actions()[1].trigger()
+    assert qapp.clipboard().text() == "bold and $x$"
+    menu.close()

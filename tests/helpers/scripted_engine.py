@@ -49,6 +49,7 @@ from bilin_engine.protocol import (
     FrameBuffer,
     GenerationStats,
     Hello,
+    InspectPrompt,
     ListDevices,
     ListModels,
     LoadModel,
@@ -56,6 +57,8 @@ from bilin_engine.protocol import (
     ModelLoaded,
     ModelsListed,
     Progress,
+    PromptToken,
+    PromptView,
     Shutdown,
     Started,
     TextDelta,
@@ -170,6 +173,14 @@ class ScriptedEngine:
             self.work.put(request)
         elif isinstance(request, ListModels):
             self.send(Done(request.id, ModelsListed(MODELS)))
+        elif isinstance(request, InspectPrompt):
+            tokens = [PromptToken(1, "[gMASK]", 0, is_special=True)]
+            for message in request.messages:
+                tokens.append(PromptToken(100 + len(tokens), message.text, len(tokens)))
+            view = PromptView(
+                tokens=tuple(tokens), prefix_len=len(tokens), context_length=CONTEXT_LENGTH
+            )
+            self.send(Done(request.id, view))
         elif isinstance(request, CountTokens):
             counts = tuple(len(message.text) for message in request.messages)
             total = sum(counts) + len(request.prefill)

@@ -24,6 +24,7 @@ from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.mailbox import Mailbox
 from bilin_app.controllers.message_views import encode, message_view
 from bilin_app.controllers.prompt import answer_job, decode_sampling, prompt_messages
+from bilin_app.controllers.prompt_inspection import PromptInspector
 from bilin_app.controllers.transcript import Transcript
 from bilin_app.controllers.views import DeletedConversation, EngineView, MessageView, Seam
 from bilin_app.storage import conversations as stored
@@ -62,6 +63,7 @@ class ChatController(QObject):
     context_counted = Signal(object)
     search_done = Signal(str, object)
     deleted = Signal(object)
+    prompt_inspected = Signal(object)
 
     def __init__(
         self, store: Store, engine: EngineController, parent: QObject | None = None
@@ -82,6 +84,7 @@ class ChatController(QObject):
         self._ends = AnswerEnds(store)
         self._drafts = Drafts(store)
         self._meter = ContextMeter(engine, self._counted_messages)
+        self._inspector = PromptInspector(store, engine)
         self._list = ConversationList(store, self._running_conversation)
         self._connect()
 
@@ -96,6 +99,8 @@ class ChatController(QObject):
         self._ends.saved.connect(lambda _id: self._list.refresh())
         self._drafts.refused.connect(self._tell_once)
         self._meter.counted.connect(self.context_counted)
+        self._inspector.inspected.connect(self.prompt_inspected)
+        self._inspector.failed.connect(self.notice)
         self._list.changed.connect(self.conversations_changed)
         self._list.search_done.connect(self.search_done)
         self._list.refused.connect(self._tell)
@@ -407,6 +412,10 @@ class ChatController(QObject):
 
         self._ends.save()  # the text to go on from, if it is not saved yet
         self._begin(self._store.write(resume), resumed)
+
+    def inspect_prompt(self, message_id: int) -> None:
+        """Asks for what the model saw before this answer; prompt_inspected follows."""
+        self._inspector.inspect(message_id, self._tell)
 
     # --- The running answer -----------------------------------------------------------------------
 

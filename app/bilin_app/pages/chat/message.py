@@ -1,12 +1,12 @@
 """One message: a person's bubble, or an answer with its name, facts and actions."""
 
-from PySide6.QtCore import QEvent, QLocale, Signal
+from PySide6.QtCore import QEvent, QLocale, Qt, Signal
 from PySide6.QtGui import QEnterEvent, QGuiApplication, QResizeEvent
-from PySide6.QtWidgets import QFrame, QWidget
+from PySide6.QtWidgets import QFrame, QMenu, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.views import AnswerFacts, MessageView, ModelView
-from bilin_app.pages.chat.message_body import MessageBody
+from bilin_app.pages.chat.message_body import MessageBody, plain_text
 from bilin_app.pages.chat.message_parts import ActionRow, InlineEditor, Notice
 from bilin_app.pages.chat.thought import Thought
 from bilin_app.pages.controls import label
@@ -39,6 +39,7 @@ class MessageWidget(QWidget):
     continue_requested = Signal(int)
     version_requested = Signal(int, int)  # message, -1 or +1
     unqueue_requested = Signal(int)
+    inspect_requested = Signal(int)
 
     def __init__(
         self, view: MessageView, name: str, parent: QWidget, unfolded: set[int] | None = None
@@ -67,6 +68,7 @@ class MessageWidget(QWidget):
         self._row.again.clicked.connect(lambda: self.regenerate_requested.emit(self.view.id))
         self._row.carry_on.clicked.connect(lambda: self.continue_requested.emit(self.view.id))
         self._row.cancel.clicked.connect(lambda: self.unqueue_requested.emit(self.view.id))
+        self._row.more.clicked.connect(self._open_more)
         self._row.previous.clicked.connect(lambda: self.version_requested.emit(self.view.id, -1))
         self._row.following.clicked.connect(lambda: self.version_requested.emit(self.view.id, 1))
         self._show_text()
@@ -283,6 +285,27 @@ class MessageWidget(QWidget):
         parted = part_thought(self.view.text, is_complete=True)
         text = self.view.text if self._is_person else parted.answer or parted.thought
         QGuiApplication.clipboard().setText(text)
+        self._row.show_copied()
+
+    def make_menu(self) -> QMenu:
+        """What else can be done with an answer."""
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.addAction(self.tr("Copy as Markdown")).triggered.connect(self._on_copy)
+        menu.addAction(self.tr("Copy as plain text")).triggered.connect(self._on_copy_plain)
+        menu.addSeparator()
+        menu.addAction(self.tr("What the model saw …")).triggered.connect(
+            lambda: self.inspect_requested.emit(self.view.id)
+        )
+        return menu
+
+    def _open_more(self) -> None:
+        self.make_menu().popup(self._row.more.mapToGlobal(self._row.more.rect().bottomLeft()))
+
+    def _on_copy_plain(self) -> None:
+        document = self.body.document()
+        text = plain_text(document, 0, document.characterCount())
+        QGuiApplication.clipboard().setText(text.strip())
         self._row.show_copied()
 
     def start_editing(self) -> None:

@@ -128,8 +128,8 @@ class MessageBody(QTextBrowser):
             selection = QTextEdit.ExtraSelection()
             selection.cursor = cursor  # pyright: ignore[reportAttributeAccessIssue]
             colors = theme().palette
-            selection.format.setBackground(colors.color("accent"))  # pyright: ignore
-            selection.format.setForeground(colors.color("on_accent"))  # pyright: ignore
+            selection.format.setBackground(colors.color("accent"))  # pyright: ignore[reportAttributeAccessIssue]
+            selection.format.setForeground(colors.color("on_accent"))  # pyright: ignore[reportAttributeAccessIssue]
             selections.append(selection)
         self.setExtraSelections(selections)
 

@@ -29,6 +29,7 @@ class ActionRow(QWidget):
         self.again = IconButton("arrow-clockwise", self)
         self.carry_on = IconButton("play", self)
         self.cancel = IconButton("x", self)
+        self.more = IconButton("dots-three", self)
         self.previous = IconButton("caret-left", self)
         self.version = label(self, "muted")
         self.following = IconButton("caret-right", self)
@@ -53,7 +54,7 @@ class ActionRow(QWidget):
         self._retranslate()
 
     def _buttons(self) -> tuple[IconButton, ...]:
-        return (self.copy, self.edit, self.again, self.carry_on, self.cancel)
+        return (self.copy, self.edit, self.again, self.carry_on, self.cancel, self.more)
 
     def show_view(self, view: MessageView, facts: str, about_facts: str) -> None:
         """Shows what can be done with a message in its state. about_facts: their tool tip."""
@@ -66,6 +67,7 @@ class ActionRow(QWidget):
         self.again.setVisible(is_done and not self._is_person)
         self.carry_on.setVisible(is_done and view.can_continue)
         self.cancel.setVisible(is_queued)
+        self.more.setVisible(is_done and not self._is_person)
         has_versions = view.num_versions > 1 and not is_queued
         for widget in (self.previous, self.version, self.following):
             widget.setVisible(has_versions)
@@ -114,6 +116,7 @@ class ActionRow(QWidget):
         self.again.set_texts(self.tr("Again"), self.tr("Answer again, as another version"))
         self.carry_on.set_texts(self.tr("Continue"), self.tr("Continue this answer"))
         self.cancel.set_texts(self.tr("Do not send"), self.tr("Take this message out of the queue"))
+        self.more.set_texts("", self.tr("More"))
         self.previous.set_texts("", self.tr("Previous version"))
         self.following.set_texts("", self.tr("Next version"))
 

@@ -53,6 +53,7 @@ class ChatPage(QObject):
         chat.context_counted.connect(view.composer.set_count)
         chat.search_done.connect(self._on_search_done)
         chat.deleted.connect(self._on_deleted)
+        chat.prompt_inspected.connect(view.show_prompt)
 
     def _connect_engine(self) -> None:
         self._engine.view_changed.connect(self._on_engine_changed)
@@ -84,6 +85,7 @@ class ChatPage(QObject):
         view.transcript.continue_requested.connect(chat.continue_answer)
         view.transcript.version_requested.connect(chat.show_version)
         view.transcript.unqueue_requested.connect(chat.withdraw_queued)
+        view.transcript.inspect_requested.connect(chat.inspect_prompt)
         view.transcript.link_clicked.connect(self._on_link_clicked)
 
     def start_new(self) -> None:

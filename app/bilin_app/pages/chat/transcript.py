@@ -42,6 +42,7 @@ class Transcript(QAbstractScrollArea):
     continue_requested = Signal(int)
     version_requested = Signal(int, int)
     unqueue_requested = Signal(int)
+    inspect_requested = Signal(int)
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -320,6 +321,7 @@ class Transcript(QAbstractScrollArea):
         widget.continue_requested.connect(self.continue_requested)
         widget.version_requested.connect(self.version_requested)
         widget.unqueue_requested.connect(self.unqueue_requested)
+        widget.inspect_requested.connect(self.inspect_requested)
         if self._query:
             widget.body.mark(self._query)
         self._widgets[view.id] = widget

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
+from bilin_app.controllers.prompt_inspection import PromptInspection
 from bilin_app.controllers.views import (
     ConversationView,
     ExampleView,
@@ -27,6 +28,7 @@ from bilin_app.pages.chat.empty import EmptyConversation
 from bilin_app.pages.chat.find_bar import FindBar
 from bilin_app.pages.chat.header import Header
 from bilin_app.pages.chat.link_dialog import LinkDialog
+from bilin_app.pages.chat.prompt_dialog import PromptDialog
 from bilin_app.pages.chat.transcript import COLUMN_WIDTH, MARGIN, Transcript
 from bilin_app.pages.controls import TextButton, label
 
@@ -152,6 +154,16 @@ class ChatView(QWidget):
     def make_link_dialog(self, address: str) -> LinkDialog:
         """The question before a link is opened."""
         return LinkDialog(address, self)
+
+    def make_prompt_dialog(self, inspection: PromptInspection) -> PromptDialog:
+        """What the model saw before an answer."""
+        return PromptDialog(inspection, self)
+
+    def show_prompt(self, inspection: PromptInspection) -> None:
+        """Opens what the model saw before an answer."""
+        dialog = self.make_prompt_dialog(inspection)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
 
     # --- Finding ----------------------------------------------------------------------------------
 
