@@ -22,6 +22,7 @@ from bilin_engine.generation.sampling import (
     choose,
     token_logprobs,
 )
+from bilin_engine.generation.slot_memory import SlotMemory
 from bilin_engine.protocol import FinishReason, GenerationStats
 from bilin_engine.runners.base import PrefillRow, Runner, ShouldStop
 
@@ -29,9 +30,16 @@ OnToken = Callable[[int, int, float], None]
 
 
 def generate(
-    runner: Runner, request: GenerationRequest, on_token: OnToken, should_stop: ShouldStop
+    runner: Runner,
+    request: GenerationRequest,
+    on_token: OnToken,
+    should_stop: ShouldStop,
+    memory: SlotMemory | None = None,
 ) -> GenerationResult:
     """Runs the request: draws candidates, searches with beams, or scores the forced choices.
+
+    memory: what slot 0 holds from the request before; a causal prompt that begins with it is not
+    encoded anew. None = nothing, and nothing is remembered.
 
     on_token(candidate, token_id, logprob) hears every token but the stop token, as it is chosen;
     with beams only at the end, candidate by candidate, best first; with forced choices never.
@@ -43,7 +51,7 @@ def generate(
     check_sampling(request.sampling)
     if request.num_candidates < 1:
         raise BadRequestError(f"num_candidates {request.num_candidates}: at least one is needed")
-    run = _Run(runner, request, on_token, should_stop)
+    run = _Run(runner, request, on_token, should_stop, memory or SlotMemory())
     if request.forced_choices:
         candidates = run.score_choices()
     elif request.sampling.num_beams > 1:
@@ -74,8 +82,10 @@ class _Run:
         request: GenerationRequest,
         on_token: OnToken,
         should_stop: ShouldStop,
+        memory: SlotMemory,
     ) -> None:
         self._runner = runner
+        self._memory = memory
         self._request = request
         self._prompt = request.prompt
         self._sampling = request.sampling
@@ -104,6 +114,9 @@ class _Run:
             if len(group) > 1:
                 self._runner.copy_slots([0] * (len(group) - 1), list(range(1, len(group))))
             self._draw_group(group, first, budget, reason)
+            # The last token of a sequence was chosen, not encoded.
+            encoded = self._runner.length(0) - len(self._prompt.token_ids)
+            self._memory.hold(self._prompt, group[0].token_ids[:encoded])
         return [
             GeneratedCandidate(
                 token_ids=tuple(draft.token_ids),
@@ -260,10 +273,15 @@ class _Run:
         return [by_slot.get(slot, nothing) for slot in range(len(group))]
 
     def _prefill(self) -> torch.Tensor:
-        """Encodes the prompt into slot 0; the logits [V] of the first new token."""
+        """Encodes the prompt's new part into slot 0; the logits [V] of the first new token."""
         prompt: PromptLayout = self._prompt
-        row = PrefillRow(0, prompt.token_ids, prompt.position_ids, prompt.prefix_len)
+        start = self._memory.reusable(prompt)
+        self._memory.keep(start)
+        row = PrefillRow(
+            0, prompt.token_ids[start:], prompt.position_ids[start:], prompt.prefix_len, start
+        )
         logits = self._runner.prefill([row], "last", self._should_stop)[0][0]
+        self._memory.hold(prompt)
         self._prefilled_s = time.perf_counter()
         return logits
 

@@ -13,11 +13,13 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from bilin_engine import processes
 from bilin_engine.channel import Channel
 from bilin_engine.errors import BadRequestError, BilinError, NotLoadedError, OutOfMemoryError
 from bilin_engine.generation.request import GenerationRequest, GenerationResult, PromptLayout
+from bilin_engine.generation.slot_memory import SlotMemory
 from bilin_engine.protocol import (
     CONNECTION_ID,
     Cancel,
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
     from bilin_engine.runners.base import Runner
 
 logger = logging.getLogger(__name__)
+
+# What each runner's slot 0 holds, so that the next turn of a chat goes on from it.
+_MEMORIES: "WeakKeyDictionary[Runner, SlotMemory]" = WeakKeyDictionary()
 
 FLUSH_S = 0.02  # a batch of tokens waits this long at most while more keep coming
 
@@ -96,7 +101,8 @@ def generate_with_torch(
     """The real generation."""
     from bilin_engine.generation.generate import generate
 
-    return generate(runner, request, on_token, should_stop)
+    memory = _MEMORIES.setdefault(runner, SlotMemory())
+    return generate(runner, request, on_token, should_stop, memory)
 
 
 def write_logits_with_torch(
@@ -109,6 +115,7 @@ def write_logits_with_torch(
 
     row = PrefillRow(0, request.token_ids, request.position_ids, request.prefix_len)
     try:
+        _MEMORIES.pop(runner, None)
         logits = runner.prefill([row], "all", should_stop)[0]
         save_file({"logprobs": logits.float().log_softmax(-1)}, request.path)
     except ValueError as error:  # ids, positions or a prefix that this model cannot have
