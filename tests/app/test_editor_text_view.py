@@ -242,7 +242,7 @@ def test_a_committed_text_is_one_edit(bench):
     assert one.session.document.plain_text == "甲你好🏛乙"
 
 
-def test_blanks_are_copied_and_pasted_as_their_tokens(bench, qapp):
+def test_blanks_are_copied_and_pasted_as_their_tokens(bench):
     one = bench("a[MASK]b[gMASK]c")
     one.at(0, 5)
     data = one.view.createMimeDataFromSelection()
@@ -284,7 +284,7 @@ ACT = st.one_of(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_the_field_shows_the_document_after_any_acts(qapp, acts):
+def test_the_field_shows_the_document_after_any_acts(acts):
     one = Bench("甲[MASK]乙[MASK]")
     for name, a, b, text in acts:
         size = one.view.document().characterCount() - 1

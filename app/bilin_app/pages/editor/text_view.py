@@ -69,6 +69,8 @@ class TextView(QTextEdit):
     stop_requested = Signal()
     current_changed = Signal(int)
 
+    _is_composing = False  # Qt sends events before the constructor has ended
+
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setObjectName("editorText")
@@ -86,7 +88,6 @@ class TextView(QTextEdit):
         self._shows_origins = True
         self._depth = 0  # > 0 while the change under way is ours
         self._is_adopting = False
-        self._is_composing = False
         self._held: dict[int, BlankView | None] = {}  # what came while an input method composed
         self._object = BlankObject(self, self._look)
         document = self.document()
