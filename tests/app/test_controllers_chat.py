@@ -539,3 +539,16 @@ def test_closing_mid_answer_keeps_it_and_says_why(start_app, until):
     again.chat.continue_answer(answer.id)
     until(lambda: again.page.finished)
     assert again.page.texts[1] == WHOLE
+
+
+def test_a_thought_is_kept_with_its_answer_and_is_not_sent_again(start_app, until, tmp_path):
+    requests = tmp_path / "requests"
+    app = start_app("--thinking", "first this", "--requests", str(requests))
+    app.chat.send("one")
+    until(lambda: app.page.finished)
+    assert app.page.texts[1] == f"<think>\nfirst this \n</think>\n\n{WHOLE}"
+    app.chat.send("two")
+    until(lambda: len(app.page.finished) == 2)
+    assert "think" not in requests.read_text()
+    before, after = reopened(app, until)
+    assert before == after

@@ -233,6 +233,9 @@ class ScriptedEngine:
         self.send(EngineStatus(state="busy", model=request.model))
         self.send(Started(id=request.id, prompt_tokens=7, context_length=CONTEXT_LENGTH, seed=1))
         started_at = time.monotonic()
+        if self.options.thinking:
+            for word in self.options.thinking.split():
+                self.send(TextDelta(id=request.id, text=f"{word} ", part="thinking"))
         for index, piece in enumerate(pieces):
             if index == self.options.after:
                 self.misbehave(request)
@@ -256,7 +259,9 @@ class ScriptedEngine:
                 decode_s=time.monotonic() - started_at,
                 seed=1,
             )
-            self.send(Done(request.id, ChatResult(text=rest, finish_reason="stop", stats=stats)))
+            thinking = self.options.thinking
+            result = ChatResult(text=rest, finish_reason="stop", stats=stats, thinking=thinking)
+            self.send(Done(request.id, result))
         self.send(EngineStatus(state="ready", model=request.model))
 
     def misbehave(self, request: Chat) -> None:
@@ -290,6 +295,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.3)
     parser.add_argument("--load-s", type=float, default=0.0)
     parser.add_argument("--reply", default="")
+    parser.add_argument("--thinking", default="", help="what it thinks before it answers")
     parser.add_argument("--tokens", type=int, default=12)
     parser.add_argument("--after", type=int, default=5)
     parser.add_argument("--gap", type=float, default=0.0)

@@ -22,6 +22,7 @@ from bilin_app.engine_client.client import (
 from bilin_app.storage.conversations import append_journal
 from bilin_app.storage.errors import StorageError
 from bilin_app.storage.store import Store
+from bilin_app.text.thinking import THOUGHT_BEGIN, THOUGHT_END, part_thought
 from bilin_engine.protocol import Chat, ChatResult, Message, Sampling, Started, TextDelta
 
 FLUSH_MS = 33
@@ -87,6 +88,7 @@ class AnswerRun(QObject):
         self._prompt_tokens = 0
         self._seed = 0
         self._num_tokens = 0
+        self._is_in_thought = part_thought(job.prefix, is_complete=False).is_thinking
         self._asked_at = self._first_at = self._last_at = 0.0
         self._flush_timer = QTimer(self)
         self._flush_timer.setSingleShot(True)
@@ -166,10 +168,20 @@ class AnswerRun(QObject):
         self._first_at = self._first_at or now
         self._last_at = now
         self._num_tokens += delta.num_tokens
-        if delta.text and delta.part == "answer":
-            self._pending.append(delta.text)
+        if delta.text:
+            self._take(delta)
             if not self._flush_timer.isActive():
                 self._flush_timer.start()
+
+    def _take(self, delta: TextDelta) -> None:
+        """The marks around a thought stay in the text: they tell it apart wherever it is shown."""
+        is_thought = delta.part == "thinking"
+        if is_thought and not self._is_in_thought:
+            self._pending.append(THOUGHT_BEGIN)
+        elif self._is_in_thought and not is_thought:
+            self._pending.append(THOUGHT_END)
+        self._is_in_thought = is_thought
+        self._pending.append(delta.text)
 
     def _flush(self) -> None:
         if self._pending:
@@ -212,7 +224,9 @@ class AnswerRun(QObject):
             seed=stats.seed,
             finish_reason=result.finish_reason,
         )
-        self._end("done", text=self.job.prefix + result.text, facts=facts)
+        # With a thought, what was shown has its marks; the result has the two apart.
+        text = None if result.thinking else self.job.prefix + result.text
+        self._end("done", text=text, facts=facts)
 
     def _on_cancelled(self) -> None:
         self._end("stopped", facts=self._own_facts())

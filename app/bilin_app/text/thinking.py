@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 _OPEN, _CLOSE = "<think>", "</think>"
+THOUGHT_BEGIN, THOUGHT_END = f"{_OPEN}\n", f"\n{_CLOSE}\n\n"
 
 
 @dataclass(frozen=True, slots=True)
