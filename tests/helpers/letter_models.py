@@ -11,6 +11,7 @@ from stdio_app import children_of, command_line
 
 from bilin_engine.chat_format import find_chat_format
 from bilin_engine.errors import ModelNotFoundError
+from bilin_engine.library import Library
 from bilin_engine.protocol import Cancelled, Done, EngineStatus, Failed, ModelInfo
 from bilin_engine.server.model_text import ModelText, ModelTexts
 from bilin_engine.server.supervisor import Supervisor, SupervisorSettings
@@ -43,6 +44,8 @@ def letter_model(model_id="letters", context=2048, problem="") -> ModelInfo:
 
 class LetterTexts(ModelTexts):
     def __init__(self, *infos: ModelInfo) -> None:
+        nowhere = HELPERS / "no-models"
+        super().__init__(Library(nowhere, bundled_dir=nowhere))
         self._infos = infos or (letter_model(), letter_model("other"))
 
     def models(self):

@@ -12,6 +12,7 @@ from bilin_engine.cli.arguments import ArgumentParser
 from bilin_engine.library import Library
 from bilin_engine.logs import default_log_dir, start_logging
 from bilin_engine.protocol import Hello, Request
+from bilin_engine.server.job_process import JobCommand
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.stdio import StdioServer
 from bilin_engine.server.supervisor import Supervisor, SupervisorSettings
@@ -46,6 +47,7 @@ def serve(channel: Channel[Request | Hello], arguments: list[str]) -> None:
     logger.info("bilin-engine %s, Python %s", __version__, platform.python_version())
     settings = SupervisorSettings(
         command=WorkerCommand(nice=options.nice, log_dir=log_dir),
+        job_command=JobCommand(nice=options.nice, log_dir=log_dir),
         idle_unload_s=options.idle_unload,
     )
     texts = ModelTexts(Library(options.models_dir))

@@ -13,25 +13,34 @@ from dataclasses import dataclass, field
 
 from bilin_engine.errors import BadRequestError, BilinError
 from bilin_engine.protocol import (
+    AddInPlace,
+    AddJob,
     Cancel,
     Cancelled,
+    ChangeJob,
     Chat,
     CountTokens,
+    DeleteModel,
     DevicesListed,
     Done,
+    EmptyTrash,
     EngineStatus,
     Event,
     Failed,
     Fill,
     Generate,
+    InspectFolder,
     InspectPrompt,
     InspectWindow,
     ListDevices,
+    ListJobs,
     ListModels,
     LoadModel,
     ModelsListed,
     PlanModel,
+    RenameModel,
     Request,
+    RestoreModel,
     Result,
     Score,
     UnloadModel,
@@ -39,6 +48,10 @@ from bilin_engine.protocol import (
 from bilin_engine.server.answers import Answering
 from bilin_engine.server.devices import list_devices
 from bilin_engine.server.fill_prompts import inspect_fill, inspect_window
+from bilin_engine.server.inspect_folder import inspect_folder
+from bilin_engine.server.job_process import JobCommand
+from bilin_engine.server.job_queue import JobQueue
+from bilin_engine.server.library_ops import LibraryOps
 from bilin_engine.server.model_host import HostSettings, ModelHost
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.planning import plan_model
@@ -57,6 +70,7 @@ class SupervisorSettings:
 
     command: WorkerCommand = field(default_factory=WorkerCommand)
     limits: WorkerLimits = field(default_factory=WorkerLimits)
+    job_command: JobCommand = field(default_factory=JobCommand)
     idle_unload_s: float = 0.0
 
 
@@ -80,6 +94,8 @@ class Supervisor:
         self._host = ModelHost(
             HostSettings(settings.command, settings.limits), self._texts, emit, self._on_gone
         )
+        self._ops = LibraryOps(texts.library)
+        self._queue = JobQueue(texts.library, emit, settings.job_command)
         self._lock = threading.Lock()
         self._tasks: dict[int, Task] = {}
         self._work = TaskQueue()
@@ -131,6 +147,7 @@ class Supervisor:
         self._work.close()
         self._control.close()
         self._host.stop()
+        self._queue.close()
         for thread in self._threads:
             thread.join(JOIN_S)
 
@@ -213,9 +230,33 @@ class Supervisor:
             case UnloadModel():
                 self._host.unload()
                 return None
+            case InspectFolder(path=path):
+                return inspect_folder(path, self._texts.library, self._queue.conversion_rate)
+            case DeleteModel(model=model):
+                return self._ops.delete(model)
             case Chat() | Generate() | Fill() | Score():
                 return self._generate(task)
             case request:
+                return self._change(request)
+
+    def _change(self, request: Request) -> None:
+        """Requests that change the library or the queue and have nothing to tell."""
+        match request:
+            case AddInPlace(path=path):
+                self._ops.add_in_place(path)
+            case RenameModel(model=model, name=name):
+                self._ops.rename(model, name)
+            case RestoreModel(trashed=trashed):
+                self._ops.restore(trashed)
+            case EmptyTrash():
+                self._ops.empty_trash()
+            case AddJob(work=work):
+                self._queue.add(work)
+            case ChangeJob(job=job, action=action):
+                self._queue.change(job, action)
+            case ListJobs():
+                self._queue.tell()
+            case _:
                 raise BadRequestError(f"the engine cannot answer {type(request).__name__}")
 
     def _generate(self, task: Task) -> Result:

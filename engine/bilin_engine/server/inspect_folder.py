@@ -1,0 +1,176 @@
+"""What lies at a path that a person wants to add: told from names and small files alone.
+
+No weight file is opened here; that is the job's business.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+from itertools import islice
+from pathlib import Path
+
+from bilin_engine.config import (
+    CONFIG_FILE,
+    MAX_CONFIG_BYTES,
+    GroupSize,
+    ModelConfig,
+    QuantizationConfig,
+    parse_model_config,
+)
+from bilin_engine.errors import BadRequestError, BilinError, ModelBrokenError
+from bilin_engine.library import DESCRIPTION_FILE, MAX_FILES, Library, read_description
+from bilin_engine.placement.cost import file_bytes
+from bilin_engine.placement.known_configs import GLM_130B
+from bilin_engine.protocol import FolderInspected, FolderKind
+
+GROUP_SIZES: tuple[GroupSize, ...] = (128, 64, 32, "row")
+MAX_LATEST_BYTES = 4096
+_RANK_FILE = re.compile(r"mp_rank_(\d{2,3})_model_states\.pt")
+
+
+def inspect_folder(path: str, library: Library, rate_bytes_s: float) -> FolderInspected:
+    """Tells what a path is. Raises BilinError for a path that cannot be looked at."""
+    asked = Path(path)
+    if not asked.is_absolute():
+        raise BadRequestError(f"{path} is not an absolute path")
+    folder = asked if asked.is_dir() else asked.parent
+    try:
+        files = _files(folder)
+    except OSError as error:
+        raise BadRequestError(f"{asked} cannot be read: {error.strerror}") from error
+    if asked.suffix == ".gguf":
+        kind: FolderKind = "gguf"
+        files = {asked.name: asked.stat().st_size} if asked.is_file() else files
+    else:
+        kind, folder, files = _recognize(folder, files)
+    needed, problem = _needs(kind, folder, files, library)
+    return FolderInspected(
+        kind=kind,
+        path=str(folder if kind != "gguf" else asked),
+        title=folder.name if kind != "gguf" else asked.name,
+        size_bytes=sum(files.values()),
+        free_bytes=_free_bytes(library.models_dir),
+        needed_bytes=needed,
+        rate_bytes_s=rate_bytes_s,
+        problem=problem,
+    )
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """Plain files by name, with their sizes; links out of the folder are not counted."""
+    found: dict[str, int] = {}
+    with os.scandir(folder) as entries:
+        for entry in islice(entries, MAX_FILES):
+            if entry.is_file():
+                found[entry.name] = entry.stat().st_size
+    return found
+
+
+def _recognize(folder: Path, files: dict[str, int]) -> tuple[FolderKind, Path, dict[str, int]]:
+    if DESCRIPTION_FILE in files:
+        return "model", folder, files
+    if any(_RANK_FILE.fullmatch(name) for name in files):
+        # The folder above names the iteration that is to be read.
+        above = folder.parent
+        return "reference", above if (above / "latest").is_file() else folder, _ranks(files)
+    if "latest" in files:
+        inner = folder / _latest(folder)
+        try:
+            ranks = _ranks(_files(inner))
+        except OSError:
+            ranks = {}
+        return "reference", folder, ranks
+    if CONFIG_FILE in files and any(name.endswith(".safetensors") for name in files):
+        return "hugging_face", folder, files
+    if any(name.endswith(".gguf") for name in files):
+        return "gguf", folder, files
+    return "unknown", folder, files
+
+
+def _ranks(files: dict[str, int]) -> dict[str, int]:
+    return {name: size for name, size in files.items() if _RANK_FILE.fullmatch(name)}
+
+
+def _latest(folder: Path) -> str:
+    """The folder that `latest` names, "" unless it is a plain name."""
+    with (folder / "latest").open(encoding="utf-8", errors="replace") as file:
+        name = file.read(MAX_LATEST_BYTES).strip()
+    return name if name and Path(name).name == name and name not in (".", "..") else ""
+
+
+def _needs(
+    kind: FolderKind, folder: Path, files: dict[str, int], library: Library
+) -> tuple[dict[str, int], str]:
+    """Bytes the result takes, by group size ("" = a copy); or the sentence why there is none."""
+    try:
+        match kind:
+            case "model":
+                read_description(folder)
+                return {"": sum(files.values())}, _known(folder, library)
+            case "reference":
+                return _reference_needs(folder, files)
+            case "hugging_face":
+                config = _read_config(folder / CONFIG_FILE, "")
+                return _by_group(config), ""
+            case "gguf":
+                return {}, (
+                    "GGUF files cannot be imported. Take the model's safetensors instead: they "
+                    "are published beside it"
+                )
+            case "unknown":
+                return {}, (
+                    f"{folder} holds no model: neither bilin.json, nor config.json with "
+                    "safetensors, nor mp_rank_XX_model_states.pt files"
+                )
+    except BilinError as error:
+        return {}, error.message
+
+
+def _reference_needs(folder: Path, files: dict[str, int]) -> tuple[dict[str, int], str]:
+    ranks = sorted(int(match[1]) for name in files if (match := _RANK_FILE.fullmatch(name)))
+    missing = sorted(set(range(max(ranks, default=0) + 1)) - set(ranks))
+    if missing:
+        first = f"mp_rank_{missing[0]:02d}_model_states.pt"
+        raise ModelBrokenError(f"{first} is missing in {folder}")
+    beside = folder / CONFIG_FILE
+    config = _read_config(beside, "glm130b") if beside.is_file() else GLM_130B
+    return _by_group(config), ""
+
+
+def _by_group(config: ModelConfig) -> dict[str, int]:
+    if config.quantization is not None:
+        return {"": file_bytes(config)}
+    return {
+        str(size): file_bytes(
+            dataclasses.replace(config, quantization=QuantizationConfig.uniform(4, size))
+        )
+        for size in GROUP_SIZES
+    }
+
+
+def _read_config(path: Path, model_type: str) -> ModelConfig:
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ModelBrokenError(f"{path}: {path.stat().st_size} bytes is no configuration")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelBrokenError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelBrokenError(f"{path} is not valid JSON: {error}") from error
+    if model_type and isinstance(content, dict):
+        content.setdefault("model_type", model_type)
+    return parse_model_config(content, str(path))
+
+
+def _known(folder: Path, library: Library) -> str:
+    known = [Path(info.path) for info in library.models()]
+    return f"{folder} is in the library already" if folder.absolute() in known else ""
+
+
+def _free_bytes(models_dir: Path) -> int:
+    for folder in (models_dir, *models_dir.parents):
+        if folder.is_dir():
+            return shutil.disk_usage(folder).free
+    return 0
