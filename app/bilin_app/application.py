@@ -55,7 +55,8 @@ class Application(QObject):
         self.window = MainWindow()
         self.page = ChatPage(self.window.chat, self.chat, self.engine)
         self.editor_page = EditorPage(self.window.editor, self.editor, self.engine)
-        self.models = ModelsController(self.engine, ModelNotes(paths.model_notes), self)
+        notes = ModelNotes(paths.model_notes)
+        self.models = ModelsController(self.engine, notes, paths.models_dir, self)
         self.models_page = ModelsPage(self.window.models, self.models, self.engine)
         self._is_closed = False
         self._connect()

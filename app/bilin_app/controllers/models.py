@@ -5,6 +5,7 @@ Knows the engine and what this machine noted of each model; knows no widget.
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
@@ -25,10 +26,12 @@ from bilin_engine.protocol import (
     AddInPlace,
     AddJob,
     ChangeJob,
+    ConvertModel,
     DeleteModel,
     DeviceInfo,
     DevicesListed,
     FolderInspected,
+    ImportFolder,
     InspectFolder,
     JobsChanged,
     JobWork,
@@ -70,11 +73,17 @@ class ModelsController(QObject):
     notice = Signal(str)
 
     def __init__(
-        self, engine: EngineController, notes: ModelNotes, parent: QObject | None = None
+        self,
+        engine: EngineController,
+        notes: ModelNotes,
+        models_dir: Path,
+        parent: QObject | None = None,
     ) -> None:
+        """models_dir: the engine's, where new models are made."""
         super().__init__(parent)
         self._engine = engine
         self._notes = notes
+        self._models_dir = models_dir
         self._chosen = ""
         self._choice = PlacementChoice()
         self._plan: PlanResult | None = None
@@ -208,6 +217,15 @@ class ModelsController(QObject):
     def add_job(self, work: JobWork) -> None:
         """Puts work at the end of the queue."""
         self._ask(lambda i: AddJob(id=i, work=work))
+
+    def convert(self, source: str, name: str, group_size: str) -> None:
+        """Converts what lies at `source` into a model of the library."""
+        folder = str(self._models_dir / name)
+        self.add_job(ConvertModel(source=source, folder=folder, group_size=group_size))
+
+    def import_folder(self, source: str, name: str) -> None:
+        """Copies a model folder into the library."""
+        self.add_job(ImportFolder(source=source, folder=str(self._models_dir / name)))
 
     def verify(self, model_id: str) -> None:
         """Compares a model's files with their hashes."""

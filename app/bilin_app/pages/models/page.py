@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QUrl
+from PySide6.QtCore import QObject, Qt, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QMessageBox
 
 from bilin_app.controllers.engine import EngineController
-from bilin_app.controllers.model_views import ModelRow, PlacementChoice
+from bilin_app.controllers.model_views import FolderView, ModelRow, PlacementChoice
 from bilin_app.controllers.models import ModelsController
 from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.models import words
+from bilin_app.pages.models.add import AddDialog, ask_for_folder
 from bilin_app.pages.models.view import ModelsView
 
 
@@ -25,6 +26,7 @@ class ModelsPage(QObject):
         self._models = models
         self._engine = engine
         self._trashed = ""
+        self._group_size = ""  # wanted for the next folder that is added
         models.rows_changed.connect(self._on_rows_changed)
         models.model_chosen.connect(self._on_model_chosen)
         models.placement_changed.connect(view.detail.placement.show_placement)
@@ -38,6 +40,10 @@ class ModelsPage(QObject):
         view.detail.header.acted.connect(self._on_acted)
         view.queue.job_acted.connect(models.change_job)
         view.toast.acted.connect(self._on_undo)
+        models.folder_inspected.connect(self._on_inspected)
+        view.list.add_requested.connect(self._on_add_requested)
+        view.dropped.connect(self._on_dropped)
+        view.detail.placement.convert_requested.connect(self._on_convert_requested)
 
     # --- From the controller ----------------------------------------------------------------------
 
@@ -55,6 +61,15 @@ class ModelsPage(QObject):
         if not trashed:
             text = self.tr("{0} is no longer listed; its folder stays").format(name)
         self._view.toast.show_text(text, self.tr("Undo") if trashed else "")
+
+    def _on_inspected(self, folder: FolderView) -> None:
+        dialog = AddDialog(self._view, folder, self._group_size)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._group_size = ""
+        dialog.convert_requested.connect(self._models.convert)
+        dialog.import_requested.connect(self._models.import_folder)
+        dialog.in_place_requested.connect(self._models.add_in_place)
+        dialog.open()
 
     # --- From the widgets -------------------------------------------------------------------------
 
@@ -77,6 +92,19 @@ class ModelsPage(QObject):
             case "delete":
                 if self._asks_to_delete(row):
                     self._models.delete(row.id)
+
+    def _on_add_requested(self) -> None:
+        title = self.tr("A folder with a model")
+        path = ask_for_folder(self._view, title)
+        if path:
+            self._models.inspect(path)
+
+    def _on_dropped(self, path: str) -> None:
+        self._models.inspect(path)
+
+    def _on_convert_requested(self, group_size: str) -> None:
+        self._group_size = group_size
+        self._on_add_requested()
 
     def _load(self, row: ModelRow) -> None:
         if not self._models.is_busy or self._asks_to_interrupt():

@@ -1,0 +1,212 @@
+"""Adding a model: what was found, what may be done with it, what that needs."""
+
+from PySide6.QtCore import QEvent, Signal
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QDialog,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QRadioButton,
+    QVBoxLayout,
+    QWidget,
+)
+from typing_extensions import override
+
+from bilin_app.controllers.model_views import FolderView
+from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.models import words
+
+WIDTH = 520
+GROUPS = ("128", "64", "32", "row")
+IN_PLACE = "in place"
+
+
+class AddDialog(QDialog):
+    """Asks what to do with a folder. convert_requested(path, name, group size)."""
+
+    convert_requested = Signal(str, str, str)
+    import_requested = Signal(str, str)  # path, name
+    in_place_requested = Signal(str)
+
+    def __init__(self, parent: QWidget, folder: FolderView, group_size: str = "") -> None:
+        super().__init__(parent)
+        self._folder = folder
+        self.setMinimumWidth(WIDTH)
+        self.setMaximumWidth(WIDTH)
+        self._heading = label(self, "heading")
+        self._path = label(self, "muted", wraps=True)
+        self._found = label(self, wraps=True)
+        self._problem = label(self, "danger", wraps=True)
+        self._name_title = label(self, "muted")
+        self.name = QLineEdit(self)
+        self.name.setText(_folder_name(folder))
+        self.name.textChanged.connect(lambda _text: self._show())
+        self._choices_title = label(self, "section")
+        self._choices = QButtonGroup(self)
+        self._about: dict[str, QLabel] = {}
+        self._values = self._choice_values()
+        self._needs = label(self, "muted", wraps=True)
+        self._cancel = TextButton("", self)
+        self._cancel.clicked.connect(self.reject)
+        self.go = TextButton("primary", self)
+        self.go.clicked.connect(self._on_go)
+        self._build(group_size)
+        self._show()
+
+    def _choice_values(self) -> tuple[str, ...]:
+        folder = self._folder
+        if folder.problem or folder.kind not in ("model", "reference", "hugging_face"):
+            return ()
+        if folder.kind == "model":
+            return ("", IN_PLACE)
+        return tuple(size for size in ("", *GROUPS) if size in folder.needed_bytes)
+
+    def _build(self, group_size: str) -> None:
+        column = QVBoxLayout(self)
+        column.setContentsMargins(24, 20, 24, 20)
+        column.setSpacing(10)
+        for widget in (self._heading, self._path, self._found, self._problem):
+            column.addWidget(widget)
+        column.addSpacing(4)
+        column.addWidget(self._choices_title)
+        first = group_size if group_size in self._values else (*self._values, "")[0]
+        for index, value in enumerate(self._values):
+            button = QRadioButton(self)
+            button.setChecked(value == first)
+            self._choices.addButton(button, index)
+            self._about[value] = label(self, "muted", wraps=True)
+            self._about[value].setContentsMargins(24, 0, 0, 4)
+            column.addWidget(button)
+            column.addWidget(self._about[value])
+        self._choices.idToggled.connect(lambda _index, _on: self._show())
+        name = QHBoxLayout()
+        name.setSpacing(12)
+        name.addWidget(self._name_title)
+        name.addWidget(self.name, 1)
+        column.addLayout(name)
+        column.addWidget(self._needs)
+        row = QHBoxLayout()
+        row.addStretch()
+        row.addWidget(self._cancel)
+        row.addWidget(self.go)
+        column.addSpacing(6)
+        column.addLayout(row)
+        self.go.setDefault(True)
+
+    @property
+    def value(self) -> str:
+        """The chosen way: a group size, "" for as it is, or IN_PLACE."""
+        index = self._choices.checkedId()
+        return self._values[index] if index >= 0 else ""
+
+    def _show(self) -> None:
+        folder, value = self._folder, self.value
+        self.setWindowTitle(self.tr("Add model"))
+        self._heading.setText(folder.title)
+        self._path.setText(folder.path)
+        self._found.setText(self._found_words())
+        self._problem.setText(folder.problem)
+        self._problem.setVisible(bool(folder.problem))
+        is_possible = bool(self._values)
+        converts = is_possible and folder.kind != "model"
+        self._choices_title.setVisible(is_possible)
+        title = self.tr("Weights for each scale") if converts else self.tr("Where it shall lie")
+        self._choices_title.setText(title)
+        for index, choice in enumerate(self._values):
+            name, about = self._choice_words(choice)
+            self._choices.button(index).setText(name)
+            self._choices.button(index).setAccessibleDescription(about)
+            self._about[choice].setText(about)
+        needs_name = is_possible and value != IN_PLACE
+        self._name_title.setText(self.tr("Name"))
+        self._name_title.setVisible(needs_name)
+        self.name.setAccessibleName(self.tr("Name"))
+        self.name.setVisible(needs_name)
+        self._needs.setText(self._need_words())
+        self._needs.setVisible(needs_name)
+        self._cancel.set_texts(self.tr("Cancel") if is_possible else self.tr("Close"))
+        self.go.setVisible(is_possible)
+        self.go.set_texts(self.tr("Convert") if converts else self.tr("Add"))
+        has_name = bool(_plain_name(self.name.text())) or not needs_name
+        self.go.setEnabled(has_name and self._has_room())
+
+    def _found_words(self) -> str:
+        kinds = {
+            "model": self.tr("A model of Bilin, {0}"),
+            "reference": self.tr("A GLM-130B checkpoint (mp_rank files), {0}"),
+            "hugging_face": self.tr("A Hugging Face model (safetensors), {0}"),
+            "gguf": self.tr("A GGUF file, {0}"),
+            "unknown": self.tr("Nothing that Bilin knows, {0}"),
+        }
+        return kinds[self._folder.kind].format(words.disk_size(self._folder.size_bytes))
+
+    def _choice_words(self, value: str) -> tuple[str, str]:
+        if self._folder.kind == "model":
+            if value == IN_PLACE:
+                return self.tr("Leave it where it is"), self.tr("Nothing is copied")
+            return self.tr("Copy it into the models folder"), self.tr("Every file is verified")
+        about = {
+            "": (self.tr("As it is"), self.tr("Keeps the codes and scales it has")),
+            "128": (self.tr("128, the usual"), self.tr("Close to the original, and small")),
+            "64": (self.tr("64"), self.tr("A little closer, 3 % larger")),
+            "32": (self.tr("32"), self.tr("The closest, 9 % larger")),
+            "row": (
+                self.tr("A whole row"),
+                self.tr("The smallest; the recipe of GLM-130B's own paper"),
+            ),
+        }
+        return about[value]
+
+    def _has_room(self) -> bool:
+        needed = self._folder.needed_bytes.get(self.value, 0)
+        return self.value == IN_PLACE or needed <= self._folder.free_bytes
+
+    def _need_words(self) -> str:
+        folder = self._folder
+        needed = words.disk_size(folder.needed_bytes.get(self.value, 0))
+        free = words.disk_size(folder.free_bytes)
+        if not self._has_room():
+            return self.tr("Needs {0}, but only {1} are free.").format(needed, free)
+        text = self.tr("Needs {0} of disk; {1} are free.").format(needed, free)
+        if folder.kind != "model":
+            if folder.rate_bytes_s > 0:
+                minutes = folder.size_bytes / folder.rate_bytes_s / 60
+                about = self.tr("About {0} minutes, as measured on this machine.")
+                text += " " + about.format(max(1, round(minutes)))
+            text += " " + self.tr("The original stays as it is.")
+        return text
+
+    def _on_go(self) -> None:
+        name = _plain_name(self.name.text())
+        if self.value == IN_PLACE:
+            self.in_place_requested.emit(self._folder.path)
+        elif self._folder.kind == "model":
+            self.import_requested.emit(self._folder.path, name)
+        else:
+            self.convert_requested.emit(self._folder.path, name, self.value)
+        self.accept()
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._show()
+        super().changeEvent(event)
+
+
+def ask_for_folder(parent: QWidget, title: str) -> str:
+    """The folder a person chooses, "" for none."""
+    return QFileDialog.getExistingDirectory(parent, title)
+
+
+def _plain_name(text: str) -> str:
+    """A folder's name, or "" for text that is none."""
+    name = text.strip()
+    is_plain = name and not name.startswith(".") and not any(c in name for c in '/\\:*?"<>|')
+    return name if is_plain and name.isprintable() and len(name.encode()) <= 200 else ""
+
+
+def _folder_name(folder: FolderView) -> str:
+    name = folder.title
+    return name if folder.kind == "model" else f"{name}-int4"
