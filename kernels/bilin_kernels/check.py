@@ -10,6 +10,8 @@ sums. Both run for the build that the device's architecture gets and for the Tur
 m16n8k8, loads into registers) compiled for this device. Every output begins as NaN; every case runs
 twice and must repeat bit for bit.
 
+The kernels between the linears (norm, rotary positions and append, attention) follow: check_decode.
+
 Exit status: 0 all right, 1 something is wrong, 2 no GPU to check.
 """
 
@@ -26,6 +28,15 @@ from dataclasses import dataclass
 import torch
 
 from bilin_kernels import ops, reference
+from bilin_kernels.check_decode import (
+    HeadCase,
+    NormCase,
+    WrongResultError,
+    head_cases,
+    norm_cases,
+    run_heads,
+    run_norm,
+)
 from bilin_kernels.loader import CudaLauncher, KernelLoadError, Launcher
 from bilin_kernels.packing import (
     PackedWeight,
@@ -102,10 +113,6 @@ def model_cases() -> Iterator[Case]:
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-class WrongResultError(Exception):
-    """A case gave a wrong result; the message says by how much."""
 
 
 def run_case(case: Case, launcher: Launcher, device: torch.device) -> None:
@@ -261,6 +268,14 @@ def check_operators(device: torch.device) -> None:
             raise WrongResultError(f"graph replay differs from eager in {dtype}")
 
 
+def run_decode_case(case: NormCase | HeadCase, launcher: Launcher, device: torch.device) -> None:
+    """Raises WrongResultError if the kernel's result is not the reference's."""
+    if isinstance(case, NormCase):
+        run_norm(case, launcher, device)
+    else:
+        run_heads(case, launcher, device)
+
+
 def run_all(device: torch.device, short: bool) -> int:
     """Prints a line for each part and each failure; returns how many failed."""
     builds = {"this architecture": CudaLauncher(), "Turing build": CudaLauncher(("BILIN_TURING",))}
@@ -279,6 +294,16 @@ def run_all(device: torch.device, short: bool) -> int:
                 _say(f"FAILED {build}: {case}: {failure}")
         torch.cuda.synchronize(device)
         _say(f"{build}: {count} products in {time.monotonic() - begin:.1f} s")
+        begin, count = time.monotonic(), 0
+        for decode_case in itertools.chain(norm_cases(), head_cases(short=short)):
+            count += 1
+            try:
+                run_decode_case(decode_case, launcher, device)
+            except WrongResultError as failure:
+                failures += 1
+                _say(f"FAILED {build}: {decode_case}: {failure}")
+        torch.cuda.synchronize(device)
+        _say(f"{build}: {count} norms and attentions in {time.monotonic() - begin:.1f} s")
     try:
         check_operators(device)
         _say("operators: decode, dequantize, graph replay")

@@ -232,7 +232,7 @@ def rope_append(
     if backend == "cuda":
         launch_rope_append(default_launcher(), query, qkv, heads, cos, sin, rows, cache, layer)
         return query
-    q, k, v = _split(qkv, heads)
+    q, k, v = split_heads(qkv, heads)
     query.copy_(reference.rotate(q, cos[rows], sin[rows], heads.pair))
     k = reference.rotate(k, cos[rows], sin[rows], heads.pair)
     for token in range(tokens):
@@ -286,7 +286,7 @@ def decode_attention(
     return out
 
 
-def _split(qkv: torch.Tensor, heads: HeadLayout) -> list[torch.Tensor]:
+def split_heads(qkv: torch.Tensor, heads: HeadLayout) -> list[torch.Tensor]:
     """float32 q (T, H, D), k and v (T, G, D)."""
     d = heads.head_dim
     parts = []

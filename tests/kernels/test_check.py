@@ -6,8 +6,8 @@ import pytest
 import torch
 from simt_launcher import SimtLauncher
 
-from bilin_kernels import bench, check, ops
-from bilin_kernels.check import Case, WrongResultError, run_case
+from bilin_kernels import bench, check, check_decode, decode_ops, ops
+from bilin_kernels.check import Case, WrongResultError, run_case, run_decode_case
 
 CPU = torch.device("cpu")
 
@@ -32,6 +32,43 @@ def test_sample_of_the_check_passes(launcher, case, request):
     if "turing" in request.node.name and case.dtype == torch.bfloat16:
         case = dataclasses.replace(case, dtype=torch.float16)
     run_case(case, launcher, CPU)
+
+
+DECODE_SAMPLE = [
+    *(case for i, case in enumerate(check_decode.norm_cases()) if i % 5 == 0),
+    *(case for i, case in enumerate(check_decode.head_cases(short=True)) if i % 7 == 0),
+    *list(check_decode.head_cases(short=True))[-2:],
+]
+
+
+@pytest.mark.parametrize("case", DECODE_SAMPLE, ids=str)
+def test_sample_of_the_decode_check_passes(launcher, case):
+    run_decode_case(case, launcher, CPU)
+
+
+def test_decode_check_sees_a_forgotten_token(launcher, monkeypatch):
+    real = decode_ops.launch_decode_attention
+
+    def with_a_fault(launcher, plan, out, query, cache, layer):
+        shorter = dataclasses.replace(cache, lengths=(cache.lengths - 1).clamp(min=0))
+        real(launcher, plan, out, query, shorter, layer)
+
+    monkeypatch.setattr(decode_ops, "launch_decode_attention", with_a_fault)
+    case = check_decode.HeadCase((15, 16, 17), 4, 4, 64, 32)
+    with pytest.raises(WrongResultError, match="attention: relative error"):
+        run_decode_case(case, launcher, CPU)
+
+
+def test_decode_check_sees_a_wrong_pair(launcher, monkeypatch):
+    real = decode_ops.launch_rope_append
+
+    def with_a_fault(launcher, query, qkv, heads, *rest):
+        real(launcher, query, qkv, dataclasses.replace(heads, pair=16), *rest)
+
+    monkeypatch.setattr(decode_ops, "launch_rope_append", with_a_fault)
+    case = check_decode.HeadCase((3,), 4, 4, 64, 32)
+    with pytest.raises(WrongResultError, match="query: relative error"):
+        run_decode_case(case, launcher, CPU)
 
 
 def test_check_sees_one_wrong_bit(launcher, monkeypatch):
