@@ -12,7 +12,7 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QPainter, QPixmap
 from PySide6.QtWidgets import QApplication, QWidget
 
-from bilin_app import tour_models
+from bilin_app import tour_editor, tour_models
 from bilin_app.controllers.model_views import LoadView, PlacementChoice
 from bilin_app.controllers.prompt_inspection import PromptInspection, TokenView
 from bilin_app.controllers.views import (
@@ -233,6 +233,18 @@ def _show_search(window: MainWindow, texts: TourTexts) -> None:
     window.chat.list.show_hits(texts.hits)
 
 
+def _editor(
+    show: Callable[[MainWindow, Language], None],
+) -> Callable[[MainWindow, TourTexts], None]:
+    """A scene of the editor, with a model loaded."""
+
+    def scene(window: MainWindow, texts: TourTexts) -> None:
+        show_ready(window, texts)
+        show(window, texts.language)
+
+    return scene
+
+
 def _models(window: MainWindow, texts: TourTexts, chosen: str, *, loaded: str = "") -> None:
     show_ready(window, texts)
     window.show_page("models")
@@ -348,6 +360,12 @@ SCENES = (
     Scene("link", _show_link),
     Scene("editing", _show_editing),
     Scene("sampling", _show_sampling),
+    Scene("editor", _editor(tour_editor.show_blank)),
+    Scene("editor-streaming", _editor(tour_editor.show_streaming)),
+    Scene("editor-candidates", _editor(tour_editor.show_candidates)),
+    Scene("editor-constraint", _editor(tour_editor.show_constraint)),
+    Scene("editor-window", _editor(tour_editor.show_window)),
+    Scene("editor-empty", _editor(tour_editor.show_empty)),
     Scene("models", _show_models),
     Scene("models-loaded", _show_models_loaded),
     Scene("models-loading", _show_models_loading),
