@@ -227,6 +227,11 @@ def _show_too_long(window: MainWindow, texts: TourTexts) -> None:
     window.chat.composer.set_count(TokenCountView(2391, 2048))
 
 
+def _show_overflow(window: MainWindow, texts: TourTexts) -> None:
+    _show_finished(window, texts)
+    window.chat.composer.set_count(TokenCountView(2391, 2048, 4))
+
+
 def _show_search(window: MainWindow, texts: TourTexts) -> None:
     _show_finished(window, texts)
     window.chat.list.search.setText(texts.query)
@@ -354,6 +359,7 @@ SCENES = (
     Scene("loading", _show_loading),
     Scene("queue", _show_queue),
     Scene("too-long", _show_too_long),
+    Scene("overflow", _show_overflow),
     Scene("search", _show_search),
     Scene("find", _show_find),
     Scene("prompt", _show_prompt),

@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 8
+PROTOCOL_VERSION = 9
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -703,11 +703,15 @@ class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True, tag="model_loaded")
 
 
 class TokenCount(msgspec.Struct, frozen=True, kw_only=True, tag="token_count"):
-    """`total` counts masks and specials. `per_message` in the order sent."""
+    """`total` counts masks and specials, of all messages. `per_message` in the order sent.
+
+    dropped_messages: indices of the oldest ones that a `Chat` would leave out (see `Started`).
+    """
 
     total: int
     context_length: int
     per_message: tuple[int, ...]
+    dropped_messages: tuple[int, ...] = ()
 
 
 class PromptToken(msgspec.Struct, frozen=True):

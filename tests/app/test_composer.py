@@ -139,3 +139,17 @@ def test_while_an_answer_runs_a_message_queues(composer, sent):
     assert composer.send.isVisible()
     QTest.keyClick(composer.edit, RETURN)
     assert sent == ["next"]
+
+
+def test_what_falls_out_is_said_before_it_is_sent_and_sending_is_a_choice(composer, sent):
+    QTest.keyClicks(composer.edit, "more")
+    composer.set_count(TokenCountView(2391, 2048))
+    assert not composer.send.isEnabled()
+    composer.set_count(TokenCountView(2391, 2048, 4))
+    assert "4" in composer._hint.text()
+    assert composer.send.text() == "照此发送"
+    composer.send.click()
+    assert sent == ["more"]
+    composer.set_count(TokenCountView(100, 2048))
+    assert composer._hint.text() == ""
+    assert composer.send.text() == "发送"

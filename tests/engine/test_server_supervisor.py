@@ -250,10 +250,13 @@ def test_chat_that_has_outgrown_the_model_drops_its_oldest_messages_and_says_so(
     with Engine(texts=LetterTexts(letter_model(context=200))) as engine:
         engine.ask(load(context=200))
         turns = [Message(role, f"{n}" * 20) for n in range(4) for role in ("user", "assistant")]
-        request = engine.send(chat(*turns, Message("user", "and now?")))
+        messages = (*turns, Message("user", "and now?"))
+        counted = engine.ask(lambda i: CountTokens(id=i, model="letters", messages=messages))
+        request = engine.send(chat(*messages))
         assert isinstance(engine.end(request), Done)
         (started,) = engine.about(request, Started)
         assert started.dropped_messages[0] == 0
+        assert counted.result.dropped_messages == started.dropped_messages
         assert started.prompt_tokens < 200
         failed = engine.ask(chat(Message("user", "x" * 300)))
         assert failed.code == "context_overflow"

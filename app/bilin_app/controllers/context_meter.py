@@ -46,7 +46,9 @@ class ContextMeter(QObject):
 
         def counted(count: TokenCount) -> None:
             if number == self._query:
-                self.counted.emit(TokenCountView(count.total, count.context_length))
+                self.counted.emit(
+                    TokenCountView(count.total, count.context_length, len(count.dropped_messages))
+                )
 
         handle = self._engine.send(lambda i: CountTokens(id=i, model=model.id, messages=messages))
         handle.done.connect(counted)

@@ -125,15 +125,19 @@ class ConversationView:
 
 @dataclass(frozen=True, slots=True)
 class TokenCountView:
-    """What sending the draft now would use of the context, counted by the model's tokenizer."""
+    """What sending the draft now would use of the context, counted by the model's tokenizer.
+
+    num_dropped: how many of the oldest messages would be left out for it.
+    """
 
     total: int
     context_length: int
+    num_dropped: int = 0
 
     @property
     def fits(self) -> bool:
-        """Whether the prompt leaves room for at least one token."""
-        return self.total < self.context_length
+        """Whether the prompt, without what is left out, leaves room for at least one token."""
+        return self.total < self.context_length or self.num_dropped > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bilin_engine.chat_format import ChatFormat, fit_messages, load_chat_format
-from bilin_engine.errors import BadRequestError
+from bilin_engine.errors import BadRequestError, ContextOverflowError
 from bilin_engine.generation.masks import stop_ids
 from bilin_engine.generation.request import PromptLayout
 from bilin_engine.library import Library
@@ -90,7 +90,20 @@ class ModelText:
             total=size.total,
             context_length=self.info.context_length,
             per_message=size.per_message,
+            dropped_messages=self._would_drop(request, size.total),
         )
+
+    def _would_drop(self, request: CountTokens, total: int) -> tuple[int, ...]:
+        """What a `Chat` would leave out; () also where not even the last message fits."""
+        most = self.info.context_length - answer_room(self.info.context_length)
+        if total <= most:
+            return ()
+        try:
+            return fit_messages(
+                self._format(), request.messages, self.tokenizer, most, request.prefill
+            ).dropped
+        except ContextOverflowError:
+            return ()
 
     def inspect_chat(self, request: InspectPrompt) -> PromptView:
         """The exact prompt of a chat, token by token."""

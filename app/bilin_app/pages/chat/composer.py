@@ -110,7 +110,7 @@ class Composer(QFrame):
         locale = QLocale()
         total, most = locale.toString(count.total), locale.toString(count.context_length)
         self._meter_text.setText(f"{total} / {most}")
-        role = "muted" if count.fits else "danger"
+        role = "danger" if not count.fits or count.num_dropped else "muted"
         if self._meter_text.property("role") != role:
             self._meter_text.setProperty("role", role)
             self._meter_text.style().polish(self._meter_text)
@@ -192,12 +192,24 @@ class Composer(QFrame):
         self.stop.setVisible(self._is_running)
         self.send.setVisible(not self._is_running or has_text)
         self.send.setEnabled(has_text and self._is_sendable())
-        self.send.set_texts(self.tr("Queue") if self._is_running else self.tr("Send"))
+        self.send.set_texts(*self._send_texts())
         self._hint.setText(self._hint_text(has_text))
+
+    def _send_texts(self) -> tuple[str, str]:
+        """The button's name and description: leaving something out is the person's choice."""
+        if self._is_running:
+            return self.tr("Queue"), ""
+        if self._count is not None and self._count.num_dropped:
+            about = self.tr("The model will not see the oldest messages; all stay on show")
+            return self.tr("Send without them"), about
+        return self.tr("Send"), ""
 
     def _hint_text(self, has_text: bool) -> str:
         if self._count is not None and not self._count.fits:
             return self.tr("Too long for this model's context")
+        if self._count is not None and self._count.num_dropped:
+            text = self.tr("Too long: the oldest messages are left out ({0})")
+            return text.format(QLocale().toString(self._count.num_dropped))
         if self._num_queued:
             return self.tr("Queued: {0}").format(self._num_queued)
         if self._is_running and has_text:
