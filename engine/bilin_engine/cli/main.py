@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from bilin_engine import __version__
-from bilin_engine.cli import bench, chat, evaluate, fill, job, logits, plan, score
+from bilin_engine.cli import bench, chat, evaluate, fill, job, logits, plan, score, selftest
 from bilin_engine.cli.arguments import (
     EXIT_FAILED,
     EXIT_OK,
@@ -132,6 +132,8 @@ def _add_checks(
     converting = add("convert", job.run_convert, "Make a model of a checkpoint. 转换权重。")
     job.add_convert_arguments(converting)
     job.add_verify_arguments(add("verify", job.run_verify, "Is a model whole? 校验模型。"))
+
+    selftest.add_arguments(add("selftest", selftest.run, "Check this machine. 本机自检。"))
 
     logits.add_arguments(add("logits", logits.run, "Write log-probs of ids to a file. 导出概率。"))
 

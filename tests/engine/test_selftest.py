@@ -1,0 +1,101 @@
+"""The self-test: passes here with ranks on the processor, and does not use what failed."""
+
+import json
+
+import pytest
+
+from bilin_engine import selftest
+from bilin_engine.cli.main import run
+from bilin_engine.errors import BadRequestError, BilinError
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Every check that starts processes answers at once."""
+    monkeypatch.setattr(selftest, "_check_all_reduce", lambda _ranks, name: name)
+    monkeypatch.setattr(selftest, "_check_ranks", lambda *_: "equal")
+    monkeypatch.setattr(selftest, "_check_split", lambda *_: "equal")
+    monkeypatch.setattr(selftest, "_bandwidth", lambda _device: "fast")
+
+
+def fail(*_arguments):
+    raise BilinError("sums are off")
+
+
+def report(gpus=()):
+    return selftest.run(gpus, 2, lambda _name: None)
+
+
+@pytest.mark.usefixtures("quick")
+def test_everything_passes_and_the_fastest_way_is_named():
+    found = report()
+    assert found.has_passed
+    assert (found.mode, found.collective) == ("tensor_parallel", "shared_memory")
+    skipped = {check.name: check.detail for check in found.checks if check.state == "skipped"}
+    assert skipped["peer to peer"] == "fewer than two GPUs"
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_failed_is_not_used_but_the_next_safe_way(monkeypatch):
+    def broken_shared_memory(_ranks, name):
+        return fail() if name == "shared_memory" else name
+
+    monkeypatch.setattr(selftest, "_check_all_reduce", broken_shared_memory)
+    found = report()
+    assert not found.has_passed
+    assert (found.mode, found.collective) == ("tensor_parallel", "gloo")
+    monkeypatch.setattr(selftest, "_check_ranks", fail)
+    assert report().mode == "layer_split"
+    monkeypatch.setattr(selftest, "_check_split", fail)
+    assert report().mode == "single"
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_command_says_what_failed_and_fails(monkeypatch, capsys):
+    monkeypatch.setattr(selftest, "_check_ranks", fail)
+    assert run(["selftest"]) == 1
+    out = capsys.readouterr().out
+    assert "FAILED tensor parallel against one rank, gloo" in out
+    assert "layer split" in out.splitlines()[-3]
+    assert run(["selftest", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["mode"] == "layer_split"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_gpu_that_is_not_there_is_a_sentence():
+    with pytest.raises(BadRequestError, match="there is no GPU 63; torch sees"):
+        report((63,))
+
+
+def test_sums_that_are_off_are_noticed(monkeypatch):
+    """One rank adds something else than the others think."""
+    monkeypatch.setattr(selftest, "SUM_TOLERANCE", -1.0)
+    monkeypatch.setattr(selftest.subprocess, "Popen", ScriptedRank)
+    with pytest.raises(BilinError, match=r"sums are off by 1\.0e-07"):
+        selftest._check_all_reduce(["cpu", "cpu"], "gloo")
+
+
+class ScriptedRank:
+    returncode = 0
+
+    def __init__(self, *_arguments, **_options):
+        pass
+
+    def communicate(self, timeout):
+        del timeout
+        return json.dumps({"error": 1e-7, "seconds": [0.0] * len(selftest.SIZES)}).encode(), b""
+
+    def kill(self):
+        pass
+
+    def wait(self):
+        pass
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_this_machine_passes():
+    found = report()
+    assert [check for check in found.checks if check.state == "failed"] == []
+    assert found.mode == "tensor_parallel"
