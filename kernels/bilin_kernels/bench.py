@@ -2,8 +2,8 @@
 
 First the card's read ceiling, with a kernel that only reads. Then every linear of GLM-130B, whole
 and as tensor-parallel shards of 2, 4 and 8, and those of GLM-4 9B and 32B: m 1 to 32 beside the
-peers that can be imported, a GLM-130B layer's four linears as one captured graph, and prefill from
-m = 128 to 2048.
+peers that can be imported, and prefill from m = 128 to 2048. Before them what a token costs: whole
+GLM-130B layers of a decode step as one captured graph, and attention alone.
 
 How: weights rotate through copies of more than four times the L2, random bits; each sample is a
 replay of one CUDA graph of at least 20 launches, between events; the median of 20 samples counts.
@@ -14,6 +14,7 @@ Exit status 2: no GPU to measure.
 """
 
 import argparse
+import itertools
 import json
 import math
 import statistics
@@ -26,7 +27,7 @@ from pathlib import Path
 
 import torch
 
-from bilin_kernels import ops
+from bilin_kernels import bench_decode, ops
 from bilin_kernels.check import find_device
 from bilin_kernels.loader import KernelLoadError, default_launcher
 from bilin_kernels.packing import Gating, PackedWeight
@@ -319,30 +320,33 @@ class Bench:
             torch.cuda.empty_cache()
         return rows
 
-    def layer(self) -> None:
-        """The four linears of a GLM-130B layer as one graph, three layers' weights in turn."""
+    def layers(self) -> None:
+        """Whole GLM-130B layers of a decode step, three layers' weights in turn."""
         linears = shapes(["130b"])[:4]
-        layers = [[random_weight(s, self.device) for s in linears] for _ in range(3)]
-        size = sum(w.size_bytes() for w in layers[0])
-
-        def call(weights: list[PackedWeight], x: torch.Tensor, wide: torch.Tensor) -> None:
-            qkv, out, up, down = weights
-            ops.w4a16_linear(x, qkv)
-            ops.w4a16_linear(x, out)
-            ops.w4a16_linear(x, up, activation="gelu")
-            ops.w4a16_linear(wide, down, residual=x, alpha=11.83)
-
-        for m in (1, 4, 8):
-            x = torch.randn(m, 12288, dtype=torch.float16, device=self.device)
-            wide = torch.randn(m, 32768, dtype=torch.float16, device=self.device)
-            calls: Calls = [lambda w=w, x=x, wide=wide: call(w, x, wide) for w in layers]
-            shape = Shape("130b layer", 0, 0)
-            row = self.add(shape, m, "bilin", calls, size)
+        weights = [[random_weight(s, self.device) for s in linears] for _ in range(3)]
+        for m, context in itertools.product((1, 4, 8), (16, 512, 2048)):
+            measured = bench_decode.layer(weights, context, m, self.device)
+            shape = Shape(f"130b layer at {context}", 0, 0)
+            row = self.add(shape, m, "bilin", measured.calls, measured.size_bytes)
             print(
-                f"{shape.name:13} m={m:<3} {row.microseconds:8.1f} us "
+                f"{shape.name:19} m={m:<3} {row.microseconds:8.1f} us "
                 f"{row.gigabytes_per_second:6.0f} GB/s {100 * row.share:4.0f} %   "
-                f"70 layers: {1e6 / row.microseconds / 70:.1f} tokens/s of linears alone"
+                f"70 layers: {1e6 / row.microseconds / 70:.1f} steps/s"
             )
+
+    def attention(self) -> None:
+        """Attention alone, of a token and of eight."""
+        for name, heads, kv_heads, head_dim, contexts in bench_decode.ATTENTIONS:
+            for context, m in itertools.product(contexts, (1, 8)):
+                measured = bench_decode.attention(
+                    heads, kv_heads, head_dim, context, m, self.device
+                )
+                shape = Shape(f"attention {name} at {context}", 0, 0)
+                row = self.add(shape, m, "bilin", measured.calls, measured.size_bytes)
+                print(
+                    f"{shape.name:36} m={m:<3} {row.microseconds:8.1f} us "
+                    f"{row.gigabytes_per_second:6.0f} GB/s {100 * row.share:4.0f} %"
+                )
 
     def prefill(self, shape: Shape) -> None:
         """Both methods and cuBLAS; where the fused kernel stops paying."""
@@ -410,7 +414,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(", ".join(f"{key}: {value}" for key, value in about.items()))
     ops.reserve_workspace(device)
     bench = Bench(device, deadline)
-    bench.layer()
+    bench.layers()
+    bench.attention()
+    torch.cuda.empty_cache()
     chosen = shapes(options.models or ["130b", "9b", "32b"])
     steps: list[tuple[Callable[[Shape], None], Shape]] = [
         *((bench.decode, shape) for shape in chosen if "/" not in shape.name),

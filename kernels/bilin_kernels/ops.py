@@ -203,6 +203,11 @@ def _matmul(x: torch.Tensor, weight: torch.Tensor, out_dtype: torch.dtype) -> to
     return x.to(out_dtype) @ weight.T.to(out_dtype)
 
 
+def backend_of(device: torch.device) -> Backend:
+    """The backend that computes on `device`: the kernels on CUDA, their reference elsewhere."""
+    return "cuda" if device.type == "cuda" else "reference"
+
+
 def check_backend(backend: Backend, tensor: torch.Tensor) -> None:
     """Raises ValueError unless the tensor lies where the backend computes."""
     if backend not in ("cuda", "reference"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from simt_launcher import SimtLauncher
 
-from bilin_kernels import bench, check, check_decode, decode_ops, ops
+from bilin_kernels import bench, bench_decode, check, check_decode, decode_ops, ops
 from bilin_kernels.check import Case, WrongResultError, run_case, run_decode_case
 
 CPU = torch.device("cpu")
@@ -114,6 +114,24 @@ def test_shapes_to_be_timed_are_supported():
         assert shape.k % max(64, shape.group_size) == 0
     up = next(shape for shape in shapes if shape.name == "130b up")
     assert bench.random_weight(dataclasses.replace(up, n=64, k=128), CPU).outputs == 32
+
+
+def test_layer_to_be_timed_computes():
+    """The timed layer, small and on the reference: its bytes are its weights' and a little more."""
+    linears = [
+        bench.Shape("qkv", 3 * 128, 128),
+        bench.Shape("out", 128, 128),
+        bench.Shape("up", 2 * 192, 128, gating="up_gate"),
+        bench.Shape("down", 128, 192),
+    ]
+    weights = [[bench.random_weight(shape, CPU) for shape in linears] for _ in range(3)]
+    measured = bench_decode.layer(weights, context=20, tokens=2, device=CPU)
+    assert all(call().isfinite().all() for call in measured.calls)
+    least = sum(weight.size_bytes() for weight in weights[0]) + 2 * 2 * 20 * 128 * 2
+    assert least < measured.size_bytes < 1.5 * least
+    alone = bench_decode.attention(4, 2, 64, 20, 3, CPU)
+    assert [tuple(call().shape) for call in alone.calls] == [(3, 256)] * 3
+    assert alone.size_bytes == 3 * 2 * 2 * 20 * 64 * 2 + 2 * 3 * 256 * 2
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without a GPU")

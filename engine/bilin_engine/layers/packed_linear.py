@@ -18,11 +18,6 @@ from bilin_kernels.packing import TILE_ROWS, Gating, PackedWeight, prepack_int4,
 from bilin_kernels.reference import Activation
 
 
-def kernel_backend(device: torch.device) -> ops.Backend:
-    """Which backend of bilin_kernels computes on `device`."""
-    return "cuda" if device.type == "cuda" else "reference"
-
-
 class PackedLinear(Linear):
     """y = x @ dequant(weight).T, x rounded to 16 bits, y float32 and not rounded."""
 
@@ -42,7 +37,7 @@ class PackedLinear(Linear):
         """
         self.n, self.k = packed.shape[0], k
         self.dtype = dtype
-        self._backend: ops.Backend = kernel_backend(packed.device)
+        self._backend: ops.Backend = ops.backend_of(packed.device)
         scales = scales.to(packed.device, dtype)
         try:
             if bits == 8:

@@ -23,7 +23,6 @@ from bilin_engine.config import ModelConfig
 from bilin_engine.errors import UnsupportedModelError
 from bilin_engine.layers.kv_cache import KVCache
 from bilin_engine.layers.norm import LayerNorm, RMSNorm
-from bilin_engine.layers.packed_linear import kernel_backend
 from bilin_engine.layers.parallel import (
     ColumnParallelLinear,
     RowParallelLinear,
@@ -52,7 +51,7 @@ from bilin_kernels.decode_ops import (
     decode_attention,
     rope_append,
 )
-from bilin_kernels.ops import Backend
+from bilin_kernels.ops import Backend, backend_of
 from bilin_kernels.packing import Gating
 from bilin_kernels.reference import Activation
 
@@ -136,7 +135,7 @@ class DecodeStep:
         self._parts = _parts_of(model, dtype)
         self._num_layers = model.config.num_layers
         self._max_length = cache.max_length
-        self._backend: Backend = kernel_backend(cache.device)
+        self._backend: Backend = backend_of(cache.device)
 
     def __call__(self, inputs: StepInputs) -> torch.Tensor:
         """float32 logits [T, V]; appends one token to each slot's memory."""

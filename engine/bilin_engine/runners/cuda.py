@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import torch
 
-from bilin_engine.layers.packed_linear import kernel_backend
 from bilin_engine.models.base import Model
 from bilin_engine.models.decode_step import NUM_INPUTS, DecodeStep, StepInputs
 from bilin_engine.runners.base import ShouldStop, StoppedError
@@ -51,7 +50,7 @@ class CudaRunner(LocalRunner):
             num_threads=num_threads,
         )
         self._device = self._cache.device
-        if kernel_backend(self._device) == "cuda":
+        if ops.backend_of(self._device) == "cuda":
             default_launcher().prepare(self._device)
             ops.reserve_workspace(self._device)
         with torch.inference_mode():
