@@ -47,7 +47,7 @@ class EditorController(QObject):
     """Signals for the page.
 
     document_opened(DocumentView), edited(Edit, bool), blank_changed(int, BlankView | None),
-    current_changed(int), title_changed(str), saved_changed(SaveState), history_changed(bool, bool),
+    title_changed(str), saved_changed(SaveState),
     running_changed(tuple of blank ids), ruler_changed(WindowRuler | None), notice(str),
     documents_changed, search_done, deleted, revisions_listed(list[RevisionView]),
     prompt_inspected(protocol.PromptView).
@@ -58,7 +58,6 @@ class EditorController(QObject):
     blank_changed = Signal(int, object)
     title_changed = Signal(str)
     saved_changed = Signal(str)
-    history_changed = Signal(bool, bool)
     running_changed = Signal(object)
     ruler_changed = Signal(object)
     notice = Signal(str)
@@ -239,7 +238,6 @@ class EditorController(QObject):
         session = self.session = EditorSession(snapshot, self)
         session.edited.connect(self._on_edited)
         session.blank_changed.connect(self._on_blank_changed)
-        session.stack.indexChanged.connect(lambda _index: self._tell_history())
         self._title = snapshot.title
         self._has_own_title = bool(snapshot.title) and snapshot.title != self._auto_title()
         self._keeper.open(document_id, snapshot)
@@ -249,7 +247,6 @@ class EditorController(QObject):
         shown = tuple(v for v in offered if v is not None and (v.candidates or v.text))
         self.document_opened.emit(DocumentView(document_id, self._title, snapshot.content, shown))
         self.running_changed.emit(())
-        self._tell_history()
         self._count_soon()
 
     def _snapshot(self) -> Snapshot:
@@ -308,10 +305,6 @@ class EditorController(QObject):
         self.blank_changed.emit(blank_id, view)
         if view is not None and view.state != "streaming":
             self._keeper.change(self._snapshot)
-
-    def _tell_history(self) -> None:
-        stack = self.session.stack
-        self.history_changed.emit(stack.canUndo(), stack.canRedo())
 
     def _count_soon(self) -> None:
         self._meter.count_soon(self.session, self._current)

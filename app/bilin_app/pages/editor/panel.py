@@ -28,6 +28,7 @@ from bilin_app.text.document import MASK_TEXTS
 from bilin_engine.protocol import BlankKind, FillConstraints, LengthLimit
 
 WIDTH = 276
+FIRST_LENGTH = 12  # what a limit begins with
 KINDS: tuple[BlankKind, ...] = ("short", "sentence", "long")
 
 
@@ -68,6 +69,7 @@ class BlankPanel(QWidget):
         self._length_label = label(self, "muted")
         self._count = QSpinBox(self)
         self._count.setRange(1, 2000)
+        self._count.setValue(FIRST_LENGTH)
         self._count.setFixedWidth(64)
         self._count.lineEdit().setTextMargins(*SPIN_MARGINS)
         self._count.setKeyboardTracking(False)
@@ -88,6 +90,7 @@ class BlankPanel(QWidget):
         self.fill_all = TextButton("", self)
         self._build()
         self._connect()
+        self.show_settings(self._settings)
         self._retranslate()
 
     def _build(self) -> None:
