@@ -145,12 +145,9 @@ class Answering:
         )
 
     def generate(self, request: Generate) -> ChatResult:
-        """Continues raw segments at their first blank."""
+        """Continues raw segments at their first blank, or where they end."""
         text = self.model.text
-        sequence = encode_segments(request.segments, text.tokenizer)
-        blank = sequence.next_blank()
-        assert blank is not None
-        layout = self._layout(sequence, blank)
+        layout = text.continuation(request.segments, self.model.context_length)
         return self._one_text(
             request, layout, stop_ids(text.tokenizer.specials), request.sampling.stop_texts
         )

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bilin_engine.chat_format import ChatFormat, fit_messages, load_chat_format
+from bilin_engine.chat_format.base import require_room
+from bilin_engine.chat_format.causal import causal_layout
 from bilin_engine.errors import BadRequestError, ContextOverflowError
-from bilin_engine.generation.masks import stop_ids
+from bilin_engine.generation.masks import encode_segments, layout_blank, stop_ids
 from bilin_engine.generation.request import PromptLayout
 from bilin_engine.library import Library
 from bilin_engine.protocol import (
@@ -21,6 +23,8 @@ from bilin_engine.protocol import (
     ModelInfo,
     PromptToken,
     PromptView,
+    Segment,
+    TextSegment,
     TokenCount,
 )
 from bilin_engine.server.thinking import CLOSE_TAG, OPEN_TAG
@@ -82,6 +86,30 @@ class ModelText:
             may_think=chat_format.may_think,
             opens_thinking=chat_format.may_think and self._opens_thinking(layout, prefill),
         )
+
+    def continuation(self, segments: tuple[Segment, ...], context_length: int) -> PromptLayout:
+        """The prompt that continues raw segments: at their first blank, or where the text ends.
+
+        Raises BadRequestError for a blank that the model cannot fill, ContextOverflowError.
+        """
+        if self.info.blank_kinds:
+            sequence = encode_segments(segments, self.tokenizer)
+            blank = sequence.next_blank()
+            assert blank is not None, "encode_segments adds one"
+            return layout_blank(sequence, blank, self.tokenizer.specials, context_length)
+        frame = getattr(self.tokenizer, "frame", None)
+        if frame is None:
+            raise BadRequestError(f'the model "{self.info.id}" continues no raw text; chat with it')
+        if not all(isinstance(segment, TextSegment) for segment in segments):
+            raise BadRequestError(
+                f'the model "{self.info.id}" has no masks: it continues text only'
+            )
+        text = "".join(s.text for s in segments if isinstance(s, TextSegment))
+        token_ids = [*frame, *self.tokenizer.encode(text)]
+        if not token_ids:
+            raise BadRequestError("there is no text to continue; give some")
+        require_room(len(token_ids), context_length)
+        return causal_layout(token_ids)
 
     def count_tokens(self, request: CountTokens) -> TokenCount:
         """What the whole conversation takes, also when that is more than fits."""

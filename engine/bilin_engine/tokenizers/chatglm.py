@@ -75,7 +75,8 @@ class _Pieces:
 class ChatGLMTokenizer(_Pieces):
     """ChatGLM2-6B and ChatGLM3-6B: pieces, then five specials, then (3) four roles.
 
-    markers: text -> id of what prompts are framed with; text itself never gives them.
+    markers: text -> id of what prompts are framed with; text itself never gives them. frame: the
+    ids that every text begins with.
     """
 
     def __init__(self, model_file: Path) -> None:
@@ -95,6 +96,7 @@ class ChatGLMTokenizer(_Pieces):
             sop=self.markers["sop"],
             eop=self.markers["eop"],
         )
+        self.frame = (self.markers["[gMASK]"], self.markers["sop"])
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, with the space that SentencePiece puts before the first word."""

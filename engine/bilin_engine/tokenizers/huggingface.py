@@ -28,7 +28,8 @@ _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 class HuggingFaceTokenizer:
     """The tokenizer of a `tokenizer.json`; `tokenizer.base` says what its methods do.
 
-    markers: text -> id of every special or marker-like token. Raises ModelBrokenError for a file
+    markers: text -> id of every special or marker-like token. frame: the ids that a text of its own
+    begins with ([gMASK]<sop>, a begin token, or nothing). Raises ModelBrokenError for a file
     that is missing, too large, damaged, or without an end token.
     """
 
@@ -78,6 +79,7 @@ class HuggingFaceTokenizer:
             eop=self.markers.get("<eop>"),
         )
         self._split = _splitter(self.markers, content)
+        self.frame = tuple(self._full.encode("", add_special_tokens=True).ids)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text` as a segment of its own; what looks like a marker stays text."""

@@ -1,0 +1,90 @@
+"""The text side of causal models: continuations, thinking that a prompt opens, ids never said."""
+
+import json
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bilin_engine.chat_format import load_chat_format
+from bilin_engine.errors import BadRequestError, ContextOverflowError
+from bilin_engine.protocol import BlankSegment, Message, ModelInfo, TextSegment
+from bilin_engine.server.model_text import ModelText
+from bilin_engine.tokenizers.huggingface import HuggingFaceTokenizer
+
+DATA = Path(__file__).parents[1] / "data" / "templates"
+TEMPLATES = runpy.run_path(str(DATA / "templates.py"))["TEMPLATES"]
+TOKENIZER = HuggingFaceTokenizer(DATA / "tokenizer.json", eos_token="<|endoftext|>")
+
+
+def model_text(folder: Path, family: str) -> ModelText:
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(DATA / "tokenizer_config.json", folder / "tokenizer_config.json")
+    (folder / "chat_template.jinja").write_text(TEMPLATES[family], encoding="utf-8")
+    info = ModelInfo(
+        id="tiny", name_zh="", name_en="", family="", num_parameters=0, precision="",
+        size_bytes=0, languages=(), can_chat=True, blank_kinds=(), context_length=64, licence="",
+        source="", path=str(folder), is_bundled=False,
+    )  # fmt: skip
+    return ModelText(info, TOKENIZER, load_chat_format("template", folder))
+
+
+@pytest.mark.parametrize(
+    ("family", "prefill", "opens"),
+    [
+        ("glm-z1-0414", "", True),
+        ("glm-4-0414", "", False),
+        ("glm-4-0414", "<think>\nfirst", True),
+        ("glm-4-0414", "<think>done</think>So", False),
+        ("glm-z1-0414", "So", False),
+    ],
+)
+def test_a_prompt_says_whether_it_opens_the_reasoning(tmp_path, family, prefill, opens):
+    text = model_text(tmp_path, family)
+    prompt = text.chat_prompt((Message("user", "hi <think>"),), prefill, 512)
+    assert prompt.may_think
+    assert prompt.opens_thinking is opens
+
+
+def test_ends_of_turns_may_be_said_and_other_markers_not(tmp_path):
+    text = model_text(tmp_path, "glm-4-0414")
+    banned = text.banned_ids(TOKENIZER.vocab_size)
+    markers = TOKENIZER.markers
+    assert markers["<|user|>"] not in banned
+    assert markers["<|endoftext|>"] not in banned
+    assert markers["<think>"] not in banned
+    assert {markers["[gMASK]"], markers["<|assistant|>"], markers["<|system|>"]} <= set(banned)
+
+
+def test_raw_text_is_continued_where_it_ends(tmp_path):
+    text = model_text(tmp_path, "glm-4-0414")
+    layout = text.continuation((TextSegment("hello "), TextSegment("<|user|>")), 64)
+    assert list(layout.token_ids) == TOKENIZER.encode("hello <|user|>")
+    assert layout.prefix_len == 0
+
+
+def test_a_text_begins_with_what_the_tokenizer_puts_before_it():
+    content = json.loads((DATA / "tokenizer.json").read_text(encoding="utf-8"))
+    ids = [TOKENIZER.markers["[gMASK]"], TOKENIZER.markers["<sop>"]]
+    content["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": t, "type_id": 0}} for t in ("[gMASK]", "<sop>")]
+        + [{"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {
+            t: {"id": t, "ids": [i], "tokens": [t]}
+            for t, i in zip(("[gMASK]", "<sop>"), ids, strict=True)
+        },
+    }
+    assert HuggingFaceTokenizer.from_json(content, "x", "<|endoftext|>").frame == tuple(ids)
+
+
+def test_what_cannot_be_continued_is_said(tmp_path):
+    text = model_text(tmp_path, "glm-4-0414")
+    with pytest.raises(BadRequestError, match="has no masks"):
+        text.continuation((TextSegment("a"), BlankSegment("short")), 64)
+    with pytest.raises(BadRequestError, match="no text to continue"):
+        text.continuation((), 64)
+    with pytest.raises(ContextOverflowError, match="take away at least"):
+        text.continuation((TextSegment("hello " * 100),), 64)
