@@ -40,6 +40,7 @@ def _run(data_dir: Path | None) -> int:
     from bilin_app.application import Application
     from bilin_app.logs import start_logging
     from bilin_app.paths import app_paths
+    from bilin_app.single_instance import InstanceServer, ask_to_show
     from bilin_app.theme.input_method import choose_input_method
 
     paths = app_paths(data_dir)
@@ -52,9 +53,13 @@ def _run(data_dir: Path | None) -> int:
         paths.data_dir.mkdir(parents=True, exist_ok=True)
     lock = QLockFile(str(paths.lock))
     if not lock.tryLock(0) and lock.error() == QLockFile.LockError.LockFailedError:
+        if ask_to_show(paths.data_dir):
+            return 0
         sys.stderr.write(f"Bilin is already running with {paths.data_dir}.\n")
         return 1
     application = Application(app, paths)
+    server = InstanceServer(paths.data_dir, app)
+    server.show_requested.connect(application.window.come_to_front)
     application.show()
     return app.exec()
 

@@ -105,6 +105,13 @@ class MainWindow(QMainWindow):
         self._has_news = not self.isActiveWindow()
         self._show_title()
 
+    def come_to_front(self) -> None:
+        """Shows the window over others, as far as the desktop allows."""
+        self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
+        self.show()
+        self.raise_()
+        self.activateWindow()
+
     def make_shortcuts(self) -> ShortcutsDialog:
         """The list of shortcuts."""
         return ShortcutsDialog(self)
