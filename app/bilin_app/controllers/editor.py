@@ -5,9 +5,9 @@ storage and files beside it.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
+from msgspec import structs
 from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import sentences
@@ -271,7 +271,8 @@ class EditorController(QObject):
         assert view is not None
         if view.original.strip():
             limit = suggested_length(text)
-            self.session.set_constraints(blank_id, replace(view.constraints, length=limit))
+            constraints = structs.replace(view.constraints, length=limit)
+            self.session.set_constraints(blank_id, constraints)
         self.set_current(blank_id)
         return blank_id
 

@@ -1,6 +1,6 @@
 """The editor page's widgets in their places. Knows no controller: data in, signals out."""
 
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 from typing_extensions import override
@@ -82,7 +82,8 @@ class EditorView(QWidget):
         is_empty = self.text.document().isEmpty()
         if is_empty != self.empty.isVisibleTo(self.text):
             self.empty.setVisible(is_empty)
-            self._place_empty()
+        if is_empty:
+            QTimer.singleShot(0, self, self._place_empty)
 
     def _place_empty(self) -> None:
         side = round(self.text.document().rootFrame().frameFormat().leftMargin())

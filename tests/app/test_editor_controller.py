@@ -1,0 +1,172 @@
+"""Documents kept by themselves, filled, found and brought back: controller, database, engine."""
+
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+
+from bilin_app.controllers.editor import EditorController, suggested_length
+from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.fill_run import SentText
+from bilin_app.engine_client.client import EngineClient
+from bilin_app.engine_client.process import EngineCommand
+from bilin_app.storage.store import Store
+from bilin_app.text.document_file import decode_document
+from bilin_engine.protocol import Candidate, LengthLimit, TextSegment
+
+SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
+
+
+class Desk:
+    """A controller over a database, with an engine that is not started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "bilin.db"
+        self.store = Store(self.path)
+        self.store.open().result(10)
+        self.engine = EngineController(EngineClient(EngineCommand(sys.executable, ("-P", SCRIPT))))
+        self.editor = EditorController(self.store, self.engine)
+        self.notices: list[str] = []
+        self.rows: list = []
+        self.hits: list = []
+        self.opened: list = []
+        self.revisions: list = []
+        self.states: list[str] = []
+        self.editor.notice.connect(self.notices.append)
+        self.editor.documents_changed.connect(lambda rows: self.rows.__setitem__(slice(None), rows))
+        self.editor.search_done.connect(lambda _query, hits: self.hits.extend(hits))
+        self.editor.document_opened.connect(self.opened.append)
+        self.editor.revisions_listed.connect(self.revisions.extend)
+        self.editor.saved_changed.connect(self.states.append)
+        self.editor.start()
+
+    def on_disk(self) -> list[str]:
+        """What another process finds: what a kill at this moment would leave."""
+        connection = sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)
+        rows = connection.execute("SELECT content FROM documents ORDER BY id").fetchall()
+        connection.close()
+        return [decode_document(row[0]).content.plain_text for row in rows]
+
+    def close(self) -> None:
+        self.editor.close()
+        self.store.close()
+
+
+@pytest.fixture
+def desk(qtbot, tmp_path):
+    assert qtbot is not None  # an application exists
+    made = Desk(tmp_path)
+    yield made
+    made.close()
+
+
+def test_what_was_typed_a_second_ago_survives_a_kill(desk, qtbot):
+    session = desk.editor.session
+    for index, letter in enumerate("凯旋门位于米兰"):
+        session.type_text(index, index, letter)
+    qtbot.waitUntil(lambda: desk.on_disk() == ["凯旋门位于米兰"], timeout=5000)
+    assert desk.editor.title == "凯旋门位于米兰"
+    session.make_blank(0, 3, "short")
+    qtbot.waitUntil(lambda: desk.on_disk() == ["[MASK]位于米兰"], timeout=5000)
+    qtbot.waitUntil(lambda: desk.states[-1] == "saved")
+
+
+def test_saving_is_never_put_off_while_someone_types(desk, qtbot):
+    """The timer starts at the first change and is not restarted by later ones."""
+    desk.editor.session.type_text(0, 0, "a")
+    timer = desk.editor._keeper._timer
+    left = timer.remainingTime()
+    qtbot.wait(60)
+    desk.editor.session.type_text(1, 1, "b")
+    assert timer.remainingTime() < left
+    assert timer.interval() <= 500
+
+
+def test_another_document_on_show_loses_nothing_of_the_first(desk, qtbot):
+    desk.editor.session.type_text(0, 0, "first")
+    desk.editor.new_document()
+    desk.editor.session.type_text(0, 0, "second")
+    desk.editor.new_document()
+    qtbot.waitUntil(lambda: desk.on_disk() == ["first", "second"], timeout=5000)
+    qtbot.waitUntil(lambda: len(desk.rows) == 2, timeout=5000)
+    desk.editor.open_document(desk.rows[1].id)
+    qtbot.waitUntil(lambda: desk.opened[-1].content.plain_text == "first", timeout=5000)
+
+
+def test_the_trash_gives_back_and_search_finds(desk, qtbot):
+    desk.editor.open_text("米兰的凯旋门[MASK]")
+    qtbot.waitUntil(lambda: len(desk.rows) == 1, timeout=5000)
+    desk.editor.search("凯旋")
+    qtbot.waitUntil(lambda: len(desk.hits) == 1, timeout=5000)
+    desk.editor.delete_document(desk.rows[0].id)
+    qtbot.waitUntil(lambda: desk.rows == [], timeout=5000)
+    assert desk.editor.session.document.plain_text == ""
+    desk.editor.undo_delete()
+    qtbot.waitUntil(lambda: len(desk.rows) == 1, timeout=5000)
+    qtbot.waitUntil(lambda: desk.opened[-1].content.plain_text == "米兰的凯旋门[MASK]")
+
+
+def test_an_earlier_version_comes_back_as_one_step(desk, qtbot):
+    desk.editor.open_text("as it was [MASK]")
+    qtbot.waitUntil(lambda: desk.states[-1] == "saved" and bool(desk.on_disk()), timeout=5000)
+    desk.editor.open_document(desk.editor.document_id)
+    qtbot.waitUntil(lambda: desk.opened[-1].id > 0, timeout=5000)
+    desk.editor.session.type_text(0, 6, "")
+    qtbot.waitUntil(lambda: desk.on_disk() == ["was [MASK]"], timeout=5000)
+
+    def listed() -> bool:
+        desk.revisions.clear()
+        desk.editor.list_revisions()
+        qtbot.wait(30)
+        return bool(desk.revisions)
+
+    qtbot.waitUntil(listed, timeout=5000)
+    desk.editor.restore_revision(desk.revisions[-1].id)
+    document = lambda: desk.editor.session.document.plain_text  # noqa: E731
+    qtbot.waitUntil(lambda: document() == "as it was [MASK]", timeout=5000)
+    desk.editor.session.undo()
+    assert document() == "was [MASK]"
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.json"])
+def test_files_go_out_and_come_back(desk, qtbot, tmp_path, name):
+    desk.editor.open_text("凯旋门[MASK]\n第二段 🏛")
+    desk.editor.save_file(tmp_path / name)
+    qtbot.waitUntil(lambda: desk.notices != [], timeout=5000)
+    desk.editor.new_document()
+    desk.editor.open_file(tmp_path / name)
+    qtbot.waitUntil(lambda: desk.opened[-1].content.text != "", timeout=5000)
+    assert desk.opened[-1].content.plain_text == "凯旋门[MASK]\n第二段 🏛"
+    assert len(desk.editor.session.document.blanks) == 1
+
+
+def test_a_file_that_is_no_text_is_refused_with_its_reason(desk, qtbot, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"abc\xff\xfe")
+    desk.editor.open_file(path)
+    qtbot.waitUntil(lambda: desk.notices != [], timeout=5000)
+    assert "byte 3 is 0xff" in desk.notices[0]
+
+
+def test_a_selection_that_becomes_a_blank_suggests_its_length(desk):
+    desk.editor.open_text("为纪念拿破仑而建")
+    blank_id = desk.editor.make_blank(3, 6, "short")
+    view = desk.editor.session.view(blank_id)
+    assert view.constraints.length == LengthLimit(3, "characters")
+    assert suggested_length("two words here") == LengthLimit(3, "words")
+    assert suggested_length("  ") is None
+
+
+def test_what_is_sent_holds_offers_as_text_and_knows_its_places(desk):
+    desk.editor.open_text("🏛前[MASK]中[MASK]后")
+    session = desk.editor.session
+    first, second = (blank.id for _, blank in session.document.blanks)
+    session.begin_stream(first)
+    session.end_stream(first, [Candidate(text="一二三", logprob=-1.0, num_tokens=1)])
+    sent = SentText.around(session, (second,), 512)
+    texts = [s.text for s in sent.segments if isinstance(s, TextSegment)]
+    assert "".join(texts) == "🏛前一二三中后"
+    assert sent.blank_ids == (second,)
+    # The request counts characters, the document units; an offer is one place of the document.
+    assert [sent.position(n) for n in (0, 1, 2, 5, 6, 7, 8)] == [0, 2, 3, 4, 5, 6, 7]
