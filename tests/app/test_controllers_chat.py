@@ -552,3 +552,24 @@ def test_a_thought_is_kept_with_its_answer_and_is_not_sent_again(start_app, unti
     assert "think" not in requests.read_text()
     before, after = reopened(app, until)
     assert before == after
+
+
+@pytest.mark.parametrize("name", ["kept.json", "read.md"])
+def test_a_conversation_goes_to_a_file_and_comes_back(start_app, until, tmp_path, name):
+    app = start_app()
+    app.chat.send("needle 针")
+    until(lambda: app.page.finished)
+    app.chat.export_conversation(app.chat.conversation_id, tmp_path / name)
+    until(lambda: app.page.notices)
+    assert str(tmp_path / name) in app.page.notices[0]
+    first = app.chat.conversation_id
+    app.chat.import_file(tmp_path / name)
+    until(lambda: len(app.page.notices) == 2)
+    if name.endswith(".md"):
+        assert "read.md could not be imported: this is no JSON" in app.page.notices[1]
+        return
+    until(lambda: app.chat.conversation_id not in (0, first))
+    assert app.page.texts == ["needle 针", WHOLE]
+    app.chat.search("针")
+    until(lambda: app.page.hits)
+    assert {hit.conversation_id for hit in app.page.hits[-1][1]} == {first, first + 1}

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from PySide6.QtCore import QObject, Signal
@@ -21,6 +22,7 @@ from bilin_app.controllers.context_meter import ContextMeter
 from bilin_app.controllers.conversation_list import ConversationList
 from bilin_app.controllers.drafts import Drafts
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.exchange import Exchange
 from bilin_app.controllers.mailbox import Mailbox
 from bilin_app.controllers.message_views import encode, message_view
 from bilin_app.controllers.prompt import answer_job, decode_sampling, prompt_messages
@@ -85,6 +87,7 @@ class ChatController(QObject):
         self._drafts = Drafts(store)
         self._meter = ContextMeter(engine, self._counted_messages)
         self._inspector = PromptInspector(store, engine)
+        self._exchange = Exchange(store)
         self._list = ConversationList(store, self._running_conversation)
         self._connect()
 
@@ -101,6 +104,8 @@ class ChatController(QObject):
         self._meter.counted.connect(self.context_counted)
         self._inspector.inspected.connect(self.prompt_inspected)
         self._inspector.failed.connect(self.notice)
+        self._exchange.told.connect(self.notice)
+        self._exchange.imported.connect(self._on_imported)
         self._list.changed.connect(self.conversations_changed)
         self._list.search_done.connect(self.search_done)
         self._list.refused.connect(self._tell)
@@ -541,6 +546,18 @@ class ChatController(QObject):
     def search(self, text: str) -> None:
         """search_done follows, unless another search is asked."""
         self._list.search(text)
+
+    def export_conversation(self, conversation_id: int, path: Path) -> None:
+        """Writes a conversation to a file: JSON for `.json`, else Markdown; a notice follows."""
+        self._exchange.export(conversation_id, path)
+
+    def import_file(self, path: Path) -> None:
+        """Takes the conversations of a file and shows the first; a notice follows."""
+        self._exchange.import_file(path)
+
+    def _on_imported(self, conversation_id: int) -> None:
+        self._list.refresh()
+        self.open_conversation(conversation_id)
 
     def rename(self, conversation_id: int, title: str) -> None:
         """Gives a conversation a title of the person's own."""

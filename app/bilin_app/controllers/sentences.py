@@ -207,3 +207,39 @@ def settings_loaded(loaded: LoadedSettings, path: Path) -> list[str]:
         )
         for bad in loaded.bad_values
     ]
+
+
+def person_name() -> str:
+    """The name over a person's messages in a file."""
+    return translate("Sentences", "You")
+
+
+def answer_name() -> str:
+    """The name over answers in a file."""
+    return translate("Sentences", "Answer")
+
+
+def exported(path: Path) -> str:
+    """A conversation was written to a file."""
+    return translate("Sentences", "Exported to {path}").format(path=path)
+
+
+def not_exported(path: Path, reason: str) -> str:
+    """A conversation could not be written to a file."""
+    text = translate("Sentences", "{path} could not be written: {reason}")
+    return text.format(path=path, reason=reason)
+
+
+def imported(num_conversations: int) -> str:
+    """Conversations were taken from a file."""
+    return translate("Sentences", "Conversations imported: {number}").format(
+        number=num_conversations
+    )
+
+
+def not_imported(path: Path, reason: str) -> str:
+    """A file held no conversation that could be taken."""
+    if not reason:
+        return translate("Sentences", "{name} holds no conversation").format(name=path.name)
+    text = translate("Sentences", "{name} could not be imported: {reason}")
+    return text.format(name=path.name, reason=reason)

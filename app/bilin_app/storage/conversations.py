@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bilin_app.storage.search import index_message, index_title, unindex_message, unindex_title
+from bilin_app.text.conversation_file import FileConversation
 
 Role = Literal["user", "assistant"]
 StoredState = Literal["queued", "running", "done", "stopped", "failed", "interrupted"]
@@ -367,6 +368,27 @@ def reveal_message(connection: sqlite3.Connection, message_id: int) -> int:
 # --- Conversations --------------------------------------------------------------------------------
 
 
+def import_conversation(
+    connection: sqlite3.Connection, conversation: FileConversation, now: float
+) -> int:
+    """Stores a conversation that came from a file; returns its id."""
+    new = NewConversation(conversation.title, conversation.system_prompt)
+    conversation_id = _new_conversation(connection, new, conversation.created_at or now)
+    parent_id: int | None = None
+    for message in conversation.messages:
+        parent_id = _insert(
+            connection,
+            conversation_id,
+            parent_id,
+            message.role,
+            "done",
+            message.text,
+            message.created_at or now,
+        )
+        index_message(connection, parent_id, message.text)
+    return conversation_id
+
+
 def rename(connection: sqlite3.Connection, conversation_id: int, title: str) -> None:
     """Gives a conversation another title."""
     row = connection.execute(
@@ -426,6 +448,10 @@ def _ensure_conversation(
             "UPDATE conversations SET updated_at = ? WHERE id = ?", (now, conversation_id)
         )
         return conversation_id
+    return _new_conversation(connection, new, now)
+
+
+def _new_conversation(connection: sqlite3.Connection, new: NewConversation, now: float) -> int:
     new_id = connection.execute(
         "INSERT INTO conversations (title, created_at, updated_at, system_prompt, sampling)"
         " VALUES (?, ?, ?, ?, ?)",

@@ -436,6 +436,26 @@
 <context>
     <name>ChatView</name>
     <message>
+        <source>Markdown (*.md)</source>
+        <translation>Markdown (*.md)</translation>
+    </message>
+    <message>
+        <source>JSON, to be imported again (*.json)</source>
+        <translation>JSON，可再导入 (*.json)</translation>
+    </message>
+    <message>
+        <source>Export the conversation</source>
+        <translation>导出对话</translation>
+    </message>
+    <message>
+        <source>Import conversations</source>
+        <translation>导入对话</translation>
+    </message>
+    <message>
+        <source>Bilin’s JSON or ChatGPT’s conversations.json (*.json)</source>
+        <translation>比邻的 JSON 或 ChatGPT 的 conversations.json (*.json)</translation>
+    </message>
+    <message>
         <source>Everything stays on this computer</source>
         <translation>一切都在这台电脑上</translation>
     </message>
@@ -544,6 +564,14 @@
     <message>
         <source>Rename …</source>
         <translation>重命名…</translation>
+    </message>
+    <message>
+        <source>Export …</source>
+        <translation>导出…</translation>
+    </message>
+    <message>
+        <source>Import conversations …</source>
+        <translation>导入对话…</translation>
     </message>
     <message>
         <source>Delete</source>
@@ -1651,6 +1679,34 @@
     <message>
         <source>{key} = {value} in {file} is not possible ({allowed}); {used} is used.</source>
         <translation>{file} 中的 {key} = {value} 不可用（应为 {allowed}）；改用 {used}。</translation>
+    </message>
+    <message>
+        <source>You</source>
+        <translation>我</translation>
+    </message>
+    <message>
+        <source>Answer</source>
+        <translation>回答</translation>
+    </message>
+    <message>
+        <source>Exported to {path}</source>
+        <translation>已导出到 {path}</translation>
+    </message>
+    <message>
+        <source>{path} could not be written: {reason}</source>
+        <translation>无法写入 {path}：{reason}</translation>
+    </message>
+    <message>
+        <source>Conversations imported: {number}</source>
+        <translation>已导入 {number} 个对话</translation>
+    </message>
+    <message>
+        <source>{name} holds no conversation</source>
+        <translation>{name} 里没有对话</translation>
+    </message>
+    <message>
+        <source>{name} could not be imported: {reason}</source>
+        <translation>无法导入 {name}：{reason}</translation>
     </message>
     <message>
         <source>The blank was deleted while it was filled; the fill is dropped.</source>

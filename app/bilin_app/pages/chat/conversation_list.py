@@ -206,6 +206,8 @@ class ConversationList(QWidget):
     rename_requested = Signal(int, str)
     pin_requested = Signal(int, bool)
     delete_requested = Signal(int)
+    export_requested = Signal(int, str)  # conversation, title
+    import_requested = Signal()
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -369,6 +371,11 @@ class ConversationList(QWidget):
         row = self.view.indexAt(place).data(_ROW_ROLE)
         if isinstance(row, ConversationRow):
             self.make_menu(row).popup(self.view.viewport().mapToGlobal(place))
+            return
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.addAction(self.tr("Import conversations …")).triggered.connect(self.import_requested)
+        menu.popup(self.view.viewport().mapToGlobal(place))
 
     def make_menu(self, row: ConversationRow) -> QMenu:
         """What can be done with a conversation."""
@@ -379,6 +386,10 @@ class ConversationList(QWidget):
             lambda: self.pin_requested.emit(row.id, not row.is_pinned)
         )
         menu.addAction(self.tr("Rename …")).triggered.connect(lambda: self._rename(row))
+        menu.addAction(self.tr("Export …")).triggered.connect(
+            lambda: self.export_requested.emit(row.id, row.title)
+        )
+        menu.addAction(self.tr("Import conversations …")).triggered.connect(self.import_requested)
         menu.addSeparator()
         delete = menu.addAction(self.tr("Delete"))
         delete.triggered.connect(lambda: self.delete_requested.emit(row.id))

@@ -1,5 +1,7 @@
 """Binds the chat page's widgets to the controllers: nothing but connections."""
 
+from pathlib import Path
+
 from PySide6.QtCore import QObject, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 
@@ -70,6 +72,8 @@ class ChatPage(QObject):
         view.list.rename_requested.connect(chat.rename)
         view.list.pin_requested.connect(chat.set_pinned)
         view.list.delete_requested.connect(chat.delete_conversation)
+        view.list.export_requested.connect(self._on_export_requested)
+        view.list.import_requested.connect(self._on_import_requested)
         view.toast.acted.connect(chat.undo_delete)
         view.header.title_changed.connect(self._on_title_changed)
         view.header.model_chosen.connect(self._engine.load)
@@ -158,6 +162,14 @@ class ChatPage(QObject):
             self._chat.open_message(message_id)  # it may be on another branch
         else:
             self._chat.open_conversation(conversation_id)
+
+    def _on_export_requested(self, conversation_id: int, title: str) -> None:
+        if path := self._view.ask_export_path(title):
+            self._chat.export_conversation(conversation_id, Path(path))
+
+    def _on_import_requested(self) -> None:
+        if path := self._view.ask_import_path():
+            self._chat.import_file(Path(path))
 
     def _on_title_changed(self, title: str) -> None:
         self._chat.rename(self._conversation.id, title)

@@ -1,10 +1,12 @@
 """The chat page's widgets in their places. Knows no controller: data in, signals out."""
 
+import re
 from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
+    QFileDialog,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -164,6 +166,27 @@ class ChatView(QWidget):
         dialog = self.make_prompt_dialog(inspection)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
+
+    def ask_export_path(self, title: str) -> str:
+        """Where to write a conversation; "" = nowhere."""
+        name = re.sub(r'[\\/:*?"<>|\x00-\x1f]+', " ", title).strip(" .")[:80] or "bilin"
+        kinds = self.tr("Markdown (*.md)") + ";;" + self.tr("JSON, to be imported again (*.json)")
+        path, kind = QFileDialog.getSaveFileName(
+            self, self.tr("Export the conversation"), f"{name}.md", kinds
+        )
+        if "*.json" in kind and path.endswith(".md"):
+            path = path.removesuffix(".md") + ".json"
+        return path
+
+    def ask_import_path(self) -> str:
+        """A file with conversations; "" = none."""
+        path, _ = QFileDialog.getOpenFileName(
+            self,
+            self.tr("Import conversations"),
+            "",
+            self.tr("Bilin’s JSON or ChatGPT’s conversations.json (*.json)"),
+        )
+        return path
 
     # --- Finding ----------------------------------------------------------------------------------
 

@@ -1,0 +1,100 @@
+"""Conversations to files and from files, beside the GUI thread."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+
+from bilin_app.controllers import sentences
+from bilin_app.controllers.mailbox import Mailbox
+from bilin_app.storage import conversations as stored
+from bilin_app.storage.errors import StorageError
+from bilin_app.storage.store import Store
+from bilin_app.text.conversation_file import (
+    MAX_FILE_BYTES,
+    FileConversation,
+    FileMessage,
+    read_conversations,
+    to_json,
+    to_markdown,
+)
+from bilin_app.text.titles import title_from
+
+
+class Exchange(QObject):
+    """told(str): a sentence about what was done, or why not. imported(int): a new conversation."""
+
+    told = Signal(str)
+    imported = Signal(int)
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self._store = store
+        self._mailbox = Mailbox(self)
+
+    def export(self, conversation_id: int, path: Path) -> None:
+        """Writes the branch on show to a file: JSON for `.json`, else Markdown."""
+        names = (sentences.person_name(), sentences.answer_name())
+
+        def done(reason: str) -> None:
+            self.told.emit(
+                sentences.not_exported(path, reason) if reason else sentences.exported(path)
+            )
+
+        future = self._store.read(_export, conversation_id, path, names)
+        self._mailbox.when(future, done, self._on_refused)
+
+    def import_file(self, path: Path) -> None:
+        """Takes all conversations of a file; `imported` follows with the newest of them."""
+
+        def done(taken: tuple[list[int], str]) -> None:
+            ids, reason = taken
+            if reason or not ids:
+                self.told.emit(sentences.not_imported(path, reason))
+                return
+            self.told.emit(sentences.imported(len(ids)))
+            self.imported.emit(ids[0])
+
+        self._mailbox.when(self._store.write(_import, path), done, self._on_refused)
+
+    def _on_refused(self, error: StorageError) -> None:
+        self.told.emit(sentences.storage_refused(error.problem, self._store.path))
+
+
+def _export(
+    connection: sqlite3.Connection, conversation_id: int, path: Path, names: tuple[str, str]
+) -> str:
+    """Why it was not written, or ""."""
+    content = stored.load_conversation(connection, conversation_id)
+    if content is None:
+        return ""
+    messages = tuple(FileMessage(m.role, m.text, m.created_at) for m in content.messages if m.text)
+    record = content.record
+    made = FileConversation(record.title, messages, record.system_prompt, record.created_at)
+    text = to_json(made) if path.suffix.lower() == ".json" else to_markdown(made, *names)
+    try:
+        path.write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _import(connection: sqlite3.Connection, path: Path) -> tuple[list[int], str]:
+    """The ids of what was taken, and why nothing was, or ""."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            return [], f"{size} bytes; at most {MAX_FILE_BYTES}"
+        found = read_conversations(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        return [], str(error)
+    now = time.time()
+    ids = []
+    for conversation in found:
+        title = conversation.title or title_from(conversation.messages[0].text)
+        named = FileConversation(
+            title, conversation.messages, conversation.system_prompt, conversation.created_at
+        )
+        ids.append(stored.import_conversation(connection, named, now))
+    return ids, ""

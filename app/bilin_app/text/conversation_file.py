@@ -1,0 +1,132 @@
+"""Conversations as files: Markdown to read, JSON to keep; and ChatGPT's export, to come from there.
+
+Only the branch on show is exported. Knows no database.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+FORMAT_VERSION = 1
+MAX_FILE_BYTES = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FileMessage:
+    """A turn. created_at: seconds since the epoch."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileConversation:
+    """One conversation, oldest message first."""
+
+    title: str
+    messages: tuple[FileMessage, ...]
+    system_prompt: str = ""
+    created_at: float = 0.0
+
+
+def to_markdown(conversation: FileConversation, person: str, model: str) -> str:
+    """A text to read; person and model: the names over their messages."""
+    parts = [f"# {conversation.title}"]
+    if conversation.system_prompt.strip():
+        quoted = conversation.system_prompt.strip().replace("\n", "\n> ")
+        parts.append(f"> {quoted}")
+    for message in conversation.messages:
+        name = person if message.role == "user" else model
+        parts.append(f"## {name}\n\n{message.text.strip()}")
+    return "\n\n".join(parts) + "\n"
+
+
+def to_json(conversation: FileConversation) -> str:
+    """All that `read_conversations` takes back."""
+    content = {
+        "bilin_conversation": FORMAT_VERSION,
+        "title": conversation.title,
+        "system_prompt": conversation.system_prompt,
+        "created_at": conversation.created_at,
+        "messages": [
+            {"role": m.role, "text": m.text, "created_at": m.created_at}
+            for m in conversation.messages
+        ],
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def read_conversations(text: str) -> list[FileConversation]:
+    """The conversations of a file: our JSON, or ChatGPT's `conversations.json`.
+
+    Raises ValueError that says what is wrong. Turns that hold no text (pictures, tools) are left
+    out, and so are conversations without any.
+    """
+    try:
+        content = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"this is no JSON: {error}") from error
+    if isinstance(content, dict) and "bilin_conversation" in content:
+        version = content["bilin_conversation"]
+        if version != FORMAT_VERSION:
+            raise ValueError(f"format {version} is not known; this Bilin reads {FORMAT_VERSION}")
+        found = [_ours(content)]
+    elif isinstance(content, list):
+        found = [_chatgpt(entry) for entry in content if isinstance(entry, dict)]
+    else:
+        raise ValueError("neither a conversation of Bilin nor ChatGPT's conversations.json")
+    return [conversation for conversation in found if conversation.messages]
+
+
+def _ours(content: dict[str, Any]) -> FileConversation:
+    listed = content.get("messages")
+    messages = [
+        FileMessage(m["role"], m["text"], _time(m.get("created_at")))
+        for m in (listed if isinstance(listed, list) else [])
+        if isinstance(m, dict)
+        and m.get("role") in ("user", "assistant")
+        and isinstance(m.get("text"), str)
+    ]
+    return FileConversation(
+        _text(content.get("title")),
+        tuple(messages),
+        _text(content.get("system_prompt")),
+        _time(content.get("created_at")),
+    )
+
+
+def _chatgpt(entry: dict[str, Any]) -> FileConversation:
+    """The branch that ends in `current_node`, as ChatGPT shows it."""
+    mapping = entry.get("mapping")
+    nodes: dict[str, Any] = mapping if isinstance(mapping, dict) else {}
+    name, branch = entry.get("current_node"), []
+    seen: set[str] = set()
+    while isinstance(name, str) and name in nodes and name not in seen:
+        seen.add(name)
+        node = nodes[name] if isinstance(nodes[name], dict) else {}
+        branch.append(node.get("message"))
+        name = node.get("parent")
+    messages = [made for raw in reversed(branch) if (made := _chatgpt_message(raw)) is not None]
+    created_at = _time(entry.get("create_time"))
+    return FileConversation(_text(entry.get("title")), tuple(messages), "", created_at)
+
+
+def _chatgpt_message(raw: object) -> FileMessage | None:
+    if not isinstance(raw, dict):
+        return None
+    author, content = raw.get("author"), raw.get("content")
+    role = author.get("role") if isinstance(author, dict) else None
+    parts = content.get("parts") if isinstance(content, dict) else None
+    if role not in ("user", "assistant") or not isinstance(parts, list):
+        return None
+    text = "\n\n".join(part for part in parts if isinstance(part, str) and part.strip())
+    return FileMessage(role, text, _time(raw.get("create_time"))) if text else None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _time(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and 0 <= value < 1e11 else 0.0

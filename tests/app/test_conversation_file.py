@@ -1,0 +1,69 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bilin_app.text.conversation_file import (
+    FileConversation,
+    FileMessage,
+    read_conversations,
+    to_json,
+    to_markdown,
+)
+
+MESSAGES = st.builds(
+    FileMessage, st.sampled_from(["user", "assistant"]), st.text(), st.floats(0, 1e10)
+)
+
+
+@given(st.builds(FileConversation, st.text(), st.lists(MESSAGES, min_size=1).map(tuple), st.text()))
+def test_what_is_exported_is_read_back(conversation):
+    assert read_conversations(to_json(conversation)) == [conversation]
+
+
+def test_markdown_reads_as_it_was_said():
+    conversation = FileConversation(
+        "T", (FileMessage("user", "hi"), FileMessage("assistant", "**yes**\n")), "be\nbrief"
+    )
+    assert to_markdown(conversation, "You", "Bilin") == (
+        "# T\n\n> be\n> brief\n\n## You\n\nhi\n\n## Bilin\n\n**yes**\n"
+    )
+
+
+def test_the_branch_that_chatgpt_shows_is_taken():
+    def node(parent, role, *parts):
+        return {
+            "parent": parent,
+            "message": {"author": {"role": role}, "create_time": 5, "content": {"parts": parts}},
+        }
+
+    exported = {
+        "title": "From there",
+        "create_time": 1.5,
+        "current_node": "d",
+        "mapping": {
+            "root": {"parent": None, "message": None},
+            "a": node("root", "system", ""),
+            "b": node("a", "user", "question", {"image": 1}),
+            "c": node("b", "assistant", "another version"),
+            "tool": node("b", "tool", "x"),
+            "d": node("tool", "assistant", "answer"),
+        },
+    }
+    [found] = read_conversations(json.dumps([exported, {"mapping": 3}, 7]))
+    assert found.title == "From there"
+    assert [(m.role, m.text) for m in found.messages] == [
+        ("user", "question"), ("assistant", "answer"),
+    ]  # fmt: skip
+
+
+def test_a_loop_in_a_file_ends():
+    entry = {"current_node": "a", "mapping": {"a": {"parent": "a", "message": None}}}
+    assert read_conversations(json.dumps([entry])) == []
+
+
+@pytest.mark.parametrize("text", ["", "[", "3", "{}", '{"bilin_conversation": 9}', "[" * 100_000])
+def test_other_files_are_refused_with_a_reason(text):
+    with pytest.raises(ValueError, match=r"no JSON|neither|not known"):
+        read_conversations(text)
