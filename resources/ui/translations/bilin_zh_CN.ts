@@ -1760,6 +1760,10 @@
         <translation>输入</translation>
     </message>
     <message>
+        <source>Engine</source>
+        <translation>引擎</translation>
+    </message>
+    <message>
         <source>Your data</source>
         <translation>数据</translation>
     </message>
@@ -1826,6 +1830,38 @@
     <message>
         <source>Show all keyboard shortcuts</source>
         <translation>查看所有键盘快捷键</translation>
+    </message>
+    <message>
+        <source>Never</source>
+        <translation>从不</translation>
+    </message>
+    <message>
+        <source> min</source>
+        <translation> 分钟</translation>
+    </message>
+    <message>
+        <source>Unload an idle model after</source>
+        <translation>模型空闲多久后卸载</translation>
+    </message>
+    <message>
+        <source>Frees its memory; the next message loads it again. From the next start on</source>
+        <translation>释放内存；下一条消息会重新载入。下次启动时生效</translation>
+    </message>
+    <message>
+        <source>Low</source>
+        <translation>低</translation>
+    </message>
+    <message>
+        <source>Normal</source>
+        <translation>普通</translation>
+    </message>
+    <message>
+        <source>Priority</source>
+        <translation>优先级</translation>
+    </message>
+    <message>
+        <source>Low leaves the processor to other programs first. From the next start on</source>
+        <translation>“低”让其他程序先用处理器。下次启动时生效</translation>
     </message>
     <message>
         <source>Conversations</source>

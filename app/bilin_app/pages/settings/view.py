@@ -71,14 +71,19 @@ class SettingsView(QWidget):
         self._settings = Settings()
         self._is_showing = False
         self._heading = label(self, "heading")
-        self._sections = [label(self, "section") for _ in range(3)]
-        self._cards = [_Card(self) for _ in range(3)]
-        look, writing, about = self._cards
+        self._sections = [label(self, "section") for _ in range(4)]
+        self._cards = [_Card(self) for _ in range(4)]
+        look, writing, engine, about = self._cards
         self._language = self._combo(("system", "zh", "en"))
         self._theme = self._combo(("system", "light", "dark"))
         self._ui_size = self._size_box()
         self._code_size = self._size_box()
         self._send_key = self._combo(("enter", "ctrl+enter"))
+        self._idle_unload = QSpinBox(self)
+        self._idle_unload.setRange(0, 10_000)
+        self._idle_unload.lineEdit().setTextMargins(*SPIN_MARGINS)
+        self._idle_unload.setFixedWidth(FIELD_WIDTH)
+        self._priority = self._combo(("low", "normal"))
         self._folder = TextButton("", self)
         self._keys = TextButton("", self)
         self._rows = {
@@ -88,6 +93,8 @@ class SettingsView(QWidget):
             "code_size": _Row(look, self._code_size),
             "send_key": _Row(writing, self._send_key),
             "keys": _Row(writing, self._keys),
+            "idle_unload": _Row(engine, self._idle_unload),
+            "priority": _Row(engine, self._priority),
             "folder": _Row(about, self._folder),
         }
         self._connect()
@@ -134,6 +141,12 @@ class SettingsView(QWidget):
         s._code_size.valueChanged.connect(
             change(lambda: replace(s._settings, code_font_size=s._code_size.value()))
         )
+        s._idle_unload.valueChanged.connect(
+            change(lambda: replace(s._settings, idle_unload_min=s._idle_unload.value()))
+        )
+        s._priority.activated.connect(
+            change(lambda: replace(s._settings, engine_priority=s._priority.currentData()))
+        )
         self._folder.clicked.connect(self.data_folder_requested)
         self._keys.clicked.connect(self.shortcuts_requested)
 
@@ -173,10 +186,12 @@ class SettingsView(QWidget):
             (self._language, settings.language),
             (self._theme, settings.theme),
             (self._send_key, settings.send_key),
+            (self._priority, settings.engine_priority),
         ):
             box.setCurrentIndex(box.findData(value))
         self._ui_size.setValue(settings.ui_font_size)
         self._code_size.setValue(settings.code_font_size)
+        self._idle_unload.setValue(settings.idle_unload_min)
         self._is_showing = False
         self._data_folder = data_folder
         self._retranslate()
@@ -191,7 +206,12 @@ class SettingsView(QWidget):
 
     def _retranslate(self) -> None:
         self._heading.setText(self.tr("Settings"))
-        names: tuple[str, ...] = (self.tr("Look"), self.tr("Writing"), self.tr("Your data"))
+        names: tuple[str, ...] = (
+            self.tr("Look"),
+            self.tr("Writing"),
+            self.tr("Engine"),
+            self.tr("Your data"),
+        )
         for section, name in zip(self._sections, names, strict=True):
             section.setText(name)
         system = self.tr("As the system")
@@ -208,6 +228,17 @@ class SettingsView(QWidget):
         )
         rows["keys"].set_texts(self.tr("Keyboard shortcuts"), "")
         self._keys.set_texts(self.tr("Show"), self.tr("Show all keyboard shortcuts"))
+        self._idle_unload.setSpecialValueText(self.tr("Never"))
+        self._idle_unload.setSuffix(self.tr(" min"))
+        rows["idle_unload"].set_texts(
+            self.tr("Unload an idle model after"),
+            self.tr("Frees its memory; the next message loads it again. From the next start on"),
+        )
+        _name_items(self._priority, (self.tr("Low"), self.tr("Normal")))
+        rows["priority"].set_texts(
+            self.tr("Priority"),
+            self.tr("Low leaves the processor to other programs first. From the next start on"),
+        )
         rows["folder"].set_texts(self.tr("Conversations"), self._data_folder)
         self._folder.set_texts(self.tr("Open folder"), self.tr("Open the folder with your data"))
 
