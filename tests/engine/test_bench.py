@@ -1,12 +1,16 @@
+import json
+
 import pytest
 import tiny_causal
 import tiny_glm
 from tiny_model import write_tiny_model
 
 from bilin_engine.bench import BenchSettings, measure, measure_random, read_bandwidth
+from bilin_engine.cli.main import run
 from bilin_engine.config import QuantizationConfig, read_model_config
 from bilin_engine.errors import BadRequestError
 from bilin_engine.placement.cost import ModelCost
+from bilin_engine.placement.known_configs import KNOWN_CONFIGS
 from bilin_engine.protocol import LoadSettings
 
 
@@ -45,3 +49,24 @@ def test_random_weights_are_measured_without_a_folder(family):
         22
     )
     assert report.backend == "cpu"
+
+
+def test_the_command_measures_a_known_configuration_without_files(monkeypatch, capsys):
+    monkeypatch.setitem(KNOWN_CONFIGS, "tiny", tiny_glm.tiny_config(hidden_size=128))
+    sizes = ["--prompt-tokens", "20", "--new-tokens", "4", "--device", "cpu", "--threads", "1"]
+    made_up = ["bench", "--config", "tiny", "--random-weights", *sizes]
+    assert run([*made_up, "--group-size", "32", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["model"], facts["precision"], facts["backend"]) == ("tiny", "INT4 · 32", "cpu")
+    assert run([*made_up, "--group-size", "32"]) == 0
+    assert "tiny, random weights · INT4 · 32" in capsys.readouterr().out
+    assert run([*made_up, "--group-size", "wide"]) == 1
+    assert 'group size "wide" is unknown' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--config", "glm-130b"], ["some-model", "--random-weights"]]
+)
+def test_the_command_says_what_it_measures(words, capsys):
+    assert run(["bench", *words]) == 1
+    assert "--config NAME --random-weights" in capsys.readouterr().err

@@ -3,10 +3,13 @@
 import argparse
 import statistics
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bilin_engine.cli.arguments import EXIT_OK, load_settings
+from bilin_engine.cli.arguments import EXIT_OK, ArgumentParser, load_settings
 from bilin_engine.cli.report import print_json
 from bilin_engine.cli.session import Session
+from bilin_engine.errors import BadRequestError
+from bilin_engine.placement.known_configs import known_config
 from bilin_engine.protocol import (
     Chat,
     ChatResult,
@@ -18,11 +21,59 @@ from bilin_engine.protocol import (
     Sampling,
 )
 
+if TYPE_CHECKING:
+    from bilin_engine.bench import BenchReport
+
 NUM_ANSWERS = 3
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What `bench` takes."""
+    parser.add_argument("model", nargs="?", help="a model of the library")
+    parser.add_argument(
+        "--config", metavar="NAME", help="a known one instead, such as glm-130b, without its files"
+    )
+    parser.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="for --config: INT4 weights made up on the device",
+    )
+    parser.add_argument("--group-size", default="row", help="of those: row (default), 128, 64, 32")
+    parser.add_argument("--prompt-tokens", type=int, default=256, metavar="N")
+    parser.add_argument("--new-tokens", type=int, default=64, metavar="N")
 
 
 def run(options: argparse.Namespace) -> int:
     """Measures; one table, or one JSON object."""
+    if options.config is None and options.model is not None and not options.random_weights:
+        return _run_model(options)
+    if options.config is None or options.model is not None or not options.random_weights:
+        raise BadRequestError(
+            "bench measures a model of the library, or --config NAME --random-weights"
+        )
+    return _run_random(options)
+
+
+def _run_random(options: argparse.Namespace) -> int:
+    from bilin_engine.bench import BenchSettings, measure_random
+
+    row = options.group_size == "row"
+    if not row and not options.group_size.isdigit():
+        raise BadRequestError(f'group size "{options.group_size}" is unknown; use row, 128, 64, 32')
+    config = known_config(options.config, group_size="row" if row else int(options.group_size))
+    settings = BenchSettings(options.prompt_tokens, options.new_tokens)
+    report = measure_random(config, load_settings(options), settings)
+    precision = f"INT4 · {options.group_size}"
+    facts: dict[str, object] = {"model": options.config, "precision": precision}
+    if options.json:
+        print_json({**facts, **_facts(report)})
+        return EXIT_OK
+    print(f"{options.config}, random weights · {precision} · {report.device}")
+    _print(report, report.load_s, None)
+    return EXIT_OK
+
+
+def _run_model(options: argparse.Namespace) -> int:
     load = load_settings(options)
     with options.open_session(options) as session:
         info = session.model(options.model)
@@ -34,34 +85,47 @@ def run(options: argparse.Namespace) -> int:
 
     settings = BenchSettings(options.prompt_tokens, options.new_tokens)
     report = measure(Path(info.path), load, settings)
-    shown: dict[str, object] = {
+    facts: dict[str, object] = {
         "model": info.id,
         "precision": info.precision,
-        "device": report.device,
-        "backend": report.backend,
-        "num_threads": report.num_threads,
         "ready_s": loaded.load_s,
-        "prompt_tokens": report.prompt_tokens,
-        "new_tokens": report.new_tokens,
-        "prefill_tok_s": report.prefill_tok_s,
-        "decode_tok_s": report.decode_tok_s,
         "time_to_first_token_s": first_s,
-        "bytes_per_token": report.bytes_per_token,
-        "read_bytes_s": report.read_bytes_s,
-        "share_of_bandwidth": report.share_of_bandwidth,
-        "memory_bytes": report.memory_bytes,
-        "peak_memory_bytes": report.peak_memory_bytes,
     }
     if options.json:
-        print_json(shown)
+        print_json({**facts, **_facts(report)})
         return EXIT_OK
     print(f"{info.name_zh} {info.name_en} · {info.precision} · {report.device}")
-    print(f"backend {report.backend}, {report.num_threads} threads, ready in {loaded.load_s:.2f} s")
+    _print(report, loaded.load_s, first_s)
+    return EXIT_OK
+
+
+def _facts(report: "BenchReport") -> dict[str, object]:
+    names = (
+        "device",
+        "backend",
+        "num_threads",
+        "prompt_tokens",
+        "new_tokens",
+        "prefill_tok_s",
+        "decode_tok_s",
+        "bytes_per_token",
+        "read_bytes_s",
+        "share_of_bandwidth",
+        "memory_bytes",
+        "peak_memory_bytes",
+    )
+    return {name: getattr(report, name) for name in names}
+
+
+def _print(report: "BenchReport", ready_s: float, first_s: float | None) -> None:
+    print(f"backend {report.backend}, {report.num_threads} threads, ready in {ready_s:.2f} s")
     print(f"prefill      {report.prefill_tok_s:12,.0f} tokens/s   ({report.prompt_tokens} tokens)")
     print(f"decode       {report.decode_tok_s:12,.1f} tokens/s   ({report.new_tokens} tokens)")
-    print(
-        f"first token  {first_s * 1000:12,.1f} ms         (a short prompt, through all processes)"
-    )
+    if first_s is not None:
+        print(
+            f"first token  {first_s * 1000:12,.1f} ms         "
+            "(a short prompt, through all processes)"
+        )
     print(f"reads        {report.bytes_per_token / 2**20:12,.1f} MiB a token")
     share = report.share_of_bandwidth
     note = "; the weights lie in the processor's cache" if share > 1 else ""
@@ -69,7 +133,6 @@ def run(options: argparse.Namespace) -> int:
         f"bandwidth    {report.read_bytes_s / 1e9:12,.1f} GB/s read, {share:.0%} of it used{note}"
     )
     print(f"peak memory  {report.peak_memory_bytes / 2**20:12,.0f} MiB")
-    return EXIT_OK
 
 
 def _short_answer(session: Session, info: ModelInfo) -> GenerationStats:

@@ -117,9 +117,7 @@ def _add_checks(
 ) -> None:
     """Commands that look at a model instead of using it."""
     measuring = add("bench", bench.run, "Measure a model's speed here. 测量速度。")
-    measuring.add_argument("model")
-    measuring.add_argument("--prompt-tokens", type=int, default=256, metavar="N")
-    measuring.add_argument("--new-tokens", type=int, default=64, metavar="N")
+    bench.add_arguments(measuring)
     add_load_arguments(measuring)
     add_place_arguments(measuring)
 
