@@ -1,2148 +1,2144 @@
 <?xml version="1.0" encoding="utf-8"?>
 <!DOCTYPE TS>
 <TS version="2.1" language="zh_CN" sourcelanguage="en_US">
-<context>
-    <name>ActionRow</name>
-    <message>
-        <source>Copied</source>
-        <translation>已复制</translation>
-    </message>
-    <message>
-        <source>Copy</source>
-        <translation>复制</translation>
-    </message>
-    <message>
-        <source>Copy this message</source>
-        <translation>复制这条消息</translation>
-    </message>
-    <message>
-        <source>Edit</source>
-        <translation>编辑</translation>
-    </message>
-    <message>
-        <source>Edit this message</source>
-        <translation>编辑这条消息</translation>
-    </message>
-    <message>
-        <source>Again</source>
-        <translation>重新生成</translation>
-    </message>
-    <message>
-        <source>Answer again, as another version</source>
-        <translation>重新回答，作为另一个版本</translation>
-    </message>
-    <message>
-        <source>Continue</source>
-        <translation>继续</translation>
-    </message>
-    <message>
-        <source>Continue this answer</source>
-        <translation>继续这个回答</translation>
-    </message>
-    <message>
-        <source>Do not send</source>
-        <translation>不发送</translation>
-    </message>
-    <message>
-        <source>Take this message out of the queue</source>
-        <translation>把这条消息移出队列</translation>
-    </message>
-    <message>
-        <source>More</source>
-        <translation>更多</translation>
-    </message>
-    <message>
-        <source>Previous version</source>
-        <translation>上一个版本</translation>
-    </message>
-    <message>
-        <source>Next version</source>
-        <translation>下一个版本</translation>
-    </message>
-</context>
-<context>
-    <name>AddDialog</name>
-    <message>
-        <source>128, the usual</source>
-        <translation>128，常用</translation>
-    </message>
-    <message>
-        <source>32</source>
-        <translation>32</translation>
-    </message>
-    <message>
-        <source>64</source>
-        <translation>64</translation>
-    </message>
-    <message>
-        <source>A GGUF file, {0}</source>
-        <translation>GGUF 文件，{0}</translation>
-    </message>
-    <message>
-        <source>A GLM-130B checkpoint (mp_rank files), {0}</source>
-        <translation>GLM-130B 检查点（mp_rank 文件），{0}</translation>
-    </message>
-    <message>
-        <source>A Hugging Face model (safetensors), {0}</source>
-        <translation>Hugging Face 模型（safetensors），{0}</translation>
-    </message>
-    <message>
-        <source>A little closer, 3 % larger</source>
-        <translation>再接近一些，大 3 %</translation>
-    </message>
-    <message>
-        <source>A model of Bilin, {0}</source>
-        <translation>比邻的模型，{0}</translation>
-    </message>
-    <message>
-        <source>A whole row</source>
-        <translation>整行</translation>
-    </message>
-    <message>
-        <source>About {0} minutes, as measured on this machine.</source>
-        <translation>按本机实测速度，约需 {0} 分钟。</translation>
-    </message>
-    <message>
-        <source>Add</source>
-        <translation>添加</translation>
-    </message>
-    <message>
-        <source>Add model</source>
-        <translation>添加模型</translation>
-    </message>
-    <message>
-        <source>As it is</source>
-        <translation>保持原样</translation>
-    </message>
-    <message>
-        <source>Cancel</source>
-        <translation>取消</translation>
-    </message>
-    <message>
-        <source>Close</source>
-        <translation>关闭</translation>
-    </message>
-    <message>
-        <source>Close to the original, and small</source>
-        <translation>接近原模型，而且小</translation>
-    </message>
-    <message>
-        <source>Convert</source>
-        <translation>转换</translation>
-    </message>
-    <message>
-        <source>Copy it into the models folder</source>
-        <translation>复制到模型文件夹</translation>
-    </message>
-    <message>
-        <source>Every file is verified</source>
-        <translation>逐个文件校验</translation>
-    </message>
-    <message>
-        <source>Keeps the codes and scales it has</source>
-        <translation>保留原有的编码和比例</translation>
-    </message>
-    <message>
-        <source>Leave it where it is</source>
-        <translation>留在原处</translation>
-    </message>
-    <message>
-        <source>Name</source>
-        <translation>名称</translation>
-    </message>
-    <message>
-        <source>Needs {0} of disk; {1} are free.</source>
-        <translation>需要 {0} 磁盘空间；剩余 {1}。</translation>
-    </message>
-    <message>
-        <source>Needs {0}, but only {1} are free.</source>
-        <translation>需要 {0}，但只剩 {1}。</translation>
-    </message>
-    <message>
-        <source>Nothing is copied</source>
-        <translation>不复制任何文件</translation>
-    </message>
-    <message>
-        <source>Nothing that Bilin knows, {0}</source>
-        <translation>比邻不认识的内容，{0}</translation>
-    </message>
-    <message>
-        <source>The closest, 9 % larger</source>
-        <translation>最接近，大 9 %</translation>
-    </message>
-    <message>
-        <source>The original stays as it is.</source>
-        <translation>原文件保持不变。</translation>
-    </message>
-    <message>
-        <source>The smallest; the recipe of GLM-130B&apos;s own paper</source>
-        <translation>最小；GLM-130B 论文采用的做法</translation>
-    </message>
-    <message>
-        <source>Weights for each scale</source>
-        <translation>每个比例管多少权重</translation>
-    </message>
-    <message>
-        <source>Where it shall lie</source>
-        <translation>放在哪里</translation>
-    </message>
-</context>
-<context>
-    <name>Bar</name>
-    <message>
-        <source>KV cache</source>
-        <translation>KV 缓存</translation>
-    </message>
-    <message>
-        <source>activations</source>
-        <translation>激活</translation>
-    </message>
-    <message>
-        <source>in use by the model</source>
-        <translation>模型实占</translation>
-    </message>
-    <message>
-        <source>other programs</source>
-        <translation>其他程序</translation>
-    </message>
-    <message>
-        <source>reserve</source>
-        <translation>预留</translation>
-    </message>
-    <message>
-        <source>weights</source>
-        <translation>权重</translation>
-    </message>
-    <message>
-        <source>{0} layers</source>
-        <translation>{0} 层</translation>
-    </message>
-</context>
-<context>
-    <name>Blank</name>
-    <message>
-        <source>Ctrl+Enter fills</source>
-        <translation>Ctrl+Enter 填写</translation>
-    </message>
-    <message>
-        <source>blank {0}</source>
-        <translation>空 {0}</translation>
-    </message>
-    <message>
-        <source>long blank {0}</source>
-        <translation>长空 {0}</translation>
-    </message>
-    <message>
-        <source>sentence blank {0}</source>
-        <translation>句空 {0}</translation>
-    </message>
-</context>
-<context>
-    <name>BlankPanel</name>
-    <message>
-        <source>No blank chosen</source>
-        <translation>没有选中空</translation>
-    </message>
-    <message>
-        <source>Stop</source>
-        <translation>停止</translation>
-    </message>
-    <message>
-        <source>Fill</source>
-        <translation>填这个空</translation>
-    </message>
-    <message>
-        <source>Stop filling (Esc)</source>
-        <translation>停止填写（Esc）</translation>
-    </message>
-    <message>
-        <source>Fill this blank (Ctrl+Enter)</source>
-        <translation>填这个空（Ctrl+Enter）</translation>
-    </message>
-    <message>
-        <source>This model has no {0} token</source>
-        <translation>这个模型没有 {0} 标记</translation>
-    </message>
-    <message>
-        <source>Was: {0}</source>
-        <translation>原文：{0}</translation>
-    </message>
-    <message>
-        <source>≤ {0} words</source>
-        <translation>≤ {0} 词</translation>
-    </message>
-    <message>
-        <source>≤ {0} chars</source>
-        <translation>≤ {0} 字</translation>
-    </message>
-    <message>
-        <source>Length</source>
-        <translation>长度</translation>
-    </message>
-    <message>
-        <source>any</source>
-        <translation>不限</translation>
-    </message>
-    <message>
-        <source>= {0}</source>
-        <translation>= {0}</translation>
-    </message>
-    <message>
-        <source>, </source>
-        <translation>，</translation>
-    </message>
-    <message>
-        <source>The model is filling this blank …</source>
-        <translation>模型正在填写…</translation>
-    </message>
-    <message>
-        <source>Candidates    Alt+↑/↓ · Tab accepts</source>
-        <translation>候选&#x3000;Alt+↑/↓ 切换 · Tab 接受</translation>
-    </message>
-    <message>
-        <source>Ctrl+Enter fills it with both sides in view</source>
-        <translation>按 Ctrl+Enter，模型会看着两侧文字填写</translation>
-    </message>
-    <message>
-        <source>Both sides are in the model&apos;s view</source>
-        <translation>两侧文字都在模型视野内</translation>
-    </message>
-    <message>
-        <source>The nearest text on both sides is in the model&apos;s view</source>
-        <translation>模型只看得到两侧最近的文字</translation>
-    </message>
-    <message>
-        <source>asked in a chat</source>
-        <translation>以对话方式请求</translation>
-    </message>
-    <message>
-        <source>Short</source>
-        <translation>短</translation>
-    </message>
-    <message>
-        <source>Sentence</source>
-        <translation>句</translation>
-    </message>
-    <message>
-        <source>Long</source>
-        <translation>长</translation>
-    </message>
-    <message>
-        <source>Kind of blank</source>
-        <translation>空的种类</translation>
-    </message>
-    <message>
-        <source>Ctrl+M puts a blank at the cursor or makes one of what is selected; Ctrl+Shift+M a long one.</source>
-        <translation>Ctrl+M 在光标处放一个空，或把选中的文字变成空；Ctrl+Shift+M 放一个长空。</translation>
-    </message>
-    <message>
-        <source>Restore</source>
-        <translation>还原</translation>
-    </message>
-    <message>
-        <source>Put the original text back</source>
-        <translation>放回原来的文字</translation>
-    </message>
-    <message>
-        <source>Number of characters or words</source>
-        <translation>字数或词数</translation>
-    </message>
-    <message>
-        <source>Only from a list, with commas</source>
-        <translation>只从这些里选，用逗号分开</translation>
-    </message>
-    <message>
-        <source>Only one of these</source>
-        <translation>只从这些里选</translation>
-    </message>
-    <message>
-        <source>Digits only</source>
-        <translation>只用数字</translation>
-    </message>
-    <message>
-        <source>Candidates</source>
-        <translation>候选数</translation>
-    </message>
-    <message>
-        <source>Number of candidates</source>
-        <translation>候选数</translation>
-    </message>
-    <message>
-        <source>Sampling</source>
-        <translation>采样</translation>
-    </message>
-    <message>
-        <source>Beam search</source>
-        <translation>束搜索</translation>
-    </message>
-    <message>
-        <source>How candidates are drawn</source>
-        <translation>候选的生成方式</translation>
-    </message>
-    <message>
-        <source>Fill all</source>
-        <translation>全部填写</translation>
-    </message>
-    <message>
-        <source>Fill all blanks in order (Ctrl+Shift+Enter)</source>
-        <translation>按顺序填写所有空（Ctrl+Shift+Enter）</translation>
-    </message>
-</context>
-<context>
-    <name>Breaks</name>
-    <message>
-        <source>Not one of the choices</source>
-        <translation>不在可选范围内</translation>
-    </message>
-    <message>
-        <source>Not digits only</source>
-        <translation>不全是数字</translation>
-    </message>
-    <message>
-        <source>{0} characters</source>
-        <translation>{0} 字</translation>
-    </message>
-    <message>
-        <source>{0} words</source>
-        <translation>{0} 词</translation>
-    </message>
-    <message>
-        <source>{found}, asked for exactly {count}</source>
-        <translation>{found}，要求正好 {count}</translation>
-    </message>
-    <message>
-        <source>{found}, asked for at most {count}</source>
-        <translation>{found}，要求最多 {count}</translation>
-    </message>
-</context>
-<context>
-    <name>CandidateCard</name>
-    <message>
-        <source>log-probability {0}</source>
-        <translation>对数概率 {0}</translation>
-    </message>
-</context>
-<context>
-    <name>ChatPage</name>
-    <message>
-        <source>Deleted: {0}</source>
-        <translation>已删除：{0}</translation>
-    </message>
-    <message>
-        <source>Undo</source>
-        <translation>撤销</translation>
-    </message>
-</context>
-<context>
-    <name>ChatView</name>
-    <message>
-        <source>Markdown (*.md)</source>
-        <translation>Markdown (*.md)</translation>
-    </message>
-    <message>
-        <source>JSON, to be imported again (*.json)</source>
-        <translation>JSON，可再导入 (*.json)</translation>
-    </message>
-    <message>
-        <source>Export the conversation</source>
-        <translation>导出对话</translation>
-    </message>
-    <message>
-        <source>Import conversations</source>
-        <translation>导入对话</translation>
-    </message>
-    <message>
-        <source>Bilin’s JSON or ChatGPT’s conversations.json (*.json)</source>
-        <translation>比邻的 JSON 或 ChatGPT 的 conversations.json (*.json)</translation>
-    </message>
-    <message>
-        <source>Everything stays on this computer</source>
-        <translation>一切都在这台电脑上</translation>
-    </message>
-</context>
-<context>
-    <name>Composer</name>
-    <message>
-        <source>Context: {0} of {1} tokens</source>
-        <translation>上下文：{0} / {1} 词元</translation>
-    </message>
-    <message>
-        <source>Too long: {0} of {1} tokens</source>
-        <translation>太长：{0} / {1} 词元</translation>
-    </message>
-    <message>
-        <source>Queue</source>
-        <translation>排队</translation>
-    </message>
-    <message>
-        <source>The model will not see the oldest messages; all stay on show</source>
-        <translation>模型看不到最早的消息；对话里全部保留</translation>
-    </message>
-    <message>
-        <source>Send without them</source>
-        <translation>照此发送</translation>
-    </message>
-    <message>
-        <source>Send</source>
-        <translation>发送</translation>
-    </message>
-    <message>
-        <source>Too long for this model&apos;s context</source>
-        <translation>超出这个模型的上下文</translation>
-    </message>
-    <message>
-        <source>Too long: the oldest messages are left out ({0})</source>
-        <translation>太长：最早的 {0} 条消息不会发送</translation>
-    </message>
-    <message>
-        <source>Queued: {0}</source>
-        <translation>排队中：{0} 条</translation>
-    </message>
-    <message>
-        <source>Sent when this answer ends</source>
-        <translation>这个回答结束后发送</translation>
-    </message>
-    <message>
-        <source>Write a message. Ctrl+Enter sends</source>
-        <translation>输入消息，Ctrl+Enter 发送</translation>
-    </message>
-    <message>
-        <source>Write a message. Enter sends, Shift+Enter breaks the line</source>
-        <translation>输入消息，Enter 发送，Shift+Enter 换行</translation>
-    </message>
-    <message>
-        <source>Message</source>
-        <translation>消息</translation>
-    </message>
-    <message>
-        <source>Context</source>
-        <translation>上下文</translation>
-    </message>
-    <message>
-        <source>Stop</source>
-        <translation>停止</translation>
-    </message>
-    <message>
-        <source>Stop this answer (Esc)</source>
-        <translation>停止这个回答（Esc）</translation>
-    </message>
-</context>
-<context>
-    <name>ConversationList</name>
-    <message>
-        <source>Nothing found</source>
-        <translation>没有找到</translation>
-    </message>
-    <message>
-        <source>Pinned</source>
-        <translation>置顶</translation>
-    </message>
-    <message>
-        <source>Today</source>
-        <translation>今天</translation>
-    </message>
-    <message>
-        <source>Yesterday</source>
-        <translation>昨天</translation>
-    </message>
-    <message>
-        <source>Last 7 days</source>
-        <translation>最近 7 天</translation>
-    </message>
-    <message>
-        <source>{month} {year}</source>
-        <translation>{year} 年 {month}</translation>
-    </message>
-    <message>
-        <source>Unpin</source>
-        <translation>取消置顶</translation>
-    </message>
-    <message>
-        <source>Pin</source>
-        <translation>置顶</translation>
-    </message>
-    <message>
-        <source>Rename …</source>
-        <translation>重命名…</translation>
-    </message>
-    <message>
-        <source>Export …</source>
-        <translation>导出…</translation>
-    </message>
-    <message>
-        <source>Import conversations …</source>
-        <translation>导入对话…</translation>
-    </message>
-    <message>
-        <source>Delete</source>
-        <translation>删除</translation>
-    </message>
-    <message>
-        <source>Rename</source>
-        <translation>重命名</translation>
-    </message>
-    <message>
-        <source>Title</source>
-        <translation>标题</translation>
-    </message>
-    <message>
-        <source>Search</source>
-        <translation>搜索对话</translation>
-    </message>
-    <message>
-        <source>Search conversations</source>
-        <translation>搜索对话</translation>
-    </message>
-    <message>
-        <source>Clear the search</source>
-        <translation>清除搜索</translation>
-    </message>
-    <message>
-        <source>New chat</source>
-        <translation>新对话</translation>
-    </message>
-    <message>
-        <source>Conversations</source>
-        <translation>对话记录</translation>
-    </message>
-</context>
-<context>
-    <name>DetailHeader</name>
-    <message>
-        <source>Compare every file with its sha256</source>
-        <translation>逐个文件核对 sha256</translation>
-    </message>
-    <message>
-        <source>Delete this model</source>
-        <translation>删除这个模型</translation>
-    </message>
-    <message>
-        <source>Load</source>
-        <translation>加载</translation>
-    </message>
-    <message>
-        <source>Measure speed</source>
-        <translation>测速</translation>
-    </message>
-    <message>
-        <source>Show in the file manager</source>
-        <translation>在文件管理器中显示</translation>
-    </message>
-    <message>
-        <source>Stop loading</source>
-        <translation>停止加载</translation>
-    </message>
-    <message>
-        <source>Unload</source>
-        <translation>卸载</translation>
-    </message>
-    <message>
-        <source>Verify</source>
-        <translation>校验</translation>
-    </message>
-</context>
-<context>
-    <name>DocumentList</name>
-    <message>
-        <source>Delete</source>
-        <translation>删除</translation>
-    </message>
-    <message>
-        <source>Search documents</source>
-        <translation>搜索文档</translation>
-    </message>
-    <message>
-        <source>New document</source>
-        <translation>新文档</translation>
-    </message>
-    <message>
-        <source>Documents</source>
-        <translation>文档</translation>
-    </message>
-</context>
-<context>
-    <name>EditorHeader</name>
-    <message>
-        <source>New document</source>
-        <translation>新文档</translation>
-    </message>
-    <message>
-        <source>Rename this document</source>
-        <translation>给文档改名</translation>
-    </message>
-    <message>
-        <source>Title</source>
-        <translation>标题</translation>
-    </message>
-    <message>
-        <source>Saved</source>
-        <translation>已保存</translation>
-    </message>
-    <message>
-        <source>Everything is saved. Earlier versions …</source>
-        <translation>全部已保存。查看以前的版本…</translation>
-    </message>
-    <message>
-        <source>Saving …</source>
-        <translation>正在保存…</translation>
-    </message>
-    <message>
-        <source>Being saved. Earlier versions …</source>
-        <translation>正在保存。查看以前的版本…</translation>
-    </message>
-    <message>
-        <source>Not saved</source>
-        <translation>未保存</translation>
-    </message>
-    <message>
-        <source>Not saved: the disk refuses</source>
-        <translation>未保存：写不进磁盘</translation>
-    </message>
-    <message>
-        <source>mine</source>
-        <translation>我写的</translation>
-    </message>
-    <message>
-        <source>model</source>
-        <translation>模型</translation>
-    </message>
-    <message>
-        <source>edited</source>
-        <translation>改过</translation>
-    </message>
-    <message>
-        <source>Show who wrote what: mine, the model&apos;s, edited</source>
-        <translation>显示出处：我写的、模型写的、改过的</translation>
-    </message>
-    <message>
-        <source>Blank ▾</source>
-        <translation>插入空 ▾</translation>
-    </message>
-    <message>
-        <source>Insert a blank</source>
-        <translation>插入一个空</translation>
-    </message>
-    <message>
-        <source>More</source>
-        <translation>更多</translation>
-    </message>
-    <message>
-        <source>Short blank</source>
-        <translation>短空</translation>
-    </message>
-    <message>
-        <source>Sentence blank</source>
-        <translation>句空</translation>
-    </message>
-    <message>
-        <source>Long blank</source>
-        <translation>长空</translation>
-    </message>
-    <message>
-        <source>Bridge: a passage after this paragraph</source>
-        <translation>衔接：在这一段后面补一段</translation>
-    </message>
-    <message>
-        <source>Continue at the end</source>
-        <translation>在末尾续写</translation>
-    </message>
-    <message>
-        <source>Rewrite the selection</source>
-        <translation>改写选中的文字</translation>
-    </message>
-    <message>
-        <source>Open a file …</source>
-        <translation>打开文件…</translation>
-    </message>
-    <message>
-        <source>Save as …</source>
-        <translation>另存为…</translation>
-    </message>
-    <message>
-        <source>Earlier versions …</source>
-        <translation>以前的版本…</translation>
-    </message>
-    <message>
-        <source>What the model sees …</source>
-        <translation>模型看到的内容…</translation>
-    </message>
-    <message>
-        <source>Samples</source>
-        <translation>示例</translation>
-    </message>
-</context>
-<context>
-    <name>EditorPage</name>
-    <message>
-        <source>Open a file</source>
-        <translation>打开文件</translation>
-    </message>
-    <message>
-        <source>Documents</source>
-        <translation>文档</translation>
-    </message>
-    <message>
-        <source>Save as</source>
-        <translation>另存为</translation>
-    </message>
-    <message>
-        <source>Untitled</source>
-        <translation>无标题</translation>
-    </message>
-    <message>
-        <source>Deleted: {0}</source>
-        <translation>已删除：{0}</translation>
-    </message>
-    <message>
-        <source>Undo</source>
-        <translation>撤销</translation>
-    </message>
-    <message>
-        <source>Select what is to be rewritten first.</source>
-        <translation>请先选中要改写的文字。</translation>
-    </message>
-</context>
-<context>
-    <name>EditorView</name>
-    <message>
-        <source>Text of the document</source>
-        <translation>文档正文</translation>
-    </message>
-</context>
-<context>
-    <name>EmptyConversation</name>
-    <message>
-        <source>A bilingual model on your own computer. No account, no network.</source>
-        <translation>在自己的电脑上运行的中英双语模型。不用账号，不用联网。</translation>
-    </message>
-    <message>
-        <source>Try</source>
-        <translation>试一试</translation>
-    </message>
-    <message>
-        <source>{0} is a small demonstration model: it shows how Bilin works and makes mistakes.</source>
-        <translation>{0} 是一个小型演示模型：用来展示比邻怎样工作，会出错。</translation>
-    </message>
-</context>
-<context>
-    <name>EmptyDocument</name>
-    <message>
-        <source>Write, or open a file. Ctrl+M puts a blank at the cursor or makes one of what is selected; Ctrl+Enter lets the model fill it with the text on both sides in view.</source>
-        <translation>直接书写，或打开一个文件。Ctrl+M 在光标处放一个空，或把选中的文字变成空；Ctrl+Enter 让模型看着两侧的文字把它填上。</translation>
-    </message>
-    <message>
-        <source>Try</source>
-        <translation>试一试</translation>
-    </message>
-</context>
-<context>
-    <name>EnginePopover</name>
-    <message>
-        <source>Hide details</source>
-        <translation>收起详情</translation>
-    </message>
-    <message>
-        <source>Details</source>
-        <translation>详情</translation>
-    </message>
-    <message>
-        <source>The engine is ready</source>
-        <translation>引擎就绪</translation>
-    </message>
-    <message>
-        <source>The engine is writing</source>
-        <translation>引擎正在生成</translation>
-    </message>
-    <message>
-        <source>Loading the model: {0} %</source>
-        <translation>正在加载模型：{0} %</translation>
-    </message>
-    <message>
-        <source>The engine is starting</source>
-        <translation>引擎正在启动</translation>
-    </message>
-    <message>
-        <source>The engine has a fault</source>
-        <translation>引擎出了故障</translation>
-    </message>
-    <message>
-        <source>The engine is stopped</source>
-        <translation>引擎已停止</translation>
-    </message>
-    <message>
-        <source>No model is loaded</source>
-        <translation>没有加载模型</translation>
-    </message>
-    <message>
-        <source>Start the engine</source>
-        <translation>启动引擎</translation>
-    </message>
-    <message>
-        <source>Load the model</source>
-        <translation>加载模型</translation>
-    </message>
-    <message>
-        <source>Choose a model</source>
-        <translation>选择模型</translation>
-    </message>
-</context>
-<context>
-    <name>FindBar</name>
-    <message>
-        <source>Not in this conversation</source>
-        <translation>这段对话里没有</translation>
-    </message>
-    <message>
-        <source>Message {0} of {1}</source>
-        <translation>第 {0} 条，共 {1} 条</translation>
-    </message>
-    <message>
-        <source>Find in this conversation</source>
-        <translation>在这段对话里查找</translation>
-    </message>
-    <message>
-        <source>Previous message with it (Shift+Enter)</source>
-        <translation>上一条（Shift+Enter）</translation>
-    </message>
-    <message>
-        <source>Next message with it (Enter)</source>
-        <translation>下一条（Enter）</translation>
-    </message>
-    <message>
-        <source>Close (Esc)</source>
-        <translation>关闭（Esc）</translation>
-    </message>
-</context>
-<context>
-    <name>Header</name>
-    <message>
-        <source>New chat</source>
-        <translation>新对话</translation>
-    </message>
-    <message>
-        <source>Rename this conversation</source>
-        <translation>重命名这段对话</translation>
-    </message>
-    <message>
-        <source>Title</source>
-        <translation>标题</translation>
-    </message>
-    <message>
-        <source>No model</source>
-        <translation>没有模型</translation>
-    </message>
-    <message>
-        <source>Choose a model</source>
-        <translation>选择模型</translation>
-    </message>
-    <message>
-        <source>Model: {0}</source>
-        <translation>模型：{0}</translation>
-    </message>
-    <message>
-        <source>Sampling {0}</source>
-        <translation>采样 {0}</translation>
-    </message>
-    <message>
-        <source>Sampling: temperature {0}</source>
-        <translation>采样：温度 {0}</translation>
-    </message>
-</context>
-<context>
-    <name>InlineEditor</name>
-    <message>
-        <source>The message&apos;s text</source>
-        <translation>消息的文字</translation>
-    </message>
-    <message>
-        <source>The version before is kept</source>
-        <translation>原来的版本会保留</translation>
-    </message>
-    <message>
-        <source>Cancel</source>
-        <translation>取消</translation>
-    </message>
-    <message>
-        <source>Send</source>
-        <translation>发送</translation>
-    </message>
-    <message>
-        <source>Save</source>
-        <translation>保存</translation>
-    </message>
-</context>
-<context>
-    <name>InspectorDialog</name>
-    <message>
-        <source>What the model sees</source>
-        <translation>模型看到的内容</translation>
-    </message>
-    <message>
-        <source>Prompt</source>
-        <translation>提示</translation>
-    </message>
-    <message>
-        <source>Close</source>
-        <translation>关闭</translation>
-    </message>
-    <message>
-        <source>{0} of {1} tokens</source>
-        <translation>{0} / {1} 词元</translation>
-    </message>
-    <message>
-        <source>This model has no such mask token: it is asked in a chat.</source>
-        <translation>这个模型没有相应的空标记，因此以对话方式请求。</translation>
-    </message>
-    <message>
-        <source>By mask token: what stands before and after is seen at once.</source>
-        <translation>用空标记填写：前后文字同时可见。</translation>
-    </message>
-</context>
-<context>
-    <name>LinkDialog</name>
-    <message>
-        <source>Open a link</source>
-        <translation>打开链接</translation>
-    </message>
-    <message>
-        <source>Open this address in your browser?</source>
-        <translation>用浏览器打开这个地址？</translation>
-    </message>
-    <message>
-        <source>Address</source>
-        <translation>地址</translation>
-    </message>
-    <message>
-        <source>Cancel</source>
-        <translation>取消</translation>
-    </message>
-    <message>
-        <source>Open</source>
-        <translation>打开</translation>
-    </message>
-</context>
-<context>
-    <name>MainWindow</name>
-    <message>
-        <source>Bilin</source>
-        <translation>比邻</translation>
-    </message>
-    <message>
-        <source>✓ Answered: {0}</source>
-        <translation>✓ 已回答：{0}</translation>
-    </message>
-</context>
-<context>
-    <name>MessageBody</name>
-    <message>
-        <source>code</source>
-        <translation>代码</translation>
-    </message>
-    <message>
-        <source>Copy</source>
-        <translation>复制</translation>
-    </message>
-    <message>
-        <source>Copy this code</source>
-        <translation>复制这段代码</translation>
-    </message>
-    <message>
-        <source>Select all</source>
-        <translation>全选</translation>
-    </message>
-</context>
-<context>
-    <name>MessageWidget</name>
-    <message>
-        <source>You</source>
-        <translation>我</translation>
-    </message>
-    <message>
-        <source>Message from {0}</source>
-        <translation>{0}的消息</translation>
-    </message>
-    <message>
-        <source>Queued: sent when this answer ends</source>
-        <translation>排队中：这个回答结束后发送</translation>
-    </message>
-    <message>
-        <source>Reading the prompt …</source>
-        <translation>正在读入提示…</translation>
-    </message>
-    <message>
-        <source>Stopped</source>
-        <translation>已停止</translation>
-    </message>
-    <message>
-        <source>{0} tok/s</source>
-        <translation>{0} 词元/秒</translation>
-    </message>
-    <message>
-        <source>{0} tokens</source>
-        <translation>{0} 词元</translation>
-    </message>
-    <message>
-        <source>first {0} s</source>
-        <translation>首字 {0} s</translation>
-    </message>
-    <message>
-        <source>went on after a break</source>
-        <translation>中断后续写</translation>
-    </message>
-    <message>
-        <source>length limit</source>
-        <translation>到达长度上限</translation>
-    </message>
-    <message>
-        <source>window full</source>
-        <translation>上下文已满</translation>
-    </message>
-    <message>
-        <source>Copy as Markdown</source>
-        <translation>复制为 Markdown</translation>
-    </message>
-    <message>
-        <source>Copy as plain text</source>
-        <translation>复制为纯文本</translation>
-    </message>
-    <message>
-        <source>What the model saw …</source>
-        <translation>模型看到的内容…</translation>
-    </message>
-</context>
-<context>
-    <name>ModelList</name>
-    <message>
-        <source>Add model</source>
-        <translation>添加模型</translation>
-    </message>
-    <message>
-        <source>Models</source>
-        <translation>模型</translation>
-    </message>
-    <message>
-        <source>No model has this name</source>
-        <translation>没有这个名字的模型</translation>
-    </message>
-    <message>
-        <source>Search models</source>
-        <translation>搜索模型</translation>
-    </message>
-    <message>
-        <source>blanks</source>
-        <translation>填空</translation>
-    </message>
-    <message>
-        <source>built in</source>
-        <translation>内置</translation>
-    </message>
-    <message>
-        <source>chat</source>
-        <translation>对话</translation>
-    </message>
-    <message>
-        <source>loaded</source>
-        <translation>已加载</translation>
-    </message>
-    <message>
-        <source>not verified</source>
-        <translation>未校验</translation>
-    </message>
-    <message>
-        <source>verified</source>
-        <translation>已校验</translation>
-    </message>
-</context>
-<context>
-    <name>ModelsController</name>
-    <message>
-        <source>No device is switched on; at least one is needed.</source>
-        <translation>没有启用任何设备；至少要启用一个。</translation>
-    </message>
-</context>
-<context>
-    <name>ModelsPage</name>
-    <message>
-        <source>A folder with a model</source>
-        <translation>模型所在的文件夹</translation>
-    </message>
-    <message>
-        <source>Delete</source>
-        <translation>删除</translation>
-    </message>
-    <message>
-        <source>Delete a model</source>
-        <translation>删除模型</translation>
-    </message>
-    <message>
-        <source>Delete {0}?</source>
-        <translation>删除 {0}？</translation>
-    </message>
-    <message>
-        <source>Deleted: {0}, {1} in the trash</source>
-        <translation>已删除：{0}，回收站中占 {1}</translation>
-    </message>
-    <message>
-        <source>It ends where it is; what is there stays.</source>
-        <translation>回答到此为止，已写的内容会保留。</translation>
-    </message>
-    <message>
-        <source>It goes to the trash; emptying that frees {0}.
+    <context>
+        <name>ActionRow</name>
+        <message>
+            <source>Copied</source>
+            <translation>已复制</translation>
+        </message>
+        <message>
+            <source>Copy</source>
+            <translation>复制</translation>
+        </message>
+        <message>
+            <source>Copy this message</source>
+            <translation>复制这条消息</translation>
+        </message>
+        <message>
+            <source>Edit</source>
+            <translation>编辑</translation>
+        </message>
+        <message>
+            <source>Edit this message</source>
+            <translation>编辑这条消息</translation>
+        </message>
+        <message>
+            <source>Again</source>
+            <translation>重新生成</translation>
+        </message>
+        <message>
+            <source>Answer again, as another version</source>
+            <translation>重新回答，作为另一个版本</translation>
+        </message>
+        <message>
+            <source>Continue</source>
+            <translation>继续</translation>
+        </message>
+        <message>
+            <source>Continue this answer</source>
+            <translation>继续这个回答</translation>
+        </message>
+        <message>
+            <source>Do not send</source>
+            <translation>不发送</translation>
+        </message>
+        <message>
+            <source>Take this message out of the queue</source>
+            <translation>把这条消息移出队列</translation>
+        </message>
+        <message>
+            <source>More</source>
+            <translation>更多</translation>
+        </message>
+        <message>
+            <source>Previous version</source>
+            <translation>上一个版本</translation>
+        </message>
+        <message>
+            <source>Next version</source>
+            <translation>下一个版本</translation>
+        </message>
+    </context>
+    <context>
+        <name>AddDialog</name>
+        <message>
+            <source>128, the usual</source>
+            <translation>128，常用</translation>
+        </message>
+        <message>
+            <source>32</source>
+            <translation>32</translation>
+        </message>
+        <message>
+            <source>64</source>
+            <translation>64</translation>
+        </message>
+        <message>
+            <source>A GGUF file, {0}</source>
+            <translation>GGUF 文件，{0}</translation>
+        </message>
+        <message>
+            <source>A GLM-130B checkpoint (mp_rank files), {0}</source>
+            <translation>GLM-130B 检查点（mp_rank 文件），{0}</translation>
+        </message>
+        <message>
+            <source>A Hugging Face model (safetensors), {0}</source>
+            <translation>Hugging Face 模型（safetensors），{0}</translation>
+        </message>
+        <message>
+            <source>A little closer, 3 % larger</source>
+            <translation>再接近一些，大 3 %</translation>
+        </message>
+        <message>
+            <source>A model of Bilin, {0}</source>
+            <translation>比邻的模型，{0}</translation>
+        </message>
+        <message>
+            <source>A whole row</source>
+            <translation>整行</translation>
+        </message>
+        <message>
+            <source>About {0} minutes, as measured on this machine.</source>
+            <translation>按本机实测速度，约需 {0} 分钟。</translation>
+        </message>
+        <message>
+            <source>Add</source>
+            <translation>添加</translation>
+        </message>
+        <message>
+            <source>Add model</source>
+            <translation>添加模型</translation>
+        </message>
+        <message>
+            <source>As it is</source>
+            <translation>保持原样</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Close</source>
+            <translation>关闭</translation>
+        </message>
+        <message>
+            <source>Close to the original, and small</source>
+            <translation>接近原模型，而且小</translation>
+        </message>
+        <message>
+            <source>Convert</source>
+            <translation>转换</translation>
+        </message>
+        <message>
+            <source>Copy it into the models folder</source>
+            <translation>复制到模型文件夹</translation>
+        </message>
+        <message>
+            <source>Every file is verified</source>
+            <translation>逐个文件校验</translation>
+        </message>
+        <message>
+            <source>Keeps the codes and scales it has</source>
+            <translation>保留原有的编码和比例</translation>
+        </message>
+        <message>
+            <source>Leave it where it is</source>
+            <translation>留在原处</translation>
+        </message>
+        <message>
+            <source>Name</source>
+            <translation>名称</translation>
+        </message>
+        <message>
+            <source>Needs {0} of disk; {1} are free.</source>
+            <translation>需要 {0} 磁盘空间；剩余 {1}。</translation>
+        </message>
+        <message>
+            <source>Needs {0}, but only {1} are free.</source>
+            <translation>需要 {0}，但只剩 {1}。</translation>
+        </message>
+        <message>
+            <source>Nothing is copied</source>
+            <translation>不复制任何文件</translation>
+        </message>
+        <message>
+            <source>Nothing that Bilin knows, {0}</source>
+            <translation>比邻不认识的内容，{0}</translation>
+        </message>
+        <message>
+            <source>The closest, 9 % larger</source>
+            <translation>最接近，大 9 %</translation>
+        </message>
+        <message>
+            <source>The original stays as it is.</source>
+            <translation>原文件保持不变。</translation>
+        </message>
+        <message>
+            <source>The smallest; the recipe of GLM-130B's own paper</source>
+            <translation>最小；GLM-130B 论文采用的做法</translation>
+        </message>
+        <message>
+            <source>Weights for each scale</source>
+            <translation>每个比例管多少权重</translation>
+        </message>
+        <message>
+            <source>Where it shall lie</source>
+            <translation>放在哪里</translation>
+        </message>
+    </context>
+    <context>
+        <name>Bar</name>
+        <message>
+            <source>KV cache</source>
+            <translation>KV 缓存</translation>
+        </message>
+        <message>
+            <source>activations</source>
+            <translation>激活</translation>
+        </message>
+        <message>
+            <source>in use by the model</source>
+            <translation>模型实占</translation>
+        </message>
+        <message>
+            <source>other programs</source>
+            <translation>其他程序</translation>
+        </message>
+        <message>
+            <source>reserve</source>
+            <translation>预留</translation>
+        </message>
+        <message>
+            <source>weights</source>
+            <translation>权重</translation>
+        </message>
+        <message>
+            <source>{0} layers</source>
+            <translation>{0} 层</translation>
+        </message>
+    </context>
+    <context>
+        <name>Blank</name>
+        <message>
+            <source>Ctrl+Enter fills</source>
+            <translation>Ctrl+Enter 填写</translation>
+        </message>
+        <message>
+            <source>blank {0}</source>
+            <translation>空 {0}</translation>
+        </message>
+        <message>
+            <source>long blank {0}</source>
+            <translation>长空 {0}</translation>
+        </message>
+        <message>
+            <source>sentence blank {0}</source>
+            <translation>句空 {0}</translation>
+        </message>
+    </context>
+    <context>
+        <name>BlankPanel</name>
+        <message>
+            <source>No blank chosen</source>
+            <translation>没有选中空</translation>
+        </message>
+        <message>
+            <source>Stop</source>
+            <translation>停止</translation>
+        </message>
+        <message>
+            <source>Fill</source>
+            <translation>填这个空</translation>
+        </message>
+        <message>
+            <source>Stop filling (Esc)</source>
+            <translation>停止填写（Esc）</translation>
+        </message>
+        <message>
+            <source>Fill this blank (Ctrl+Enter)</source>
+            <translation>填这个空（Ctrl+Enter）</translation>
+        </message>
+        <message>
+            <source>This model has no {0} token</source>
+            <translation>这个模型没有 {0} 标记</translation>
+        </message>
+        <message>
+            <source>Was: {0}</source>
+            <translation>原文：{0}</translation>
+        </message>
+        <message>
+            <source>≤ {0} words</source>
+            <translation>≤ {0} 词</translation>
+        </message>
+        <message>
+            <source>≤ {0} chars</source>
+            <translation>≤ {0} 字</translation>
+        </message>
+        <message>
+            <source>Length</source>
+            <translation>长度</translation>
+        </message>
+        <message>
+            <source>any</source>
+            <translation>不限</translation>
+        </message>
+        <message>
+            <source>= {0}</source>
+            <translation>= {0}</translation>
+        </message>
+        <message>
+            <source>, </source>
+            <translation>，</translation>
+        </message>
+        <message>
+            <source>The model is filling this blank …</source>
+            <translation>模型正在填写…</translation>
+        </message>
+        <message>
+            <source>Candidates    Alt+↑/↓ · Tab accepts</source>
+            <translation>候选　Alt+↑/↓ 切换 · Tab 接受</translation>
+        </message>
+        <message>
+            <source>Ctrl+Enter fills it with both sides in view</source>
+            <translation>按 Ctrl+Enter，模型会看着两侧文字填写</translation>
+        </message>
+        <message>
+            <source>Both sides are in the model's view</source>
+            <translation>两侧文字都在模型视野内</translation>
+        </message>
+        <message>
+            <source>The nearest text on both sides is in the model's view</source>
+            <translation>模型只看得到两侧最近的文字</translation>
+        </message>
+        <message>
+            <source>asked in a chat</source>
+            <translation>以对话方式请求</translation>
+        </message>
+        <message>
+            <source>Short</source>
+            <translation>短</translation>
+        </message>
+        <message>
+            <source>Sentence</source>
+            <translation>句</translation>
+        </message>
+        <message>
+            <source>Long</source>
+            <translation>长</translation>
+        </message>
+        <message>
+            <source>Kind of blank</source>
+            <translation>空的种类</translation>
+        </message>
+        <message>
+            <source>Ctrl+M puts a blank at the cursor or makes one of what is selected; Ctrl+Shift+M a long one.</source>
+            <translation>Ctrl+M 在光标处放一个空，或把选中的文字变成空；Ctrl+Shift+M 放一个长空。</translation>
+        </message>
+        <message>
+            <source>Restore</source>
+            <translation>还原</translation>
+        </message>
+        <message>
+            <source>Put the original text back</source>
+            <translation>放回原来的文字</translation>
+        </message>
+        <message>
+            <source>Number of characters or words</source>
+            <translation>字数或词数</translation>
+        </message>
+        <message>
+            <source>Only from a list, with commas</source>
+            <translation>只从这些里选，用逗号分开</translation>
+        </message>
+        <message>
+            <source>Only one of these</source>
+            <translation>只从这些里选</translation>
+        </message>
+        <message>
+            <source>Digits only</source>
+            <translation>只用数字</translation>
+        </message>
+        <message>
+            <source>Candidates</source>
+            <translation>候选数</translation>
+        </message>
+        <message>
+            <source>Number of candidates</source>
+            <translation>候选数</translation>
+        </message>
+        <message>
+            <source>Sampling</source>
+            <translation>采样</translation>
+        </message>
+        <message>
+            <source>Beam search</source>
+            <translation>束搜索</translation>
+        </message>
+        <message>
+            <source>How candidates are drawn</source>
+            <translation>候选的生成方式</translation>
+        </message>
+        <message>
+            <source>Fill all</source>
+            <translation>全部填写</translation>
+        </message>
+        <message>
+            <source>Fill all blanks in order (Ctrl+Shift+Enter)</source>
+            <translation>按顺序填写所有空（Ctrl+Shift+Enter）</translation>
+        </message>
+    </context>
+    <context>
+        <name>Breaks</name>
+        <message>
+            <source>Not one of the choices</source>
+            <translation>不在可选范围内</translation>
+        </message>
+        <message>
+            <source>Not digits only</source>
+            <translation>不全是数字</translation>
+        </message>
+        <message>
+            <source>{0} characters</source>
+            <translation>{0} 字</translation>
+        </message>
+        <message>
+            <source>{0} words</source>
+            <translation>{0} 词</translation>
+        </message>
+        <message>
+            <source>{found}, asked for exactly {count}</source>
+            <translation>{found}，要求正好 {count}</translation>
+        </message>
+        <message>
+            <source>{found}, asked for at most {count}</source>
+            <translation>{found}，要求最多 {count}</translation>
+        </message>
+    </context>
+    <context>
+        <name>CandidateCard</name>
+        <message>
+            <source>log-probability {0}</source>
+            <translation>对数概率 {0}</translation>
+        </message>
+    </context>
+    <context>
+        <name>ChatPage</name>
+        <message>
+            <source>Deleted: {0}</source>
+            <translation>已删除：{0}</translation>
+        </message>
+        <message>
+            <source>Undo</source>
+            <translation>撤销</translation>
+        </message>
+    </context>
+    <context>
+        <name>ChatView</name>
+        <message>
+            <source>Markdown (*.md)</source>
+            <translation>Markdown (*.md)</translation>
+        </message>
+        <message>
+            <source>JSON, to be imported again (*.json)</source>
+            <translation>JSON，可再导入 (*.json)</translation>
+        </message>
+        <message>
+            <source>Export the conversation</source>
+            <translation>导出对话</translation>
+        </message>
+        <message>
+            <source>Import conversations</source>
+            <translation>导入对话</translation>
+        </message>
+        <message>
+            <source>Bilin’s JSON or ChatGPT’s conversations.json (*.json)</source>
+            <translation>比邻的 JSON 或 ChatGPT 的 conversations.json (*.json)</translation>
+        </message>
+        <message>
+            <source>Everything stays on this computer</source>
+            <translation>一切都在这台电脑上</translation>
+        </message>
+    </context>
+    <context>
+        <name>Composer</name>
+        <message>
+            <source>Context: {0} of {1} tokens</source>
+            <translation>上下文：{0} / {1} 词元</translation>
+        </message>
+        <message>
+            <source>Too long: {0} of {1} tokens</source>
+            <translation>太长：{0} / {1} 词元</translation>
+        </message>
+        <message>
+            <source>Queue</source>
+            <translation>排队</translation>
+        </message>
+        <message>
+            <source>The model will not see the oldest messages; all stay on show</source>
+            <translation>模型看不到最早的消息；对话里全部保留</translation>
+        </message>
+        <message>
+            <source>Send without them</source>
+            <translation>照此发送</translation>
+        </message>
+        <message>
+            <source>Send</source>
+            <translation>发送</translation>
+        </message>
+        <message>
+            <source>Too long for this model's context</source>
+            <translation>超出这个模型的上下文</translation>
+        </message>
+        <message>
+            <source>Too long: the oldest messages are left out ({0})</source>
+            <translation>太长：最早的 {0} 条消息不会发送</translation>
+        </message>
+        <message>
+            <source>Queued: {0}</source>
+            <translation>排队中：{0} 条</translation>
+        </message>
+        <message>
+            <source>Sent when this answer ends</source>
+            <translation>这个回答结束后发送</translation>
+        </message>
+        <message>
+            <source>Write a message. Ctrl+Enter sends</source>
+            <translation>输入消息，Ctrl+Enter 发送</translation>
+        </message>
+        <message>
+            <source>Write a message. Enter sends, Shift+Enter breaks the line</source>
+            <translation>输入消息，Enter 发送，Shift+Enter 换行</translation>
+        </message>
+        <message>
+            <source>Message</source>
+            <translation>消息</translation>
+        </message>
+        <message>
+            <source>Context</source>
+            <translation>上下文</translation>
+        </message>
+        <message>
+            <source>Stop</source>
+            <translation>停止</translation>
+        </message>
+        <message>
+            <source>Stop this answer (Esc)</source>
+            <translation>停止这个回答（Esc）</translation>
+        </message>
+    </context>
+    <context>
+        <name>ConversationList</name>
+        <message>
+            <source>Nothing found</source>
+            <translation>没有找到</translation>
+        </message>
+        <message>
+            <source>Pinned</source>
+            <translation>置顶</translation>
+        </message>
+        <message>
+            <source>Today</source>
+            <translation>今天</translation>
+        </message>
+        <message>
+            <source>Yesterday</source>
+            <translation>昨天</translation>
+        </message>
+        <message>
+            <source>Last 7 days</source>
+            <translation>最近 7 天</translation>
+        </message>
+        <message>
+            <source>{month} {year}</source>
+            <translation>{year} 年 {month}</translation>
+        </message>
+        <message>
+            <source>Unpin</source>
+            <translation>取消置顶</translation>
+        </message>
+        <message>
+            <source>Pin</source>
+            <translation>置顶</translation>
+        </message>
+        <message>
+            <source>Rename …</source>
+            <translation>重命名…</translation>
+        </message>
+        <message>
+            <source>Export …</source>
+            <translation>导出…</translation>
+        </message>
+        <message>
+            <source>Import conversations …</source>
+            <translation>导入对话…</translation>
+        </message>
+        <message>
+            <source>Delete</source>
+            <translation>删除</translation>
+        </message>
+        <message>
+            <source>Rename</source>
+            <translation>重命名</translation>
+        </message>
+        <message>
+            <source>Title</source>
+            <translation>标题</translation>
+        </message>
+        <message>
+            <source>Search</source>
+            <translation>搜索对话</translation>
+        </message>
+        <message>
+            <source>Search conversations</source>
+            <translation>搜索对话</translation>
+        </message>
+        <message>
+            <source>Clear the search</source>
+            <translation>清除搜索</translation>
+        </message>
+        <message>
+            <source>New chat</source>
+            <translation>新对话</translation>
+        </message>
+        <message>
+            <source>Conversations</source>
+            <translation>对话记录</translation>
+        </message>
+    </context>
+    <context>
+        <name>DetailHeader</name>
+        <message>
+            <source>Compare every file with its sha256</source>
+            <translation>逐个文件核对 sha256</translation>
+        </message>
+        <message>
+            <source>Delete this model</source>
+            <translation>删除这个模型</translation>
+        </message>
+        <message>
+            <source>Load</source>
+            <translation>加载</translation>
+        </message>
+        <message>
+            <source>Show in the file manager</source>
+            <translation>在文件管理器中显示</translation>
+        </message>
+        <message>
+            <source>Stop loading</source>
+            <translation>停止加载</translation>
+        </message>
+        <message>
+            <source>Unload</source>
+            <translation>卸载</translation>
+        </message>
+        <message>
+            <source>Verify</source>
+            <translation>校验</translation>
+        </message>
+    </context>
+    <context>
+        <name>DocumentList</name>
+        <message>
+            <source>Delete</source>
+            <translation>删除</translation>
+        </message>
+        <message>
+            <source>Search documents</source>
+            <translation>搜索文档</translation>
+        </message>
+        <message>
+            <source>New document</source>
+            <translation>新文档</translation>
+        </message>
+        <message>
+            <source>Documents</source>
+            <translation>文档</translation>
+        </message>
+    </context>
+    <context>
+        <name>EditorHeader</name>
+        <message>
+            <source>New document</source>
+            <translation>新文档</translation>
+        </message>
+        <message>
+            <source>Rename this document</source>
+            <translation>给文档改名</translation>
+        </message>
+        <message>
+            <source>Title</source>
+            <translation>标题</translation>
+        </message>
+        <message>
+            <source>Saved</source>
+            <translation>已保存</translation>
+        </message>
+        <message>
+            <source>Everything is saved. Earlier versions …</source>
+            <translation>全部已保存。查看以前的版本…</translation>
+        </message>
+        <message>
+            <source>Saving …</source>
+            <translation>正在保存…</translation>
+        </message>
+        <message>
+            <source>Being saved. Earlier versions …</source>
+            <translation>正在保存。查看以前的版本…</translation>
+        </message>
+        <message>
+            <source>Not saved</source>
+            <translation>未保存</translation>
+        </message>
+        <message>
+            <source>Not saved: the disk refuses</source>
+            <translation>未保存：写不进磁盘</translation>
+        </message>
+        <message>
+            <source>mine</source>
+            <translation>我写的</translation>
+        </message>
+        <message>
+            <source>model</source>
+            <translation>模型</translation>
+        </message>
+        <message>
+            <source>edited</source>
+            <translation>改过</translation>
+        </message>
+        <message>
+            <source>Show who wrote what: mine, the model's, edited</source>
+            <translation>显示出处：我写的、模型写的、改过的</translation>
+        </message>
+        <message>
+            <source>Blank ▾</source>
+            <translation>插入空 ▾</translation>
+        </message>
+        <message>
+            <source>Insert a blank</source>
+            <translation>插入一个空</translation>
+        </message>
+        <message>
+            <source>More</source>
+            <translation>更多</translation>
+        </message>
+        <message>
+            <source>Short blank</source>
+            <translation>短空</translation>
+        </message>
+        <message>
+            <source>Sentence blank</source>
+            <translation>句空</translation>
+        </message>
+        <message>
+            <source>Long blank</source>
+            <translation>长空</translation>
+        </message>
+        <message>
+            <source>Bridge: a passage after this paragraph</source>
+            <translation>衔接：在这一段后面补一段</translation>
+        </message>
+        <message>
+            <source>Continue at the end</source>
+            <translation>在末尾续写</translation>
+        </message>
+        <message>
+            <source>Rewrite the selection</source>
+            <translation>改写选中的文字</translation>
+        </message>
+        <message>
+            <source>Open a file …</source>
+            <translation>打开文件…</translation>
+        </message>
+        <message>
+            <source>Save as …</source>
+            <translation>另存为…</translation>
+        </message>
+        <message>
+            <source>Earlier versions …</source>
+            <translation>以前的版本…</translation>
+        </message>
+        <message>
+            <source>What the model sees …</source>
+            <translation>模型看到的内容…</translation>
+        </message>
+        <message>
+            <source>Samples</source>
+            <translation>示例</translation>
+        </message>
+    </context>
+    <context>
+        <name>EditorPage</name>
+        <message>
+            <source>Open a file</source>
+            <translation>打开文件</translation>
+        </message>
+        <message>
+            <source>Documents</source>
+            <translation>文档</translation>
+        </message>
+        <message>
+            <source>Save as</source>
+            <translation>另存为</translation>
+        </message>
+        <message>
+            <source>Untitled</source>
+            <translation>无标题</translation>
+        </message>
+        <message>
+            <source>Deleted: {0}</source>
+            <translation>已删除：{0}</translation>
+        </message>
+        <message>
+            <source>Undo</source>
+            <translation>撤销</translation>
+        </message>
+        <message>
+            <source>Select what is to be rewritten first.</source>
+            <translation>请先选中要改写的文字。</translation>
+        </message>
+    </context>
+    <context>
+        <name>EditorView</name>
+        <message>
+            <source>Text of the document</source>
+            <translation>文档正文</translation>
+        </message>
+    </context>
+    <context>
+        <name>EmptyConversation</name>
+        <message>
+            <source>A bilingual model on your own computer. No account, no network.</source>
+            <translation>在自己的电脑上运行的中英双语模型。不用账号，不用联网。</translation>
+        </message>
+        <message>
+            <source>Try</source>
+            <translation>试一试</translation>
+        </message>
+        <message>
+            <source>{0} is a small demonstration model: it shows how Bilin works and makes mistakes.</source>
+            <translation>{0} 是一个小型演示模型：用来展示比邻怎样工作，会出错。</translation>
+        </message>
+    </context>
+    <context>
+        <name>EmptyDocument</name>
+        <message>
+            <source>Write, or open a file. Ctrl+M puts a blank at the cursor or makes one of what is selected; Ctrl+Enter lets the model fill it with the text on both sides in view.</source>
+            <translation>直接书写，或打开一个文件。Ctrl+M 在光标处放一个空，或把选中的文字变成空；Ctrl+Enter 让模型看着两侧的文字把它填上。</translation>
+        </message>
+        <message>
+            <source>Try</source>
+            <translation>试一试</translation>
+        </message>
+    </context>
+    <context>
+        <name>EnginePopover</name>
+        <message>
+            <source>Hide details</source>
+            <translation>收起详情</translation>
+        </message>
+        <message>
+            <source>Details</source>
+            <translation>详情</translation>
+        </message>
+        <message>
+            <source>The engine is ready</source>
+            <translation>引擎就绪</translation>
+        </message>
+        <message>
+            <source>The engine is writing</source>
+            <translation>引擎正在生成</translation>
+        </message>
+        <message>
+            <source>Loading the model: {0} %</source>
+            <translation>正在加载模型：{0} %</translation>
+        </message>
+        <message>
+            <source>The engine is starting</source>
+            <translation>引擎正在启动</translation>
+        </message>
+        <message>
+            <source>The engine has a fault</source>
+            <translation>引擎出了故障</translation>
+        </message>
+        <message>
+            <source>The engine is stopped</source>
+            <translation>引擎已停止</translation>
+        </message>
+        <message>
+            <source>No model is loaded</source>
+            <translation>没有加载模型</translation>
+        </message>
+        <message>
+            <source>Start the engine</source>
+            <translation>启动引擎</translation>
+        </message>
+        <message>
+            <source>Load the model</source>
+            <translation>加载模型</translation>
+        </message>
+        <message>
+            <source>Choose a model</source>
+            <translation>选择模型</translation>
+        </message>
+    </context>
+    <context>
+        <name>FindBar</name>
+        <message>
+            <source>Not in this conversation</source>
+            <translation>这段对话里没有</translation>
+        </message>
+        <message>
+            <source>Message {0} of {1}</source>
+            <translation>第 {0} 条，共 {1} 条</translation>
+        </message>
+        <message>
+            <source>Find in this conversation</source>
+            <translation>在这段对话里查找</translation>
+        </message>
+        <message>
+            <source>Previous message with it (Shift+Enter)</source>
+            <translation>上一条（Shift+Enter）</translation>
+        </message>
+        <message>
+            <source>Next message with it (Enter)</source>
+            <translation>下一条（Enter）</translation>
+        </message>
+        <message>
+            <source>Close (Esc)</source>
+            <translation>关闭（Esc）</translation>
+        </message>
+    </context>
+    <context>
+        <name>Header</name>
+        <message>
+            <source>New chat</source>
+            <translation>新对话</translation>
+        </message>
+        <message>
+            <source>Rename this conversation</source>
+            <translation>重命名这段对话</translation>
+        </message>
+        <message>
+            <source>Title</source>
+            <translation>标题</translation>
+        </message>
+        <message>
+            <source>No model</source>
+            <translation>没有模型</translation>
+        </message>
+        <message>
+            <source>Choose a model</source>
+            <translation>选择模型</translation>
+        </message>
+        <message>
+            <source>Model: {0}</source>
+            <translation>模型：{0}</translation>
+        </message>
+        <message>
+            <source>Sampling {0}</source>
+            <translation>采样 {0}</translation>
+        </message>
+        <message>
+            <source>Sampling: temperature {0}</source>
+            <translation>采样：温度 {0}</translation>
+        </message>
+    </context>
+    <context>
+        <name>InlineEditor</name>
+        <message>
+            <source>The message's text</source>
+            <translation>消息的文字</translation>
+        </message>
+        <message>
+            <source>The version before is kept</source>
+            <translation>原来的版本会保留</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Send</source>
+            <translation>发送</translation>
+        </message>
+        <message>
+            <source>Save</source>
+            <translation>保存</translation>
+        </message>
+    </context>
+    <context>
+        <name>InspectorDialog</name>
+        <message>
+            <source>What the model sees</source>
+            <translation>模型看到的内容</translation>
+        </message>
+        <message>
+            <source>Prompt</source>
+            <translation>提示</translation>
+        </message>
+        <message>
+            <source>Close</source>
+            <translation>关闭</translation>
+        </message>
+        <message>
+            <source>{0} of {1} tokens</source>
+            <translation>{0} / {1} 词元</translation>
+        </message>
+        <message>
+            <source>This model has no such mask token: it is asked in a chat.</source>
+            <translation>这个模型没有相应的空标记，因此以对话方式请求。</translation>
+        </message>
+        <message>
+            <source>By mask token: what stands before and after is seen at once.</source>
+            <translation>用空标记填写：前后文字同时可见。</translation>
+        </message>
+    </context>
+    <context>
+        <name>LinkDialog</name>
+        <message>
+            <source>Open a link</source>
+            <translation>打开链接</translation>
+        </message>
+        <message>
+            <source>Open this address in your browser?</source>
+            <translation>用浏览器打开这个地址？</translation>
+        </message>
+        <message>
+            <source>Address</source>
+            <translation>地址</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Open</source>
+            <translation>打开</translation>
+        </message>
+    </context>
+    <context>
+        <name>MainWindow</name>
+        <message>
+            <source>Bilin</source>
+            <translation>比邻</translation>
+        </message>
+        <message>
+            <source>✓ Answered: {0}</source>
+            <translation>✓ 已回答：{0}</translation>
+        </message>
+    </context>
+    <context>
+        <name>MessageBody</name>
+        <message>
+            <source>code</source>
+            <translation>代码</translation>
+        </message>
+        <message>
+            <source>Copy</source>
+            <translation>复制</translation>
+        </message>
+        <message>
+            <source>Copy this code</source>
+            <translation>复制这段代码</translation>
+        </message>
+        <message>
+            <source>Select all</source>
+            <translation>全选</translation>
+        </message>
+    </context>
+    <context>
+        <name>MessageWidget</name>
+        <message>
+            <source>You</source>
+            <translation>我</translation>
+        </message>
+        <message>
+            <source>Message from {0}</source>
+            <translation>{0}的消息</translation>
+        </message>
+        <message>
+            <source>Queued: sent when this answer ends</source>
+            <translation>排队中：这个回答结束后发送</translation>
+        </message>
+        <message>
+            <source>Reading the prompt …</source>
+            <translation>正在读入提示…</translation>
+        </message>
+        <message>
+            <source>Stopped</source>
+            <translation>已停止</translation>
+        </message>
+        <message>
+            <source>{0} tok/s</source>
+            <translation>{0} 词元/秒</translation>
+        </message>
+        <message>
+            <source>{0} tokens</source>
+            <translation>{0} 词元</translation>
+        </message>
+        <message>
+            <source>first {0} s</source>
+            <translation>首字 {0} s</translation>
+        </message>
+        <message>
+            <source>went on after a break</source>
+            <translation>中断后续写</translation>
+        </message>
+        <message>
+            <source>length limit</source>
+            <translation>到达长度上限</translation>
+        </message>
+        <message>
+            <source>window full</source>
+            <translation>上下文已满</translation>
+        </message>
+        <message>
+            <source>Copy as Markdown</source>
+            <translation>复制为 Markdown</translation>
+        </message>
+        <message>
+            <source>Copy as plain text</source>
+            <translation>复制为纯文本</translation>
+        </message>
+        <message>
+            <source>What the model saw …</source>
+            <translation>模型看到的内容…</translation>
+        </message>
+    </context>
+    <context>
+        <name>ModelList</name>
+        <message>
+            <source>Add model</source>
+            <translation>添加模型</translation>
+        </message>
+        <message>
+            <source>Models</source>
+            <translation>模型</translation>
+        </message>
+        <message>
+            <source>No model has this name</source>
+            <translation>没有这个名字的模型</translation>
+        </message>
+        <message>
+            <source>Search models</source>
+            <translation>搜索模型</translation>
+        </message>
+        <message>
+            <source>blanks</source>
+            <translation>填空</translation>
+        </message>
+        <message>
+            <source>built in</source>
+            <translation>内置</translation>
+        </message>
+        <message>
+            <source>chat</source>
+            <translation>对话</translation>
+        </message>
+        <message>
+            <source>loaded</source>
+            <translation>已加载</translation>
+        </message>
+        <message>
+            <source>not verified</source>
+            <translation>未校验</translation>
+        </message>
+        <message>
+            <source>verified</source>
+            <translation>已校验</translation>
+        </message>
+    </context>
+    <context>
+        <name>ModelsController</name>
+        <message>
+            <source>No device is switched on; at least one is needed.</source>
+            <translation>没有启用任何设备；至少要启用一个。</translation>
+        </message>
+    </context>
+    <context>
+        <name>ModelsPage</name>
+        <message>
+            <source>A folder with a model</source>
+            <translation>模型所在的文件夹</translation>
+        </message>
+        <message>
+            <source>Delete</source>
+            <translation>删除</translation>
+        </message>
+        <message>
+            <source>Delete a model</source>
+            <translation>删除模型</translation>
+        </message>
+        <message>
+            <source>Delete {0}?</source>
+            <translation>删除 {0}？</translation>
+        </message>
+        <message>
+            <source>Deleted: {0}, {1} in the trash</source>
+            <translation>已删除：{0}，回收站中占 {1}</translation>
+        </message>
+        <message>
+            <source>It ends where it is; what is there stays.</source>
+            <translation>回答到此为止，已写的内容会保留。</translation>
+        </message>
+        <message>
+            <source>It goes to the trash; emptying that frees {0}.
 {1}</source>
-        <translation>它会进入回收站；清空后可腾出 {0}。
+            <translation>它会进入回收站；清空后可腾出 {0}。
 {1}</translation>
-    </message>
-    <message>
-        <source>Stop it</source>
-        <translation>停止</translation>
-    </message>
-    <message>
-        <source>Stop the answer?</source>
-        <translation>停止回答？</translation>
-    </message>
-    <message>
-        <source>Undo</source>
-        <translation>撤销</translation>
-    </message>
-    <message>
-        <source>{0} is no longer listed; its folder stays</source>
-        <translation>{0} 已不在列表中；它的文件夹仍在原处</translation>
-    </message>
-    <message>
-        <source>{0} is writing an answer.</source>
-        <translation>{0} 正在写回答。</translation>
-    </message>
-</context>
-<context>
-    <name>Notice</name>
-    <message>
-        <source>Hide details</source>
-        <translation>收起详情</translation>
-    </message>
-    <message>
-        <source>Details</source>
-        <translation>详情</translation>
-    </message>
-    <message>
-        <source>Warning</source>
-        <translation>警告</translation>
-    </message>
-</context>
-<context>
-    <name>PlacementCard</name>
-    <message>
-        <source>A part of each layer on every GPU, all at the same time</source>
-        <translation>每层切成几份，各卡同时计算</translation>
-    </message>
-    <message>
-        <source>Automatic</source>
-        <translation>自动</translation>
-    </message>
-    <message>
-        <source>CPU</source>
-        <translation>CPU</translation>
-    </message>
-    <message>
-        <source>Context</source>
-        <translation>上下文</translation>
-    </message>
-    <message>
-        <source>Convert with one scale per row</source>
-        <translation>改用每行一个比例转换</translation>
-    </message>
-    <message>
-        <source>Devices</source>
-        <translation>设备</translation>
-    </message>
-    <message>
-        <source>Everything on the fastest device that holds it</source>
-        <translation>整个模型放在装得下的最快设备上</translation>
-    </message>
-    <message>
-        <source>GPU {0}</source>
-        <translation>GPU {0}</translation>
-    </message>
-    <message>
-        <source>Layer split</source>
-        <translation>按层切分</translation>
-    </message>
-    <message>
-        <source>Let the CPU help</source>
-        <translation>让 CPU 分担</translation>
-    </message>
-    <message>
-        <source>Memory kept free on each GPU</source>
-        <translation>每张卡上留出不用的显存</translation>
-    </message>
-    <message>
-        <source>One device</source>
-        <translation>单卡</translation>
-    </message>
-    <message>
-        <source>Placement</source>
-        <translation>显存分布</translation>
-    </message>
-    <message>
-        <source>Plan for other devices than this machine&apos;s, for example 4x24GiB</source>
-        <translation>按别的设备来规划，例如 4x24GiB</translation>
-    </message>
-    <message>
-        <source>Prompt</source>
-        <translation>提示</translation>
-    </message>
-    <message>
-        <source>Reserve</source>
-        <translation>预留</translation>
-    </message>
-    <message>
-        <source>Tensor parallel</source>
-        <translation>张量并行</translation>
-    </message>
-    <message>
-        <source>The fastest that fits</source>
-        <translation>放得下的方式中最快的</translation>
-    </message>
-    <message>
-        <source>Tokens of a prompt</source>
-        <translation>一次提示的词元数</translation>
-    </message>
-    <message>
-        <source>Use context {0}</source>
-        <translation>上下文减到 {0}</translation>
-    </message>
-    <message>
-        <source>Use {0}</source>
-        <translation>使用 {0}</translation>
-    </message>
-    <message>
-        <source>Use: {0}</source>
-        <translation>改为{0}</translation>
-    </message>
-    <message>
-        <source>Whole layers, one device after the other</source>
-        <translation>整层依次放在各设备上</translation>
-    </message>
-    <message>
-        <source>expected {0} tok/s</source>
-        <translation>预计 {0} 词元/秒</translation>
-    </message>
-    <message>
-        <source>first word {0} s</source>
-        <translation>首字 {0} 秒</translation>
-    </message>
-    <message>
-        <source>measured {0} tok/s</source>
-        <translation>实测 {0} 词元/秒</translation>
-    </message>
-    <message>
-        <source>needs {0} MiB more</source>
-        <translation>还差 {0} MiB</translation>
-    </message>
-    <message>
-        <source>off</source>
-        <translation>未启用</translation>
-    </message>
-    <message>
-        <source>this machine, or e.g. 4x24GiB</source>
-        <translation>本机；也可填 4x24GiB 这样的配置</translation>
-    </message>
-    <message>
-        <source>{0} tokens</source>
-        <translation>{0} 个词元</translation>
-    </message>
-</context>
-<context>
-    <name>PromptDialog</name>
-    <message>
-        <source>What the model saw</source>
-        <translation>模型看到的内容</translation>
-    </message>
-    <message>
-        <source>The exact prompt</source>
-        <translation>完整的提示</translation>
-    </message>
-    <message>
-        <source>Show token numbers</source>
-        <translation>显示词元编号</translation>
-    </message>
-    <message>
-        <source>Close</source>
-        <translation>关闭</translation>
-    </message>
-    <message>
-        <source>{0} of {1} tokens</source>
-        <translation>{0} / {1} 词元</translation>
-    </message>
-    <message>
-        <source>temperature {0}</source>
-        <translation>温度 {0}</translation>
-    </message>
-    <message>
-        <source>top-p {0}</source>
-        <translation>top-p {0}</translation>
-    </message>
-    <message>
-        <source>top-k {0}</source>
-        <translation>top-k {0}</translation>
-    </message>
-    <message>
-        <source>seed {0}</source>
-        <translation>种子 {0}</translation>
-    </message>
-    <message>
-        <source>the first {0} see each other</source>
-        <translation>前 {0} 个互相可见</translation>
-    </message>
-</context>
-<context>
-    <name>Rail</name>
-    <message>
-        <source>Busy</source>
-        <translation>生成中</translation>
-    </message>
-    <message>
-        <source>Chat</source>
-        <translation>对话</translation>
-    </message>
-    <message>
-        <source>Editor</source>
-        <translation>填空</translation>
-    </message>
-    <message>
-        <source>Engine: {0}</source>
-        <translation>引擎：{0}</translation>
-    </message>
-    <message>
-        <source>Fault</source>
-        <translation>故障</translation>
-    </message>
-    <message>
-        <source>Models</source>
-        <translation>模型</translation>
-    </message>
-    <message>
-        <source>Ready</source>
-        <translation>就绪</translation>
-    </message>
-    <message>
-        <source>Settings</source>
-        <translation>设置</translation>
-    </message>
-    <message>
-        <source>Starting</source>
-        <translation>启动中</translation>
-    </message>
-    <message>
-        <source>Stopped</source>
-        <translation>已停止</translation>
-    </message>
-</context>
-<context>
-    <name>RevisionsDialog</name>
-    <message>
-        <source>Earlier versions</source>
-        <translation>以前的版本</translation>
-    </message>
-    <message>
-        <source>Restoring keeps the present text as a version and can be undone.</source>
-        <translation>恢复时会把现在的文字也存为一个版本，并且可以撤销。</translation>
-    </message>
-    <message>
-        <source>{moment} · {reason} · {count} characters</source>
-        <translation>{moment} · {reason} · {count} 字</translation>
-    </message>
-    <message>
-        <source>Restore</source>
-        <translation>恢复</translation>
-    </message>
-    <message>
-        <source>Close</source>
-        <translation>关闭</translation>
-    </message>
-</context>
-<context>
-    <name>RulerBar</name>
-    <message>
-        <source>Window</source>
-        <translation>窗口</translation>
-    </message>
-    <message>
-        <source>no blank to fill</source>
-        <translation>没有要填的空</translation>
-    </message>
-    <message>
-        <source>{0} / {1} tokens</source>
-        <translation>{0} / {1} 词元</translation>
-    </message>
-    <message>
-        <source>all of the text is inside</source>
-        <translation>全文都在窗口内</translation>
-    </message>
-    <message>
-        <source>the nearest text; the rest is grey</source>
-        <translation>取最近的文字，其余显示为灰色</translation>
-    </message>
-</context>
-<context>
-    <name>SamplingPopover</name>
-    <message>
-        <source>Sampling</source>
-        <translation>采样</translation>
-    </message>
-    <message>
-        <source>Reset</source>
-        <translation>重置</translation>
-    </message>
-    <message>
-        <source>Back to the defaults</source>
-        <translation>恢复默认值</translation>
-    </message>
-    <message>
-        <source>Temperature</source>
-        <translation>温度</translation>
-    </message>
-    <message>
-        <source>Top-p</source>
-        <translation>Top-p</translation>
-    </message>
-    <message>
-        <source>Top-k (0 = off)</source>
-        <translation>Top-k（0 = 不用）</translation>
-    </message>
-    <message>
-        <source>Repetition penalty</source>
-        <translation>重复惩罚</translation>
-    </message>
-    <message>
-        <source>Longest answer, tokens</source>
-        <translation>最长回答（词元）</translation>
-    </message>
-    <message>
-        <source>Seed</source>
-        <translation>随机种子</translation>
-    </message>
-    <message>
-        <source>drawn each time</source>
-        <translation>每次随机</translation>
-    </message>
-    <message>
-        <source>System prompt</source>
-        <translation>系统提示</translation>
-    </message>
-    <message>
-        <source>What the model should know or how it should speak</source>
-        <translation>让模型知道些什么，或者怎样说话</translation>
-    </message>
-</context>
-<context>
-    <name>Sentences</name>
-    <message>
-        <source>The engine was killed from outside; when memory runs out, the system does that.</source>
-        <translation>引擎被外部强行结束；内存用尽时系统会这样做。</translation>
-    </message>
-    <message>
-        <source>The engine crashed ({signal}).</source>
-        <translation>引擎崩溃了（{signal}）。</translation>
-    </message>
-    <message>
-        <source>The engine was ended from outside (signal {number}).</source>
-        <translation>引擎被外部结束（信号 {number}）。</translation>
-    </message>
-    <message>
-        <source>The engine ended by itself (exit code {code}).</source>
-        <translation>引擎自行退出（退出码 {code}）。</translation>
-    </message>
-    <message>
-        <source>The engine stopped responding and was ended.</source>
-        <translation>引擎没有响应，已被结束。</translation>
-    </message>
-    <message>
-        <source>The engine sent something that is no message, and was ended.</source>
-        <translation>引擎发来了无法识别的内容，已被结束。</translation>
-    </message>
-    <message>
-        <source>The engine started but did not answer, and was ended.</source>
-        <translation>引擎启动后没有回应，已被结束。</translation>
-    </message>
-    <message>
-        <source>The engine and the window do not fit together: {reason}</source>
-        <translation>引擎与窗口的版本不匹配：{reason}</translation>
-    </message>
-    <message>
-        <source>The engine could not be started: {reason}</source>
-        <translation>引擎无法启动：{reason}</translation>
-    </message>
-    <message>
-        <source>The engine was stopped.</source>
-        <translation>引擎已停止。</translation>
-    </message>
-    <message>
-        <source>{message}</source>
-        <comment>out of memory</comment>
-        <translation>内存不足：{message}</translation>
-    </message>
-    <message>
-        <source>{message}</source>
-        <comment>the text does not fit</comment>
-        <translation>放不进上下文：{message}</translation>
-    </message>
-    <message>
-        <source>{message}</source>
-        <comment>a model folder is damaged</comment>
-        <translation>模型文件损坏：{message}</translation>
-    </message>
-    <message>
-        <source>{message}</source>
-        <comment>there is no such model</comment>
-        <translation>没有这个模型：{message}</translation>
-    </message>
-    <message>
-        <source>{message}</source>
-        <comment>a model of an unknown kind</comment>
-        <translation>不支持这种模型：{message}</translation>
-    </message>
-    <message>
-        <source>{message}</source>
-        <comment>no model is loaded</comment>
-        <translation>没有加载模型：{message}</translation>
-    </message>
-    <message>
-        <source>{message}</source>
-        <comment>a part of the engine ended</comment>
-        <translation>引擎的一部分结束了：{message}</translation>
-    </message>
-    <message>
-        <source>{message}</source>
-        <comment>any other error of the engine</comment>
-        <translation>引擎报告错误：{message}</translation>
-    </message>
-    <message>
-        <source>{reason} It was started again.</source>
-        <translation>{reason}已重新启动。</translation>
-    </message>
-    <message>
-        <source>{reason} It ended {count} times in a row and is not started again by itself.</source>
-        <translation>{reason}它连续结束了 {count} 次，不再自动重启。</translation>
-    </message>
-    <message>
-        <source>There is no model that can be loaded.</source>
-        <translation>没有可以加载的模型。</translation>
-    </message>
-    <message>
-        <source>The model {model} cannot be used now; another one is loaded.</source>
-        <translation>模型 {model} 现在不能用；已加载另一个模型。</translation>
-    </message>
-    <message>
-        <source>Bilin was closed while this was being written.</source>
-        <translation>生成时比邻被关闭。</translation>
-    </message>
-    <message>
-        <source>An answer is being written; stop it first.</source>
-        <translation>正在生成回答；请先停止。</translation>
-    </message>
-    <message>
-        <source>The disk is full: nothing can be saved in {folder}. Free some space.</source>
-        <translation>磁盘已满：无法保存到 {folder}。请腾出一些空间。</translation>
-    </message>
-    <message>
-        <source>{folder} is read-only: nothing can be saved there.</source>
-        <translation>{folder} 是只读的：无法保存。</translation>
-    </message>
-    <message>
-        <source>The database is damaged. Close Bilin and open it again: it then carries over all that can be read.</source>
-        <translation>数据库已损坏。请关闭比邻再打开：能读出的内容都会转移过来。</translation>
-    </message>
-    <message>
-        <source>Another program holds the database in {folder}; try again.</source>
-        <translation>另一个程序占用着 {folder} 里的数据库；请再试一次。</translation>
-    </message>
-    <message>
-        <source>Nothing can be saved in {folder}.</source>
-        <translation>无法保存到 {folder}。</translation>
-    </message>
-    <message>
-        <source>The database was damaged. {messages} messages in {conversations} conversations could be read and are here; the damaged file is kept as {file}.</source>
-        <translation>数据库曾经损坏。已读出 {conversations} 段对话中的 {messages} 条消息；损坏的文件保留为 {file}。</translation>
-    </message>
-    <message>
-        <source>The conversations in {folder} were written by a later version of Bilin and stay as they are.</source>
-        <translation>{folder} 里的对话由更新版本的比邻写成，保持不动。</translation>
-    </message>
-    <message>
-        <source>Until that is mended, what you write lasts only until Bilin is closed.</source>
-        <translation>在解决之前，写下的内容只保留到比邻关闭为止。</translation>
-    </message>
-    <message>
-        <source>{file} cannot be read ({reason}); the defaults are used until you save.</source>
-        <translation>无法读取 {file}（{reason}）；保存之前使用默认值。</translation>
-    </message>
-    <message>
-        <source>{key} = {value} in {file} is not possible ({allowed}); {used} is used.</source>
-        <translation>{file} 中的 {key} = {value} 不可用（应为 {allowed}）；改用 {used}。</translation>
-    </message>
-    <message>
-        <source>You</source>
-        <translation>我</translation>
-    </message>
-    <message>
-        <source>Answer</source>
-        <translation>回答</translation>
-    </message>
-    <message>
-        <source>Exported to {path}</source>
-        <translation>已导出到 {path}</translation>
-    </message>
-    <message>
-        <source>{path} could not be written: {reason}</source>
-        <translation>无法写入 {path}：{reason}</translation>
-    </message>
-    <message>
-        <source>Conversations imported: {number}</source>
-        <translation>已导入 {number} 个对话</translation>
-    </message>
-    <message>
-        <source>{name} holds no conversation</source>
-        <translation>{name} 里没有对话</translation>
-    </message>
-    <message>
-        <source>{name} could not be imported: {reason}</source>
-        <translation>无法导入 {name}：{reason}</translation>
-    </message>
-    <message>
-        <source>The blank was deleted while it was filled; the fill is dropped.</source>
-        <translation>填写时空被删除了，填好的内容已丢弃。</translation>
-    </message>
-    <message>
-        <source>Choose a blank, and wait until a model is loaded.</source>
-        <translation>请选一个空，并等模型加载完成。</translation>
-    </message>
-    <message>
-        <source>A blank is being filled; stop it first.</source>
-        <translation>正在填一个空，请先停止。</translation>
-    </message>
-    <message>
-        <source>Saved as {file}</source>
-        <translation>已存为 {file}</translation>
-    </message>
-    <message>
-        <source>{file} cannot be used: {reason}</source>
-        <translation>无法使用 {file}：{reason}</translation>
-    </message>
-    <message>
-        <source>as it was opened</source>
-        <translation>打开时的样子</translation>
-    </message>
-    <message>
-        <source>before all blanks were filled</source>
-        <translation>全部填写之前</translation>
-    </message>
-    <message>
-        <source>before an earlier version was restored</source>
-        <translation>恢复以前的版本之前</translation>
-    </message>
-    <message>
-        <source>while writing</source>
-        <translation>书写过程中</translation>
-    </message>
-</context>
-<context>
-    <name>SettingsView</name>
-    <message>
-        <source>Settings</source>
-        <translation>设置</translation>
-    </message>
-    <message>
-        <source>Look</source>
-        <translation>外观</translation>
-    </message>
-    <message>
-        <source>Writing</source>
-        <translation>输入</translation>
-    </message>
-    <message>
-        <source>Engine</source>
-        <translation>引擎</translation>
-    </message>
-    <message>
-        <source>Your data</source>
-        <translation>数据</translation>
-    </message>
-    <message>
-        <source>As the system</source>
-        <translation>跟随系统</translation>
-    </message>
-    <message>
-        <source>Light</source>
-        <translation>浅色</translation>
-    </message>
-    <message>
-        <source>Dark</source>
-        <translation>深色</translation>
-    </message>
-    <message>
-        <source>Enter</source>
-        <translation>Enter</translation>
-    </message>
-    <message>
-        <source>Ctrl+Enter</source>
-        <translation>Ctrl+Enter</translation>
-    </message>
-    <message>
-        <source>Language</source>
-        <translation>语言</translation>
-    </message>
-    <message>
-        <source>Of the window, at once</source>
-        <translation>立即切换窗口语言</translation>
-    </message>
-    <message>
-        <source>Theme</source>
-        <translation>主题</translation>
-    </message>
-    <message>
-        <source>Text size</source>
-        <translation>文字大小</translation>
-    </message>
-    <message>
-        <source>Of the window and of messages</source>
-        <translation>窗口与消息</translation>
-    </message>
-    <message>
-        <source>Code size</source>
-        <translation>代码大小</translation>
-    </message>
-    <message>
-        <source>Send with</source>
-        <translation>发送键</translation>
-    </message>
-    <message>
-        <source>While an input method composes, no key sends</source>
-        <translation>输入法组字时，任何键都不会发送</translation>
-    </message>
-    <message>
-        <source>Keyboard shortcuts</source>
-        <translation>键盘快捷键</translation>
-    </message>
-    <message>
-        <source>Show</source>
-        <translation>查看</translation>
-    </message>
-    <message>
-        <source>Show all keyboard shortcuts</source>
-        <translation>查看所有键盘快捷键</translation>
-    </message>
-    <message>
-        <source>Never</source>
-        <translation>从不</translation>
-    </message>
-    <message>
-        <source> min</source>
-        <translation> 分钟</translation>
-    </message>
-    <message>
-        <source>Unload an idle model after</source>
-        <translation>模型空闲多久后卸载</translation>
-    </message>
-    <message>
-        <source>Frees its memory; the next message loads it again. From the next start on</source>
-        <translation>释放内存；下一条消息会重新载入。下次启动时生效</translation>
-    </message>
-    <message>
-        <source>Low</source>
-        <translation>低</translation>
-    </message>
-    <message>
-        <source>Normal</source>
-        <translation>普通</translation>
-    </message>
-    <message>
-        <source>Priority</source>
-        <translation>优先级</translation>
-    </message>
-    <message>
-        <source>Low leaves the processor to other programs first. From the next start on</source>
-        <translation>“低”让其他程序先用处理器。下次启动时生效</translation>
-    </message>
-    <message>
-        <source>Conversations</source>
-        <translation>对话记录</translation>
-    </message>
-    <message>
-        <source>Open folder</source>
-        <translation>打开文件夹</translation>
-    </message>
-    <message>
-        <source>Open the folder with your data</source>
-        <translation>打开存放数据的文件夹</translation>
-    </message>
-</context>
-<context>
-    <name>Shortcuts</name>
-    <message>
-        <source>Accept its next word</source>
-        <translation>只接受下一个词</translation>
-    </message>
-    <message>
-        <source>Accept the candidate</source>
-        <translation>接受候选</translation>
-    </message>
-    <message>
-        <source>Break the line</source>
-        <translation>换行</translation>
-    </message>
-    <message>
-        <source>Chat</source>
-        <translation>对话</translation>
-    </message>
-    <message>
-        <source>Delete (in the conversations)</source>
-        <translation>删除（在对话列表）</translation>
-    </message>
-    <message>
-        <source>Edit the last message (empty field)</source>
-        <translation>编辑上一条消息（输入框为空时）</translation>
-    </message>
-    <message>
-        <source>Editor</source>
-        <translation>填空</translation>
-    </message>
-    <message>
-        <source>Fill all blanks</source>
-        <translation>填写所有空</translation>
-    </message>
-    <message>
-        <source>Fill the blank</source>
-        <translation>填这个空</translation>
-    </message>
-    <message>
-        <source>Find in this conversation</source>
-        <translation>在这段对话里查找</translation>
-    </message>
-    <message>
-        <source>Latest message (in the messages)</source>
-        <translation>回到最新消息（在消息区）</translation>
-    </message>
-    <message>
-        <source>Long blank</source>
-        <translation>长空</translation>
-    </message>
-    <message>
-        <source>Models</source>
-        <translation>模型</translation>
-    </message>
-    <message>
-        <source>New chat</source>
-        <translation>新对话</translation>
-    </message>
-    <message>
-        <source>Next candidate</source>
-        <translation>下一个候选</translation>
-    </message>
-    <message>
-        <source>Other candidates</source>
-        <translation>换一批候选</translation>
-    </message>
-    <message>
-        <source>Rename (in the conversations)</source>
-        <translation>重命名（在对话列表）</translation>
-    </message>
-    <message>
-        <source>Search conversations</source>
-        <translation>搜索对话</translation>
-    </message>
-    <message>
-        <source>Send the message</source>
-        <translation>发送消息</translation>
-    </message>
-    <message>
-        <source>Settings</source>
-        <translation>设置</translation>
-    </message>
-    <message>
-        <source>Short blank (in the editor)</source>
-        <translation>短空（在填空页）</translation>
-    </message>
-    <message>
-        <source>Stop the answer</source>
-        <translation>停止回答</translation>
-    </message>
-    <message>
-        <source>This list</source>
-        <translation>快捷键列表</translation>
-    </message>
-</context>
-<context>
-    <name>ShortcutsDialog</name>
-    <message>
-        <source>Keyboard shortcuts</source>
-        <translation>键盘快捷键</translation>
-    </message>
-    <message>
-        <source>Close</source>
-        <translation>关闭</translation>
-    </message>
-</context>
-<context>
-    <name>Thought</name>
-    <message>
-        <source>Thinking …</source>
-        <translation>思考中…</translation>
-    </message>
-    <message>
-        <source>Thought before answering</source>
-        <translation>回答前的思考</translation>
-    </message>
-</context>
-<context>
-    <name>Transcript</name>
-    <message>
-        <source>Messages</source>
-        <translation>消息</translation>
-    </message>
-    <message>
-        <source>Latest</source>
-        <translation>最新</translation>
-    </message>
-    <message>
-        <source>Go to the latest message</source>
-        <translation>回到最新消息</translation>
-    </message>
-</context>
-<context>
-    <name>_FactsCard</name>
-    <message>
-        <source>Layers / heads</source>
-        <translation>层 / 头</translation>
-    </message>
-    <message>
-        <source>Licence</source>
-        <translation>许可</translation>
-    </message>
-    <message>
-        <source>Measured here</source>
-        <translation>本机实测</translation>
-    </message>
-    <message>
-        <source>On disk</source>
-        <translation>磁盘</translation>
-    </message>
-    <message>
-        <source>Parameters</source>
-        <translation>参数</translation>
-    </message>
-    <message>
-        <source>Precision</source>
-        <translation>精度</translation>
-    </message>
-    <message>
-        <source>Source</source>
-        <translation>来源</translation>
-    </message>
-    <message>
-        <source>Window</source>
-        <translation>窗口</translation>
-    </message>
-    <message>
-        <source>{0} tok/s</source>
-        <translation>{0} 词元/秒</translation>
-    </message>
-</context>
-<context>
-    <name>_Line</name>
-    <message>
-        <source>Cancel</source>
-        <translation>取消</translation>
-    </message>
-    <message>
-        <source>Clear</source>
-        <translation>清除</translation>
-    </message>
-    <message>
-        <source>Convert</source>
-        <translation>转换</translation>
-    </message>
-    <message>
-        <source>Do this next: {0}</source>
-        <translation>接下来先做：{0}</translation>
-    </message>
-    <message>
-        <source>Download</source>
-        <translation>下载</translation>
-    </message>
-    <message>
-        <source>Import</source>
-        <translation>导入</translation>
-    </message>
-    <message>
-        <source>Pause</source>
-        <translation>暂停</translation>
-    </message>
-    <message>
-        <source>Resume</source>
-        <translation>继续</translation>
-    </message>
-    <message>
-        <source>Try again</source>
-        <translation>重试</translation>
-    </message>
-    <message>
-        <source>Verify</source>
-        <translation>校验</translation>
-    </message>
-    <message>
-        <source>done</source>
-        <translation>已完成</translation>
-    </message>
-    <message>
-        <source>paused at {0} %</source>
-        <translation>已暂停，{0} %</translation>
-    </message>
-    <message>
-        <source>waiting</source>
-        <translation>等待中</translation>
-    </message>
-    <message>
-        <source>{0} h left</source>
-        <translation>剩余 {0} 小时</translation>
-    </message>
-    <message>
-        <source>{0} min left</source>
-        <translation>剩余 {0} 分钟</translation>
-    </message>
-    <message>
-        <source>{0} s left</source>
-        <translation>剩余 {0} 秒</translation>
-    </message>
-</context>
-<context>
-    <name>_LoadCard</name>
-    <message>
-        <source>Choosing the number of threads</source>
-        <translation>正在选择线程数</translation>
-    </message>
-    <message>
-        <source>Loading</source>
-        <translation>加载中</translation>
-    </message>
-    <message>
-        <source>Opening the files</source>
-        <translation>正在打开文件</translation>
-    </message>
-    <message>
-        <source>Reading the weights</source>
-        <translation>正在读取权重</translation>
-    </message>
-    <message>
-        <source>Starting</source>
-        <translation>正在启动</translation>
-    </message>
-    <message>
-        <source>{0} s left</source>
-        <translation>剩余 {0} 秒</translation>
-    </message>
-    <message>
-        <source>{0}: {1} %</source>
-        <translation>{0}：{1} %</translation>
-    </message>
-</context>
+        </message>
+        <message>
+            <source>Stop it</source>
+            <translation>停止</translation>
+        </message>
+        <message>
+            <source>Stop the answer?</source>
+            <translation>停止回答？</translation>
+        </message>
+        <message>
+            <source>Undo</source>
+            <translation>撤销</translation>
+        </message>
+        <message>
+            <source>{0} is no longer listed; its folder stays</source>
+            <translation>{0} 已不在列表中；它的文件夹仍在原处</translation>
+        </message>
+        <message>
+            <source>{0} is writing an answer.</source>
+            <translation>{0} 正在写回答。</translation>
+        </message>
+    </context>
+    <context>
+        <name>Notice</name>
+        <message>
+            <source>Hide details</source>
+            <translation>收起详情</translation>
+        </message>
+        <message>
+            <source>Details</source>
+            <translation>详情</translation>
+        </message>
+        <message>
+            <source>Warning</source>
+            <translation>警告</translation>
+        </message>
+    </context>
+    <context>
+        <name>PlacementCard</name>
+        <message>
+            <source>A part of each layer on every GPU, all at the same time</source>
+            <translation>每层切成几份，各卡同时计算</translation>
+        </message>
+        <message>
+            <source>Automatic</source>
+            <translation>自动</translation>
+        </message>
+        <message>
+            <source>CPU</source>
+            <translation>CPU</translation>
+        </message>
+        <message>
+            <source>Context</source>
+            <translation>上下文</translation>
+        </message>
+        <message>
+            <source>Convert with one scale per row</source>
+            <translation>改用每行一个比例转换</translation>
+        </message>
+        <message>
+            <source>Devices</source>
+            <translation>设备</translation>
+        </message>
+        <message>
+            <source>Everything on the fastest device that holds it</source>
+            <translation>整个模型放在装得下的最快设备上</translation>
+        </message>
+        <message>
+            <source>GPU {0}</source>
+            <translation>GPU {0}</translation>
+        </message>
+        <message>
+            <source>Layer split</source>
+            <translation>按层切分</translation>
+        </message>
+        <message>
+            <source>Let the CPU help</source>
+            <translation>让 CPU 分担</translation>
+        </message>
+        <message>
+            <source>Memory kept free on each GPU</source>
+            <translation>每张卡上留出不用的显存</translation>
+        </message>
+        <message>
+            <source>One device</source>
+            <translation>单卡</translation>
+        </message>
+        <message>
+            <source>Placement</source>
+            <translation>显存分布</translation>
+        </message>
+        <message>
+            <source>Plan for other devices than this machine's, for example 4x24GiB</source>
+            <translation>按别的设备来规划，例如 4x24GiB</translation>
+        </message>
+        <message>
+            <source>Prompt</source>
+            <translation>提示</translation>
+        </message>
+        <message>
+            <source>Reserve</source>
+            <translation>预留</translation>
+        </message>
+        <message>
+            <source>Tensor parallel</source>
+            <translation>张量并行</translation>
+        </message>
+        <message>
+            <source>The fastest that fits</source>
+            <translation>放得下的方式中最快的</translation>
+        </message>
+        <message>
+            <source>Tokens of a prompt</source>
+            <translation>一次提示的词元数</translation>
+        </message>
+        <message>
+            <source>Use context {0}</source>
+            <translation>上下文减到 {0}</translation>
+        </message>
+        <message>
+            <source>Use {0}</source>
+            <translation>使用 {0}</translation>
+        </message>
+        <message>
+            <source>Use: {0}</source>
+            <translation>改为{0}</translation>
+        </message>
+        <message>
+            <source>Whole layers, one device after the other</source>
+            <translation>整层依次放在各设备上</translation>
+        </message>
+        <message>
+            <source>expected {0} tok/s</source>
+            <translation>预计 {0} 词元/秒</translation>
+        </message>
+        <message>
+            <source>first word {0} s</source>
+            <translation>首字 {0} 秒</translation>
+        </message>
+        <message>
+            <source>measured {0} tok/s</source>
+            <translation>实测 {0} 词元/秒</translation>
+        </message>
+        <message>
+            <source>needs {0} MiB more</source>
+            <translation>还差 {0} MiB</translation>
+        </message>
+        <message>
+            <source>off</source>
+            <translation>未启用</translation>
+        </message>
+        <message>
+            <source>this machine, or e.g. 4x24GiB</source>
+            <translation>本机；也可填 4x24GiB 这样的配置</translation>
+        </message>
+        <message>
+            <source>{0} tokens</source>
+            <translation>{0} 个词元</translation>
+        </message>
+    </context>
+    <context>
+        <name>PromptDialog</name>
+        <message>
+            <source>What the model saw</source>
+            <translation>模型看到的内容</translation>
+        </message>
+        <message>
+            <source>The exact prompt</source>
+            <translation>完整的提示</translation>
+        </message>
+        <message>
+            <source>Show token numbers</source>
+            <translation>显示词元编号</translation>
+        </message>
+        <message>
+            <source>Close</source>
+            <translation>关闭</translation>
+        </message>
+        <message>
+            <source>{0} of {1} tokens</source>
+            <translation>{0} / {1} 词元</translation>
+        </message>
+        <message>
+            <source>temperature {0}</source>
+            <translation>温度 {0}</translation>
+        </message>
+        <message>
+            <source>top-p {0}</source>
+            <translation>top-p {0}</translation>
+        </message>
+        <message>
+            <source>top-k {0}</source>
+            <translation>top-k {0}</translation>
+        </message>
+        <message>
+            <source>seed {0}</source>
+            <translation>种子 {0}</translation>
+        </message>
+        <message>
+            <source>the first {0} see each other</source>
+            <translation>前 {0} 个互相可见</translation>
+        </message>
+    </context>
+    <context>
+        <name>Rail</name>
+        <message>
+            <source>Busy</source>
+            <translation>生成中</translation>
+        </message>
+        <message>
+            <source>Chat</source>
+            <translation>对话</translation>
+        </message>
+        <message>
+            <source>Editor</source>
+            <translation>填空</translation>
+        </message>
+        <message>
+            <source>Engine: {0}</source>
+            <translation>引擎：{0}</translation>
+        </message>
+        <message>
+            <source>Fault</source>
+            <translation>故障</translation>
+        </message>
+        <message>
+            <source>Models</source>
+            <translation>模型</translation>
+        </message>
+        <message>
+            <source>Ready</source>
+            <translation>就绪</translation>
+        </message>
+        <message>
+            <source>Settings</source>
+            <translation>设置</translation>
+        </message>
+        <message>
+            <source>Starting</source>
+            <translation>启动中</translation>
+        </message>
+        <message>
+            <source>Stopped</source>
+            <translation>已停止</translation>
+        </message>
+    </context>
+    <context>
+        <name>RevisionsDialog</name>
+        <message>
+            <source>Earlier versions</source>
+            <translation>以前的版本</translation>
+        </message>
+        <message>
+            <source>Restoring keeps the present text as a version and can be undone.</source>
+            <translation>恢复时会把现在的文字也存为一个版本，并且可以撤销。</translation>
+        </message>
+        <message>
+            <source>{moment} · {reason} · {count} characters</source>
+            <translation>{moment} · {reason} · {count} 字</translation>
+        </message>
+        <message>
+            <source>Restore</source>
+            <translation>恢复</translation>
+        </message>
+        <message>
+            <source>Close</source>
+            <translation>关闭</translation>
+        </message>
+    </context>
+    <context>
+        <name>RulerBar</name>
+        <message>
+            <source>Window</source>
+            <translation>窗口</translation>
+        </message>
+        <message>
+            <source>no blank to fill</source>
+            <translation>没有要填的空</translation>
+        </message>
+        <message>
+            <source>{0} / {1} tokens</source>
+            <translation>{0} / {1} 词元</translation>
+        </message>
+        <message>
+            <source>all of the text is inside</source>
+            <translation>全文都在窗口内</translation>
+        </message>
+        <message>
+            <source>the nearest text; the rest is grey</source>
+            <translation>取最近的文字，其余显示为灰色</translation>
+        </message>
+    </context>
+    <context>
+        <name>SamplingPopover</name>
+        <message>
+            <source>Sampling</source>
+            <translation>采样</translation>
+        </message>
+        <message>
+            <source>Reset</source>
+            <translation>重置</translation>
+        </message>
+        <message>
+            <source>Back to the defaults</source>
+            <translation>恢复默认值</translation>
+        </message>
+        <message>
+            <source>Temperature</source>
+            <translation>温度</translation>
+        </message>
+        <message>
+            <source>Top-p</source>
+            <translation>Top-p</translation>
+        </message>
+        <message>
+            <source>Top-k (0 = off)</source>
+            <translation>Top-k（0 = 不用）</translation>
+        </message>
+        <message>
+            <source>Repetition penalty</source>
+            <translation>重复惩罚</translation>
+        </message>
+        <message>
+            <source>Longest answer, tokens</source>
+            <translation>最长回答（词元）</translation>
+        </message>
+        <message>
+            <source>Seed</source>
+            <translation>随机种子</translation>
+        </message>
+        <message>
+            <source>drawn each time</source>
+            <translation>每次随机</translation>
+        </message>
+        <message>
+            <source>System prompt</source>
+            <translation>系统提示</translation>
+        </message>
+        <message>
+            <source>What the model should know or how it should speak</source>
+            <translation>让模型知道些什么，或者怎样说话</translation>
+        </message>
+    </context>
+    <context>
+        <name>Sentences</name>
+        <message>
+            <source>The engine was killed from outside; when memory runs out, the system does that.</source>
+            <translation>引擎被外部强行结束；内存用尽时系统会这样做。</translation>
+        </message>
+        <message>
+            <source>The engine crashed ({signal}).</source>
+            <translation>引擎崩溃了（{signal}）。</translation>
+        </message>
+        <message>
+            <source>The engine was ended from outside (signal {number}).</source>
+            <translation>引擎被外部结束（信号 {number}）。</translation>
+        </message>
+        <message>
+            <source>The engine ended by itself (exit code {code}).</source>
+            <translation>引擎自行退出（退出码 {code}）。</translation>
+        </message>
+        <message>
+            <source>The engine stopped responding and was ended.</source>
+            <translation>引擎没有响应，已被结束。</translation>
+        </message>
+        <message>
+            <source>The engine sent something that is no message, and was ended.</source>
+            <translation>引擎发来了无法识别的内容，已被结束。</translation>
+        </message>
+        <message>
+            <source>The engine started but did not answer, and was ended.</source>
+            <translation>引擎启动后没有回应，已被结束。</translation>
+        </message>
+        <message>
+            <source>The engine and the window do not fit together: {reason}</source>
+            <translation>引擎与窗口的版本不匹配：{reason}</translation>
+        </message>
+        <message>
+            <source>The engine could not be started: {reason}</source>
+            <translation>引擎无法启动：{reason}</translation>
+        </message>
+        <message>
+            <source>The engine was stopped.</source>
+            <translation>引擎已停止。</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>out of memory</comment>
+            <translation>内存不足：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>the text does not fit</comment>
+            <translation>放不进上下文：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>a model folder is damaged</comment>
+            <translation>模型文件损坏：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>there is no such model</comment>
+            <translation>没有这个模型：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>a model of an unknown kind</comment>
+            <translation>不支持这种模型：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>no model is loaded</comment>
+            <translation>没有加载模型：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>a part of the engine ended</comment>
+            <translation>引擎的一部分结束了：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>any other error of the engine</comment>
+            <translation>引擎报告错误：{message}</translation>
+        </message>
+        <message>
+            <source>{reason} It was started again.</source>
+            <translation>{reason}已重新启动。</translation>
+        </message>
+        <message>
+            <source>{reason} It ended {count} times in a row and is not started again by itself.</source>
+            <translation>{reason}它连续结束了 {count} 次，不再自动重启。</translation>
+        </message>
+        <message>
+            <source>There is no model that can be loaded.</source>
+            <translation>没有可以加载的模型。</translation>
+        </message>
+        <message>
+            <source>The model {model} cannot be used now; another one is loaded.</source>
+            <translation>模型 {model} 现在不能用；已加载另一个模型。</translation>
+        </message>
+        <message>
+            <source>Bilin was closed while this was being written.</source>
+            <translation>生成时比邻被关闭。</translation>
+        </message>
+        <message>
+            <source>An answer is being written; stop it first.</source>
+            <translation>正在生成回答；请先停止。</translation>
+        </message>
+        <message>
+            <source>The disk is full: nothing can be saved in {folder}. Free some space.</source>
+            <translation>磁盘已满：无法保存到 {folder}。请腾出一些空间。</translation>
+        </message>
+        <message>
+            <source>{folder} is read-only: nothing can be saved there.</source>
+            <translation>{folder} 是只读的：无法保存。</translation>
+        </message>
+        <message>
+            <source>The database is damaged. Close Bilin and open it again: it then carries over all that can be read.</source>
+            <translation>数据库已损坏。请关闭比邻再打开：能读出的内容都会转移过来。</translation>
+        </message>
+        <message>
+            <source>Another program holds the database in {folder}; try again.</source>
+            <translation>另一个程序占用着 {folder} 里的数据库；请再试一次。</translation>
+        </message>
+        <message>
+            <source>Nothing can be saved in {folder}.</source>
+            <translation>无法保存到 {folder}。</translation>
+        </message>
+        <message>
+            <source>The database was damaged. {messages} messages in {conversations} conversations could be read and are here; the damaged file is kept as {file}.</source>
+            <translation>数据库曾经损坏。已读出 {conversations} 段对话中的 {messages} 条消息；损坏的文件保留为 {file}。</translation>
+        </message>
+        <message>
+            <source>The conversations in {folder} were written by a later version of Bilin and stay as they are.</source>
+            <translation>{folder} 里的对话由更新版本的比邻写成，保持不动。</translation>
+        </message>
+        <message>
+            <source>Until that is mended, what you write lasts only until Bilin is closed.</source>
+            <translation>在解决之前，写下的内容只保留到比邻关闭为止。</translation>
+        </message>
+        <message>
+            <source>{file} cannot be read ({reason}); the defaults are used until you save.</source>
+            <translation>无法读取 {file}（{reason}）；保存之前使用默认值。</translation>
+        </message>
+        <message>
+            <source>{key} = {value} in {file} is not possible ({allowed}); {used} is used.</source>
+            <translation>{file} 中的 {key} = {value} 不可用（应为 {allowed}）；改用 {used}。</translation>
+        </message>
+        <message>
+            <source>You</source>
+            <translation>我</translation>
+        </message>
+        <message>
+            <source>Answer</source>
+            <translation>回答</translation>
+        </message>
+        <message>
+            <source>Exported to {path}</source>
+            <translation>已导出到 {path}</translation>
+        </message>
+        <message>
+            <source>{path} could not be written: {reason}</source>
+            <translation>无法写入 {path}：{reason}</translation>
+        </message>
+        <message>
+            <source>Conversations imported: {number}</source>
+            <translation>已导入 {number} 个对话</translation>
+        </message>
+        <message>
+            <source>{name} holds no conversation</source>
+            <translation>{name} 里没有对话</translation>
+        </message>
+        <message>
+            <source>{name} could not be imported: {reason}</source>
+            <translation>无法导入 {name}：{reason}</translation>
+        </message>
+        <message>
+            <source>The blank was deleted while it was filled; the fill is dropped.</source>
+            <translation>填写时空被删除了，填好的内容已丢弃。</translation>
+        </message>
+        <message>
+            <source>Choose a blank, and wait until a model is loaded.</source>
+            <translation>请选一个空，并等模型加载完成。</translation>
+        </message>
+        <message>
+            <source>A blank is being filled; stop it first.</source>
+            <translation>正在填一个空，请先停止。</translation>
+        </message>
+        <message>
+            <source>Saved as {file}</source>
+            <translation>已存为 {file}</translation>
+        </message>
+        <message>
+            <source>{file} cannot be used: {reason}</source>
+            <translation>无法使用 {file}：{reason}</translation>
+        </message>
+        <message>
+            <source>as it was opened</source>
+            <translation>打开时的样子</translation>
+        </message>
+        <message>
+            <source>before all blanks were filled</source>
+            <translation>全部填写之前</translation>
+        </message>
+        <message>
+            <source>before an earlier version was restored</source>
+            <translation>恢复以前的版本之前</translation>
+        </message>
+        <message>
+            <source>while writing</source>
+            <translation>书写过程中</translation>
+        </message>
+    </context>
+    <context>
+        <name>SettingsView</name>
+        <message>
+            <source>Settings</source>
+            <translation>设置</translation>
+        </message>
+        <message>
+            <source>Look</source>
+            <translation>外观</translation>
+        </message>
+        <message>
+            <source>Writing</source>
+            <translation>输入</translation>
+        </message>
+        <message>
+            <source>Engine</source>
+            <translation>引擎</translation>
+        </message>
+        <message>
+            <source>Your data</source>
+            <translation>数据</translation>
+        </message>
+        <message>
+            <source>As the system</source>
+            <translation>跟随系统</translation>
+        </message>
+        <message>
+            <source>Light</source>
+            <translation>浅色</translation>
+        </message>
+        <message>
+            <source>Dark</source>
+            <translation>深色</translation>
+        </message>
+        <message>
+            <source>Enter</source>
+            <translation>Enter</translation>
+        </message>
+        <message>
+            <source>Ctrl+Enter</source>
+            <translation>Ctrl+Enter</translation>
+        </message>
+        <message>
+            <source>Language</source>
+            <translation>语言</translation>
+        </message>
+        <message>
+            <source>Of the window, at once</source>
+            <translation>立即切换窗口语言</translation>
+        </message>
+        <message>
+            <source>Theme</source>
+            <translation>主题</translation>
+        </message>
+        <message>
+            <source>Text size</source>
+            <translation>文字大小</translation>
+        </message>
+        <message>
+            <source>Of the window and of messages</source>
+            <translation>窗口与消息</translation>
+        </message>
+        <message>
+            <source>Code size</source>
+            <translation>代码大小</translation>
+        </message>
+        <message>
+            <source>Send with</source>
+            <translation>发送键</translation>
+        </message>
+        <message>
+            <source>While an input method composes, no key sends</source>
+            <translation>输入法组字时，任何键都不会发送</translation>
+        </message>
+        <message>
+            <source>Keyboard shortcuts</source>
+            <translation>键盘快捷键</translation>
+        </message>
+        <message>
+            <source>Show</source>
+            <translation>查看</translation>
+        </message>
+        <message>
+            <source>Show all keyboard shortcuts</source>
+            <translation>查看所有键盘快捷键</translation>
+        </message>
+        <message>
+            <source>Never</source>
+            <translation>从不</translation>
+        </message>
+        <message>
+            <source> min</source>
+            <translation> 分钟</translation>
+        </message>
+        <message>
+            <source>Unload an idle model after</source>
+            <translation>模型空闲多久后卸载</translation>
+        </message>
+        <message>
+            <source>Frees its memory; the next message loads it again. From the next start on</source>
+            <translation>释放内存；下一条消息会重新载入。下次启动时生效</translation>
+        </message>
+        <message>
+            <source>Low</source>
+            <translation>低</translation>
+        </message>
+        <message>
+            <source>Normal</source>
+            <translation>普通</translation>
+        </message>
+        <message>
+            <source>Priority</source>
+            <translation>优先级</translation>
+        </message>
+        <message>
+            <source>Low leaves the processor to other programs first. From the next start on</source>
+            <translation>“低”让其他程序先用处理器。下次启动时生效</translation>
+        </message>
+        <message>
+            <source>Conversations</source>
+            <translation>对话记录</translation>
+        </message>
+        <message>
+            <source>Open folder</source>
+            <translation>打开文件夹</translation>
+        </message>
+        <message>
+            <source>Open the folder with your data</source>
+            <translation>打开存放数据的文件夹</translation>
+        </message>
+    </context>
+    <context>
+        <name>Shortcuts</name>
+        <message>
+            <source>Accept its next word</source>
+            <translation>只接受下一个词</translation>
+        </message>
+        <message>
+            <source>Accept the candidate</source>
+            <translation>接受候选</translation>
+        </message>
+        <message>
+            <source>Break the line</source>
+            <translation>换行</translation>
+        </message>
+        <message>
+            <source>Chat</source>
+            <translation>对话</translation>
+        </message>
+        <message>
+            <source>Delete (in the conversations)</source>
+            <translation>删除（在对话列表）</translation>
+        </message>
+        <message>
+            <source>Edit the last message (empty field)</source>
+            <translation>编辑上一条消息（输入框为空时）</translation>
+        </message>
+        <message>
+            <source>Editor</source>
+            <translation>填空</translation>
+        </message>
+        <message>
+            <source>Fill all blanks</source>
+            <translation>填写所有空</translation>
+        </message>
+        <message>
+            <source>Fill the blank</source>
+            <translation>填这个空</translation>
+        </message>
+        <message>
+            <source>Find in this conversation</source>
+            <translation>在这段对话里查找</translation>
+        </message>
+        <message>
+            <source>Latest message (in the messages)</source>
+            <translation>回到最新消息（在消息区）</translation>
+        </message>
+        <message>
+            <source>Long blank</source>
+            <translation>长空</translation>
+        </message>
+        <message>
+            <source>Models</source>
+            <translation>模型</translation>
+        </message>
+        <message>
+            <source>New chat</source>
+            <translation>新对话</translation>
+        </message>
+        <message>
+            <source>Next candidate</source>
+            <translation>下一个候选</translation>
+        </message>
+        <message>
+            <source>Other candidates</source>
+            <translation>换一批候选</translation>
+        </message>
+        <message>
+            <source>Rename (in the conversations)</source>
+            <translation>重命名（在对话列表）</translation>
+        </message>
+        <message>
+            <source>Search conversations</source>
+            <translation>搜索对话</translation>
+        </message>
+        <message>
+            <source>Send the message</source>
+            <translation>发送消息</translation>
+        </message>
+        <message>
+            <source>Settings</source>
+            <translation>设置</translation>
+        </message>
+        <message>
+            <source>Short blank (in the editor)</source>
+            <translation>短空（在填空页）</translation>
+        </message>
+        <message>
+            <source>Stop the answer</source>
+            <translation>停止回答</translation>
+        </message>
+        <message>
+            <source>This list</source>
+            <translation>快捷键列表</translation>
+        </message>
+    </context>
+    <context>
+        <name>ShortcutsDialog</name>
+        <message>
+            <source>Keyboard shortcuts</source>
+            <translation>键盘快捷键</translation>
+        </message>
+        <message>
+            <source>Close</source>
+            <translation>关闭</translation>
+        </message>
+    </context>
+    <context>
+        <name>Thought</name>
+        <message>
+            <source>Thinking …</source>
+            <translation>思考中…</translation>
+        </message>
+        <message>
+            <source>Thought before answering</source>
+            <translation>回答前的思考</translation>
+        </message>
+    </context>
+    <context>
+        <name>Transcript</name>
+        <message>
+            <source>Messages</source>
+            <translation>消息</translation>
+        </message>
+        <message>
+            <source>Latest</source>
+            <translation>最新</translation>
+        </message>
+        <message>
+            <source>Go to the latest message</source>
+            <translation>回到最新消息</translation>
+        </message>
+    </context>
+    <context>
+        <name>_FactsCard</name>
+        <message>
+            <source>Layers / heads</source>
+            <translation>层 / 头</translation>
+        </message>
+        <message>
+            <source>Licence</source>
+            <translation>许可</translation>
+        </message>
+        <message>
+            <source>Measured here</source>
+            <translation>本机实测</translation>
+        </message>
+        <message>
+            <source>On disk</source>
+            <translation>磁盘</translation>
+        </message>
+        <message>
+            <source>Parameters</source>
+            <translation>参数</translation>
+        </message>
+        <message>
+            <source>Precision</source>
+            <translation>精度</translation>
+        </message>
+        <message>
+            <source>Source</source>
+            <translation>来源</translation>
+        </message>
+        <message>
+            <source>Window</source>
+            <translation>窗口</translation>
+        </message>
+        <message>
+            <source>{0} tok/s</source>
+            <translation>{0} 词元/秒</translation>
+        </message>
+    </context>
+    <context>
+        <name>_Line</name>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Clear</source>
+            <translation>清除</translation>
+        </message>
+        <message>
+            <source>Convert</source>
+            <translation>转换</translation>
+        </message>
+        <message>
+            <source>Do this next: {0}</source>
+            <translation>接下来先做：{0}</translation>
+        </message>
+        <message>
+            <source>Download</source>
+            <translation>下载</translation>
+        </message>
+        <message>
+            <source>Import</source>
+            <translation>导入</translation>
+        </message>
+        <message>
+            <source>Pause</source>
+            <translation>暂停</translation>
+        </message>
+        <message>
+            <source>Resume</source>
+            <translation>继续</translation>
+        </message>
+        <message>
+            <source>Try again</source>
+            <translation>重试</translation>
+        </message>
+        <message>
+            <source>Verify</source>
+            <translation>校验</translation>
+        </message>
+        <message>
+            <source>done</source>
+            <translation>已完成</translation>
+        </message>
+        <message>
+            <source>paused at {0} %</source>
+            <translation>已暂停，{0} %</translation>
+        </message>
+        <message>
+            <source>waiting</source>
+            <translation>等待中</translation>
+        </message>
+        <message>
+            <source>{0} h left</source>
+            <translation>剩余 {0} 小时</translation>
+        </message>
+        <message>
+            <source>{0} min left</source>
+            <translation>剩余 {0} 分钟</translation>
+        </message>
+        <message>
+            <source>{0} s left</source>
+            <translation>剩余 {0} 秒</translation>
+        </message>
+    </context>
+    <context>
+        <name>_LoadCard</name>
+        <message>
+            <source>Choosing the number of threads</source>
+            <translation>正在选择线程数</translation>
+        </message>
+        <message>
+            <source>Loading</source>
+            <translation>加载中</translation>
+        </message>
+        <message>
+            <source>Opening the files</source>
+            <translation>正在打开文件</translation>
+        </message>
+        <message>
+            <source>Reading the weights</source>
+            <translation>正在读取权重</translation>
+        </message>
+        <message>
+            <source>Starting</source>
+            <translation>正在启动</translation>
+        </message>
+        <message>
+            <source>{0} s left</source>
+            <translation>剩余 {0} 秒</translation>
+        </message>
+        <message>
+            <source>{0}: {1} %</source>
+            <translation>{0}：{1} %</translation>
+        </message>
+    </context>
 </TS>

@@ -29,7 +29,7 @@ FACTS = ("parameters", "precision", "disk", "licence", "layers", "window", "meas
 class DetailHeader(QWidget):
     """Name, badges and what can be done with the model."""
 
-    acted = Signal(str)  # "load", "unload", "stop", "verify", "measure", "reveal", "delete"
+    acted = Signal(str)  # "load", "unload", "stop", "verify", "reveal", "delete"
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -46,12 +46,10 @@ class DetailHeader(QWidget):
         self.reveal = IconButton("folder-open", self)
         self.delete = IconButton("trash", self)
         self.verify = TextButton("", self)
-        self.measure = TextButton("", self)
         self.load = TextButton("primary", self)
         self.reveal.clicked.connect(lambda: self.acted.emit("reveal"))
         self.delete.clicked.connect(lambda: self.acted.emit("delete"))
         self.verify.clicked.connect(lambda: self.acted.emit("verify"))
-        self.measure.clicked.connect(lambda: self.acted.emit("measure"))
         self.load.clicked.connect(lambda: self.acted.emit(self._load_action()))
         row = QHBoxLayout(self)
         row.setContentsMargins(24, 0, 24, 0)
@@ -60,7 +58,7 @@ class DetailHeader(QWidget):
         for badge in (self._precision, self._languages, self._masks):
             row.addWidget(badge, 0, Qt.AlignmentFlag.AlignVCenter)
         row.addStretch(1)
-        for button in (self.reveal, self.delete, self.verify, self.measure, self.load):
+        for button in (self.reveal, self.delete, self.verify, self.load):
             row.addWidget(button)
         self._show()
 
@@ -91,12 +89,10 @@ class DetailHeader(QWidget):
             badge.setVisible(bool(text))
         is_usable = bool(model.id) and not model.problem
         self.verify.setVisible(is_usable)
-        self.measure.setVisible(is_usable and self._load.state == "loaded")
         self.load.setVisible(is_usable)
         self.delete.setVisible(bool(model.id) and not model.is_bundled)
         self.reveal.setVisible(bool(row.path))
         self.verify.set_texts(self.tr("Verify"), self.tr("Compare every file with its sha256"))
-        self.measure.set_texts(self.tr("Measure speed"))
         self.reveal.set_texts("", self.tr("Show in the file manager"))
         self.delete.set_texts("", self.tr("Delete this model"))
         load_words = {
