@@ -8,8 +8,9 @@ happened, so that a test can hold the scheme to it.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QUrl, Signal
 from PySide6.QtGui import QTextBlock, QTextBlockFormat, QTextCursor, QTextDocument
+from typing_extensions import override
 
 from bilin_app.pages.chat.formulas import FormulaKey, formulas
 from bilin_app.pages.chat.highlight import Highlighter
@@ -61,6 +62,14 @@ class Fence:
         return document.findBlockByNumber(self.first.blockNumber() + self.num_lines - 1)
 
 
+class _SealedDocument(QTextDocument):
+    """Loads nothing by itself: Qt's own reads a picture's address where that is a file."""
+
+    @override
+    def loadResource(self, type: int, name: QUrl | str) -> object:
+        return None
+
+
 class MessageDocument(QObject):
     """The document of one message. `qt` is what a text widget shows.
 
@@ -71,7 +80,7 @@ class MessageDocument(QObject):
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self.qt = QTextDocument(self)
+        self.qt = _SealedDocument(self)
         self.qt.setUndoRedoEnabled(False)
         self.qt.setDocumentMargin(0)
         self.counts = Counts()
