@@ -3,10 +3,12 @@
 import threading
 
 import pytest
+import tiny_causal
 import torch
 from ranked_models import on_one, on_ranks, split_in_two
 from tiny_glm import tiny_config, write_tiny_model
 
+from bilin_engine.checkpoints.model_folder import write_model_folder
 from bilin_engine.config import QuantizationConfig, QuantizationScheme
 from bilin_engine.errors import BadRequestError, WorkerDiedError
 from bilin_engine.generation.generate import generate
@@ -253,3 +255,21 @@ def test_a_degree_that_does_not_divide_is_refused(tmp_path, folder, world_size, 
 def test_a_placement_that_leaves_layers_out_is_refused(folder):
     with pytest.raises(ValueError, match="2 layers placed"):
         load_runner(folder, placement=split_in_two(2), num_threads=1)
+
+
+@pytest.mark.parametrize("case", ["glm4", "llama", "qwen2"])
+def test_causal_families_run_on_ranks_and_stages_too(tmp_path, case):
+    config = tiny_causal.tiny_config(case)
+    weights = tiny_causal.random_weights(config)
+    write_model_folder(tmp_path / "model", config, weights.items())
+
+    def logprobs(runner):
+        row = PrefillRow(0, tiny_causal.PROMPT, list(range(8)), 0)
+        rows = [runner.prefill([row], "all")[0], runner.decode([0], [30], [8])]
+        return torch.cat(rows).log_softmax(-1)
+
+    expected = on_one(tmp_path / "model", logprobs)
+    ranks = on_ranks(tmp_path / "model", 2, "shared_memory", logprobs)
+    split = on_one(tmp_path / "model", logprobs, placement=split_in_two(2))
+    assert (ranks - expected).abs().max() <= TOLERANCE
+    assert (split - expected).abs().max() <= TOLERANCE

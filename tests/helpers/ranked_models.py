@@ -1,6 +1,7 @@
 """One model folder on one rank, on several, and split by layers: for saying that all are equal."""
 
 from pathlib import Path
+from typing import Any
 
 from thread_ranks import run_ranks
 
@@ -20,7 +21,7 @@ def on_one(folder: Path, work, **options):
         runner.close()
 
 
-def on_ranks(folder: Path, world_size: int, collective: str, work, **options):
+def on_ranks(folder: Path, world_size: int, collective: str, work, **options) -> Any:
     """work(runner) on rank 0 of a tensor-parallel group; the other ranks are threads."""
 
     def rank_work(rank, rendezvous):

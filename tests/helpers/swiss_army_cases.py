@@ -15,7 +15,7 @@ from bilin_engine.config import GLMConfig
 SCRIPT = Path(__file__).parent / "swiss_army_glm.py"
 
 
-def shape(layers: int, hidden: int, heads: int, inner: int) -> dict[str, int]:
+def shape(layers: int, hidden: int, heads: int, inner: int) -> dict[str, Any]:
     return {
         "num_layers": layers,
         "hidden_size": hidden,
