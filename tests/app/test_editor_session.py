@@ -28,6 +28,12 @@ def session_of(text: str) -> EditorSession:
     return EditorSession(Snapshot("", parse_slice(text, Document())))
 
 
+def view_of(session, blank_id):
+    view = session.view(blank_id)
+    assert view is not None
+    return view
+
+
 def offer(session, blank_id, *texts):
     session.begin_stream(blank_id)
     session.end_stream(blank_id, [Candidate(text=t, logprob=-1.0, num_tokens=1) for t in texts])
@@ -129,7 +135,7 @@ class AnySteps(RuleBasedStateMachine):
     @rule(share=st.floats(0, 1))
     def restore_original(self, share):
         if (found := self._blank(share)) is not None:
-            original = self.session.view(found[0]).original
+            original = view_of(self.session, found[0]).original
             self.session.restore_original(found[0])
             self._step([*self.simple[: found[1]], *original, *self.simple[found[1] + 1 :]])
 
@@ -198,7 +204,7 @@ def test_a_blank_remembers_the_selection_and_gives_it_back():
     session = session_of("为纪念拿破仑而建")
     blank_id = session.make_blank(3, 6, "short")
     assert session.document.plain_text == "为纪念[MASK]而建"
-    assert session.view(blank_id).original == "拿破仑"
+    assert view_of(session, blank_id).original == "拿破仑"
     session.restore_original(blank_id)
     assert session.document.plain_text == "为纪念拿破仑而建"
     session.undo()
@@ -234,7 +240,7 @@ def test_a_fill_of_a_blank_that_is_deleted_is_dropped():
     assert session.document.plain_text == "甲乙"
     assert session.view(blank.id) is None
     session.undo()
-    assert session.view(blank.id).state == "open"
+    assert view_of(session, blank.id).state == "open"
 
 
 def test_origins_tell_mine_the_models_and_edited():
@@ -273,7 +279,7 @@ def test_constraints_stay_with_their_blank_and_its_next_fill():
     [(_, blank)] = session.document.blanks
     session.set_constraints(blank.id, FillConstraints(digits_only=True))
     offer(session, blank.id, "12")
-    assert session.view(blank.id).constraints == FillConstraints(digits_only=True)
+    assert view_of(session, blank.id).constraints == FillConstraints(digits_only=True)
 
 
 @pytest.mark.parametrize(

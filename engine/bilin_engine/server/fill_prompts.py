@@ -86,8 +86,9 @@ class FillPrompts:
         self._takes_nearest = takes_nearest
         self._constraints = constraints or FillConstraints()
         self._fills: dict[int, str] = {}
-        self.way = fill_way(text, segments)
+        self.way: FillWay = fill_way(text, segments)
         self._sequence: MaskedSequence | None = None
+        self.kinds: tuple[BlankKind, ...]
         if self.way == "mask":
             self._sequence = encode_segments(segments, text.tokenizer)
             self.kinds = tuple(blank.kind for blank in self._sequence.blanks)
@@ -199,9 +200,13 @@ class FillPrompts:
 def fill_way(text: ModelText, segments: Sequence[Segment]) -> FillWay:
     """How a model fills these blanks. Raises BadRequestError where it cannot."""
     specials = text.tokenizer.specials
-    ids = {"short": specials.mask, "long": specials.gmask, "sentence": specials.smask}
+    ids: dict[BlankKind, int | None] = {
+        "short": specials.mask,
+        "long": specials.gmask,
+        "sentence": specials.smask,
+    }
     kinds = {s.kind for s in segments if isinstance(s, BlankSegment)} or {"long"}
-    missing = [kind for kind in _FILL_ORDER if kind in kinds and ids[kind] is None]
+    missing: list[BlankKind] = [kind for kind in _FILL_ORDER if kind in kinds and ids[kind] is None]
     if not missing and specials.sop is not None:
         return "mask"
     if text.info.can_chat:
