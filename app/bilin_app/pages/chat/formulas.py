@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QByteArray, QCoreApplication, QObject, QProcess, QTimer, Signal
 from PySide6.QtGui import QImage, QPainter
-from PySide6.QtSvg import QSvgRenderer
 
 from bilin_app.theme.theme import theme
 
@@ -186,6 +185,8 @@ def is_drawable(latex: str) -> bool:
 
 
 def _picture(answer: dict[str, object]) -> Formula | None:
+    from PySide6.QtSvg import QSvgRenderer  # the first paint does not wait for it
+
     renderer = QSvgRenderer(QByteArray(str(answer["svg"]).encode()))
     size = renderer.viewBoxF().size()
     if not renderer.isValid() or size.isEmpty() or size.height() > MAX_HEIGHT:
