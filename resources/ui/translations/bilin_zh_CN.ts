@@ -2007,16 +2007,16 @@
     <context>
         <name>_FactsCard</name>
         <message>
+            <source>Family</source>
+            <translation>系列</translation>
+        </message>
+        <message>
             <source>Layers / heads</source>
             <translation>层 / 头</translation>
         </message>
         <message>
             <source>Licence</source>
             <translation>许可</translation>
-        </message>
-        <message>
-            <source>Measured here</source>
-            <translation>本机实测</translation>
         </message>
         <message>
             <source>On disk</source>
@@ -2037,10 +2037,6 @@
         <message>
             <source>Window</source>
             <translation>窗口</translation>
-        </message>
-        <message>
-            <source>{0} tok/s</source>
-            <translation>{0} 词元/秒</translation>
         </message>
     </context>
     <context>

@@ -23,7 +23,7 @@ from bilin_app.pages.models.placement import PlacementCard
 HEADER_HEIGHT = 52
 MASKS = {"short": "[MASK]", "long": "[gMASK]", "sentence": "[sMASK]"}
 NUM_FACT_COLUMNS = 4
-FACTS = ("parameters", "precision", "disk", "licence", "layers", "window", "measured", "source")
+FACTS = ("parameters", "precision", "disk", "licence", "layers", "window", "family", "source")
 
 
 class DetailHeader(QWidget):
@@ -146,7 +146,7 @@ class _FactsCard(QFrame):
             "licence": self.tr("Licence"),
             "layers": self.tr("Layers / heads"),
             "window": self.tr("Window"),
-            "measured": self.tr("Measured here"),
+            "family": self.tr("Family"),
             "source": self.tr("Source"),
         }
         for key, name in names.items():
@@ -154,7 +154,6 @@ class _FactsCard(QFrame):
         if self._row is None:
             return
         row, model = self._row, self._row.model
-        speed = words.tokens_per_s(row.measured_tok_s)
         values = {
             "parameters": words.parameters(model.num_parameters),
             "precision": model.precision,
@@ -162,7 +161,7 @@ class _FactsCard(QFrame):
             "licence": row.licence,
             "layers": f"{row.num_layers} / {row.num_heads}" if row.num_layers else "",
             "window": f"{model.context_length:,}" if model.context_length else "",
-            "measured": self.tr("{0} tok/s").format(speed) if row.measured_tok_s else "",
+            "family": row.family,
             "source": row.source,
         }
         for key, value in values.items():

@@ -167,4 +167,4 @@ class QueueStrip(QFrame):
             if index < len(jobs):
                 line.show_job(jobs[index])
         self.setVisible(bool(jobs))
-        self.setFixedHeight(min(max(1, len(jobs)), MAX_LINES) * LINE_HEIGHT + 1)
+        self.setFixedHeight(min(max(1, len(jobs)), MAX_LINES) * LINE_HEIGHT + 3)

@@ -1,0 +1,152 @@
+"""The models page by itself: what it shows, what it says, that its suggestions are one click."""
+
+from dataclasses import replace
+
+import pytest
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractButton, QCheckBox, QLabel
+
+from bilin_app import tour_models
+from bilin_app.controllers.model_views import FolderView, LoadView, PlacementChoice
+from bilin_app.pages.models.add import IN_PLACE, AddDialog
+from bilin_app.pages.models.view import ModelsView
+from bilin_app.theme.theme import Look, start_theme
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def view(qapp, qtbot):
+    start_theme(qapp, Look("light", "en"))
+    result = ModelsView(None)
+    qtbot.addWidget(result)
+    result.show_models(tour_models.rows("en"), "glm-130b", "")
+    result.detail.show_load(LoadView())
+    result.detail.placement.show_model(2048, PlacementChoice(mode="tensor_parallel"), 0.0)
+    result.detail.placement.show_placement(tour_models.short_placement())
+    result.resize(1220, 820)
+    result.show()
+    qapp.processEvents()
+    return result
+
+
+def texts(widget):
+    return [label.text() for label in widget.findChildren(QLabel) if label.isVisible()]
+
+
+def button(widget, text):
+    return next(b for b in widget.findChildren(QAbstractButton) if b.text() == text)
+
+
+def test_the_card_that_breaks_says_by_how_much(view):
+    assert "needs 1,312 MiB more" in texts(view.detail.placement)
+
+
+def test_a_suggestion_is_one_click(view, qtbot):
+    card = view.detail.placement
+    with qtbot.waitSignal(card.choice_changed) as heard:
+        button(card, "Use context 512").click()
+    assert heard.args[0].context == 512
+
+
+def test_a_moved_slider_asks_once_for_many_steps(view, qtbot):
+    card, heard = view.detail.placement, []
+    card.choice_changed.connect(heard.append)
+    for value in range(60, 20, -1):
+        card.slider.setValue(value)
+    qtbot.waitUntil(lambda: bool(heard))
+    assert len(heard) == 1
+    assert heard[0].context == 21 * 32
+
+
+def test_a_device_can_be_switched_off(view, qtbot):
+    card = view.detail.placement
+    with qtbot.waitSignal(card.choice_changed) as heard:
+        card.findChildren(QCheckBox)[2].click()
+    assert heard.args[0].off == {"cuda:2"}
+
+
+def test_invented_devices_are_asked_for(view, qtbot):
+    card = view.detail.placement
+    card.devices.setText("8x11GiB")
+    with qtbot.waitSignal(card.choice_changed) as heard:
+        QTest.keyClick(card.devices, Qt.Key.Key_Return)
+    assert heard.args[0].devices == "8x11GiB"
+
+
+def test_jobs_say_what_a_person_wants_of_them(view, qtbot):
+    view.show_jobs(tour_models.jobs("en"))
+    with qtbot.waitSignal(view.queue.job_acted) as heard:
+        button(view.queue, "Pause").click()
+    assert heard.args == ["1", "pause"]
+    with qtbot.waitSignal(view.queue.job_acted) as heard:
+        button(view.queue, "Resume").click()
+    assert heard.args == ["3", "resume"]
+
+
+def test_every_button_has_a_name(view):
+    view.show_jobs(tour_models.jobs("en"))
+    nameless = [b for b in view.findChildren(QAbstractButton) if b.isVisible()
+                and not b.accessibleName() and not b.text()
+                and b.metaObject().className() != "QLineEditIconButton"]  # fmt: skip
+    assert nameless == []
+
+
+def test_a_broken_model_shows_its_reason_and_no_placement(view):
+    view.show_models(tour_models.rows("en"), "glm-old", "")
+    assert not view.detail.placement.isVisible()
+    assert any("is missing" in text for text in texts(view.detail))
+
+
+def test_the_page_changes_its_language(view, qapp):
+    start_theme(qapp, Look("light", "zh"))
+    qapp.sendEvent(view.detail.placement, QEvent(QEvent.Type.LanguageChange))
+    assert "显存分布" in texts(view.detail.placement)
+    start_theme(qapp, Look("light", "en"))
+
+
+FOLDER = FolderView(
+    path="/from/here", kind="reference", title="glm", size_bytes=260_000_000_000,
+    needed_bytes={"128": 67_000_000_000, "row": 65_000_000_000}, free_bytes=66_000_000_000,
+)  # fmt: skip
+
+
+def test_a_conversion_that_does_not_fit_the_disk_cannot_be_begun(view, qtbot):
+    dialog = AddDialog(view, FOLDER)
+    qtbot.addWidget(dialog)
+    assert not dialog.go.isEnabled()
+    smaller = AddDialog(view, FOLDER, "row")
+    qtbot.addWidget(smaller)
+    assert smaller.value == "row"
+    assert smaller.go.isEnabled()
+    with qtbot.waitSignal(smaller.convert_requested) as heard:
+        smaller.go.click()
+    assert heard.args == ["/from/here", "glm-int4", "row"]
+
+
+@pytest.mark.parametrize("name", ["../out", "", "a/b", ".hidden", "a\nb", "x" * 300])
+def test_a_name_that_is_no_folder_name_is_refused(view, qtbot, name):
+    dialog = AddDialog(view, FOLDER, "row")
+    qtbot.addWidget(dialog)
+    dialog.name.setText(name)
+    assert not dialog.go.isEnabled()
+
+
+def test_what_cannot_be_added_says_why(view, qtbot):
+    folder = replace(FOLDER, kind="gguf", problem="GGUF files cannot be imported")
+    dialog = AddDialog(view, folder)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    assert not dialog.go.isVisible()
+    assert "GGUF files cannot be imported" in texts(dialog)
+
+
+def test_a_model_folder_can_stay_where_it_is(view, qtbot):
+    dialog = AddDialog(view, replace(FOLDER, kind="model", needed_bytes={"": 1}))
+    qtbot.addWidget(dialog)
+    dialog._choices.button(1).setChecked(True)
+    assert dialog.value == IN_PLACE
+    with qtbot.waitSignal(dialog.in_place_requested) as heard:
+        dialog.go.click()
+    assert heard.args == ["/from/here"]
