@@ -20,6 +20,7 @@ from bilin_engine.library import Library
 from bilin_engine.placement.cost import ModelCost
 from bilin_engine.protocol import (
     Chat,
+    ChatResult,
     DeviceInfo,
     Done,
     Failed,
@@ -28,6 +29,7 @@ from bilin_engine.protocol import (
     LoadModel,
     LoadSettings,
     Message,
+    ModelLoaded,
     Sampling,
 )
 from bilin_engine.server.model_text import ModelTexts
@@ -158,10 +160,14 @@ def test_ranks_answer_as_one_and_listen_nowhere(models_dir):
         }.items():
             loaded = ranks.load(**settings)
             assert isinstance(loaded, Done), loaded
+            assert isinstance(loaded.result, ModelLoaded)
             assert loaded.result.world_size == settings.get("world_size", 1)
             assert loaded.result.memory_bytes
             assert loaded.result.predicted_bytes
-            answers[name] = ranks.engine.end(ranks.chat()).result.text
+            answer = ranks.engine.end(ranks.chat())
+            assert isinstance(answer, Done)
+            assert isinstance(answer.result, ChatResult)
+            answers[name] = answer.result.text
             pids = ranks.engine.worker_pids()
             assert len(pids) == settings.get("world_size", 1)
             assert foreign_listeners({os.getpid(), *pids}) == []
