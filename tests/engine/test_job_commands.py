@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 from reference_checkpoint import random_model, write_checkpoint
@@ -15,7 +16,7 @@ from bilin_engine.config import GLMConfig
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(180)]
 
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "num_layers": 2,
     "hidden_size": 64,
     "num_attention_heads": 4,

@@ -60,6 +60,16 @@ GLM_4_32B_0414 = dataclasses.replace(
     has_qkv_bias=False,
 )
 
+# GLM-130B's architecture at a billion parameters: to measure a processor with (`bench --config`).
+SYNTHETIC_1B = GLMConfig.create(
+    num_layers=18,
+    hidden_size=2048,
+    num_attention_heads=16,
+    inner_hidden_size=5504,
+    vocab_size=50304,
+    max_sequence_length=2048,
+)
+
 KNOWN_CONFIGS: dict[str, ModelConfig] = {
     "glm-130b": GLM_130B,
     "glm-4-32b-0414": GLM_4_32B_0414,
@@ -67,6 +77,7 @@ KNOWN_CONFIGS: dict[str, ModelConfig] = {
     "glm-4-9b-0414": GLM_4_9B_0414,
     "glm-z1-32b-0414": GLM_4_32B_0414,
     "glm-z1-9b-0414": GLM_4_9B_0414,
+    "synthetic-1b": SYNTHETIC_1B,
 }
 
 
