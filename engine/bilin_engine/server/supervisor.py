@@ -70,8 +70,8 @@ class SupervisorSettings:
 
     command: WorkerCommand = field(default_factory=WorkerCommand)
     limits: WorkerLimits = field(default_factory=WorkerLimits)
-    job_command: JobCommand = field(default_factory=JobCommand)
     idle_unload_s: float = 0.0
+    job_command: JobCommand = field(default_factory=JobCommand)
 
 
 class Supervisor:
