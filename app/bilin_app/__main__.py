@@ -38,6 +38,7 @@ def _run(data_dir: Path | None) -> int:
     from PySide6.QtWidgets import QApplication
 
     from bilin_app.application import Application
+    from bilin_app.garbage import GarbageCollector
     from bilin_app.logs import start_logging
     from bilin_app.paths import app_paths
     from bilin_app.single_instance import InstanceServer, ask_to_show
@@ -47,6 +48,7 @@ def _run(data_dir: Path | None) -> int:
     start_logging(paths.log_dir)
     choose_input_method()
     app = QApplication(sys.argv[:1])
+    GarbageCollector(app)
     app.setApplicationName("Bilin")
     app.setDesktopFileName("bilin")
     with contextlib.suppress(OSError):  # what cannot be made is told when the database is opened

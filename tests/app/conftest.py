@@ -1,5 +1,8 @@
 """Each test of the app begins in English and in the light look, whatever ran before it."""
 
+import gc
+import itertools
+
 import pytest
 
 from bilin_app.theme import theme as theme_module
@@ -15,3 +18,14 @@ def start_in_english():
     """
     if theme_module._theme is not None:
         theme_module._theme.apply(Look("light", "en"))
+
+
+_tests_done = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def collect_garbage_between_tests():
+    """As in the app (see bilin_app.garbage): widgets never die in a thread or inside Qt."""
+    gc.disable()
+    yield
+    gc.collect(2 if next(_tests_done) % 10 == 0 else 1)
