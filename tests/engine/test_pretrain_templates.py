@@ -268,8 +268,7 @@ def test_passages_are_runs_of_lines_within_their_size():
 @pytest.fixture
 def corpus(tmp_path):
     def write(name, lines):
-        with lzma.open(tmp_path / name, "wt", encoding="utf-8") as stream:
-            stream.write("\n".join(lines))
+        (tmp_path / name).write_bytes(lzma.compress("\n".join(lines).encode()))
 
     numbered = [f"第{number_zh(i)}行说的是今天的天气。" for i in range(2000)]
     write("hsk_sentences_audio.zh.txt.xz", [*numbered, "水果很好吃，我喜欢水果。"])

@@ -116,7 +116,8 @@ def _export(options: argparse.Namespace) -> int:
     settings = ExportSettings(
         model_id=options.id, group_size=group_size, examples=examples, measured=measured
     )
-    _say(str(export(options.run_folder, options.packed, options.out, settings)))
+    shards = options.shards or options.packed / "shards"
+    _say(str(export(options.run_folder, options.packed, shards, options.out, settings)))
     return 0
 
 
@@ -203,6 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run_folder", type=Path)
     export.add_argument("packed", type=Path)
     export.add_argument("out", type=Path)
+    export.add_argument("--shards", type=Path, help="default: PACKED/shards")
     export.add_argument("--id", default="bilin-mini")
     export.add_argument("--group-size", default="32", help='of INT4; "row"; 0 = not quantized')
     export.add_argument("--examples", type=Path, help="JSON list of {kind, lang, text}")

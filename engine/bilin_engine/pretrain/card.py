@@ -87,7 +87,13 @@ def _english(facts: CardFacts) -> list[str]:
 def _tables(facts: CardFacts) -> list[str]:
     lines = ["## 测得的数字 Measured", "", "| | |", "|---|---|"]
     lines += [f"| {what} | {value} |" for what, value in facts.measured]
-    lines += ["", "## 训练样本 Mix, share of loss tokens", "", "| | % |", "|---|---|"]
+    lines += [
+        "",
+        "## 最后阶段的训练样本 Mix of the last phase, share of loss tokens",
+        "",
+        "| | % |",
+        "|---|---|",
+    ]
     lines += [f"| {family} | {100 * share:.1f} |" for family, share in facts.mix.items()]
     lines += ["", "## 来源 Sources", "", "| text | language | licence | why |", "|---|---|---|---|"]
     lines += [f"| {s.name} | {s.lang} | {s.licence} | {s.reason} |" for s in SOURCES]

@@ -60,10 +60,10 @@ def model_config(size: GlmSize) -> GLMConfig:
     )
 
 
-def export(run: Path, packed: Path, dst: Path, settings: ExportSettings) -> Path:
+def export(run: Path, packed: Path, shards: Path, dst: Path, settings: ExportSettings) -> Path:
     """Writes the newest checkpoint of `run` to `dst`, which is replaced when the new one is whole.
 
-    packed: the folder with the vocabulary that the run was trained on.
+    packed, shards: the folders with the vocabulary and the samples that the run was trained on.
     """
     checkpoint = read_checkpoint(run)
     weights = checkpoint.weights()
@@ -84,7 +84,7 @@ def export(run: Path, packed: Path, dst: Path, settings: ExportSettings) -> Path
         PICTURE_FILE: loss_picture(log).encode(),
         HASH_FILE: msgspec.json.format(msgspec.json.encode(origin), indent=1),
     }
-    mix = json.loads((packed / "shards" / "mix.json").read_text(encoding="utf-8"))["loss_tokens"]
+    mix = json.loads((shards / "mix.json").read_text(encoding="utf-8"))["loss_tokens"]
     size = train_settings.size
     facts = CardFacts(
         num_parameters=size.num_parameters,

@@ -20,15 +20,15 @@ from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
 # 700,000 loss tokens; look-ups, verse and sums must first find and copy what was asked about, which
 # comes much later, so they get the most. Repeating teaches that copying by itself.
 FAMILY_SHARES = {
-    "talk": 0.12,
-    "howto": 0.17,
-    "lookup": 0.23,
-    "verse": 0.14,
-    "sum": 0.10,
-    "unit": 0.05,
+    "talk": 0.13,
+    "howto": 0.20,
+    "lookup": 0.22,
+    "verse": 0.12,
+    "sum": 0.14,
+    "unit": 0.04,
     "translate": 0.05,
     "fact": 0.05,
-    "repeat": 0.06,
+    "repeat": 0.02,
     "gloss": 0.01,
     "dialogue": 0.02,
 }
