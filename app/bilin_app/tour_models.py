@@ -159,5 +159,5 @@ def jobs(language: Language) -> list[JobView]:
     return [
         JobView("1", "convert", "GLM-Z1-9B-0414 → INT4", "running", 0.42, "convert", 310e6, 35.0),
         JobView("2", "verify", "GLM-4-32B-0414", "waiting"),
-        JobView("3", "download", "zai-org/GLM-4-9B-0414", "paused", 0.61, reason=full[language]),
+        JobView("3", "import", "GLM-4-9B-0414", "paused", 0.61, reason=full[language]),
     ]
