@@ -75,6 +75,10 @@ class Theme(QObject):
         self._app.setPalette(qt_palette(self.palette))
         self._app.setFont(text_font(self.language, look.sizes.ui))
         caret = ui_folder() / "icons" / f"caret-{self.scheme}.svg"
+        # WORKAROUND: one sheet put in place of another makes Qt (6.8 to 6.11) style every object it
+        # ever styled, and a widget that asked for its style while it was being destroyed is still
+        # among them. Taking the sheet off first drops that list.
+        self._app.setStyleSheet("")
         self._app.setStyleSheet(
             style_sheet(self.palette, look.sizes, self.language, caret.as_posix())
         )

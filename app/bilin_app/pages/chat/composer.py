@@ -1,6 +1,6 @@
 """Where a person writes: a field that grows to ten lines, the context meter, send or stop."""
 
-from PySide6.QtCore import QEvent, QLocale, QObject, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QLocale, QObject, QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QFocusEvent, QKeyEvent, QPainter, QPaintEvent, QTextOption
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
 from typing_extensions import override
@@ -132,11 +132,16 @@ class Composer(QFrame):
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if isinstance(event, QFocusEvent):
-            self.setProperty("focused", event.gotFocus())
-            self.style().polish(self)
+            # Not now: the last focus event comes while this widget is being destroyed, and one that
+            # is polished then stays in Qt's style sheet cache for ever, to crash at the next sheet.
+            QTimer.singleShot(0, self, self._show_focus)
         if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
             return self._take_key(event)
         return super().eventFilter(watched, event)
+
+    def _show_focus(self) -> None:
+        self.setProperty("focused", self.edit.hasFocus())
+        self.style().polish(self)
 
     def _take_key(self, event: QKeyEvent) -> bool:
         """Whether a key is ours. While an input method composes, none is."""
