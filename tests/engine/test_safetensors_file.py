@@ -61,7 +61,7 @@ def test_an_empty_tensor_has_no_bytes(tmp_path):
         ({"a": 3}, b"", "must have dtype, shape and data_offsets"),
         ({"a": {**entry(0, 4), "more": 1}}, b"1234", "and no more"),
         ({"a": entry(0, 4, dtype="F4")}, b"1234", "dtype 'F4'"),
-        ({"a": entry(0, 4, dtype=["F32"])}, b"1234", r"dtype \['F32'\]"),
+        ({"a": {**entry(0, 4), "dtype": ["F32"]}}, b"1234", r"dtype \['F32'\]"),
         ({"a": entry(0, 4, shape=[-1])}, b"1234", r"shape \[-1\]"),
         ({"a": entry(0, 4, shape=[True])}, b"1234", r"shape \[True\]"),
         ({"a": entry(0, 4, shape=[1.0])}, b"1234", r"shape \[1\.0\]"),
