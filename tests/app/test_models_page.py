@@ -19,7 +19,7 @@ pytestmark = pytest.mark.gui
 @pytest.fixture
 def view(qapp, qtbot):
     start_theme(qapp, Look("light", "en"))
-    result = ModelsView(None)
+    result = ModelsView(None)  # pyright: ignore[reportArgumentType] - a window of its own here
     qtbot.addWidget(result)
     result.show_models(tour_models.rows("en"), "glm-130b", "")
     result.detail.show_load(LoadView())

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from reference_checkpoint import rank_tensors
 from bilin_engine.config import GLMConfig
 
 RSS_ANON_LIMIT = 1.5e9
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "num_layers": 2,
     "hidden_size": 12288,
     "num_attention_heads": 96,

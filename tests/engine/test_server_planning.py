@@ -60,7 +60,9 @@ def test_a_model_of_the_library_is_planned_as_it_lies_on_disk(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config.to_json()))
     request = PlanModel(id=1, model="mine", devices="1x8GiB")
     result = plan_model(request, [info(str(tmp_path))])
-    assert msgspec.structs.replace(result, available=()) == plan(config, parse_devices("1x8GiB"), PlanSettings())
+    assert msgspec.structs.replace(result, available=()) == plan(
+        config, parse_devices("1x8GiB"), PlanSettings()
+    )
     assert result.fits
 
 

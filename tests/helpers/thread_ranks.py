@@ -5,7 +5,7 @@ import threading
 from bilin_engine.collectives.board import make_rendezvous, remove_rendezvous
 
 
-def run_ranks(world_size, work, timeout_s=50.0):
+def run_ranks(world_size, work, timeout_s=50.0) -> list:
     """Calls work(rank, folder) for every rank at once; returns the results by rank.
 
     The first rank's exception is raised again.

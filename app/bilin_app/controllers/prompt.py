@@ -17,8 +17,7 @@ logger = logging.getLogger(__name__)
 
 def prompt_messages(system_prompt: str, views: Iterable[MessageView]) -> tuple[Message, ...]:
     """The branch as messages. Answers that never got a word, and thoughts, are left out."""
-    texts = ((view.role, _said(view)) for view in views)
-    messages = [Message(role, text) for role, text in texts if text]
+    messages = [Message(view.role, said) for view in views if (said := _said(view))]
     if system_prompt.strip():
         messages.insert(0, Message("system", system_prompt))
     return tuple(messages)

@@ -16,6 +16,7 @@ from bilin_engine.protocol import (
     Event,
     Failed,
     Hello,
+    JobsChanged,
     LoadModel,
     LoadSettings,
     ModelInfo,
@@ -101,7 +102,7 @@ class Session:
     ) -> Done | Cancelled | Failed | None:
         """Takes one event; returns it when it ends the request."""
         event = self._events.get()
-        if isinstance(event, EngineStatus | Hello) or event.id != request_id:
+        if isinstance(event, EngineStatus | JobsChanged | Hello) or event.id != request_id:
             return None
         if isinstance(event, Done | Cancelled | Failed):
             return event
