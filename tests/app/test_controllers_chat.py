@@ -569,6 +569,7 @@ def test_a_conversation_goes_to_a_file_and_comes_back(start_app, until, tmp_path
         assert "read.md could not be imported: this is no JSON" in app.page.notices[1]
         return
     until(lambda: app.chat.conversation_id not in (0, first))
+    until(lambda: len(app.page.texts) == 2)  # the answer comes after its question
     assert app.page.texts == ["needle 针", WHOLE]
     app.chat.search("针")
     until(lambda: app.page.hits)
