@@ -174,6 +174,23 @@ def test_jobs_run_on_their_own_threads_and_a_failed_one_changes_nothing(store):
     assert store.read(lambda connection: connection.execute(query).fetchone()).result() == (0,)
 
 
+def test_the_latest_reading_waits_for_what_is_still_being_written(store):
+    # An export right after an answer ended once left the answer out.
+    may_write = threading.Event()
+
+    def write_late(connection):
+        assert may_write.wait(10)
+        connection.execute("INSERT INTO meta VALUES ('late', 'y')")
+
+    written = store.write_soon(write_late)
+    query = "SELECT count(*) FROM meta WHERE key = 'late'"
+    latest = store.read_latest(lambda connection: connection.execute(query).fetchone())
+    assert not latest.done()
+    may_write.set()
+    assert latest.result() == (1,)
+    assert written.done()
+
+
 def test_a_persons_message_is_synchronous_in_full_and_the_journal_normal(store):
     def synchronous(connection):
         return connection.execute("PRAGMA synchronous").fetchone()[0]

@@ -42,7 +42,8 @@ class Exchange(QObject):
                 sentences.not_exported(path, reason) if reason else sentences.exported(path)
             )
 
-        future = self._store.read(_export, conversation_id, path, names)
+        # The end of the answer just given may still be on its way to the disk.
+        future = self._store.read_latest(_export, conversation_id, path, names)
         self._mailbox.when(future, done, self._on_refused)
 
     def import_file(self, path: Path) -> None:

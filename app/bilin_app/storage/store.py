@@ -91,6 +91,18 @@ class Store:
         self._reader.put(run, future)
         return future
 
+    def read_latest(
+        self,
+        job: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Future[T]:
+        """As `read`, but sees every change asked for before this call, done or still on its way."""
+        written: Future[None] = Future()
+        self._writer.put(lambda: None, written)
+        self._reader.put(written.result, Future())
+        return self.read(job, *args, **kwargs)
+
     def close(self) -> None:
         """Waits until all that was given is done, then closes. Blocks; may be called twice."""
         if self._is_closed:
