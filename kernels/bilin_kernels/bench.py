@@ -239,12 +239,30 @@ def gemlite_calls(shape: Shape, x: torch.Tensor) -> Calls:
     return calls
 
 
+def humming_calls(shape: Shape, x: torch.Tensor) -> Calls:
+    """humming-kernels, compiled by NVRTC as it is first called; the shape's own scales."""
+    from humming.layer import HummingLayer  # pyright: ignore[reportMissingImports]
+
+    config = {"dtype": "int4", "group_size": shape.group_size}
+    calls: list[Callable[[], object]] = []
+    for _ in range(copies_needed(shape.n * shape.k // 2, x.device)):
+        layer = HummingLayer(
+            shape_n=shape.n, shape_k=shape.k, weight_config=config, torch_dtype=x.dtype
+        ).to(x.device)
+        weight = torch.randn(shape.n, shape.k, dtype=x.dtype, device=x.device)
+        layer.load_from_unquantized(weight)
+        layer.transform()
+        calls.append(lambda layer=layer: layer(x))
+    return calls
+
+
 PEERS: dict[str, Callable[[Shape, torch.Tensor], Calls]] = {
     "cublas fp16": cublas_calls,
     "torch int4": tinygemm_calls,
     "torchao": torchao_calls,
     "bitsandbytes": bitsandbytes_calls,
     "gemlite": gemlite_calls,
+    "humming": humming_calls,
 }
 
 
