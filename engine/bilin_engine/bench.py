@@ -18,7 +18,7 @@ from bilin_engine.checkpoints.random_weights import RandomWeights
 from bilin_engine.config import ModelConfig, read_model_config
 from bilin_engine.errors import BadRequestError
 from bilin_engine.models.registry import model_class
-from bilin_engine.placement.cost import ModelCost
+from bilin_engine.placement.cost import ModelCost, kv_dtype_on
 from bilin_engine.protocol import LoadSettings
 from bilin_engine.runners.base import PrefillRow, Runner
 from bilin_engine.runners.load import device_for, load_runner, runner_from
@@ -74,11 +74,12 @@ def measure(folder: Path, load: LoadSettings, settings: BenchSettings) -> BenchR
         backend=load.backend,
         num_threads=load.num_threads,
         num_slots=1,
+        kv_dtype=load.kv_dtype,
     )
     load_s = time.perf_counter() - start_s
     config = read_model_config(folder)
     device = device_for(config, load.device, load.backend)
-    return _measured(runner, config, device, settings, load_s)
+    return _measured(runner, config, device, load, settings, load_s)
 
 
 def measure_random(config: ModelConfig, load: LoadSettings, settings: BenchSettings) -> BenchReport:
@@ -92,16 +93,18 @@ def measure_random(config: ModelConfig, load: LoadSettings, settings: BenchSetti
         backend=load.backend,
         num_threads=load.num_threads,
         num_slots=1,
+        kv_dtype=load.kv_dtype,
         on_progress=lambda _stage, _fraction: None,
     )
     load_s = time.perf_counter() - start_s
-    return _measured(runner, config, device, settings, load_s)
+    return _measured(runner, config, device, load, settings, load_s)
 
 
 def _measured(
     runner: Runner,
     config: ModelConfig,
     device: torch.device,
+    load: LoadSettings,
     settings: BenchSettings,
     load_s: float,
 ) -> BenchReport:
@@ -118,7 +121,9 @@ def _measured(
     label = processes.cpu_label() if is_cpu else torch.cuda.get_device_name(device)
     cost = ModelCost(config)
     mean_length = settings.prompt_tokens + settings.new_tokens // 2
-    bytes_per_token = cost.weights_bytes + cost.kv_bytes(mean_length)
+    bytes_per_token = cost.weights_bytes + cost.kv_bytes(
+        mean_length, kv_dtype=kv_dtype_on(device.type, load.kv_dtype)
+    )
     read_bytes_s = read_bandwidth() if is_cpu else measure_ceiling(device)
     return BenchReport(
         prompt_tokens=settings.prompt_tokens,

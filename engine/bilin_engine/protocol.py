@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 9
+PROTOCOL_VERSION = 10
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -103,6 +103,7 @@ class FillConstraints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 PlacementMode = Literal["auto", "single", "tensor_parallel", "layer_split"]
+KVDType = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 
 class LoadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +111,8 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     device: one name, or several by commas, a rank or a run of layers each. world_size: ranks of
     tensor parallel; 0 = one a device. collective: between ranks. dtype: of the arithmetic.
+    kv_dtype: of keys and values; "auto" = float16 on CUDA, float32 on the processor. num_slots:
+    sequences decoded together; 0 = eight for small models, one for large ones.
     """
 
     context: int = 0
@@ -120,6 +123,8 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     world_size: int = 0
     collective: Literal["auto", "gloo", "nccl", "shared_memory"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    kv_dtype: KVDType = "auto"
+    num_slots: int = 0
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -177,7 +182,7 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What a plan is for. context 0 = the model's longest; prompt_tokens 0 = half of the context.
 
     `reserve_bytes`: kept free on each GPU for the driver and fragments. `use_cpu`: layers that no
-    GPU holds may run on the processor.
+    GPU holds may run on the processor. kv_dtype: as in `LoadSettings`.
     """
 
     context: int = 0
@@ -185,6 +190,7 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     mode: PlacementMode = "auto"
     reserve_bytes: int = 768 * 1024**2
     use_cpu: bool = True
+    kv_dtype: KVDType = "auto"
 
 
 class DevicePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -684,11 +690,38 @@ class ModelDeleted(msgspec.Struct, frozen=True, kw_only=True, tag="model_deleted
     trashed: str
 
 
+class PredictedMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """What placement expects on one device, in bytes; as a `DevicePlan` says it.
+
+    weights are there once the model is loaded; cache and the rest fill as it is used.
+    """
+
+    weights: int
+    kv_cache: int
+    activations: int
+    communication: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.kv_cache + self.activations + self.communication
+
+    def plus(self, other: "PredictedMemory") -> "PredictedMemory":
+        """Of two ranks on one device."""
+        return PredictedMemory(
+            weights=self.weights + other.weights,
+            kv_cache=self.kv_cache + other.kv_cache,
+            activations=self.activations + other.activations,
+            communication=self.communication + other.communication,
+        )
+
+
 class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True, tag="model_loaded"):
     """What was loaded where. `memory_bytes`: real use by device name, as `placement` names them.
 
     predicted_bytes: what placement expects of weights, cache and working space; empty where the
     devices cannot be planned. The cache and the working space fill as the model is used.
+    predicted: the same, part by part. notice: what was not done as asked, and why, or "".
     """
 
     model: str
@@ -700,6 +733,8 @@ class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True, tag="model_loaded")
     mode: PlacementMode = "single"
     world_size: int = 1
     predicted_bytes: dict[str, int] = {}
+    predicted: dict[str, PredictedMemory] = {}
+    notice: str = ""
 
 
 class TokenCount(msgspec.Struct, frozen=True, kw_only=True, tag="token_count"):

@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
 def test_bytes_per_token_are_the_weights_and_the_cache_at_mean_length(folder):
     report = measure(folder, LoadSettings(num_threads=1), BenchSettings(40, 20))
     cost = ModelCost(read_model_config(folder))
-    assert report.bytes_per_token == cost.weights_bytes + cost.kv_bytes(50)
+    assert report.bytes_per_token == cost.weights_bytes + cost.kv_bytes(50, kv_dtype="float32")
     assert report.num_threads == 1
     share = report.bytes_per_token * report.decode_tok_s / report.read_bytes_s
     assert report.share_of_bandwidth == pytest.approx(share)

@@ -46,6 +46,7 @@ DENSE_COPY_BYTES = 200_000_000
 FLOAT32_HEAD_BYTES = 256 * 1024**2
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_KV_DTYPES = {**_DTYPES, "int8": torch.int8}
 
 
 def load_runner(
@@ -57,7 +58,7 @@ def load_runner(
     num_threads: int = 0,
     num_slots: int = 8,
     dtype: str | None = None,
-    kv_dtype: str = "float32",
+    kv_dtype: str = "auto",
     group: RankGroup | None = None,
     placement: LayerPlacement | None = None,
     on_progress: OnProgress | None = None,
@@ -71,8 +72,8 @@ def load_runner(
     num_threads: CPU threads; 0 = measured on the loaded model. dtype: of plain weights and of the
     arithmetic; None = bfloat16 on the CPU, float16 on CUDA; "float32" uses the reference backend
     for packed weights.
-    kv_dtype: of keys and values on the CPU; "float16" and "bfloat16" halve what a long context
-    takes. Backend cuda keeps float16.
+    kv_dtype: of keys and values; "auto" = float32, float16 with backend cuda, which computes no
+    other. "float16" and "bfloat16" halve what a long context takes, "int8" halves it again.
     on_progress: hears a stage and a fraction 0..1.
     Raises ModelBrokenError, UnsupportedModelError or BadRequestError with a sentence.
     """
@@ -103,7 +104,7 @@ def runner_from(
     num_threads: int = 0,
     num_slots: int = 8,
     dtype: str | None = None,
-    kv_dtype: str = "float32",
+    kv_dtype: str = "auto",
     group: RankGroup | None = None,
     placement: LayerPlacement | None = None,
     on_progress: OnProgress,
@@ -116,13 +117,10 @@ def runner_from(
         raise BadRequestError(f"num_slots {num_slots}: at least one slot is needed")
     if num_threads < 0:
         raise BadRequestError(f"num_threads {num_threads}: 0 (measured) or more is needed")
-    if kv_dtype not in _DTYPES:
-        raise BadRequestError(f'kv_dtype "{kv_dtype}" is unknown; use {", ".join(_DTYPES)}')
 
     def plan_for(name: str) -> ComputePlan:
         planned = _plan(config, name, backend, dtype)
-        kept = torch.float16 if planned.backend == "cuda" else _DTYPES[kv_dtype]
-        return dataclasses.replace(planned, kv_dtype=kept)
+        return dataclasses.replace(planned, kv_dtype=_kv_dtype(kv_dtype, planned))
 
     num_ranks = group.world_size if group is not None else 1
     torch.set_num_threads(num_threads or max(1, _physical_cores() // num_ranks))
@@ -236,6 +234,20 @@ def _load_placed(
         num_threads=torch.get_num_threads(),
     )
     return weights.plan, runner
+
+
+def _kv_dtype(name: str, plan: ComputePlan) -> torch.dtype:
+    """Of keys and values. Raises BadRequestError for one that `plan` cannot compute."""
+    if name == "auto":
+        return torch.float16 if plan.backend == "cuda" else torch.float32
+    if name not in _KV_DTYPES:
+        raise BadRequestError(f'kv_dtype "{name}" is unknown; use auto, {", ".join(_KV_DTYPES)}')
+    if plan.backend == "cuda" and name != "float16":
+        raise BadRequestError(
+            f"kv_dtype {name} is not computed by the CUDA kernels; use float16 (or auto) there, "
+            "or device cpu"
+        )
+    return _KV_DTYPES[name]
 
 
 def _context(context: int, config: ModelConfig) -> int:

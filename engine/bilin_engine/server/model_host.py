@@ -112,7 +112,7 @@ class ModelHost:
             id=pool.next_id(),
             folder=str(Path(info.path).absolute()),
             settings=request.settings,
-            num_slots=SMALL_MODEL_SLOTS if is_small else 1,
+            num_slots=request.settings.num_slots or (SMALL_MODEL_SLOTS if is_small else 1),
             world_size=layout.world_size,
             rendezvous=str(pool.rendezvous or ""),
             stages=layout.stages,
@@ -154,7 +154,8 @@ class ModelHost:
             memory_bytes=loaded.memory_bytes,
             mode=layout.mode,
             world_size=layout.world_size,
-            predicted_bytes=layout.predicted_bytes,
+            predicted_bytes={name: part.total for name, part in layout.predicted.items()},
+            predicted=layout.predicted,
         )
 
     def use(self, task: Task, model_id: str) -> LoadedModel:

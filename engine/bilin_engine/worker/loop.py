@@ -86,6 +86,7 @@ def load_with_torch(request: WorkerLoad, on_progress: OnProgress, rank: int = 0)
         num_threads=settings.num_threads,
         num_slots=request.num_slots,
         dtype=None if settings.dtype == "auto" else settings.dtype,
+        kv_dtype=settings.kv_dtype,
         group=group,
         placement=placement,
         on_progress=on_progress,
