@@ -45,9 +45,8 @@ def test_random_weights_are_measured_without_a_folder(family):
     else:
         config = tiny_causal.tiny_config("llama")
     report = measure_random(config, LoadSettings(num_threads=1, device="cpu"), BenchSettings(20, 4))
-    assert report.bytes_per_token == ModelCost(config).weights_bytes + ModelCost(config).kv_bytes(
-        22
-    )
+    cost = ModelCost(config)
+    assert report.bytes_per_token == cost.weights_bytes + cost.kv_bytes(22, kv_dtype="float32")
     assert report.backend == "cpu"
 
 

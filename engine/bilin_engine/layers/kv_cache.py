@@ -177,9 +177,7 @@ class KVCache:
         return per_token * self.max_length * sum(block is not None for block in self._blocks)
 
 
-def _take(
-    target: torch.Tensor | Int8Block, source: torch.Tensor | Int8Block, length: int
-) -> None:
+def _take(target: torch.Tensor | Int8Block, source: torch.Tensor | Int8Block, length: int) -> None:
     if isinstance(target, Int8Block) and isinstance(source, Int8Block):
         target.take(source, length)
     elif isinstance(target, torch.Tensor) and isinstance(source, torch.Tensor):

@@ -42,7 +42,7 @@ class LocalRunner(Runner):
             self._check_row(row)
             count = len(row.token_ids)
             spans.append(self._span(row.slot, first, count, row.start, row.prefix_len))
-            picked = _picked(logits, count)
+            picked = _picked(logits if row.outputs is None else row.outputs, count)
             wanted.extend(first + index for index in picked)
             counts.append(len(picked))
             first += count

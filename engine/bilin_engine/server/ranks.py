@@ -64,7 +64,9 @@ def lay_out(
     return RankLayout(predicted={name: _predicted(ModelCost(config), context, name, settings)})
 
 
-def _alone_on(name: str, settings: LoadSettings, devices: Callable[[], Sequence[DeviceInfo]]) -> str:
+def _alone_on(
+    name: str, settings: LoadSettings, devices: Callable[[], Sequence[DeviceInfo]]
+) -> str:
     """The device that a model alone goes to, as far as one can say without torch."""
     if name != "auto":
         return name
@@ -182,8 +184,6 @@ def _layer_split(
     for index, (name, count) in enumerate(zip(stage_names, counts, strict=True)):
         layers = range(done, done + count)
         done += count
-        predicted[name] = _predicted(
-            cost, context, name, settings, layers, has_head=index == head
-        )
+        predicted[name] = _predicted(cost, context, name, settings, layers, has_head=index == head)
     stages = tuple(map(LayerStage, stage_names, counts))
     return RankLayout("layer_split", 1, stages, head, predicted)
