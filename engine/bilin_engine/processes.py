@@ -104,6 +104,25 @@ def cpu_time_s(pid: int) -> float | None:
     return times.user + times.system
 
 
+def cpu_seconds() -> tuple[float, float, float]:
+    """(clock, processor time of all processes, that of this one), on the processors it may use.
+
+    Seconds since any moment: only differences say something.
+    """
+    import time
+
+    import psutil
+
+    per_cpu = psutil.cpu_times(percpu=True)
+    if sys.platform == "linux":
+        usable = os.sched_getaffinity(0)
+        # A processor switched off leaves a gap in the numbers: then count them all.
+        if max(usable) < len(per_cpu):
+            per_cpu = [per_cpu[index] for index in sorted(usable)]
+    busy = sum(t.user + t.system + getattr(t, "nice", 0.0) for t in per_cpu)
+    return time.monotonic(), busy, time.process_time()
+
+
 def is_alive(pid: int) -> bool:
     """Whether `pid` runs; a process that ended and was not yet waited for does not."""
     import psutil

@@ -72,7 +72,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 def test_threads_are_measured_and_told(folder, monkeypatch):
-    monkeypatch.setattr(load, "_physical_cores", lambda: 2)
+    monkeypatch.setattr(load, "physical_cores", lambda: 2)
     runner = load_runner(folder)
     assert runner.num_threads in (1, 2)
     assert runner.num_threads == torch.get_num_threads()

@@ -3,13 +3,11 @@
 import dataclasses
 import functools
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, cast
 
-import psutil
 import torch
 
 from bilin_engine.checkpoints.model_folder import ModelFolder
@@ -32,6 +30,7 @@ from bilin_engine.runners.layer_split import (
 )
 from bilin_engine.runners.local import LocalRunner
 from bilin_engine.runners.tensor_parallel import RankGroup, TensorParallelRunner
+from bilin_engine.runners.threads import TIE, ThreadPacer, counts_for, physical_cores
 from bilin_kernels.compile import CompileError
 from bilin_kernels.loader import KernelLoadError, default_launcher
 
@@ -123,7 +122,7 @@ def runner_from(
         return dataclasses.replace(planned, kv_dtype=_kv_dtype(kv_dtype, planned))
 
     num_ranks = group.world_size if group is not None else 1
-    torch.set_num_threads(num_threads or max(1, _physical_cores() // num_ranks))
+    torch.set_num_threads(num_threads or max(1, physical_cores() // num_ranks))
     sizes = _Sizes(num_slots, max_length)
     if placement is not None:
         plan, runner = _load_placed(source, placement, plan_for, sizes, on_progress)
@@ -134,10 +133,9 @@ def runner_from(
         plan = plan_for(device)
         model = _build(RankWeights(source, plan, SingleRank()), on_progress)
         runner = _local(model, plan, sizes, captures=True)
-    if num_threads == 0 and group is None and plan.device.type == "cpu":
+    if num_threads == 0 and isinstance(runner, LocalRunner) and plan.device.type == "cpu":
         on_progress("threads", 1.0)
         _choose_threads(runner)
-        runner.num_threads = torch.get_num_threads()
     runner.backend = plan.backend
     runner.num_threads = torch.get_num_threads()
     logger.info(
@@ -351,20 +349,15 @@ def _build(weights: RankWeights, on_progress: OnProgress) -> Model:
         )
 
 
-def _physical_cores() -> int:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(psutil.cpu_count(logical=False) or 1, usable or 1))
-
-
-def _choose_threads(runner: Runner, budget_s: float = 0.5) -> None:
+def _choose_threads(runner: LocalRunner, budget_s: float = 0.5) -> None:
     """Sets the thread count with the fastest decode step; small models are faster on one thread.
 
-    Best of several steps per count, all within about `budget_s`; a tie goes to fewer threads.
+    Best of several steps per count, all within about `budget_s`; a tie goes to fewer threads. From
+    then on the runner's pacer follows the machine's load.
     """
-    cores = _physical_cores()
-    counts = sorted({1, max(1, cores // 2), cores})
+    counts = counts_for(physical_cores())
+    pacer = ThreadPacer(counts)
     if len(counts) == 1:
-        torch.set_num_threads(counts[0])
         return
     runner.prefill([PrefillRow(slot=0, token_ids=[0], position_ids=[0], prefix_len=0)])
     best_s: dict[int, float] = {}
@@ -381,4 +374,6 @@ def _choose_threads(runner: Runner, budget_s: float = 0.5) -> None:
                 break
     runner.truncate(0, 0)
     fastest = min(best_s.values())
-    torch.set_num_threads(next(c for c in counts if best_s[c] <= 1.05 * fastest))
+    chosen = next(c for c in counts if best_s[c] <= TIE * fastest)
+    pacer.start(chosen, best_s[chosen])
+    runner.pacer = pacer
