@@ -38,6 +38,12 @@ def add_load_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="of keys and values (auto: float16 on GPUs, float32 on the processor)",
     )
+    group.add_argument(
+        "--load-report",
+        action="store_true",
+        help="say what the load took of each device, beside what was planned (stderr; on a "
+        "terminal always)",
+    )
 
 
 def add_rank_arguments(parser: argparse.ArgumentParser, dtype: str = "auto") -> None:

@@ -82,7 +82,7 @@ def _run_model(options: argparse.Namespace) -> int:
     load = load_settings(options)
     with options.open_session(options) as session:
         info = session.model(options.model)
-        loaded = session.load(options.model, load)
+        loaded = session.load(options.model, load, tells_memory=options.load_report or None)
         answers = [_short_answer(session, info) for _ in range(NUM_ANSWERS)]
     first_s = statistics.median(stats.time_to_first_token_s for stats in answers)
 

@@ -55,6 +55,7 @@ from bilin_engine.server.library_ops import LibraryOps
 from bilin_engine.server.model_host import HostSettings, ModelHost
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.planning import plan_model
+from bilin_engine.server.selftest_gate import SelftestCommand
 from bilin_engine.server.tasks import CancelledTaskError, Task, TaskQueue
 from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
 from bilin_engine.server.worker_process import WorkerCommand
@@ -72,6 +73,7 @@ class SupervisorSettings:
     limits: WorkerLimits = field(default_factory=WorkerLimits)
     idle_unload_s: float = 0.0
     job_command: JobCommand = field(default_factory=JobCommand)
+    selftest: SelftestCommand = field(default_factory=SelftestCommand)
 
 
 class Supervisor:
@@ -91,9 +93,8 @@ class Supervisor:
         self._emit = emit
         self._idle_unload_s = settings.idle_unload_s
         self._texts = texts
-        self._host = ModelHost(
-            HostSettings(settings.command, settings.limits), self._texts, emit, self._on_gone
-        )
+        host = HostSettings(settings.command, settings.limits, settings.selftest)
+        self._host = ModelHost(host, self._texts, emit, self._on_gone)
         self._ops = LibraryOps(texts.library)
         self._queue = JobQueue(texts.library, emit, settings.job_command)
         self._lock = threading.Lock()

@@ -2136,5 +2136,9 @@
             <source>{0}: {1} %</source>
             <translation>{0}：{1} %</translation>
         </message>
+        <message>
+            <source>Testing these devices, once</source>
+            <translation>首次使用这些设备，正在自检</translation>
+        </message>
     </context>
 </TS>
