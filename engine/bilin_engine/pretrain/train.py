@@ -48,7 +48,7 @@ from bilin_engine.pretrain.run_folder import (
 from bilin_engine.pretrain.samples import Arrays
 from bilin_engine.pretrain.schedule import is_rounding, learning_rate, num_batches, share_done
 from bilin_engine.pretrain.shards import SampleStore
-from bilin_engine.pretrain.spike_guard import SpikeGuard
+from bilin_engine.pretrain.spike_guard import SpikeGuard, spike_margin
 
 logger = logging.getLogger(__name__)
 LOG_FIELDS = (
@@ -150,7 +150,7 @@ class Trainer:
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.stream = BatchStream(store, settings, specials)
         self.progress = Progress()
-        self.guard = SpikeGuard()
+        self.guard = SpikeGuard(margin=spike_margin(settings.batches_per_step))
         self._safe: dict[str, Tensor] = {}
         self._safe_progress, self._safe_guard = Progress(), self.guard.state()
         folder.mkdir(parents=True, exist_ok=True)
