@@ -6,6 +6,10 @@ does nothing or says 0; end of input remains the way a child learns that its par
 
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Imported where they are used: ctypes, pathlib, platform, psutil, signal. An app waits for the
 # Hello of a supervisor that has come no further than `take_stdio`.
@@ -112,6 +116,14 @@ def is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:
         return False
+
+
+def disk_free_bytes(folder: "Path") -> int:
+    """Room on the disk of a folder; of the nearest one above it where it is not there yet."""
+    import shutil
+
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(there).free
 
 
 def peak_rss_bytes() -> int:

@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 9
+PROTOCOL_VERSION = 10
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -248,7 +248,8 @@ class ConvertModel(
     """Converts a GLM-130B checkpoint. group_size: "" = the default, "source", "row" or a number.
 
     config_file: sizes of a checkpoint that is not GLM-130B's. tokenizer_file: icetk's, "" = the one
-    beside the checkpoint.
+    beside the checkpoint. removes_source: the source is a download of the library's own, needed no
+    longer once the model is whole.
     """
 
     source: str
@@ -257,6 +258,7 @@ class ConvertModel(
     group_size: str = ""
     config_file: str = ""
     tokenizer_file: str = ""
+    removes_source: bool = False
 
 
 class VerifyModel(msgspec.Struct, frozen=True, tag="verify_model", forbid_unknown_fields=True):
@@ -268,19 +270,33 @@ class VerifyModel(msgspec.Struct, frozen=True, tag="verify_model", forbid_unknow
 Hub = Literal["hugging_face", "modelscope"]
 
 
-class DownloadModel(
-    msgspec.Struct, frozen=True, kw_only=True, tag="download_model", forbid_unknown_fields=True
-):
-    """Fetches a repository's files. endpoint: "" = the hub's own address. revision: "" = default.
+class Repository(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model on a hub. name: "owner/name". revision "" = the hub's default.
 
-    A token is read from the environment or the person's token file by the job itself.
+    endpoint: the address asked, "" = the environment's (HF_ENDPOINT, MODELSCOPE_ENDPOINT), else the
+    hub's own. proxy "" = the environment's.
     """
 
     hub: Hub
-    repository: str
-    folder: str
+    name: str
     endpoint: str = ""
     revision: str = ""
+    proxy: str = ""
+
+
+class DownloadModel(
+    msgspec.Struct, frozen=True, kw_only=True, tag="download_model", forbid_unknown_fields=True
+):
+    """Fetches a repository's files; what has to be converted is work of its own (`JobDone.then`).
+
+    file: the GGUF file that is wanted of several, else "". group_size: of the conversion. A token
+    is read from the environment or the person's token file by the job itself.
+    """
+
+    repository: Repository
+    folder: str
+    file: str = ""
+    group_size: str = ""
 
 
 class ImportFolder(
@@ -486,6 +502,44 @@ class InspectFolder(msgspec.Struct, frozen=True, tag="inspect_folder", forbid_un
     path: str
 
 
+class ListCatalog(msgspec.Struct, frozen=True, tag="list_catalog", forbid_unknown_fields=True):
+    """The models worth fetching that are known, without any network. `Done(CatalogListed)`.
+
+    devices: invented ones ("4x24GiB"), or "" = this machine's.
+    """
+
+    id: int
+    devices: str = ""
+
+
+class ListRepository(
+    msgspec.Struct, frozen=True, kw_only=True, tag="list_repository", forbid_unknown_fields=True
+):
+    """Asks a hub what a download would fetch. Ends in `Done(RepositoryListed)`.
+
+    file: the GGUF file that is wanted of several, else "".
+    """
+
+    id: int
+    repository: Repository
+    file: str = ""
+
+
+class KeepToken(
+    msgspec.Struct, frozen=True, kw_only=True, tag="keep_token", forbid_unknown_fields=True
+):
+    """Keeps a person's token for one hub's endpoint; "" forgets it. Ends in `Done(None)`."""
+
+    id: int
+    hub: Hub
+    token: str
+    endpoint: str = ""
+
+    def __repr__(self) -> str:
+        """Without the token: what is printed may be kept."""
+        return f"KeepToken(id={self.id}, hub={self.hub!r}, endpoint={self.endpoint!r})"
+
+
 class AddInPlace(msgspec.Struct, frozen=True, tag="add_in_place", forbid_unknown_fields=True):
     """Lists a model folder that stays where it is. Ends in `Done(None)`."""
 
@@ -575,6 +629,9 @@ Request = (
     | Fill
     | Score
     | InspectFolder
+    | ListCatalog
+    | ListRepository
+    | KeepToken
     | AddInPlace
     | RenameModel
     | DeleteModel
@@ -674,6 +731,74 @@ class FolderInspected(msgspec.Struct, frozen=True, kw_only=True, tag="folder_ins
     free_bytes: int
     needed_bytes: dict[str, int]
     rate_bytes_s: float = 0.0
+    problem: str = ""
+
+
+CatalogFit = Literal["fits", "short", "unknown"]
+
+
+class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that is known by name. repositories: by hub. Sizes are 0 where they are not certain.
+
+    download_bytes: as published. int4_bytes: in groups of 128, on disk. family: the architecture.
+    is_runnable: whether this engine has it. needed_bytes: in memory at `context` tokens, on
+    `devices`; short_bytes: what `short_device` misses where fit is "short".
+    """
+
+    id: str
+    name: str
+    family: str
+    languages: tuple[str, ...]
+    licence: str
+    repositories: dict[Hub, str]
+    is_runnable: bool
+    num_parameters: int = 0
+    download_bytes: int = 0
+    int4_bytes: int = 0
+    fit: CatalogFit = "unknown"
+    context: int = 0
+    needed_bytes: int = 0
+    devices: tuple[str, ...] = ()
+    short_device: str = ""
+    short_bytes: int = 0
+    decode_tok_s: float = 0.0
+
+
+class CatalogListed(msgspec.Struct, frozen=True, tag="catalog_listed"):
+    """In the order of the catalog."""
+
+    entries: tuple[CatalogEntry, ...]
+
+
+class RepositoryFile(msgspec.Struct, frozen=True):
+    """One file of a repository."""
+
+    name: str
+    size_bytes: int
+
+
+class RepositoryListed(msgspec.Struct, frozen=True, kw_only=True, tag="repository_listed"):
+    """What a download would fetch. `problem`: why it makes no model here, or "".
+
+    endpoint: the address asked. hosts: those the weights come from. revision: the commit, "" where
+    the hub does not say. needed_bytes: of the model, by group size ("" = the codes it has).
+    is_ready: nothing has to be converted. gguf_files: those to choose from. free_bytes: on the
+    models folder's disk. others: files of the repository that are not fetched.
+    """
+
+    repository: Repository
+    endpoint: str
+    revision: str
+    files: tuple[RepositoryFile, ...]
+    hosts: tuple[str, ...] = ()
+    licence: str = ""
+    family: str = ""
+    needed_bytes: dict[str, int] = {}
+    is_ready: bool = False
+    gguf_files: tuple[RepositoryFile, ...] = ()
+    num_others: int = 0
+    free_bytes: int = 0
+    has_token: bool = False
     problem: str = ""
 
 
@@ -808,6 +933,8 @@ Result = (
     | DevicesListed
     | PlanResult
     | FolderInspected
+    | CatalogListed
+    | RepositoryListed
     | ModelDeleted
     | ModelLoaded
     | TokenCount
@@ -1006,14 +1133,27 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag="job_progress")
     eta_s: float | None = None
 
 
+class InspectRepository(
+    msgspec.Struct, frozen=True, kw_only=True, tag="inspect_repository", forbid_unknown_fields=True
+):
+    """As `ListRepository`. Ends in `RepositoryListed` in place of `JobDone`."""
+
+    repository: Repository
+    file: str = ""
+
+
 class JobDone(msgspec.Struct, frozen=True, tag="job_done"):
-    """The work is done. folder: the model folder it made or checked."""
+    """The work is done. folder: the model folder it made or checked.
+
+    then: what is left to do before there is a model; `folder` is not one yet.
+    """
 
     folder: str
+    then: ConvertModel | None = None
 
 
-JobRequest = Hello | ConvertModel | VerifyModel | DownloadModel | ImportFolder
-JobEvent = Hello | JobProgress | JobDone | Failed
+JobRequest = Hello | ConvertModel | VerifyModel | DownloadModel | ImportFolder | InspectRepository
+JobEvent = Hello | JobProgress | JobDone | RepositoryListed | Failed
 
 
 # --- Frames ---------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import torch
 
 from bilin_engine import processes
 from bilin_engine.checkpoints.model_folder import INDEX_FILE
-from bilin_engine.errors import BadRequestError, BilinError
+from bilin_engine.errors import BadRequestError, DiskFullError
 
 JOURNAL_FILE = "journal.jsonl"
 _DTYPE_NAMES = {
@@ -33,12 +33,6 @@ _DTYPE_NAMES = {
     torch.int64: "I64",
 }
 _ALIGNMENT = 8
-
-
-class DiskFullError(BilinError):
-    """The disk has too little room; nothing written so far is lost."""
-
-    code = "disk_full"
 
 
 @dataclass(frozen=True, slots=True)

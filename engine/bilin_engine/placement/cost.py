@@ -1,11 +1,19 @@
 """What a model costs: bytes of weights, KV cache and activations, bytes read and flop per token."""
 
+import dataclasses
 import math
 import re
 
-from bilin_engine.config import ModelConfig, QuantizationScheme, TensorSpec
+from bilin_engine.config import (
+    GroupSize,
+    ModelConfig,
+    QuantizationConfig,
+    QuantizationScheme,
+    TensorSpec,
+)
 from bilin_engine.errors import BadRequestError
 
+GROUP_SIZES: tuple[GroupSize, ...] = (128, 64, 32, "row")
 DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 SCALE_BYTES = 2
 WEIGHT_SHAPE_BYTES = 16  # compressed-tensors keeps (out, in) beside each packed weight: int64[2]
@@ -74,6 +82,18 @@ def file_bytes(config: ModelConfig) -> int:
         stored_bytes(spec, config) + WEIGHT_SHAPE_BYTES * (scheme_of(spec, config) is not None)
         for spec in config.tensors()
     )
+
+
+def file_bytes_by_group(config: ModelConfig) -> dict[str, int]:
+    """`file_bytes` in INT4 by group size; of a quantized model under "", as it is."""
+    if config.quantization is not None:
+        return {"": file_bytes(config)}
+    return {
+        str(size): file_bytes(
+            dataclasses.replace(config, quantization=QuantizationConfig.uniform(4, size))
+        )
+        for size in GROUP_SIZES
+    }
 
 
 class ModelCost:

@@ -3,29 +3,25 @@
 No weight file is opened here; that is the job's business.
 """
 
-import dataclasses
 import json
 import os
 import re
-import shutil
 from itertools import islice
 from pathlib import Path
 
+from bilin_engine import processes
 from bilin_engine.config import (
     CONFIG_FILE,
     MAX_CONFIG_BYTES,
-    GroupSize,
     ModelConfig,
-    QuantizationConfig,
     parse_model_config,
 )
 from bilin_engine.errors import BadRequestError, BilinError, ModelBrokenError
 from bilin_engine.library import DESCRIPTION_FILE, MAX_FILES, Library, read_description
-from bilin_engine.placement.cost import file_bytes
+from bilin_engine.placement.cost import file_bytes_by_group
 from bilin_engine.placement.known_configs import GLM_130B
 from bilin_engine.protocol import FolderInspected, FolderKind
 
-GROUP_SIZES: tuple[GroupSize, ...] = (128, 64, 32, "row")
 MAX_LATEST_BYTES = 4096
 _RANK_FILE = re.compile(r"mp_rank_(\d{2,3})_model_states\.pt")
 
@@ -51,7 +47,7 @@ def inspect_folder(path: str, library: Library, rate_bytes_s: float) -> FolderIn
         path=str(folder if kind != "gguf" else asked),
         title=folder.name if kind != "gguf" else asked.name,
         size_bytes=sum(files.values()),
-        free_bytes=_free_bytes(library.models_dir),
+        free_bytes=processes.disk_free_bytes(library.models_dir),
         needed_bytes=needed,
         rate_bytes_s=rate_bytes_s,
         problem=problem,
@@ -113,7 +109,7 @@ def _needs(
                 return _reference_needs(folder, files)
             case "hugging_face":
                 config = _read_config(folder / CONFIG_FILE, "")
-                return _by_group(config), ""
+                return file_bytes_by_group(config), ""
             case "gguf":
                 return {}, (
                     "GGUF files cannot be imported. Take the model's safetensors instead: they "
@@ -136,18 +132,7 @@ def _reference_needs(folder: Path, files: dict[str, int]) -> tuple[dict[str, int
         raise ModelBrokenError(f"{first} is missing in {folder}")
     beside = folder / CONFIG_FILE
     config = _read_config(beside, "glm130b") if beside.is_file() else GLM_130B
-    return _by_group(config), ""
-
-
-def _by_group(config: ModelConfig) -> dict[str, int]:
-    if config.quantization is not None:
-        return {"": file_bytes(config)}
-    return {
-        str(size): file_bytes(
-            dataclasses.replace(config, quantization=QuantizationConfig.uniform(4, size))
-        )
-        for size in GROUP_SIZES
-    }
+    return file_bytes_by_group(config), ""
 
 
 def _read_config(path: Path, model_type: str) -> ModelConfig:
@@ -167,10 +152,3 @@ def _read_config(path: Path, model_type: str) -> ModelConfig:
 def _known(folder: Path, library: Library) -> str:
     known = [Path(info.path) for info in library.models()]
     return f"{folder} is in the library already" if folder.absolute() in known else ""
-
-
-def _free_bytes(models_dir: Path) -> int:
-    for folder in (models_dir, *models_dir.parents):
-        if folder.is_dir():
-            return shutil.disk_usage(folder).free
-    return 0
