@@ -144,10 +144,10 @@ def test_only_files_of_a_model_are_fetched(hub, models, published):
     assert not hub.asked_for("pytorch_model.bin")
 
 
-def test_pickles_alone_are_refused_in_a_sentence(published, models):
+def test_pickles_alone_are_refused_in_a_sentence(models):
     server = HubServer({"config.json": b"{}", "pytorch_model-00001-of-00002.bin": b"pickle"})
     try:
-        with pytest.raises(HubError, match="pickles only .pytorch_model-00001"):
+        with pytest.raises(HubError, match=r"pickles only \(pytorch_model-00001"):
             fetch(server, models)
     finally:
         server.close()
@@ -246,11 +246,6 @@ def test_retry_after_is_read_in_both_forms(hub):
         connection.close()
 
 
-def stops_in(name, at):
-    """Stops once `at` bytes of a file are here, as a person's pause does."""
-    return lambda server: any(a.path.endswith(name) for a in server.asked) and at <= 0
-
-
 @pytest.mark.parametrize("change", ["etag", "content"])
 def test_a_file_that_changed_meanwhile_is_begun_again(hub, models, published, change):
     hub.faults[SHARD] = [Fault("cut", at=700), Fault("status", status=404)]
@@ -287,7 +282,7 @@ def test_wrong_bytes_of_a_small_file_are_found_by_gits_hash(hub, models):
 
 def test_a_hub_that_stays_away_is_named_and_what_is_here_stays(hub, models, published):
     hub.faults[SHARD] = [Fault("cut", at=700), Fault("status", times=99, status=502)]
-    with pytest.raises(HubBusyError, match="localhost is busy .HTTP 502"):
+    with pytest.raises(HubBusyError, match=r"localhost is busy \(HTTP 502"):
         fetch(hub, models)
     assert (place_of(models) / f"{SHARD}.part").stat().st_size == 700
     hub.faults.clear()
@@ -310,8 +305,7 @@ def test_unreachable_storage_is_told_from_the_hub_that_sends_there(hub, models):
 
 
 def test_a_pause_keeps_every_byte(hub, models, published):
-    hub.faults[SHARD] = [Fault("slow", times=9)]
-    hub.files[SHARD] = published[SHARD]
+    hub.faults[SHARD] = [Fault("slow", pause_s=0.02)]
     part = place_of(models) / f"{SHARD}.part"
     with pytest.raises(JobStopped):
         fetch(hub, models, stop=lambda _s: part.exists() and part.stat().st_size > 2000)
@@ -345,7 +339,7 @@ def test_files_of_another_repository_are_not_taken_for_this_one(hub, models, pub
 
 def test_too_little_room_is_said_before_the_first_byte(hub, models, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _p: shutil._ntuple_diskusage(9, 9, 1000))
-    with pytest.raises(DiskFullError, match="need .* GB more. Free some space"):
+    with pytest.raises(DiskFullError, match=r"need .* GB more\. Free some space"):
         fetch(hub, models)
     assert not [a for a in hub.asked if "/blob/" in a.path]
 

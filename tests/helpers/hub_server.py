@@ -22,6 +22,7 @@ class Fault:
     kind: str
     times: int = 1
     at: int = 0  # bytes sent before a cut
+    pause_s: float = 0.001  # after each thousand bytes
     status: int = 503
     headers: dict = field(default_factory=dict)
 
@@ -69,7 +70,11 @@ class HubServer:
             def log_message(self, *_arguments):
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, request, client_address):
+                pass  # a client that goes away is what many tests are about
+
+        server = Server(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
@@ -141,10 +146,8 @@ class HubServer:
              "Sha256": self._sha256(name)}
             for name in sorted(self.files)
         ]  # fmt: skip
-        extra = [
-            {"Path": e["path"], "Type": e["type"], "Size": e.get("size", 0)} for e in self.extra
-        ]
-        return own + extra
+        keys = {"Path": "path", "Type": "type", "Size": "size"}
+        return own + [{key: e.get(name, 0) for key, name in keys.items()} for e in self.extra]
 
     def _sha256(self, name) -> str:
         return hashlib.sha256(self.files[name]).hexdigest()
@@ -199,7 +202,7 @@ class HubServer:
         elif fault is not None and fault.kind == "slow":
             for index in range(0, len(body), 1000):
                 request.wfile.write(body[index : index + 1000])
-                time.sleep(0.002)
+                time.sleep(fault.pause_s)
         else:
             request.wfile.write(body)
 

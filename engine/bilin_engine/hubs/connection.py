@@ -21,7 +21,6 @@ from bilin_engine.hubs.base import HubBusyError, HubError
 
 MAX_REDIRECTS = 6
 MAX_JSON_BYTES = 32 * 1024**2
-BLOCK_BYTES = 256 * 1024
 CONNECT_S = 15.0
 READ_S = 30.0  # without a byte; a slow line that goes on is no fault
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -109,7 +108,7 @@ class Connection:
         content = bytearray()
         with self.open(url, what) as answer:
             response, host = answer.response, answer.hosts[-1]
-            for block in response.iter_raw(BLOCK_BYTES):
+            for block in response.iter_raw():
                 content += block
                 if len(content) > MAX_JSON_BYTES:
                     raise HubError(f"{host} answers {what} with over {MAX_JSON_BYTES} bytes")

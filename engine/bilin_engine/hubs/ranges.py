@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bilin_engine.hubs.base import HubBusyError, HubFile, OpenRange
-from bilin_engine.hubs.connection import BLOCK_BYTES, Connection
+from bilin_engine.hubs.connection import Connection
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -26,10 +26,10 @@ def open_range(
         if start and (at != start or (etag and found and found != etag)):
             at = None
         if at is not None:
-            yield OpenRange(at, found, hosts, response.iter_raw(BLOCK_BYTES))
+            yield OpenRange(at, found, hosts, response.iter_raw())
             return
         if response.status_code == 200:
-            yield OpenRange(0, found, hosts, response.iter_raw(BLOCK_BYTES))
+            yield OpenRange(0, found, hosts, response.iter_raw())
             return
     if not start:
         raise HubBusyError(f"{hosts[-1]} answers {file.name} with a part that was not asked for")
