@@ -23,6 +23,7 @@ DESCRIPTION_FILE = "bilin.json"
 # Below the models folder, beside the models: names with a leading point are no models.
 STATE_DIR = ".bilin"
 TRASH_DIR = ".trash"
+DOWNLOADS_DIR = "downloads"  # in STATE_DIR: files that are no model yet
 LINKED_FILE = "linked.json"
 VERIFIED_FILE = "verified.json"
 MAX_FILES = 20_000
@@ -82,6 +83,11 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
             raise ValueError(message)
         if self.capabilities.chat and not self.chat_format:
             raise ValueError("capabilities.chat is true without a chat_format")
+
+
+def download_folder(folder: Path) -> Path:
+    """Where the files for a model folder lie until it is one."""
+    return folder.parent / STATE_DIR / DOWNLOADS_DIR / folder.name
 
 
 def read_description(folder: Path) -> ModelDescription:

@@ -25,8 +25,8 @@ from bilin_engine.hubs.tokens import TokenFile
 from bilin_engine.jobs import download_files
 from bilin_engine.jobs.base import JobReporter, JobStopped
 from bilin_engine.jobs.convert import convert_model
-from bilin_engine.jobs.download import Patience, download_folder, download_model
-from bilin_engine.library import Library
+from bilin_engine.jobs.download import Patience, download_model
+from bilin_engine.library import Library, download_folder
 from bilin_engine.protocol import ConvertModel, DownloadModel, JobDone, Repository
 
 HUBS = ("hugging_face", "modelscope")

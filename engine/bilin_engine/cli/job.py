@@ -17,6 +17,8 @@ from bilin_engine.protocol import (
 from bilin_engine.server.job_process import JobCommand, run_job
 
 _STAGE_WORDS = {
+    "download": "downloading 下载",
+    "wait": "waiting for the hub 等待模型库",
     "convert": "converting 转换",
     "hash": "checksums 校验和",
     "verify": "checking values 检查数值",
@@ -87,13 +89,13 @@ def run_verify(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace, work: JobWork) -> JobDone:
     command = JobCommand(log_dir=options.log_dir, log_level="WARNING")
     try:
-        return run_job(command, work, _show)
+        return run_job(command, work, show_progress)
     finally:
         if sys.stderr.isatty():
             print(file=sys.stderr)
 
 
-def _show(progress: JobProgress) -> None:
+def show_progress(progress: JobProgress) -> None:
     """One line on a terminal, written over; nothing elsewhere."""
     if not sys.stderr.isatty():
         return

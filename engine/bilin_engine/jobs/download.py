@@ -5,6 +5,7 @@ files lies in the library's state folder until it is a model. So whatever ends t
 that is not whole looks as if it were, and the same work goes on from the bytes that are there.
 """
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -20,14 +21,13 @@ from bilin_engine.hubs.open import open_repository
 from bilin_engine.hubs.selection import choose_files
 from bilin_engine.jobs.base import JobReporter
 from bilin_engine.jobs.download_files import DownloadFolder, Part
-from bilin_engine.library import STATE_DIR
+from bilin_engine.library import download_folder
 from bilin_engine.protocol import ConvertModel, DownloadModel, JobDone
 
 logger = logging.getLogger(__name__)
 
 _Answer = TypeVar("_Answer")
 
-DOWNLOADS_DIR = "downloads"
 NUM_CONNECTIONS = 4
 NUM_TRIES = 8  # in a row without one new byte
 LONGEST_WAIT_S = 600.0
@@ -49,11 +49,6 @@ class Patience:
         return min(self.first_s * 2.0 ** (num_tries - 1), self.most_s)
 
 
-def download_folder(folder: Path) -> Path:
-    """Where the files for a model folder lie until it is one."""
-    return folder.parent / STATE_DIR / DOWNLOADS_DIR / folder.name
-
-
 def download_model(
     work: DownloadModel,
     reporter: JobReporter,
@@ -68,8 +63,8 @@ def download_model(
     folder = Path(work.folder)
     if folder.exists():
         raise BadRequestError(f"{folder} exists already; choose another name")
-    with open_repository(work.repository, token_file) as source:
-        place = DownloadFolder(download_folder(folder))
+    place = DownloadFolder(download_folder(folder))
+    with open_repository(work.repository, token_file) as source, contextlib.closing(place):
         fetch = _Fetch(source, place, reporter, patience or Patience())
         files, needed = fetch.prepare(work)
         _check_space(place.path, fetch.missing_bytes(files) + needed)

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import msgspec
 
+from bilin_engine import processes
 from bilin_engine.errors import BilinError
 from bilin_engine.hubs.base import HubFile
 from bilin_engine.library import DESCRIPTION_FILE
 from bilin_engine.protocol import Repository
 
 STATE_FILE = ".download.json"
+LOCK_FILE = ".download.lock"
 PART_SUFFIX = ".part"
 BLOCK_BYTES = 4 * 1024 * 1024
 
@@ -102,6 +104,7 @@ class DownloadFolder:
         self.path = path
         self._lock = threading.Lock()
         self._state = _State(hub="", name="")
+        self._lock_fd: int | None = None
 
     def open(self, repository: Repository) -> None:
         """Makes the folder, or takes up the one that is there. Raises BilinError.
@@ -114,6 +117,7 @@ class DownloadFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BilinError(f"{self.path} cannot be made: {error.strerror}") from error
+        self._take()
         try:
             found = msgspec.json.decode((self.path / STATE_FILE).read_bytes(), type=_State)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -122,9 +126,31 @@ class DownloadFolder:
         files = found.files if is_same else {}
         self._state = _State(hub=repository.hub, name=repository.name, files=files)
 
+    def _take(self) -> None:
+        """Keeps other processes out until this one ends or `close`s."""
+        if self._lock_fd is not None:
+            return
+        fd = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        if not processes.lock_file(fd):
+            os.close(fd)
+            raise BilinError(f"{self.path} is being downloaded by another process of Bilin's")
+        self._lock_fd = fd
+
+    def close(self) -> None:
+        """Lets others in. Safe to call twice."""
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
     def clear_others(self, names: set[str]) -> None:
         """Removes files that the repository no longer has; what was made of it here stays."""
-        own = {STATE_FILE, DESCRIPTION_FILE, *names, *(f"{name}{PART_SUFFIX}" for name in names)}
+        own = {
+            STATE_FILE,
+            LOCK_FILE,
+            DESCRIPTION_FILE,
+            *names,
+            *(f"{name}{PART_SUFFIX}" for name in names),
+        }
         for path in self.path.iterdir():
             if path.name not in own and not path.is_dir():
                 path.unlink()
@@ -197,7 +223,8 @@ class DownloadFolder:
 
     def forget(self) -> None:
         """Removes what only a download needs."""
-        (self.path / STATE_FILE).unlink(missing_ok=True)
+        for name in (STATE_FILE, LOCK_FILE):
+            (self.path / name).unlink(missing_ok=True)
         for part in self.path.glob(f"*{PART_SUFFIX}"):
             part.unlink()
 
