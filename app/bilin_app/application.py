@@ -50,12 +50,12 @@ class Application(QObject):
             self,
         )
         store = Store(paths.database)
-        self.chat = ChatController(store, self.engine, self)
+        notes = ModelNotes(paths.model_notes)
+        self.chat = ChatController(store, self.engine, self, notes)
         self.editor = EditorController(store, self.engine, self)
         self.window = MainWindow()
         self.page = ChatPage(self.window.chat, self.chat, self.engine)
         self.editor_page = EditorPage(self.window.editor, self.editor, self.engine)
-        notes = ModelNotes(paths.model_notes)
         self.models = ModelsController(self.engine, notes, paths.models_dir, self)
         self.models_page = ModelsPage(self.window.models, self.models, self.engine)
         self._is_closed = False

@@ -299,7 +299,7 @@ def test_search_answers_the_last_question_only(start_app, until):
     app = start_app("--reply", "冬天去三亚避寒")
     app.chat.send("去哪里？")
     until(lambda: app.page.finished)
-    until(lambda: app.chat._ends.is_empty)
+    until(lambda: app.chat._running.ends.is_empty)
     app.chat.search("w")
     app.chat.search("避寒")
     until(lambda: app.page.hits)
@@ -323,39 +323,100 @@ def test_the_draft_is_counted_with_the_conversation(start_app, until):
 # --- The engine's troubles ------------------------------------------------------------------------
 
 
+BREAKS = ["dies", "exits", "hangs", "stray_print", "bad_frame", "closes"]
+
+
 @pytest.mark.expects_log
-@pytest.mark.parametrize("behave", ["dies", "exits", "hangs", "stray_print", "bad_frame", "closes"])
-def test_when_the_engine_dies_one_click_goes_on_with_the_same_answer(
-    start_app, until, tmp_path, behave
-):
-    app = start_app("--behave", behave, "--once", str(tmp_path / "misbehaved"))
+@pytest.mark.parametrize("behave", BREAKS)
+def test_when_the_engine_dies_the_same_answer_goes_on_by_itself(start_app, until, tmp_path, behave):
+    requests = tmp_path / "requests"
+    app = start_app(
+        "--behave", behave, "--once", str(tmp_path / "misbehaved"), "--requests", str(requests)
+    )
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    assert page.texts == ["one", WHOLE]
+    assert page.failures == []
+    assert page.runs == [page.messages[1].id, page.messages[1].id, 0]  # it never ended in between
+    [seam] = page.messages[1].seams
+    assert (seam.offset, seam.kind) == (15, "break")
+    assert "engine" in seam.reason
+    assert requests.read_text().splitlines()[1] == repr((["user:one"], "w0 w1 w2 w3 w4 "))
+    before, after = reopened(app, until)
+    assert before == after
+
+
+@pytest.mark.expects_log
+def test_a_second_death_in_a_row_leaves_it_to_the_person(start_app, until, tmp_path):
+    deaths = tmp_path / "deaths"
+    app = start_app("--behave", "dies", "--once", str(deaths), "--times", "2")
     page = app.page
     app.chat.send("one")
     until(lambda: page.failures)
-    assert page.texts == ["one", "w0 w1 w2 w3 w4 "]
+    so_far = "w0 w1 w2 w3 w4 " + "w5 w6 w7 w8 w9 "
+    assert page.texts == ["one", so_far]
     assert page.messages[1].state == "interrupted"
     assert page.messages[1].failure == page.failures[0][1]
+    assert len(page.messages[1].seams) == 1
     until(lambda: app.engine.view.state == "fault")
     assert app.engine.view.action == "restart"
     assert app.engine.view.reason == page.failures[0][1]
     app.engine.mend()
     until(lambda: page.finished)
     assert page.texts == ["one", WHOLE]
-    [seam] = page.messages[1].seams
-    assert (seam.offset, seam.reason) == (15, page.failures[0][1])
+    assert [seam.offset for seam in page.messages[1].seams] == [15, len(so_far)]
+    assert page.messages[1].seams[1].reason == page.failures[0][1]
     before, after = reopened(app, until)
     assert before == after
 
 
 @pytest.mark.expects_log
-def test_killed_mid_answer_the_text_stays_and_the_reason_is_shown(start_app, until):
+def test_a_death_in_the_next_answer_is_the_first_again(start_app, until, tmp_path):
+    app = start_app("--behave", "dies", "--once", str(tmp_path / "died"))
+    page = app.page
+    app.chat.send("one")
+    until(lambda: len(page.finished) == 1)
+    (tmp_path / "died").unlink()
+    app.client.stop()
+    until(lambda: app.engine.view.state == "stopped")
+    app.chat.send("two")  # starts an engine that dies once more
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["one", WHOLE, "two", WHOLE]
+    assert len(page.messages[3].seams) == 1
+
+
+@pytest.mark.expects_log
+def test_an_engine_that_died_too_often_is_not_started_again_for_an_answer(
+    start_app, until, monkeypatch
+):
+    app = start_app("--behave", "dies")
+    monkeypatch.setattr(app.engine._restart_limit, "num_restarts", 3)
+    app.chat.send("one")
+    until(lambda: app.page.failures)
+    assert app.page.states[1] == "interrupted"
+    assert app.engine.view.action == "restart"
+
+
+@pytest.mark.expects_log
+def test_killed_mid_answer_the_text_stays_and_goes_on(start_app, until):
     app = start_app("--behave", "pauses")
     app.chat.send("one")
     until(lambda: app.page.texts[1:] == ["w0 w1 w2 w3 w4 "])
     os.kill(app.client.process_id, signal.SIGKILL)
+    until(lambda: "w9" in app.page.texts[1])
+    [seam] = app.page.messages[1].seams
+    assert (seam.offset, "killed" in seam.reason) == (15, True)
+
+
+@pytest.mark.expects_log
+def test_an_engine_that_dies_instead_of_stopping_does_not_go_on(start_app, until):
+    app = start_app("--behave", "ignores_cancel", "--gap", "0.1", "--tokens", "200")
+    app.chat.send("one")
+    until(lambda: app.page.states[1:] == ["running"])
+    app.chat.stop()
     until(lambda: app.page.failures)
-    assert app.page.texts[1] == "w0 w1 w2 w3 w4 "
-    assert "killed" in app.page.failures[0][1]
+    assert app.page.states[1] == "interrupted"
 
 
 @pytest.mark.expects_log
@@ -380,16 +441,17 @@ def test_an_engine_that_keeps_dying_is_left_alone(start_app, until):
 def test_a_message_to_an_engine_at_fault_is_kept_and_answered_after_mending(
     start_app, until, tmp_path
 ):
-    app = start_app("--behave", "dies", "--once", str(tmp_path / "died"))
+    app = start_app("--behave", "dies", "--once", str(tmp_path / "died"), "--times", "2")
     page = app.page
     app.chat.send("one")
     until(lambda: page.failures)
+    so_far = page.texts[1]
     app.chat.send("two")
     until(lambda: len(page.failures) == 2)
     assert page.states == ["done", "interrupted", "done", "interrupted"]
     app.engine.mend()
     until(lambda: page.finished)
-    assert page.texts == ["one", "w0 w1 w2 w3 w4 ", "two", WHOLE]
+    assert page.texts == ["one", so_far, "two", WHOLE]
 
 
 def test_a_message_sent_before_the_engine_is_ready_waits_for_it(start_app, until):
@@ -458,7 +520,7 @@ def test_a_full_disk_keeps_the_draft_and_says_so(start_app, until):
     page = app.page
     app.chat.send("one")
     until(lambda: page.finished)
-    until(lambda: app.chat._ends.is_empty)
+    until(lambda: app.chat._running.ends.is_empty)
     limit_pages(app, 0)
     text = "x" * 50_000
     app.chat.set_draft(text)
@@ -479,7 +541,7 @@ def test_a_full_disk_keeps_the_draft_and_says_so(start_app, until):
 def test_an_answer_on_a_full_disk_stays_on_show_and_is_saved_when_there_is_room(start_app, until):
     app = start_app("--tokens", "6000", "--gap", "0.0001")
     page = app.page
-    app.chat._ends._timer.setInterval(50)
+    app.chat._running.ends._timer.setInterval(50)
     app.chat.send("one")
     until(lambda: page.states[1:] == ["running"])
     limit_pages(app, 0)
@@ -490,9 +552,9 @@ def test_an_answer_on_a_full_disk_stays_on_show_and_is_saved_when_there_is_room(
     assert page.texts[1] == whole
     app.chat.open_conversation(app.chat.conversation_id)
     until(lambda: page.texts[1] == whole and page.states[1] == "done")
-    assert not app.chat._ends.is_empty
+    assert not app.chat._running.ends.is_empty
     limit_pages(app, 100_000)
-    until(lambda: app.chat._ends.is_empty)
+    until(lambda: app.chat._running.ends.is_empty)
     before, after = reopened(app, until)
     assert before == after
 

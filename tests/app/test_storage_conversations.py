@@ -29,7 +29,7 @@ def begin(store, text, conversation_id=0, parent_id=None):
         c.begin_exchange,
         conversation_id=conversation_id,
         parent_id=parent_id,
-        text=text,
+        message=c.NewMessage(text),
         new=c.NewConversation(text[:10]),
         now=1.0,
     ).result()
@@ -38,7 +38,11 @@ def begin(store, text, conversation_id=0, parent_id=None):
 def queue(store, conversation_id, text):
     new = c.NewConversation("")
     return store.write(
-        c.queue_message, conversation_id=conversation_id, text=text, new=new, now=2.0
+        c.queue_message,
+        conversation_id=conversation_id,
+        message=c.NewMessage(text),
+        new=new,
+        now=2.0,
     ).result()
 
 
@@ -84,7 +88,7 @@ def test_a_queued_message_waits_outside_the_branch(store):
     content = store.read(c.load_conversation, made.conversation_id).result()
     assert [m.text for m in content.queued] == ["two", "three"]
     assert len(content.messages) == 2
-    assert store.write(c.withdraw_queued, first.message_id).result() == "two"
+    assert store.write(c.withdraw_queued, first.message_id).result() == c.NewMessage("two")
     assert store.write(c.withdraw_queued, first.message_id).result() is None
     assert store.write(c.withdraw_queued, made.message_id).result() is None
     end(store, made.answer_id, "A")
@@ -103,9 +107,9 @@ def test_a_queued_message_waits_outside_the_branch(store):
 
 def test_sending_clears_the_draft_in_the_same_transaction(store):
     store.write_soon(c.set_draft, 0, "one").result()
-    assert store.read(c.new_draft).result() == "one"
+    assert store.read(c.new_draft).result() == c.NewMessage("one")
     made = begin(store, "one")
-    assert store.read(c.new_draft).result() == ""
+    assert store.read(c.new_draft).result() == c.NewMessage("")
     store.write_soon(c.set_draft, made.conversation_id, "two").result()
     begin(store, "two", made.conversation_id, made.answer_id)
     content = store.read(c.load_conversation, made.conversation_id).result()
@@ -208,7 +212,7 @@ def test_five_thousand_messages_are_one_branch(store):
                 connection,
                 conversation_id=conversation,
                 parent_id=parent,
-                text="q",
+                message=c.NewMessage("q"),
                 new=c.NewConversation("t"),
                 now=1.0,
             )
@@ -259,7 +263,7 @@ class TreeMachine(RuleBasedStateMachine):
             self.connection,
             conversation_id=self.conversation_id,
             parent_id=parent,
-            text=text,
+            message=c.NewMessage(text),
             new=c.NewConversation(""),
             now=1.0,
         )
@@ -302,7 +306,7 @@ class TreeMachine(RuleBasedStateMachine):
         made = c.queue_message(
             self.connection,
             conversation_id=self.conversation_id,
-            text=self.word(),
+            message=c.NewMessage(self.word()),
             new=c.NewConversation(""),
             now=1.0,
         )

@@ -38,7 +38,7 @@ def begin(store, text, conversation_id=0, parent_id=None):
         c.begin_exchange,
         conversation_id=conversation_id,
         parent_id=parent_id,
-        text=text,
+        message=c.NewMessage(text),
         new=c.NewConversation(text[:20]),
         now=1.0,
     ).result()
@@ -105,7 +105,7 @@ WRITER = textwrap.dedent(
     for index in range(100_000):
         made = store.write(
             c.begin_exchange, conversation_id=made.conversation_id if made else 0,
-            parent_id=made.answer_id if made else None, text=f"m{index}",
+            parent_id=made.answer_id if made else None, message=c.NewMessage(f"m{index}"),
             new=c.NewConversation("t"), now=1.0,
         ).result()
         store.write_soon(c.append_journal, made.answer_id, 0, f"j{index}").result()

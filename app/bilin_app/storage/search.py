@@ -76,6 +76,7 @@ def rebuild_index(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE messages SET is_indexed = 0")
     messages = connection.execute(
         "SELECT id, text FROM messages WHERE state NOT IN ('queued', 'running')"
+        " AND deleted_at IS NULL"
     )
     for message_id, text in messages.fetchall():
         index_message(connection, message_id, text)
