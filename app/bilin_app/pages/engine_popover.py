@@ -66,7 +66,7 @@ class EnginePopover(Popover):
         self._mend.setVisible(bool(view.action))
         self._mend.set_texts(self._action_words())
         if self.isVisible():
-            self._fit()
+            self.fit()
 
     def _state_words(self) -> str:
         match self._view.state:

@@ -125,7 +125,7 @@ def migrate(
         )
     backups: list[Path] = []
     for number in range(version + 1, len(migrations) + 1):
-        if number > 1:
+        if version:  # a new file has nothing to keep
             backups.append(_back_up(connection, backup_dir, number - 1))
         connection.execute("BEGIN IMMEDIATE")
         try:

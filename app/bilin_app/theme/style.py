@@ -91,11 +91,18 @@ QCheckBox::indicator { width: 14px; height: 14px; border: 1px solid $muted; bord
     background: $surface; }
 QCheckBox::indicator:checked { background: $accent; border-color: $accent; }
 QCheckBox:focus { color: $ink; }
+#chip { background: $surface; border: 1px solid $line; border-radius: 8px; }
+QPushButton[role="chip"] { background: transparent; border: 1px solid transparent;
+    border-radius: 6px; padding: 2px 6px; min-height: 18px; font-size: ${small}px; }
+QPushButton[role="chip"]:hover { color: $accent; }
+QPushButton[role="chip"]:focus { border: 2px solid $accent; padding: 1px 5px; }
+#composer[dropping="true"] { border: 2px dashed $accent; }
+#answerStart { background: $paper; }
 #bubble { background: $raised; border-radius: 10px; }
 #messageBody { background: transparent; border: none;
     selection-background-color: $accent; selection-color: $on_accent; }
 #notice { background: $danger_soft; border: 1px solid $danger; border-radius: 8px; }
-#seam { color: $muted; font-size: ${tiny}px; }
+#seam QLabel { color: $muted; font-size: ${small}px; }
 #toast { background: $surface; border: 1px solid $line; border-radius: 8px; }
 #latest { background: $surface; border: 1px solid $line; border-radius: 14px;
     padding: 4px 14px; color: $ink; font-size: ${small}px; }

@@ -59,6 +59,14 @@
             <source>Next version</source>
             <translation>下一个版本</translation>
         </message>
+        <message>
+            <source>Answer</source>
+            <translation>回答</translation>
+        </message>
+        <message>
+            <source>Answer this message</source>
+            <translation>回答这条消息</translation>
+        </message>
     </context>
     <context>
         <name>AddDialog</name>
@@ -432,6 +440,14 @@
             <source>Undo</source>
             <translation>撤销</translation>
         </message>
+        <message>
+            <source>Messages deleted: {0}</source>
+            <translation>已删除 {0} 条消息</translation>
+        </message>
+        <message>
+            <source>Preset deleted: {0}</source>
+            <translation>已删除预设：{0}</translation>
+        </message>
     </context>
     <context>
         <name>ChatView</name>
@@ -458,6 +474,10 @@
         <message>
             <source>Everything stays on this computer</source>
             <translation>一切都在这台电脑上</translation>
+        </message>
+        <message>
+            <source>Attach text or code files</source>
+            <translation>添加文本或代码文件</translation>
         </message>
     </context>
     <context>
@@ -525,6 +545,26 @@
         <message>
             <source>Stop this answer (Esc)</source>
             <translation>停止这个回答（Esc）</translation>
+        </message>
+        <message>
+            <source>Answer begins with</source>
+            <translation>回答开头</translation>
+        </message>
+        <message>
+            <source>Attach text or code files</source>
+            <translation>添加文本或代码文件</translation>
+        </message>
+        <message>
+            <source>Let the model begin the answer</source>
+            <translation>让模型自己开头</translation>
+        </message>
+        <message>
+            <source>The model goes on from these words</source>
+            <translation>模型会接着这几个字往下写</translation>
+        </message>
+        <message>
+            <source>Write the answer’s first words</source>
+            <translation>替回答起个头</translation>
         </message>
     </context>
     <context>
@@ -943,6 +983,22 @@
             <source>Sampling: temperature {0}</source>
             <translation>采样：温度 {0}</translation>
         </message>
+        <message>
+            <source>Chosen for this conversation: {0}</source>
+            <translation>本对话选用：{0}</translation>
+        </message>
+        <message>
+            <source>Whichever model is loaded</source>
+            <translation>用当前载入的模型</translation>
+        </message>
+        <message>
+            <source>{0} · not loaded</source>
+            <translation>{0} · 未载入</translation>
+        </message>
+        <message>
+            <source>{0}. It is loaded when you send a message.</source>
+            <translation>{0}。发送消息时载入。</translation>
+        </message>
     </context>
     <context>
         <name>InlineEditor</name>
@@ -965,6 +1021,14 @@
         <message>
             <source>Save</source>
             <translation>保存</translation>
+        </message>
+        <message>
+            <source>Go on from here</source>
+            <translation>接着写</translation>
+        </message>
+        <message>
+            <source>The model goes on from the end of this text</source>
+            <translation>模型从这段文字的末尾往下写</translation>
         </message>
     </context>
     <context>
@@ -1082,10 +1146,6 @@
             <translation>首字 {0} s</translation>
         </message>
         <message>
-            <source>went on after a break</source>
-            <translation>中断后续写</translation>
-        </message>
-        <message>
             <source>length limit</source>
             <translation>到达长度上限</translation>
         </message>
@@ -1104,6 +1164,58 @@
         <message>
             <source>What the model saw …</source>
             <translation>模型看到的内容…</translation>
+        </message>
+        <message>
+            <source>Broken off and taken up again. {0}</source>
+            <translation>写到一半中断，已从断处接着写。{0}</translation>
+        </message>
+        <message>
+            <source>Delete, with all below it</source>
+            <translation>删除这条及其后的消息</translation>
+        </message>
+        <message>
+            <source>First word any moment</source>
+            <translation>马上出第一个字</translation>
+        </message>
+        <message>
+            <source>First word in about {0} s</source>
+            <translation>约 {0} 秒出第一个字</translation>
+        </message>
+        <message>
+            <source>Model: {0}</source>
+            <translation>模型：{0}</translation>
+        </message>
+        <message>
+            <source>Prompt: {0} tokens</source>
+            <translation>提示：{0} 个词元</translation>
+        </message>
+        <message>
+            <source>Seed: {0}</source>
+            <translation>随机种子：{0}</translation>
+        </message>
+        <message>
+            <source>The words before this are yours</source>
+            <translation>此前的文字是你写的</translation>
+        </message>
+        <message>
+            <source>Waiting for the model …</source>
+            <translation>等待模型就绪……</translation>
+        </message>
+        <message>
+            <source>begun by you</source>
+            <translation>由你开头</translation>
+        </message>
+        <message>
+            <source>edited by you</source>
+            <translation>经你修改</translation>
+        </message>
+        <message>
+            <source>{0} s more at most</source>
+            <translation>最多还要 {0} 秒</translation>
+        </message>
+        <message>
+            <source>{0}, the whole in {1} s at most</source>
+            <translation>{0}，全文最多 {1} 秒</translation>
         </message>
     </context>
     <context>
@@ -1740,6 +1852,38 @@
             <source>while writing</source>
             <translation>书写过程中</translation>
         </message>
+        <message>
+            <source>A message holds {most} attachments of {characters} characters in all; this one is left out.</source>
+            <translation>一条消息最多带 {most} 个附件，合计 {characters} 个字符；这一个没有加上。</translation>
+        </message>
+        <message>
+            <source>The model {model} of this conversation cannot be used now; the loaded one answers.</source>
+            <translation>本对话选用的模型 {model} 现在用不了，由当前载入的模型回答。</translation>
+        </message>
+        <message>
+            <source>pasted text {number}</source>
+            <translation>粘贴的文字 {number}</translation>
+        </message>
+        <message>
+            <source>{name} cannot be read: {reason}</source>
+            <translation>{name} 读不出来：{reason}</translation>
+        </message>
+        <message>
+            <source>{name} is empty; there is nothing to attach.</source>
+            <translation>{name} 是空的，没有内容可添加。</translation>
+        </message>
+        <message>
+            <source>{name} is not a file; attach text or code files.</source>
+            <translation>{name} 不是文件；请添加文本或代码文件。</translation>
+        </message>
+        <message>
+            <source>{name} is not text; only text and code files can be attached.</source>
+            <translation>{name} 不是文本；只能添加文本或代码文件。</translation>
+        </message>
+        <message>
+            <source>{name} is {size} MB; a file may have {most} MB at most.</source>
+            <translation>{name} 有 {size} MB；单个文件最大 {most} MB。</translation>
+        </message>
     </context>
     <context>
         <name>SettingsView</name>
@@ -2135,6 +2279,95 @@
         <message>
             <source>{0}: {1} %</source>
             <translation>{0}：{1} %</translation>
+        </message>
+    </context>
+    <context>
+        <name>AttachmentDialog</name>
+        <message>
+            <source>Close</source>
+            <translation>关闭</translation>
+        </message>
+        <message>
+            <source>Copy</source>
+            <translation>复制</translation>
+        </message>
+        <message>
+            <source>Put into the message</source>
+            <translation>放进消息里</translation>
+        </message>
+        <message>
+            <source>The attachment’s text</source>
+            <translation>附件的文字</translation>
+        </message>
+        <message>
+            <source>{0} characters</source>
+            <translation>{0} 个字符</translation>
+        </message>
+        <message>
+            <source>{0} lines</source>
+            <translation>{0} 行</translation>
+        </message>
+        <message>
+            <source>{0} tokens</source>
+            <translation>{0} 个词元</translation>
+        </message>
+    </context>
+    <context>
+        <name>Chip</name>
+        <message>
+            <source>Open {0}, {1}</source>
+            <translation>打开 {0}，{1}</translation>
+        </message>
+        <message>
+            <source>Remove {0}</source>
+            <translation>移除 {0}</translation>
+        </message>
+        <message>
+            <source>{0} characters</source>
+            <translation>{0} 个字符</translation>
+        </message>
+        <message>
+            <source>{0} tokens</source>
+            <translation>{0} 个词元</translation>
+        </message>
+    </context>
+    <context>
+        <name>PresetRow</name>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Delete “{0}”</source>
+            <translation>删除“{0}”</translation>
+        </message>
+        <message>
+            <source>Name of the preset</source>
+            <translation>预设的名字</translation>
+        </message>
+        <message>
+            <source>Preset</source>
+            <translation>预设</translation>
+        </message>
+        <message>
+            <source>Preset: {0}</source>
+            <translation>预设：{0}</translation>
+        </message>
+        <message>
+            <source>Rename “{0}” …</source>
+            <translation>重命名“{0}”……</translation>
+        </message>
+        <message>
+            <source>Save</source>
+            <translation>保存</translation>
+        </message>
+        <message>
+            <source>Save these values as a preset …</source>
+            <translation>把当前设置存为预设……</translation>
+        </message>
+        <message>
+            <source>none</source>
+            <translation>无</translation>
         </message>
     </context>
 </TS>
