@@ -233,7 +233,7 @@ def _show_too_long(window: MainWindow, texts: TourTexts) -> None:
 
 def _show_overflow(window: MainWindow, texts: TourTexts) -> None:
     _show_finished(window, texts)
-    window.chat.composer.set_count(TokenCountView(2391, 2048, 4))
+    window.chat.composer.set_count(TokenCountView(2391, 2048, 4, (texts.ask, texts.text) * 2))
 
 
 def _show_search(window: MainWindow, texts: TourTexts) -> None:

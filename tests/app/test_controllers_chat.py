@@ -14,6 +14,7 @@ from bilin_app.controllers.engine import EngineController
 from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand, EngineLimits
 from bilin_app.storage.store import Store
+from bilin_engine.protocol import Sampling
 
 SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
 QUICK = EngineLimits(hello_s=10, stop_s=0.3, silence_s=0.3, answer_s=0.6, cancel_s=0.5)
@@ -636,3 +637,237 @@ def test_a_conversation_goes_to_a_file_and_comes_back(start_app, until, tmp_path
     app.chat.search("针")
     until(lambda: app.page.hits)
     assert {hit.conversation_id for hit in app.page.hits[-1][1]} == {first, first + 1}
+
+
+# --- Deleting, beginning an answer, attachments, presets, models ----------------------------------
+
+
+def test_a_message_is_deleted_with_all_below_it_and_comes_back(start_app, until):
+    app = start_app()
+    page = app.page
+    for number, text in enumerate(("one", "two"), 1):
+        app.chat.send(text)
+        until(lambda number=number: len(page.finished) == number)
+    whole = list(page.texts)
+    app.chat.delete_message(page.messages[2].id)
+    until(lambda: page.deleted_messages)
+    until(lambda: page.texts == whole[:2])
+    assert page.deleted_messages[0].count == 2
+    app.chat.restore_messages(page.deleted_messages[0].id)
+    until(lambda: page.texts == whole)
+    before, after = reopened(app, until)
+    assert before == after
+
+
+def test_a_question_without_its_answer_can_be_answered_again(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    app.chat.delete_message(page.messages[1].id)
+    until(lambda: page.texts == ["one"])
+    assert page.messages[0].is_unanswered
+    app.chat.regenerate(page.messages[0].id)
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["one", WHOLE]
+    assert not page.messages[0].is_unanswered
+
+
+def test_deleting_above_the_running_answer_stops_it_first(start_app, until):
+    app = start_app("--gap", "0.05")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["running"])
+    app.chat.delete_message(page.messages[0].id)
+    until(lambda: page.deleted_messages)
+    assert page.stopped == [page.deleted_messages[0].id + 1]
+    until(lambda: page.texts == [])
+
+
+def test_an_answer_goes_on_from_the_persons_first_words(start_app, until, tmp_path):
+    requests = tmp_path / "requests"
+    app = start_app("--requests", str(requests))
+    page = app.page
+    app.chat.send("one", "w0 w1 ")
+    until(lambda: page.finished)
+    assert requests.read_text() == repr((["user:one"], "w0 w1")) + "\n"
+    assert page.texts == ["one", WHOLE]
+    [seam] = page.messages[1].seams
+    assert (seam.offset, seam.kind) == (5, "begun")
+    before, after = reopened(app, until)
+    assert before == after
+
+
+def test_an_edited_answer_is_kept_as_a_version_and_the_model_can_go_on_from_it(
+    start_app, until, tmp_path
+):
+    requests = tmp_path / "requests"
+    app = start_app("--requests", str(requests))
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    app.chat.write_answer(page.messages[1].id, "mine", goes_on=False)
+    until(lambda: page.texts == ["one", "mine"])
+    assert (page.messages[1].version, page.messages[1].state) == (2, "done")
+    app.chat.write_answer(page.messages[1].id, "w0 w1 w2\n", goes_on=True)
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["one", WHOLE]
+    assert page.messages[1].version == 3
+    assert requests.read_text().splitlines()[-1] == repr((["user:one"], "w0 w1 w2"))
+
+
+def test_what_the_model_saw_holds_the_persons_first_words(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one", "w0 w1 ")
+    until(lambda: page.finished)
+    seen = []
+    app.chat.prompt_inspected.connect(seen.append)
+    app.chat.inspect_prompt(page.messages[1].id)
+    until(lambda: seen)
+    assert [token.text for token in seen[0].tokens][-2:] == ["one", "w0 w1"]
+
+
+def test_the_time_is_told_once_it_was_measured(start_app, until):
+    app = start_app("--tokens", "40", "--gap", "0.01")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    assert all(p.first_token_s is None and p.rest_s is None for _, p in page.progress)
+    page.progress.clear()
+    app.chat.send("two")
+    until(lambda: len(page.finished) == 2)
+    message_id, first = page.progress[0]
+    assert message_id == page.messages[3].id
+    assert first.first_token_s is not None
+    assert first.first_token_s <= 7 / (7 / 0.01) + 0.01
+    assert first.rest_s is not None
+    assert first.rest_s > first.first_token_s
+
+
+def test_attachments_go_with_the_message_and_come_before_its_words(start_app, until, tmp_path):
+    requests = tmp_path / "requests"
+    app = start_app("--requests", str(requests))
+    page = app.page
+    path = tmp_path / "a.py"
+    path.write_text("x = 1\n", encoding="utf-8")
+    app.chat.attach_files([path])
+    app.chat.send("what is x?")  # at once: it waits until the file is read
+    until(lambda: page.finished)
+    assert page.attachments == []
+    [attached] = page.messages[0].attachments
+    assert (attached.name, attached.text) == ("a.py", "x = 1\n")
+    assert page.texts[0] == "what is x?"
+    prompt = "user:a.py\n```python\nx = 1\n```\n\nwhat is x?"
+    assert requests.read_text() == repr(([prompt], "")) + "\n"
+    before, after = reopened(app, until)
+    assert before == after
+    app.chat.edit_message(page.messages[0].id, "and y?")
+    until(lambda: len(page.finished) == 2)
+    assert page.messages[0].attachments == (attached,)
+
+
+def test_an_attachment_is_counted_kept_with_the_draft_and_taken_away(start_app, until):
+    app = start_app()
+    app.chat.attach_text("some long text")
+    until(lambda: app.page.attachments and app.page.attachments[0].num_tokens)
+    assert app.page.attachments[0].num_tokens == len("pasted text 1\n```\nsome long text\n```")
+    until(lambda: app.page.counts and app.page.counts[-1].total > 20)
+    app.close()
+    again = start_app()
+    until(lambda: again.chat.attachments)
+    assert [a.text for a in again.chat.attachments] == ["some long text"]
+    again.chat.detach(0)
+    assert again.chat.attachments == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"\x89PNG\x00\x00", "is not text"),
+        (b" \n", "is empty"),
+        (b"x" * (2 * 1024 * 1024 + 1), "2.0 MB; a file may have 2 MB"),
+    ],
+)
+def test_what_cannot_be_attached_is_refused_with_a_sentence(
+    start_app, until, tmp_path, content, why
+):
+    app = start_app(is_ready=False)
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    app.chat.attach_files([path, tmp_path, tmp_path / "gone"])
+    until(lambda: len(app.page.notices) == 3)
+    assert why in app.page.notices[0]
+    assert all("is not a file" in notice for notice in app.page.notices[1:])
+    assert app.chat.attachments == ()
+
+
+def test_a_queued_message_keeps_its_attachments(start_app, until):
+    app = start_app("--gap", "0.05")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["running"])
+    app.chat.attach_text("a text")
+    app.chat.send("two")
+    until(lambda: page.queued)
+    assert [a.text for a in page.queued[0].attachments] == ["a text"]
+    app.chat.withdraw_queued(page.queued[0].id)
+    until(lambda: page.drafts == ["two"])
+    assert [a.text for a in app.chat.attachments] == ["a text"]
+
+
+def test_presets_are_kept_renamed_deleted_and_used(start_app, until):
+    app = start_app()
+    presets = app.chat.presets
+    presets.save(" Referee ", "Check figures.", Sampling(temperature=0.2))
+    presets.save("Letters", "Be warm.", Sampling())
+    presets.rename("Letters", "Referee")  # taken: nothing happens
+    presets.rename("Letters", "Mail")
+    assert [preset.name for preset in app.page.presets] == ["Mail", "Referee"]
+    app.close()
+    again = start_app()
+    until(lambda: len(again.page.presets) == 2)
+    again.chat.use_preset(again.page.presets[1])
+    assert again.chat.sampling.temperature == 0.2
+    again.chat.send("one")
+    until(lambda: again.page.finished)
+    assert again.store.read(system_prompts).result() == ["Check figures."]
+    gone = []
+    again.chat.presets.deleted.connect(gone.append)
+    again.chat.presets.delete("Mail")
+    assert [preset.name for preset in again.page.presets] == ["Referee"]
+    assert gone[0].name == "Mail"
+
+
+def system_prompts(connection):
+    return [row[0] for row in connection.execute("SELECT system_prompt FROM conversations")]
+
+
+def test_a_conversation_is_answered_by_the_model_chosen_for_it(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    app.chat.set_model("second")
+    until(lambda: app.engine.model and app.engine.model.id == "second")
+    app.engine.load("bilin-mini")  # another conversation wants another
+    until(lambda: app.engine.model and app.engine.model.id == "bilin-mini")
+    app.chat.send("two")
+    until(lambda: len(page.finished) == 2)
+    assert page.messages[3].facts is not None
+    assert page.messages[3].facts.model.id == "second"
+    reopened(app, until)
+    assert page.conversation is not None
+    assert page.conversation.model == "second"
+    app.chat.new_conversation()
+    assert app.chat.model == ""
+
+
+def test_a_model_that_is_gone_leaves_the_answer_to_the_loaded_one(start_app, until):
+    app = start_app()
+    app.chat.set_model("gone")
+    until(lambda: app.page.notices)
+    until(lambda: app.engine.model is not None)
+    app.chat.send("one")
+    until(lambda: app.page.finished)
+    assert any("gone of this conversation" in notice for notice in app.page.notices)

@@ -51,9 +51,9 @@ class ContextMeter(QObject):
 
         def counted(count: TokenCount) -> None:
             if number == self._query:
-                self.counted.emit(
-                    TokenCountView(count.total, count.context_length, len(count.dropped_messages))
-                )
+                dropped = tuple(messages[i].text for i in count.dropped_messages)
+                view = TokenCountView(count.total, count.context_length, len(dropped), dropped)
+                self.counted.emit(view)
 
         handle = self._engine.send(lambda i: CountTokens(id=i, model=model, messages=messages))
         handle.done.connect(counted)

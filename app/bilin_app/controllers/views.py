@@ -150,12 +150,13 @@ class ConversationView:
 class TokenCountView:
     """What sending the draft now would use of the context, counted by the model's tokenizer.
 
-    num_dropped: how many of the oldest messages would be left out for it.
+    num_dropped: how many of the oldest messages would be left out for it. dropped: their texts.
     """
 
     total: int
     context_length: int
     num_dropped: int = 0
+    dropped: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:

@@ -566,6 +566,10 @@
             <source>Write the answer’s first words</source>
             <translation>替回答起个头</translation>
         </message>
+        <message>
+            <source>Too long: “{0}” and so on are left out ({1})</source>
+            <translation>太长：“{0}”等 {1} 条较早的消息不会发给模型</translation>
+        </message>
     </context>
     <context>
         <name>ConversationList</name>

@@ -91,6 +91,7 @@ class Chip(QFrame):
         self.open = TextButton("chip", self, icon_name="file-text", token="muted")
         self._size = label(self, "muted")
         self.remove = IconButton("x", self)
+        self.remove.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
         self.remove.setVisible(can_remove)
         row = QHBoxLayout(self)
         row.setContentsMargins(2, 0, 3 if can_remove else 10, 0)

@@ -18,8 +18,9 @@ from bilin_app.controllers.views import TokenCountView
 from bilin_app.pages.chat.attachment_chips import AttachmentChips
 from bilin_app.pages.chat.composer_edit import ComposerEdit, local_files
 from bilin_app.pages.chat.preedit import PreeditGuard
-from bilin_app.pages.controls import IconButton, TextButton, label
+from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton, label
 from bilin_app.text.attachments import Attachment
+from bilin_app.text.visible import visible
 from bilin_app.theme.theme import theme
 
 MAX_LINES = 10
@@ -76,7 +77,8 @@ class Composer(QFrame):
         self._guard = PreeditGuard(self.edit)
         self.edit.installEventFilter(self)
         self.edit.textChanged.connect(self._on_text_changed)
-        self._hint = label(self, "muted")
+        self._hint = ElidedLabel(self)
+        self._hint.setProperty("role", "muted")
         self._meter_label = label(self, "muted")
         self._meter = _Meter(self)
         self._meter_text = label(self, "muted")
@@ -298,7 +300,10 @@ class Composer(QFrame):
         self.send.setVisible(not self._is_running or has_text)
         self.send.setEnabled(has_text and self._is_sendable())
         self.send.set_texts(*self._send_texts())
-        self._hint.setText(self._hint_text(has_text))
+        self._hint.set_full_text(self._hint_text(has_text))
+        dropped = self._count.dropped if self._count is not None else ()
+        if dropped:
+            self._hint.setToolTip("\n".join(f"· {_first_words(text)}" for text in dropped))
 
     def _send_texts(self) -> tuple[str, str]:
         """The button's name and description: leaving something out is the person's choice."""
@@ -313,8 +318,11 @@ class Composer(QFrame):
         if self._count is not None and not self._count.fits:
             return self.tr("Too long for this model's context")
         if self._count is not None and self._count.num_dropped:
-            text = self.tr("Too long: the oldest messages are left out ({0})")
-            return text.format(QLocale().toString(self._count.num_dropped))
+            number = QLocale().toString(self._count.num_dropped)
+            if not self._count.dropped:
+                return self.tr("Too long: the oldest messages are left out ({0})").format(number)
+            first = _first_words(self._count.dropped[0])
+            return self.tr("Too long: “{0}” and so on are left out ({1})").format(first, number)
         if self._num_queued:
             return self.tr("Queued: {0}").format(self._num_queued)
         if self._is_running and has_text:
@@ -376,6 +384,12 @@ class Composer(QFrame):
         self.start_edit.setPlaceholderText(self.tr("The model goes on from these words"))
         self._start_close.set_texts("", self.tr("Let the model begin the answer"))
         self.stop.set_texts(self.tr("Stop"), self.tr("Stop this answer (Esc)"))
+
+
+def _first_words(text: str) -> str:
+    """A message's beginning, to know it by."""
+    words = visible(" ".join(text[:200].split()))
+    return words if len(words) <= 24 else f"{words[:23]}…"
 
 
 class _Meter(QWidget):
