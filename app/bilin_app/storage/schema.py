@@ -84,7 +84,13 @@ def _create(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create,)
+def _add_pinyin(connection: sqlite3.Connection) -> None:
+    """The readings of titles; building the index anew fills them (its terms changed, too)."""
+    for table in ("conversations", "documents"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN pinyin TEXT NOT NULL DEFAULT ''")
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create, _add_pinyin)
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
@@ -110,7 +116,7 @@ def migrate(
         )
     backups: list[Path] = []
     for number in range(version + 1, len(migrations) + 1):
-        if number > 1:
+        if version:  # a new file has nothing to keep
             backups.append(_back_up(connection, backup_dir, number - 1))
         connection.execute("BEGIN IMMEDIATE")
         try:
