@@ -20,6 +20,7 @@ from bilin_app.controllers.views import (
     EngineView,
     MessageView,
     TokenCountView,
+    TrashRow,
 )
 from bilin_app.main_window import MainWindow
 from bilin_app.storage.settings import Settings
@@ -238,6 +239,17 @@ def _show_search(window: MainWindow, texts: TourTexts) -> None:
     window.chat.list.show_hits(texts.hits)
 
 
+def _show_trash(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_finished(window, texts)
+    now = time.time()
+    dialog = window.chat.list.make_trash_dialog()
+    dialog.show_rows(
+        [TrashRow(i, title, now - 86_400 * i * i) for i, title in enumerate(texts.titles)]
+    )
+    dialog.show()
+    return dialog
+
+
 def _editor(
     show: Callable[[MainWindow, Language], None],
 ) -> Callable[[MainWindow, TourTexts], None]:
@@ -362,6 +374,7 @@ SCENES = (
     Scene("overflow", _show_overflow),
     Scene("search", _show_search),
     Scene("find", _show_find),
+    Scene("trash", _show_trash),
     Scene("prompt", _show_prompt),
     Scene("link", _show_link),
     Scene("editing", _show_editing),

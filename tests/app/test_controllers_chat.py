@@ -573,4 +573,4 @@ def test_a_conversation_goes_to_a_file_and_comes_back(start_app, until, tmp_path
     assert app.page.texts == ["needle 针", WHOLE]
     app.chat.search("针")
     until(lambda: app.page.hits)
-    assert {hit.conversation_id for hit in app.page.hits[-1][1]} == {first, first + 1}
+    assert {hit.id for hit in app.page.hits[-1][1]} == {first, first + 1}

@@ -28,7 +28,7 @@ from bilin_app.controllers.message_views import encode, message_view
 from bilin_app.controllers.prompt import answer_job, decode_sampling, prompt_messages
 from bilin_app.controllers.prompt_inspection import PromptInspector
 from bilin_app.controllers.transcript import Transcript
-from bilin_app.controllers.views import DeletedConversation, EngineView, MessageView, Seam
+from bilin_app.controllers.views import DeletedItem, EngineView, MessageView, Seam
 from bilin_app.storage import conversations as stored
 from bilin_app.storage.conversations import (
     AnswerContext,
@@ -458,7 +458,7 @@ class ChatController(QObject):
             self._resume_id = 0
             self._update(content, visit)
             self.running_changed.emit(answer_id)
-            self._list.show_running()
+            self._list.tell_changed()
             self._is_beginning = False
             run.dispatch()
             self._end_beginning()
@@ -480,7 +480,7 @@ class ChatController(QObject):
         if outcome.is_engine_trouble:
             self._resume_id = message_id
         self._ends.save()
-        self._list.show_running()
+        self._list.tell_changed()
         self._meter.count_soon()
         then, self._then = self._then, None
         if then is not None:
@@ -577,7 +577,12 @@ class ChatController(QObject):
         """Brings back what was deleted last and shows it."""
         self._list.undo_delete()
 
-    def _on_deleted(self, gone: DeletedConversation) -> None:
+    @property
+    def conversations(self) -> ConversationList:
+        """The list itself, for its trash."""
+        return self._list
+
+    def _on_deleted(self, gone: DeletedItem) -> None:
         if gone.id == self.conversation_id:
             self.new_conversation()
         self.deleted.emit(gone)

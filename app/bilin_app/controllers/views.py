@@ -96,8 +96,8 @@ class MessageView:
 
 
 @dataclass(frozen=True, slots=True)
-class ConversationRow:
-    """A line of the list: pinned first, then the newest. is_running: an answer is being written."""
+class ListRow:
+    """A conversation or document in its list. is_running: an answer is being written."""
 
     id: int
     title: str
@@ -150,22 +150,33 @@ class ExampleView:
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A message or a title that matches. highlights: (start, end) in `snippet`.
+    """What a search found in the conversation or document `id`.
 
-    message_id 0: the title matches.
+    message_id 0: not in a message. highlights: (start, end) in `snippet`; title_highlights: in
+    `title`.
     """
 
-    conversation_id: int
+    id: int
     message_id: int
     title: str
     snippet: str
     highlights: tuple[tuple[int, int], ...]
     updated_at: float
+    title_highlights: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class DeletedConversation:
-    """A conversation that went to the trash: `ChatController.undo_delete()` brings it back."""
+class DeletedItem:
+    """A conversation or document that went to the trash: `undo_delete()` brings it back."""
 
     id: int
     title: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrashRow:
+    """A conversation or document in the trash."""
+
+    id: int
+    title: str
+    trashed_at: float

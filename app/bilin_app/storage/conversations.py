@@ -414,6 +414,26 @@ def set_trashed(connection: sqlite3.Connection, conversation_id: int, at: float 
     )
 
 
+def purge(connection: sqlite3.Connection, conversation_ids: list[int]) -> None:
+    """Deletes conversations for good, with their messages; one not in the trash stays."""
+    for conversation_id in conversation_ids:
+        row = connection.execute(
+            "SELECT title FROM conversations WHERE id = ? AND trashed_at IS NOT NULL",
+            (conversation_id,),
+        ).fetchone()
+        if row is None:
+            continue
+        unindex_title(connection, conversation_id, row[0])
+        messages = connection.execute(
+            "SELECT id FROM messages WHERE conversation_id = ?", (conversation_id,)
+        )
+        for (message_id,) in messages.fetchall():
+            unindex_message(connection, message_id)
+            connection.execute("DELETE FROM journal WHERE message_id = ?", (message_id,))
+        connection.execute("DELETE FROM messages WHERE conversation_id = ?", (conversation_id,))
+        connection.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
+
+
 def set_draft(connection: sqlite3.Connection, conversation_id: int, text: str) -> None:
     """Keeps what is being typed. conversation_id 0: for a new conversation."""
     if conversation_id:

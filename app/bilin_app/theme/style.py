@@ -105,6 +105,13 @@ QCheckBox:focus { color: $ink; }
 #card { background: $surface; border: 1px solid $line; border-radius: 10px; }
 #detail { background: $sunken; border: 1px solid $line; border-radius: 8px;
     font-family: $code_families; font-size: ${tiny}px; padding: 8px; }
+#trashList { background: $surface; border: 1px solid $line; border-radius: 8px; padding: 4px; }
+#trashList::item { height: 30px; padding: 0px 6px; }
+#trashList::item:hover { background: $raised; }
+#trashList::item:selected { background: $accent_soft; color: $ink; }
+#trashList:focus { border: 2px solid $accent; padding: 3px; }
+QHeaderView::section { background: $surface; color: $muted; border: none; padding: 4px 6px;
+    font-size: ${small}px; }
 #transcript, #conversations, #settingsScroll, #settingsScroll > QWidget > QWidget {
     background: transparent; border: none; }
 

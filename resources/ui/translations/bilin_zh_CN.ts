@@ -605,6 +605,22 @@
             <source>Conversations</source>
             <translation>对话记录</translation>
         </message>
+        <message>
+            <source>Trash</source>
+            <translation>回收站</translation>
+        </message>
+        <message>
+            <source>What was deleted</source>
+            <translation>已删除的内容</translation>
+        </message>
+    </context>
+    <context>
+        <name>Dates</name>
+        <message>
+            <source>MMM d</source>
+            <comment>a day, as QLocale reads it</comment>
+            <translation>M月d日</translation>
+        </message>
     </context>
     <context>
         <name>DetailHeader</name>
@@ -2002,6 +2018,69 @@
         <message>
             <source>Go to the latest message</source>
             <translation>回到最新消息</translation>
+        </message>
+    </context>
+    <context>
+        <name>TrashDialog</name>
+        <message>
+            <source>Untitled</source>
+            <translation>未命名</translation>
+        </message>
+        <message>
+            <source>Nothing leaves the trash by itself.</source>
+            <translation>回收站里的内容会一直保留，直到你删除。</translation>
+        </message>
+        <message>
+            <source>The trash is empty.</source>
+            <translation>回收站是空的。</translation>
+        </message>
+        <message>
+            <source>Delete for good: {0}?</source>
+            <translation>彻底删除“{0}”？</translation>
+        </message>
+        <message>
+            <source>Delete everything in the trash for good?</source>
+            <translation>彻底删除回收站里的全部内容？</translation>
+        </message>
+        <message>
+            <source>Trash</source>
+            <translation>回收站</translation>
+        </message>
+        <message>
+            <source>This cannot be undone.</source>
+            <translation>此操作无法撤销。</translation>
+        </message>
+        <message>
+            <source>Delete</source>
+            <translation>删除</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Title</source>
+            <translation>标题</translation>
+        </message>
+        <message>
+            <source>Deleted</source>
+            <translation>删除时间</translation>
+        </message>
+        <message>
+            <source>Empty the trash …</source>
+            <translation>清空回收站…</translation>
+        </message>
+        <message>
+            <source>Delete for good …</source>
+            <translation>彻底删除…</translation>
+        </message>
+        <message>
+            <source>Restore</source>
+            <translation>恢复</translation>
+        </message>
+        <message>
+            <source>Close</source>
+            <translation>关闭</translation>
         </message>
     </context>
     <context>

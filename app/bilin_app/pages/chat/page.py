@@ -9,7 +9,7 @@ from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.views import (
     ConversationView,
-    DeletedConversation,
+    DeletedItem,
     EngineView,
     MessageView,
     SearchHit,
@@ -74,6 +74,7 @@ class ChatPage(QObject):
         view.list.delete_requested.connect(chat.delete_conversation)
         view.list.export_requested.connect(self._on_export_requested)
         view.list.import_requested.connect(self._on_import_requested)
+        view.list.trash_requested.connect(self._open_trash)
         view.toast.acted.connect(chat.undo_delete)
         view.header.title_changed.connect(self._on_title_changed)
         view.header.model_chosen.connect(self._engine.load)
@@ -134,7 +135,7 @@ class ChatPage(QObject):
         if query == self._view.list.search.text():
             self._view.list.show_hits(hits)
 
-    def _on_deleted(self, deleted: DeletedConversation) -> None:
+    def _on_deleted(self, deleted: DeletedItem) -> None:
         text = self.tr("Deleted: {0}").format(deleted.title)
         self._view.toast.show_text(text, self.tr("Undo"))
 
@@ -162,6 +163,14 @@ class ChatPage(QObject):
             self._chat.open_message(message_id)  # it may be on another branch
         else:
             self._chat.open_conversation(conversation_id)
+
+    def _open_trash(self) -> None:
+        trash, dialog = self._chat.conversations, self._view.list.make_trash_dialog()
+        trash.trash_listed.connect(dialog.show_rows)
+        dialog.restore_requested.connect(trash.restore)
+        dialog.purge_requested.connect(trash.purge)
+        trash.list_trash()
+        dialog.open()
 
     def _on_export_requested(self, conversation_id: int, title: str) -> None:
         if path := self._view.ask_export_path(title):
