@@ -13,6 +13,7 @@ from PySide6.QtGui import QColor, QPainter, QPixmap
 from PySide6.QtWidgets import QApplication, QWidget
 
 from bilin_app import tour_editor, tour_models
+from bilin_app.controllers import sentences
 from bilin_app.controllers.model_views import LoadView, PlacementChoice
 from bilin_app.controllers.prompt_inspection import PromptInspection, TokenView
 from bilin_app.controllers.views import (
@@ -332,10 +333,33 @@ def _show_settings(window: MainWindow, texts: TourTexts) -> None:
     window.settings.show_settings(choice, "~/.local/share/bilin")
 
 
+def _show_settings_end(window: MainWindow, texts: TourTexts) -> None:
+    _show_settings(window, texts)
+    choice = Settings(
+        language=texts.language, data_dir="/media/data/bilin", move_from="/home/li/bilin"
+    )
+    window.settings.show_settings(choice, "~/.local/share/bilin")
+    window.settings.show_menu_entry(is_there=True)
+    window.settings.scroll_to_end()
+
+
+def _show_report(window: MainWindow, texts: TourTexts) -> None:
+    _show_settings_end(window, texts)
+    window.tell(sentences.report_copied())
+
+
 def _show_shortcuts(window: MainWindow, texts: TourTexts) -> QWidget:
     _show_finished(window, texts)
     dialog = window.make_shortcuts()
     dialog.show()
+    return dialog
+
+
+def _show_shortcut_conflict(window: MainWindow, texts: TourTexts) -> QWidget:
+    dialog = window.make_shortcuts()
+    _show_finished(window, texts)
+    dialog.show()
+    dialog.try_keys("find", "Ctrl+K")
     return dialog
 
 
@@ -390,5 +414,8 @@ SCENES = (
     Scene("models-loading", _show_models_loading),
     Scene("models-work", _show_models_work),
     Scene("settings", _show_settings),
+    Scene("settings-end", _show_settings_end),
+    Scene("report", _show_report),
     Scene("shortcuts", _show_shortcuts),
+    Scene("shortcuts-conflict", _show_shortcut_conflict),
 )

@@ -209,6 +209,44 @@ def settings_loaded(loaded: LoadedSettings, path: Path) -> list[str]:
     ]
 
 
+def data_folder_gone(chosen: Path, used: Path) -> str:
+    """The data folder a person chose is not there."""
+    text = translate(
+        "Sentences",
+        "{chosen} is not there; until the next start {used} is used, and {chosen} stays as it is.",
+    )
+    return text.format(chosen=chosen, used=used)
+
+
+def data_moved(new: Path, kept: Path | None) -> str:
+    """The data folder is another one now; kept: the old one, if it still holds a copy."""
+    if kept is None:
+        return translate("Sentences", "Your data are in {new} now.").format(new=new)
+    text = translate(
+        "Sentences",
+        "Your data are in {new} now. {old} still has them too; delete it when you like.",
+    )
+    return text.format(new=new, old=kept)
+
+
+def data_not_moved(old: Path, reason: str) -> str:
+    """The data folder could not be moved."""
+    text = translate("Sentences", "Your data could not be moved and stay in {old}: {reason}")
+    return text.format(old=old, reason=reason)
+
+
+def menu_entry_refused(reason: str) -> str:
+    """The applications menu could not be changed."""
+    return translate("Sentences", "The applications menu could not be changed: {reason}").format(
+        reason=reason
+    )
+
+
+def report_copied() -> str:
+    """The report is on the clipboard."""
+    return translate("Sentences", "The report is on the clipboard. Read it before you send it.")
+
+
 def person_name() -> str:
     """The name over a person's messages in a file."""
     return translate("Sentences", "You")

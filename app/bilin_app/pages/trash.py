@@ -84,8 +84,8 @@ class TrashDialog(QDialog):
             item.setToolTip(1, date_time(row.trashed_at))
             item.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self._list.addTopLevelItem(item)
-        if rows:
-            self._list.setCurrentItem(self._list.topLevelItem(0))
+        if (first := self._list.topLevelItem(0)) is not None:
+            self._list.setCurrentItem(first)
         self._about.setText(
             self.tr("Nothing leaves the trash by itself.")
             if rows

@@ -57,6 +57,11 @@ def to_json(conversation: FileConversation) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
+def holds_conversations(head: str) -> bool:
+    """Whether a JSON file that begins so holds conversations, and not a document."""
+    return head.lstrip("\ufeff \t\r\n").startswith("[") or '"bilin_conversation"' in head
+
+
 def read_conversations(text: str) -> list[FileConversation]:
     """The conversations of a file: our JSON, or ChatGPT's `conversations.json`.
 

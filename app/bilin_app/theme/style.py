@@ -28,6 +28,10 @@ QLabel[role="heading"] { font-size: ${heading}px; font-weight: 700; }
 QLabel[role="greeting"] { font-size: ${greeting}px; font-weight: 700; }
 QLabel[role="key"] { color: $muted; font-size: ${tiny}px; background: $paper;
     border: 1px solid $line; border-radius: 4px; padding: 1px 5px; }
+QPushButton[role="key"] { color: $ink; font-size: ${tiny}px; background: $surface;
+    border: 1px solid $line; border-radius: 5px; padding: 2px 8px; min-height: 16px; }
+QPushButton[role="key"]:hover { background: $raised; }
+QPushButton[role="key"]:focus { border: 2px solid $accent; padding: 1px 7px; }
 QLabel[role="code"] { font-family: $code_families; font-size: ${code}px; }
 
 QPushButton { background: $surface; border: 1px solid $line; border-radius: 8px;
@@ -80,8 +84,10 @@ QComboBox QAbstractItemView { background: $surface; border: 1px solid $line; pad
 #composer { background: $surface; border: 1px solid $line; border-radius: 12px; }
 #composer[focused="true"] { border: 1px solid $accent; }
 #composerEdit { background: transparent; border: none; font-size: ${text}px;
+    font-family: $text_families;
     selection-background-color: $accent; selection-color: $on_accent; }
 #editorText { background: $paper; border: none; font-size: ${editor}px;
+    font-family: $text_families;
     selection-background-color: $accent; selection-color: $on_accent; }
 #blankPanel { background: $paper; border-left: 1px solid $line; }
 #rulerBar { background: $paper; border-top: 1px solid $line; }
@@ -183,6 +189,7 @@ def style_sheet(palette: Palette, sizes: Sizes, language: Language, caret: str) 
         heading=sizes.ui + 4,
         greeting=sizes.ui + 10,
         families=", ".join(f'"{family}"' for family in families(language)),
+        text_families=", ".join(f'"{family}"' for family in families(language, "text")),
         code_families=", ".join(f'"{family}"' for family in code_families()),
         caret=caret,
         check=caret.replace("caret-", "check-"),

@@ -188,6 +188,13 @@
         </message>
     </context>
     <context>
+        <name>Application</name>
+        <message>
+            <source>A folder for your data</source>
+            <translation>为数据选择文件夹</translation>
+        </message>
+    </context>
+    <context>
         <name>Bar</name>
         <message>
             <source>KV cache</source>
@@ -221,10 +228,6 @@
     <context>
         <name>Blank</name>
         <message>
-            <source>Ctrl+Enter fills</source>
-            <translation>Ctrl+Enter 填写</translation>
-        </message>
-        <message>
             <source>blank {0}</source>
             <translation>空 {0}</translation>
         </message>
@@ -235,6 +238,10 @@
         <message>
             <source>sentence blank {0}</source>
             <translation>句空 {0}</translation>
+        </message>
+        <message>
+            <source>{0} fills</source>
+            <translation>{0} 填写</translation>
         </message>
     </context>
     <context>
@@ -250,14 +257,6 @@
         <message>
             <source>Fill</source>
             <translation>填这个空</translation>
-        </message>
-        <message>
-            <source>Stop filling (Esc)</source>
-            <translation>停止填写（Esc）</translation>
-        </message>
-        <message>
-            <source>Fill this blank (Ctrl+Enter)</source>
-            <translation>填这个空（Ctrl+Enter）</translation>
         </message>
         <message>
             <source>This model has no {0} token</source>
@@ -296,14 +295,6 @@
             <translation>模型正在填写…</translation>
         </message>
         <message>
-            <source>Candidates    Alt+↑/↓ · Tab accepts</source>
-            <translation>候选　Alt+↑/↓ 切换 · Tab 接受</translation>
-        </message>
-        <message>
-            <source>Ctrl+Enter fills it with both sides in view</source>
-            <translation>按 Ctrl+Enter，模型会看着两侧文字填写</translation>
-        </message>
-        <message>
             <source>Both sides are in the model's view</source>
             <translation>两侧文字都在模型视野内</translation>
         </message>
@@ -330,10 +321,6 @@
         <message>
             <source>Kind of blank</source>
             <translation>空的种类</translation>
-        </message>
-        <message>
-            <source>Ctrl+M puts a blank at the cursor or makes one of what is selected; Ctrl+Shift+M a long one.</source>
-            <translation>Ctrl+M 在光标处放一个空，或把选中的文字变成空；Ctrl+Shift+M 放一个长空。</translation>
         </message>
         <message>
             <source>Restore</source>
@@ -384,8 +371,28 @@
             <translation>全部填写</translation>
         </message>
         <message>
-            <source>Fill all blanks in order (Ctrl+Shift+Enter)</source>
-            <translation>按顺序填写所有空（Ctrl+Shift+Enter）</translation>
+            <source>Stop filling ({0})</source>
+            <translation>停止填写（{0}）</translation>
+        </message>
+        <message>
+            <source>Fill this blank ({0})</source>
+            <translation>填写这个空（{0}）</translation>
+        </message>
+        <message>
+            <source>Candidates    {0} the next · {1} accepts</source>
+            <translation>候选　{0} 换一个 · {1} 采用</translation>
+        </message>
+        <message>
+            <source>{0} fills it with both sides in view</source>
+            <translation>{0} 兼顾上下文填写</translation>
+        </message>
+        <message>
+            <source>{0} puts a blank at the cursor or makes one of what is selected; {1} a long one.</source>
+            <translation>{0} 在光标处插入空，或把选中的内容变成空；{1} 插入长空。</translation>
+        </message>
+        <message>
+            <source>Fill all blanks in order ({0})</source>
+            <translation>依次填写所有的空（{0}）</translation>
         </message>
     </context>
     <context>
@@ -839,12 +846,12 @@
     <context>
         <name>EmptyDocument</name>
         <message>
-            <source>Write, or open a file. Ctrl+M puts a blank at the cursor or makes one of what is selected; Ctrl+Enter lets the model fill it with the text on both sides in view.</source>
-            <translation>直接书写，或打开一个文件。Ctrl+M 在光标处放一个空，或把选中的文字变成空；Ctrl+Enter 让模型看着两侧的文字把它填上。</translation>
-        </message>
-        <message>
             <source>Try</source>
             <translation>试一试</translation>
+        </message>
+        <message>
+            <source>Write, or open a file. {0} puts a blank at the cursor or makes one of what is selected; {1} lets the model fill it with the text on both sides in view.</source>
+            <translation>直接书写，或打开文件。{0} 在光标处插入空，或把选中的内容变成空；{1} 让模型兼顾上下文把它填上。</translation>
         </message>
     </context>
     <context>
@@ -896,6 +903,10 @@
         <message>
             <source>Choose a model</source>
             <translation>选择模型</translation>
+        </message>
+        <message>
+            <source>Copy report</source>
+            <translation>复制报告</translation>
         </message>
     </context>
     <context>
@@ -1011,6 +1022,29 @@
         </message>
     </context>
     <context>
+        <name>KeyButton</name>
+        <message>
+            <source>Press keys …</source>
+            <translation>请按键…</translation>
+        </message>
+        <message>
+            <source>{what}: {keys}</source>
+            <translation>{what}：{keys}</translation>
+        </message>
+        <message>
+            <source>no keys</source>
+            <translation>未设置</translation>
+        </message>
+        <message>
+            <source>Press to change the keys</source>
+            <translation>按下以更改按键</translation>
+        </message>
+        <message>
+            <source>Change the keys</source>
+            <translation>更改按键</translation>
+        </message>
+    </context>
+    <context>
         <name>LinkDialog</name>
         <message>
             <source>Open a link</source>
@@ -1042,6 +1076,10 @@
         <message>
             <source>✓ Answered: {0}</source>
             <translation>✓ 已回答：{0}</translation>
+        </message>
+        <message>
+            <source>The answer is there.</source>
+            <translation>回答写完了。</translation>
         </message>
     </context>
     <context>
@@ -1756,6 +1794,30 @@
             <source>while writing</source>
             <translation>书写过程中</translation>
         </message>
+        <message>
+            <source>{chosen} is not there; until the next start {used} is used, and {chosen} stays as it is.</source>
+            <translation>找不到 {chosen}；这一次改用 {used}，原来的数据不受影响。</translation>
+        </message>
+        <message>
+            <source>Your data are in {new} now.</source>
+            <translation>数据已移到 {new}。</translation>
+        </message>
+        <message>
+            <source>Your data are in {new} now. {old} still has them too; delete it when you like.</source>
+            <translation>数据已复制到 {new}。{old} 中仍有一份，可以自行删除。</translation>
+        </message>
+        <message>
+            <source>Your data could not be moved and stay in {old}: {reason}</source>
+            <translation>数据无法移动，仍在 {old}：{reason}</translation>
+        </message>
+        <message>
+            <source>The applications menu could not be changed: {reason}</source>
+            <translation>无法修改应用程序菜单：{reason}</translation>
+        </message>
+        <message>
+            <source>The report is on the clipboard. Read it before you send it.</source>
+            <translation>报告已复制到剪贴板，发送前请先看一遍。</translation>
+        </message>
     </context>
     <context>
         <name>SettingsView</name>
@@ -1812,14 +1874,6 @@
             <translation>主题</translation>
         </message>
         <message>
-            <source>Text size</source>
-            <translation>文字大小</translation>
-        </message>
-        <message>
-            <source>Of the window and of messages</source>
-            <translation>窗口与消息</translation>
-        </message>
-        <message>
             <source>Code size</source>
             <translation>代码大小</translation>
         </message>
@@ -1834,10 +1888,6 @@
         <message>
             <source>Keyboard shortcuts</source>
             <translation>键盘快捷键</translation>
-        </message>
-        <message>
-            <source>Show</source>
-            <translation>查看</translation>
         </message>
         <message>
             <source>Show all keyboard shortcuts</source>
@@ -1876,16 +1926,112 @@
             <translation>“低”让其他程序先用处理器。下次启动时生效</translation>
         </message>
         <message>
-            <source>Conversations</source>
-            <translation>对话记录</translation>
-        </message>
-        <message>
             <source>Open folder</source>
             <translation>打开文件夹</translation>
         </message>
         <message>
             <source>Open the folder with your data</source>
             <translation>打开存放数据的文件夹</translation>
+        </message>
+        <message>
+            <source>This program</source>
+            <translation>本程序</translation>
+        </message>
+        <message>
+            <source>Window font</source>
+            <translation>界面字体</translation>
+        </message>
+        <message>
+            <source>Text font</source>
+            <translation>正文字体</translation>
+        </message>
+        <message>
+            <source>Of messages and documents</source>
+            <translation>用于消息和文档</translation>
+        </message>
+        <message>
+            <source>Code font</source>
+            <translation>代码字体</translation>
+        </message>
+        <message>
+            <source>Suited to the language</source>
+            <translation>随界面语言</translation>
+        </message>
+        <message>
+            <source>Size of the window font</source>
+            <translation>界面字号</translation>
+        </message>
+        <message>
+            <source>Size of the text font</source>
+            <translation>正文字号</translation>
+        </message>
+        <message>
+            <source>Show and change</source>
+            <translation>查看与更改</translation>
+        </message>
+        <message>
+            <source>Tell me when a long answer ends</source>
+            <translation>长回答写完时通知我</translation>
+        </message>
+        <message>
+            <source>By a message of the desktop, if the window is not in front</source>
+            <translation>窗口不在最前面时，由桌面弹出通知</translation>
+        </message>
+        <message>
+            <source>Conversations and models</source>
+            <translation>对话记录与模型</translation>
+        </message>
+        <message>
+            <source>Move …</source>
+            <translation>移动…</translation>
+        </message>
+        <message>
+            <source>Keep your data in another folder</source>
+            <translation>把数据放到别的文件夹</translation>
+        </message>
+        <message>
+            <source>The folder changes with a restart</source>
+            <translation>重启后更换文件夹</translation>
+        </message>
+        <message>
+            <source>From then on everything is in {0}</source>
+            <translation>此后数据都在 {0}</translation>
+        </message>
+        <message>
+            <source>Restart now</source>
+            <translation>立即重启</translation>
+        </message>
+        <message>
+            <source>Applications menu</source>
+            <translation>应用程序菜单</translation>
+        </message>
+        <message>
+            <source>Bilin is in the menu, for your account only</source>
+            <translation>比邻已在菜单中，仅对当前用户</translation>
+        </message>
+        <message>
+            <source>Starts Bilin from the desktop, for your account only</source>
+            <translation>从桌面启动比邻，仅对当前用户</translation>
+        </message>
+        <message>
+            <source>Remove from the menu</source>
+            <translation>从菜单移除</translation>
+        </message>
+        <message>
+            <source>Add to the menu</source>
+            <translation>添加到菜单</translation>
+        </message>
+        <message>
+            <source>Report for a question or a fault</source>
+            <translation>提问或报错用的报告</translation>
+        </message>
+        <message>
+            <source>Versions, devices and the last log lines; never what you write</source>
+            <translation>版本、设备和最近的日志，不含你写的内容</translation>
+        </message>
+        <message>
+            <source>Copy report</source>
+            <translation>复制报告</translation>
         </message>
     </context>
     <context>
@@ -1971,16 +2117,20 @@
             <translation>设置</translation>
         </message>
         <message>
-            <source>Short blank (in the editor)</source>
-            <translation>短空（在填空页）</translation>
-        </message>
-        <message>
             <source>Stop the answer</source>
             <translation>停止回答</translation>
         </message>
         <message>
             <source>This list</source>
             <translation>快捷键列表</translation>
+        </message>
+        <message>
+            <source>Short blank</source>
+            <translation>短空</translation>
+        </message>
+        <message>
+            <source>Candidate before</source>
+            <translation>上一个候选</translation>
         </message>
     </context>
     <context>
@@ -1992,6 +2142,37 @@
         <message>
             <source>Close</source>
             <translation>关闭</translation>
+        </message>
+        <message>
+            <source>{keys} is needed for writing.</source>
+            <translation>{keys} 是书写要用的键。</translation>
+        </message>
+        <message>
+            <source>{keys} is already there for: {what}</source>
+            <translation>{keys} 已用于：{what}</translation>
+        </message>
+        <message>
+            <source>Press a shortcut’s keys here to change them; Backspace takes them away.</source>
+            <translation>点一下按键就可以更改；按退格键则不设快捷键。</translation>
+        </message>
+        <message>
+            <source>Use it here</source>
+            <translation>改用在这里</translation>
+        </message>
+        <message>
+            <source>Leave it</source>
+            <translation>保持不变</translation>
+        </message>
+        <message>
+            <source>Reset all</source>
+            <translation>全部恢复默认</translation>
+        </message>
+    </context>
+    <context>
+        <name>Startup</name>
+        <message>
+            <source>Your data are on their way to the new folder …</source>
+            <translation>正在把数据移到新的文件夹…</translation>
         </message>
     </context>
     <context>

@@ -38,6 +38,7 @@ from typing_extensions import override
 from bilin_app.controllers.views import ListRow, SearchHit
 from bilin_app.pages.controls import IconButton, TextButton, label
 from bilin_app.pages.dates import day_of, short_date
+from bilin_app.pages.keymap import keymap
 from bilin_app.pages.trash import TrashDialog
 from bilin_app.theme.fonts import language_of, text_font
 from bilin_app.theme.icons import paint_icon
@@ -348,7 +349,7 @@ class ConversationList(QWidget):
         self.search.selectAll()
 
     def _on_search_edited(self, text: str) -> None:
-        self._key.setVisible(not text)
+        self._key.setVisible(not text and bool(self._key.text()))
         self._clear.setVisible(bool(text))
         self._search_timer.start()
 
@@ -432,9 +433,9 @@ class ConversationList(QWidget):
     def _retranslate(self) -> None:
         self.search.setPlaceholderText(self.tr("Search"))
         self.search.setAccessibleName(self.tr("Search conversations"))
-        self._key.setText("Ctrl K")
+        self._key.setText(keymap().text("search").replace("+", " "))
         self._clear.set_texts("", self.tr("Clear the search"))
         self.new.set_texts(self.tr("New chat"))
-        self.new.setToolTip("Ctrl+N")
+        self.new.setToolTip(keymap().text("new"))
         self.view.setAccessibleName(self.tr("Conversations"))
         self.trash.set_texts(self.tr("Trash"), self.tr("What was deleted"))

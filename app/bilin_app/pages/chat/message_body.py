@@ -223,7 +223,7 @@ class MessageBody(QTextBrowser):
         self, painter: QPainter, box: QRectF, block_format: QTextBlockFormat, marker: str
     ) -> None:
         painter.setPen(theme().palette.color("muted"))
-        painter.setFont(text_font("en", theme().sizes.text))
+        painter.setFont(text_font("en", theme().sizes.text, use="text"))
         gutter = QRectF(0, box.top(), block_format.leftMargin() - 8, block_format.lineHeight() + 2)
         align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         painter.drawText(gutter, align, marker)

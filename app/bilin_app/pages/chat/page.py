@@ -1,5 +1,6 @@
 """Binds the chat page's widgets to the controllers: nothing but connections."""
 
+import time
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QUrl, Signal
@@ -23,7 +24,7 @@ class ChatPage(QObject):
     """Keeps a ChatView and the controllers in step. title_changed: what the window is about."""
 
     title_changed = Signal(str)
-    answer_ended = Signal()
+    answer_ended = Signal(float)  # seconds since it was begun
 
     def __init__(self, view: ChatView, chat: ChatController, engine: EngineController) -> None:
         super().__init__(view)
@@ -31,6 +32,7 @@ class ChatPage(QObject):
         self._chat = chat
         self._engine = engine
         self._running = 0
+        self._began_at = 0.0
         self._num_queued = 0
         self._conversation = ConversationView(0, "")
         self._wanted_message = 0  # to scroll to once its conversation is open
@@ -125,7 +127,9 @@ class ChatPage(QObject):
         was_running, self._running = self._running, message_id
         self._show_running()
         if was_running and not message_id:
-            self.answer_ended.emit()
+            self.answer_ended.emit(time.monotonic() - self._began_at)
+        elif message_id:
+            self._began_at = time.monotonic()
 
     def _show_running(self) -> None:
         self._view.composer.set_running(bool(self._running), self._num_queued)
