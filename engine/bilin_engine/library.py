@@ -17,7 +17,7 @@ import msgspec
 
 from bilin_engine.config import ModelConfig, QuantizationConfig, read_model_config
 from bilin_engine.errors import BilinError, ModelBrokenError, ModelNotFoundError
-from bilin_engine.protocol import BlankKind, Example, ModelInfo, Sampling
+from bilin_engine.protocol import BlankKind, Example, ModelInfo, ProofreadFigures, Sampling
 
 DESCRIPTION_FILE = "bilin.json"
 # Below the models folder, beside the models: names with a leading point are no models.
@@ -42,10 +42,14 @@ class ModelNames(msgspec.Struct, frozen=True):
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """What a model was made for: conversation, and which kinds of blanks."""
+    """What a model was made for: conversation, and which kinds of blanks.
+
+    proofread: how well it finds wrong words, where that was measured.
+    """
 
     chat: bool = False
     blanks: tuple[BlankKind, ...] = ()
+    proofread: ProofreadFigures | None = None
 
 
 class FileRecord(msgspec.Struct, frozen=True):
@@ -281,6 +285,7 @@ def _info(
         num_layers=config.num_layers if config else 0,
         num_heads=config.num_attention_heads if config else 0,
         sampling=recommended_sampling(folder),
+        proofread=capabilities.proofread,
     )
 
 

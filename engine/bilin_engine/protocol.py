@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 9
+PROTOCOL_VERSION = 10
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -31,7 +31,8 @@ CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests coun
 
 Role = Literal["system", "user", "assistant"]
 BlankKind = Literal["short", "long", "sentence"]  # [MASK], [gMASK], [sMASK]
-FillWay = Literal["mask", "instruction"]  # a mask token of the model's, or a chat that asks for it
+# A mask token of the model's, its fill-in-the-middle tokens, or a chat that asks for it.
+FillWay = Literal["mask", "fim", "instruction"]
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -130,11 +131,30 @@ class Example(msgspec.Struct, frozen=True):
     text: str
 
 
+class ProofreadFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How well a model finds wrong words, measured on sentences with one planted word each.
+
+    hit_rate: share of sentences whose planted word is among the three most unlikely. num: how many
+    sentences of each language. threshold: the score below which 5 % of the other words lie; caught:
+    share of planted words below it. By language; 0 sentences = not measured.
+    """
+
+    hit_rate_zh: float = 0.0
+    hit_rate_en: float = 0.0
+    num_zh: int = 0
+    num_en: int = 0
+    threshold_zh: float = 0.0
+    threshold_en: float = 0.0
+    caught_zh: float = 0.0
+    caught_en: float = 0.0
+
+
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One model of the library. `problem` is the sentence why it cannot be used, or "".
 
     verified_at: seconds since the epoch when its files last agreed with their hashes; 0.0 = never
     since they were changed. sampling: what its makers recommend.
+    proofread: how well it finds wrong words; None = untested.
     """
 
     id: str
@@ -158,6 +178,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     num_heads: int = 0
     verified_at: float = 0.0
     sampling: Sampling = Sampling()
+    proofread: ProofreadFigures | None = None
 
 
 class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -479,6 +500,22 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True, tag="fill", forbid_unknown
     takes_nearest: bool = False
 
 
+class Proofread(
+    msgspec.Struct, frozen=True, kw_only=True, tag="proofread", forbid_unknown_fields=True
+):
+    """Compares every word of some sentences with what the model expects from both sides.
+
+    spans: (start, end) of the sentences in `text`, in characters (code points); what stands around
+    them is context. U+FFFC in `text` is a blank. Sends `SentenceRead` as each is done; ends in
+    `Done(ProofreadResult)`. Fails for a model that sees one side only.
+    """
+
+    id: int
+    model: str
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
 class InspectFolder(msgspec.Struct, frozen=True, tag="inspect_folder", forbid_unknown_fields=True):
     """What lies at a path that a person wants to add. Ends in `Done(FolderInspected)`."""
 
@@ -574,6 +611,7 @@ Request = (
     | Generate
     | Fill
     | Score
+    | Proofread
     | InspectFolder
     | AddInPlace
     | RenameModel
@@ -647,6 +685,36 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
     stage: str
     fraction: float
     eta_s: float | None = None
+
+
+class ExpectedWord(msgspec.Struct, frozen=True):
+    """What the model would put in a word's place; logprob: sum over its tokens."""
+
+    text: str
+    logprob: float
+
+
+class ReadWord(msgspec.Struct, frozen=True, kw_only=True):
+    """A word at characters `start` to `end` of the text.
+
+    score: 0 = just what the model expects, below it nats a token less likely than that (the mean
+    over the word's tokens and the end of the blank), so that words compare. expected: of unlikely
+    words alone, likeliest first.
+    """
+
+    start: int
+    end: int
+    score: float
+    is_unlikely: bool = False
+    expected: tuple[ExpectedWord, ...] = ()
+
+
+class SentenceRead(msgspec.Struct, frozen=True, kw_only=True, tag="sentence_read"):
+    """One span of a `Proofread` is done: `index` in its `spans`. Its words do not overlap."""
+
+    id: int
+    index: int
+    words: tuple[ReadWord, ...]
 
 
 class ModelsListed(msgspec.Struct, frozen=True, tag="models_listed"):
@@ -787,6 +855,14 @@ class FillResult(msgspec.Struct, frozen=True, kw_only=True, tag="fill_result"):
     way: FillWay = "mask"
 
 
+class ProofreadResult(msgspec.Struct, frozen=True, kw_only=True, tag="proofread_result"):
+    """num_words: places that were masked, one after the other. way: how both sides were shown."""
+
+    num_words: int
+    seconds: float
+    way: FillWay
+
+
 class ScoredToken(msgspec.Struct, frozen=True):
     """One token and its natural log-probability after all before it."""
 
@@ -816,6 +892,7 @@ Result = (
     | ChatResult
     | FillResult
     | ScoreResult
+    | ProofreadResult
 )
 
 
@@ -842,7 +919,16 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
 
 
 Event = (
-    Hello | EngineStatus | JobsChanged | Started | TextDelta | Progress | Done | Cancelled | Failed
+    Hello
+    | EngineStatus
+    | JobsChanged
+    | Started
+    | TextDelta
+    | SentenceRead
+    | Progress
+    | Done
+    | Cancelled
+    | Failed
 )
 
 
@@ -896,6 +982,32 @@ class WorkerGenerate(
     forced_choices: tuple[tuple[int, ...], ...] = ()
 
 
+class PlacedWord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A word's ids and the prompt of the place it stands in; as `generation.request`."""
+
+    token_ids: tuple[int, ...]
+    position_ids: tuple[int, ...]
+    prefix_len: int
+    output_position: int | None
+    mask_index: int | None
+    word_ids: tuple[int, ...]
+
+
+class WorkerRead(
+    msgspec.Struct, frozen=True, kw_only=True, tag="worker_read", forbid_unknown_fields=True
+):
+    """How likely words are in their places; num_expected: alternatives wanted for each.
+
+    stop_ids: the first ends a word. Ends in `WorkerWordsRead`, `Cancelled` or `Failed`.
+    """
+
+    id: int
+    words: tuple[PlacedWord, ...]
+    stop_ids: tuple[int, ...]
+    banned_ids: tuple[int, ...] = ()
+    num_expected: int = 0
+
+
 class WorkerLogits(
     msgspec.Struct, frozen=True, kw_only=True, tag="worker_logits", forbid_unknown_fields=True
 ):
@@ -917,7 +1029,9 @@ class WorkerMemory(msgspec.Struct, frozen=True, tag="worker_memory", forbid_unkn
     id: int
 
 
-WorkerRequest = Hello | WorkerLoad | WorkerGenerate | WorkerLogits | WorkerMemory | Cancel
+WorkerRequest = (
+    Hello | WorkerLoad | WorkerGenerate | WorkerRead | WorkerLogits | WorkerMemory | Cancel
+)
 
 
 # --- Worker -> supervisor -------------------------------------------------------------------------
@@ -962,6 +1076,28 @@ class WorkerGenerated(msgspec.Struct, frozen=True, kw_only=True, tag="worker_gen
     stats: GenerationStats
 
 
+class WorkerExpected(msgspec.Struct, frozen=True):
+    """One alternative, end excluded. logprob: sum over its tokens."""
+
+    token_ids: tuple[int, ...]
+    logprob: float
+
+
+class WorkerWord(msgspec.Struct, frozen=True):
+    """logprobs of a word's tokens and of its end, and the likeliest token's in each place."""
+
+    logprobs: tuple[float, ...]
+    best: tuple[float, ...]
+    expected: tuple[WorkerExpected, ...] = ()
+
+
+class WorkerWordsRead(msgspec.Struct, frozen=True, tag="worker_words_read"):
+    """In the order of the request's words."""
+
+    id: int
+    words: tuple[WorkerWord, ...]
+
+
 class WorkerLogitsWritten(msgspec.Struct, frozen=True, tag="worker_logits_written"):
     """The file is whole. vocab_size: V."""
 
@@ -983,6 +1119,7 @@ WorkerEvent = (
     | WorkerLoaded
     | WorkerTokens
     | WorkerGenerated
+    | WorkerWordsRead
     | WorkerLogitsWritten
     | WorkerMemoryReport
     | Cancelled

@@ -1,7 +1,8 @@
 """The supervisor: takes requests, answers them in two lanes, never computes and never hangs.
 
-Work lane: load, unload, chat, generate, fill, score, one after the other. Control lane: list, count
-and inspect, never behind the work lane. A cancel is obeyed by the caller's thread, behind nothing.
+Work lane: load, unload, chat, generate, fill, score, proofread, one after the other. Control lane:
+list, count and inspect, never behind the work lane. A cancel is obeyed by the caller's thread,
+behind nothing.
 Torch is in the workers alone.
 """
 
@@ -38,6 +39,7 @@ from bilin_engine.protocol import (
     LoadModel,
     ModelsListed,
     PlanModel,
+    Proofread,
     RenameModel,
     Request,
     RestoreModel,
@@ -62,6 +64,8 @@ from bilin_engine.server.worker_process import WorkerCommand
 logger = logging.getLogger(__name__)
 
 JOIN_S = 10.0
+
+_Answered = Chat | Generate | Fill | Score | Proofread  # by the loaded model
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ class Supervisor:
         if problem:
             error = BadRequestError(problem)
             self._emit(Failed(id=request.id, code=error.code, message=error.message))
-        elif isinstance(request, LoadModel | UnloadModel | Chat | Generate | Fill | Score):
+        elif isinstance(request, LoadModel | UnloadModel | _Answered):
             self._work.put(task)
         else:
             self._control.put(task)
@@ -234,7 +238,7 @@ class Supervisor:
                 return inspect_folder(path, self._texts.library, self._queue.conversion_rate)
             case DeleteModel(model=model):
                 return self._ops.delete(model)
-            case Chat() | Generate() | Fill() | Score():
+            case Chat() | Generate() | Fill() | Score() | Proofread():
                 return self._generate(task)
             case request:
                 return self._change(request)
@@ -261,7 +265,7 @@ class Supervisor:
 
     def _generate(self, task: Task) -> Result:
         request = task.request
-        assert isinstance(request, Chat | Generate | Fill | Score)
+        assert isinstance(request, _Answered)
         answering = Answering(self._host.use(task, request.model), task, self._emit)
         try:
             match request:
@@ -273,5 +277,7 @@ class Supervisor:
                     return answering.fill(request)
                 case Score():
                     return answering.score(request)
+                case Proofread():
+                    return answering.proofread(request)
         finally:
             self._host.release()
