@@ -104,6 +104,18 @@ def read_description(folder: Path) -> ModelDescription:
         raise ModelBrokenError(message) from error
 
 
+def write_proofread_figures(folder: Path, figures: ProofreadFigures) -> None:
+    """Puts measured figures into `bilin.json`, which stays as it is otherwise."""
+    read_description(folder)
+    path = folder / DESCRIPTION_FILE
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content.setdefault("capabilities", {})["proofread"] = msgspec.to_builtins(figures)
+    written = path.with_name(f".{path.name}.partial")
+    text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+    written.write_text(text, encoding="utf-8")
+    written.replace(path)
+
+
 def bundled_models_dir() -> Path:
     """Where the models that come with Bilin lie: inside the wheel, or in a checkout's resources."""
     package = Path(__file__).parent

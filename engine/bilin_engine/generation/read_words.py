@@ -154,7 +154,7 @@ class _Batch:
                 should_stop,
             )
             logprobs = token_logprobs(logits)
-            logits[:, self._banned] = -torch.inf
+            logits = logits.index_fill(1, self._banned, -torch.inf)
             going = []
             for row, slot in enumerate(running):
                 token = int(logits[row].argmax())

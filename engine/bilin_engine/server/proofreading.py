@@ -39,6 +39,12 @@ NUM_EXPECTED = 3
 UNTESTED_THRESHOLD = -6.0
 
 _WORD = re.compile(r"[\u3400-\u9fff]+|[^\W_\u3400-\u9fff]+(?:['’-][^\W_\u3400-\u9fff]+)*")
+# A point inside a number or an address ends no sentence; what closes it belongs to it.
+_SENTENCE = re.compile(
+    r"[^。！？!?；;.\n]*(?:\.(?!\s|$)[^。！？!?；;.\n]*)*[。！？!?；;.]*[”’\"')」』）]*"
+)
+    r"[^。！？!?；;.\n]*(?:\.(?!\s|$)[^。！？!?；;.\n]*)*[。！？!?；;.]*[”’\"')」』）]*"
+)
 _CJK = re.compile(r"[\u3400-\u9fff]")
 
 Span = tuple[int, int]
@@ -217,6 +223,17 @@ class Proofreading:
             output_position=len(left),
             mask_index=len(left),
         )
+
+
+def sentence_spans(text: str) -> tuple[Span, ...]:
+    """(start, end) of every sentence of a text that holds a word, outer white space left out."""
+    spans = []
+    for found in _SENTENCE.finditer(text):
+        shown = found[0].strip()
+        if _WORD.search(shown):
+            start = found.start() + found[0].index(shown)
+            spans.append((start, start + len(shown)))
+    return tuple(spans)
 
 
 def units(sentence: str) -> Iterator[Span]:
