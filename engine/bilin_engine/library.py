@@ -60,7 +60,9 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
     id: lower-case letters, digits, ".", "_", "-". chat_format: a name of chat_format.CHAT_FORMATS,
     needed for chat. examples: things this model was measured to do. files: by name, without
-    bilin.json itself. Keys that a later version writes are passed over.
+    bilin.json itself. quantization_error: of the linears that a conversion quantized, as a share
+    of the weights (root mean squares); 0.0 = none, or it was not measured. Keys that a later
+    version writes are passed over.
     """
 
     id: str
@@ -72,6 +74,7 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     source: str
     chat_format: str = ""
     examples: tuple[Example, ...] = ()
+    quantization_error: float = 0.0
     files: dict[str, FileRecord] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:

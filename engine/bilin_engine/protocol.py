@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 9
+PROTOCOL_VERSION = 10
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -245,10 +245,10 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True, tag="plan_result"):
 class ConvertModel(
     msgspec.Struct, frozen=True, kw_only=True, tag="convert_model", forbid_unknown_fields=True
 ):
-    """Converts a GLM-130B checkpoint. group_size: "" = the default, "source", "row" or a number.
+    """Makes a model folder of a GLM-130B checkpoint, a Hugging Face folder or a GGUF file.
 
-    config_file: sizes of a checkpoint that is not GLM-130B's. tokenizer_file: icetk's, "" = the one
-    beside the checkpoint.
+    group_size: "" = the default, "source", "row" or a number. config_file: sizes of a checkpoint
+    that is not GLM-130B's. tokenizer_file: icetk's, "" = the one beside the checkpoint.
     """
 
     source: str
@@ -1007,9 +1007,13 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag="job_progress")
 
 
 class JobDone(msgspec.Struct, frozen=True, tag="job_done"):
-    """The work is done. folder: the model folder it made or checked."""
+    """The work is done. folder: the model folder it made or checked.
+
+    quantization_error: what the weights lost, as bilin.json says it; 0.0 = nothing, or not known.
+    """
 
     folder: str
+    quantization_error: float = 0.0
 
 
 JobRequest = Hello | ConvertModel | VerifyModel | DownloadModel | ImportFolder

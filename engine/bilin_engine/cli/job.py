@@ -28,7 +28,8 @@ def add_convert_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "src",
         type=Path,
-        help="GLM-130B checkpoint (`latest`, mp_rank_XX files), or a Hugging Face folder",
+        help="GLM-130B checkpoint (`latest`, mp_rank_XX files), a Hugging Face folder, or a GGUF "
+        "file (of several parts the first)",
     )
     parser.add_argument("dst", type=Path, help="the model folder to make")
     parser.add_argument(
@@ -74,7 +75,13 @@ def run_convert(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         raise
-    return _report(options, done, f"{options.dst} is whole: every file is checked")
+    sentence = f"{options.dst} is whole: every file is checked"
+    if done.quantization_error:
+        sentence += (
+            f"\nQuantized weights are off by {done.quantization_error:.1%} (root mean square) of "
+            f"what they were 量化误差 {done.quantization_error:.1%}"
+        )
+    return _report(options, done, sentence)
 
 
 def run_verify(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from bilin_engine.channel import Channel
 from bilin_engine.errors import BilinError, UnsupportedModelError
 from bilin_engine.jobs.base import JobReporter, JobStopped
+from bilin_engine.library import read_description
 from bilin_engine.protocol import (
     ConvertModel,
     Failed,
@@ -80,7 +81,7 @@ class JobLoop:
                 logger.exception("the job failed")
             self._send(failed(error))
             return EXIT_FAILED
-        self._send(JobDone(str(folder)))
+        self._send(JobDone(str(folder), _quantization_error(folder)))
         return 0
 
     def _send(self, message: JobProgress | JobDone | Failed) -> None:
@@ -88,6 +89,14 @@ class JobLoop:
             self._channel.send(message)
         except OSError:
             self._is_ended.set()  # nobody reads: as good as the end of input
+
+
+def _quantization_error(folder: Path) -> float:
+    """What bilin.json says of it. A folder just verified may be without one."""
+    try:
+        return read_description(folder).quantization_error
+    except BilinError:
+        return 0.0
 
 
 def do(work: JobRequest, reporter: JobReporter) -> Path:
