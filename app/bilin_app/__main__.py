@@ -18,7 +18,7 @@ def main() -> None:
 
         render_tour(options.tour)
         return
-    sys.exit(_run(options.data_dir))
+    sys.exit(_run(options.data_dir, options.files))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,18 +30,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tour", type=Path, metavar="DIR", help="render every state of the window into DIR"
     )
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="a text for the editor (.txt, .md), or conversations (.json)",
+    )
     return parser
 
 
-def _run(data_dir: Path | None) -> int:
-    from PySide6.QtCore import QLockFile
+def _run(data_dir: Path | None, files: list[Path]) -> int:
+    from PySide6.QtCore import QLockFile, QProcess
     from PySide6.QtWidgets import QApplication
 
-    from bilin_app.application import Application
+    from bilin_app.application import Application, show_look
     from bilin_app.garbage import GarbageCollector
     from bilin_app.logs import start_logging
     from bilin_app.paths import app_paths
     from bilin_app.single_instance import InstanceServer, ask_to_show
+    from bilin_app.startup import find_data
     from bilin_app.theme.input_method import choose_input_method
 
     paths = app_paths(data_dir)
@@ -51,19 +59,32 @@ def _run(data_dir: Path | None) -> int:
     GarbageCollector(app)
     app.setApplicationName("Bilin")
     app.setDesktopFileName("bilin")
+    notices: tuple[str, ...] = ()
+    if data_dir is None:
+        paths, notices = find_data(paths, lambda settings: show_look(app, settings))
     with contextlib.suppress(OSError):  # what cannot be made is told when the database is opened
         paths.data_dir.mkdir(parents=True, exist_ok=True)
     lock = QLockFile(str(paths.lock))
     if not lock.tryLock(0) and lock.error() == QLockFile.LockError.LockFailedError:
-        if ask_to_show(paths.data_dir):
+        if ask_to_show(paths.data_dir, files):
             return 0
         sys.stderr.write(f"Bilin is already running with {paths.data_dir}.\n")
         return 1
-    application = Application(app, paths)
+    application = Application(app, paths, can_move=data_dir is None, notices=notices)
     server = InstanceServer(paths.data_dir, app)
     server.show_requested.connect(application.window.come_to_front)
+    server.files_requested.connect(application.open_files)
     application.show()
-    return app.exec()
+    application.open_files(files)
+    code = app.exec()
+    if application.wants_restart:
+        lock.unlock()
+        QProcess.startDetached(sys.executable, ["-P", "-m", "bilin_app", *_options(data_dir)])
+    return code
+
+
+def _options(data_dir: Path | None) -> list[str]:
+    return [] if data_dir is None else ["--data-dir", str(data_dir)]
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
 """The main window: the rail, the pages, the shortcuts."""
 
-from PySide6.QtCore import QByteArray, QEvent, Qt, QTimer, Signal
+from PySide6.QtCore import QByteArray, QCoreApplication, QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QIcon, QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QStackedWidget, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.views import EngineView
 from bilin_app.pages.chat.markdown import warm_up
-from bilin_app.pages.chat.view import ChatView
+from bilin_app.pages.chat.view import ChatView, Toast
+from bilin_app.pages.desktop_notice import DesktopNotice
 from bilin_app.pages.editor.view import EditorView
+from bilin_app.pages.keymap import keymap
 from bilin_app.pages.models.view import ModelsView
 from bilin_app.pages.rail import Rail
 from bilin_app.pages.settings.view import SettingsView
-from bilin_app.pages.shortcuts import SHORTCUTS, ShortcutsDialog
+from bilin_app.pages.shortcuts import ShortcutsDialog
 from bilin_app.theme.resources import ui_folder
 from bilin_app.theme.theme import theme
 
@@ -25,6 +27,7 @@ class MainWindow(QMainWindow):
     """Holds the pages. Knows no controller: a binding connects it."""
 
     mend_requested = Signal()
+    report_requested = Signal()
     closing = Signal()
 
     def __init__(self) -> None:
@@ -41,8 +44,12 @@ class MainWindow(QMainWindow):
             self._put_together()
         self._conversation_title = ""
         self._has_news = False
+        self.notice = DesktopNotice(self)
+        self.notice.clicked.connect(self.come_to_front)
         self.rail.page_requested.connect(self.show_page)
         self.rail.mend_requested.connect(self.mend_requested)
+        self.rail.popover.report_requested.connect(self.report_requested)
+        self.settings.report_requested.connect(self.report_requested)
         self.settings.shortcuts_requested.connect(self.show_shortcuts)
         self._bind_keys()
         self.show_page("chat")
@@ -50,6 +57,7 @@ class MainWindow(QMainWindow):
 
     def _put_together(self) -> None:
         self._stack = QStackedWidget(self)
+        self.toast = Toast(self._stack)
         self._pages: dict[str, QWidget] = {
             "chat": self.chat,
             "editor": self.editor,
@@ -79,8 +87,21 @@ class MainWindow(QMainWindow):
             "stop": self._on_stop,
             "shortcuts": self.show_shortcuts,
         }
-        for shortcut in SHORTCUTS:
-            QShortcut(QKeySequence(shortcut.keys), self, acts[shortcut.name])
+        self._shortcuts = {name: QShortcut(self) for name in acts}
+        for name, act in acts.items():
+            self._shortcuts[name].activated.connect(act)
+        keymap().changed.connect(self._show_keys)
+        self._set_keys()
+
+    def _set_keys(self) -> None:
+        for name, shortcut in self._shortcuts.items():
+            shortcut.setKey(QKeySequence(keymap().keys(name)))
+
+    def _show_keys(self) -> None:
+        """Puts the keys in force; every hint in the window is written anew, as for a language."""
+        self._set_keys()
+        for widget in self.findChildren(QWidget):
+            QCoreApplication.sendEvent(widget, QEvent(QEvent.Type.LanguageChange))
 
     def show_page(self, name: str) -> None:
         """Shows a page and puts the cursor where one writes. Raises KeyError for an unknown one."""
@@ -100,10 +121,11 @@ class MainWindow(QMainWindow):
         self._conversation_title = title
         self._show_title()
 
-    def tell_answer_ended(self) -> None:
-        """Marks the title if the window is not looked at."""
+    def tell_answer_ended(self, seconds: float = 0.0) -> None:
+        """Marks the title if the window is not looked at; of a long answer the desktop may tell."""
         self._has_news = not self.isActiveWindow()
         self._show_title()
+        self.notice.tell(self._conversation_title, self.tr("The answer is there."), seconds)
 
     def come_to_front(self) -> None:
         """Shows the window over others, as far as the desktop allows."""
@@ -111,6 +133,12 @@ class MainWindow(QMainWindow):
         self.show()
         self.raise_()
         self.activateWindow()
+
+    def tell(self, text: str) -> None:
+        """A sentence on the page that is looked at."""
+        page = self._stack.currentWidget()
+        toasts = {self.chat: self.chat.toast, self.editor: self.editor.toast}
+        toasts.get(page, self.toast).show_text(text)  # type: ignore[call-overload]
 
     def make_shortcuts(self) -> ShortcutsDialog:
         """The list of shortcuts."""
@@ -170,6 +198,7 @@ class MainWindow(QMainWindow):
         elif event.type() == QEvent.Type.ActivationChange and self.isActiveWindow():
             self._has_news = False
             self._show_title()
+            self.notice.take_back()
         super().changeEvent(event)
 
     @override

@@ -5,21 +5,25 @@ The texts about 三亚 and 凯旋门 are GLM-130B's; they appear here and where 
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QPainter, QPixmap
 from PySide6.QtWidgets import QApplication, QWidget
 
-from bilin_app import tour_editor, tour_models
+from bilin_app import tour_chat, tour_editor, tour_models
+from bilin_app.controllers import sentences
 from bilin_app.controllers.model_views import LoadView, PlacementChoice
 from bilin_app.controllers.prompt_inspection import PromptInspection, TokenView
 from bilin_app.controllers.views import (
+    AnswerProgress,
     ConversationView,
     EngineView,
     MessageView,
+    Seam,
     TokenCountView,
+    TrashRow,
 )
 from bilin_app.main_window import MainWindow
 from bilin_app.storage.settings import Settings
@@ -147,6 +151,8 @@ def _show_streaming(window: MainWindow, texts: TourTexts) -> None:
         window, texts, texts.title, texts.question(), texts.answer(state="running", open_end=True)
     )
     window.chat.composer.set_running(True)
+    progress = AnswerProgress(214, 38.2, rest_s=8.0)
+    window.chat.transcript.show_progress(2, progress)
 
 
 def _show_finished(window: MainWindow, texts: TourTexts) -> None:
@@ -229,13 +235,24 @@ def _show_too_long(window: MainWindow, texts: TourTexts) -> None:
 
 def _show_overflow(window: MainWindow, texts: TourTexts) -> None:
     _show_finished(window, texts)
-    window.chat.composer.set_count(TokenCountView(2391, 2048, 4))
+    window.chat.composer.set_count(TokenCountView(2391, 2048, 4, (texts.ask, texts.text) * 2))
 
 
 def _show_search(window: MainWindow, texts: TourTexts) -> None:
     _show_finished(window, texts)
     window.chat.list.search.setText(texts.query)
     window.chat.list.show_hits(texts.hits)
+
+
+def _show_trash(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_finished(window, texts)
+    now = time.time()
+    dialog = window.chat.list.make_trash_dialog()
+    dialog.show_rows(
+        [TrashRow(i, title, now - 86_400 * i * i) for i, title in enumerate(texts.titles)]
+    )
+    dialog.show()
+    return dialog
 
 
 def _editor(
@@ -320,6 +337,21 @@ def _show_settings(window: MainWindow, texts: TourTexts) -> None:
     window.settings.show_settings(choice, "~/.local/share/bilin")
 
 
+def _show_settings_end(window: MainWindow, texts: TourTexts) -> None:
+    _show_settings(window, texts)
+    choice = Settings(
+        language=texts.language, data_dir="/media/data/bilin", move_from="/home/li/bilin"
+    )
+    window.settings.show_settings(choice, "~/.local/share/bilin")
+    window.settings.show_menu_entry(is_there=True)
+    window.settings.scroll_to_end()
+
+
+def _show_report(window: MainWindow, texts: TourTexts) -> None:
+    _show_settings_end(window, texts)
+    window.tell(sentences.report_copied())
+
+
 def _show_shortcuts(window: MainWindow, texts: TourTexts) -> QWidget:
     _show_finished(window, texts)
     dialog = window.make_shortcuts()
@@ -327,10 +359,94 @@ def _show_shortcuts(window: MainWindow, texts: TourTexts) -> QWidget:
     return dialog
 
 
+def _show_shortcut_conflict(window: MainWindow, texts: TourTexts) -> QWidget:
+    dialog = window.make_shortcuts()
+    _show_finished(window, texts)
+    dialog.show()
+    dialog.try_keys("find", "Ctrl+K")
+    return dialog
+
+
 def _show_sampling(window: MainWindow, texts: TourTexts) -> QWidget:
     _show_finished(window, texts)
     window.chat.header.popover.open_below(window.chat.header.sampling)
     return window.chat.header.popover
+
+
+def _show_presets(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_finished(window, texts)
+    popover = window.chat.header.popover
+    preset = tour_chat.PRESETS[texts.language][0]
+    popover.show_values(preset.sampling, preset.system_prompt)
+    popover.show_presets(tour_chat.PRESETS[texts.language])
+    popover.presets.start_naming("")
+    popover.open_below(window.chat.header.sampling)
+    return popover
+
+
+def _show_preset_menu(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_presets(window, texts).close()
+    row = window.chat.header.popover.presets
+    menu = row.make_menu()
+    menu.popup(window.mapToGlobal(QPoint(900, 90)))
+    return menu
+
+
+def _show_attachments(window: MainWindow, texts: TourTexts) -> None:
+    show_ready(window, texts)
+    question, answer = tour_chat.ATTACHED[texts.language]
+    asked = replace(texts.person(question), attachments=tour_chat.ATTACHMENTS[texts.language][:2])
+    open_conversation(window, texts, question, asked, texts.reply(answer))
+    window.chat.composer.set_text(texts.draft)
+    window.chat.composer.set_attachments(tour_chat.ATTACHMENTS[texts.language])
+
+
+def _show_attachment(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_attachments(window, texts)
+    attachment = tour_chat.ATTACHMENTS[texts.language][0]
+    dialog = window.chat.make_attachment_dialog(attachment, is_draft=True)
+    dialog.show()
+    return dialog
+
+
+def _show_prefill(window: MainWindow, texts: TourTexts) -> None:
+    _show_finished(window, texts)
+    window.chat.composer.open_start()
+    window.chat.composer.start_edit.setText(tour_chat.STARTS[texts.language])
+
+
+def _show_seam(window: MainWindow, texts: TourTexts) -> None:
+    show_ready(window, texts)
+    answer = texts.answer()
+    seam = Seam(answer.text.index("**") + 12, texts.fault)
+    open_conversation(window, texts, texts.title, texts.question(), replace(answer, seams=(seam,)))
+
+
+def _show_eta(window: MainWindow, texts: TourTexts) -> None:
+    show_ready(window, texts, state="busy")
+    waiting = replace(texts.answer(state="running", open_end=True), text="")
+    open_conversation(window, texts, texts.title, texts.question(), waiting)
+    window.chat.composer.set_running(True)
+    progress = AnswerProgress(first_token_s=12.0, rest_s=40.0)
+    window.chat.transcript.show_progress(waiting.id, progress)
+
+
+def _show_deleted(window: MainWindow, texts: TourTexts) -> None:
+    show_ready(window, texts)
+    alone = replace(texts.question(), is_unanswered=True)
+    open_conversation(window, texts, texts.title, alone)
+    window.chat.toast.show_text(tour_chat.DELETED[texts.language], texts.undo)
+
+
+def _show_answer_edit(window: MainWindow, texts: TourTexts) -> None:
+    show_ready(window, texts)
+    open_conversation(window, texts, texts.title, texts.question(), texts.answer())
+    window.chat.transcript.widgets_in_order()[-1].start_editing()
+
+
+def _show_other_model(window: MainWindow, texts: TourTexts) -> None:
+    _show_finished(window, texts)
+    window.chat.header.show_chosen_model(texts.mini)
 
 
 def _show_editing(window: MainWindow, texts: TourTexts) -> None:
@@ -362,10 +478,21 @@ SCENES = (
     Scene("overflow", _show_overflow),
     Scene("search", _show_search),
     Scene("find", _show_find),
+    Scene("trash", _show_trash),
     Scene("prompt", _show_prompt),
     Scene("link", _show_link),
     Scene("editing", _show_editing),
     Scene("sampling", _show_sampling),
+    Scene("presets", _show_presets),
+    Scene("preset-menu", _show_preset_menu),
+    Scene("attachments", _show_attachments),
+    Scene("attachment", _show_attachment),
+    Scene("prefill", _show_prefill),
+    Scene("answer-edit", _show_answer_edit),
+    Scene("other-model", _show_other_model),
+    Scene("seam", _show_seam),
+    Scene("eta", _show_eta),
+    Scene("deleted", _show_deleted),
     Scene("editor", _editor(tour_editor.show_blank)),
     Scene("editor-streaming", _editor(tour_editor.show_streaming)),
     Scene("editor-candidates", _editor(tour_editor.show_candidates)),
@@ -377,5 +504,8 @@ SCENES = (
     Scene("models-loading", _show_models_loading),
     Scene("models-work", _show_models_work),
     Scene("settings", _show_settings),
+    Scene("settings-end", _show_settings_end),
+    Scene("report", _show_report),
     Scene("shortcuts", _show_shortcuts),
+    Scene("shortcuts-conflict", _show_shortcut_conflict),
 )

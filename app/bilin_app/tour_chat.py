@@ -1,6 +1,10 @@
-"""What the tour shows of formulas and thoughts, in both languages."""
+"""What the tour shows of formulas, thoughts, attachments and presets, in both languages."""
 
 import re
+
+from bilin_app.controllers.views import Preset
+from bilin_app.text.attachments import Attachment
+from bilin_engine.protocol import Sampling
 
 _MATH_ZH = r"""高斯积分可以化到平面上来算。设 \(I=\int_{-\infty}^{\infty} e^{-x^2}\,dx\)，则
 
@@ -52,6 +56,66 @@ The numbers from 1 to 100 add up to **5050**."""
 THOUGHT = {
     "zh": ("从 1 加到 100 是多少？", _THOUGHT_ZH),
     "en": ("What do the numbers from 1 to 100 add up to?", _THOUGHT_EN),
+}
+
+_CODE = """\
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    \"\"\"A temperature in °C, None = not measured.\"\"\"
+
+    hour: int
+    value: float | None
+
+
+def average(readings: list[Reading]) -> float:
+    known = [r.value for r in readings if r.value is not None]
+    return sum(known) / len(known)
+"""
+
+ATTACHMENTS = {
+    "zh": (
+        Attachment("readings.py", _CODE, 118),
+        Attachment("三亚气温记录.csv", "日期,气温\n2026-01-01,22.4\n", 1203),
+        Attachment("粘贴的文字 1", "一月平均气温约 22 °C。" * 400, 5210),
+    ),
+    "en": (
+        Attachment("readings.py", _CODE, 118),
+        Attachment("temperatures of sanya, january 2026.csv", "day,t\n1,22.4\n", 1203),
+        Attachment("pasted text 1", "The mean of January is 22 °C. " * 400, 5210),
+    ),
+}
+
+ATTACHED = {
+    "zh": (
+        "这两个文件里，平均气温算得对吗？",
+        "`average` 只在至少有一个读数时成立：`known` 为空时会除以零。"
+        "先判断一下再除；表里的数据没有缺测，结果是 **22.4 °C**。",
+    ),
+    "en": (
+        "Is the mean computed correctly in these two files?",
+        "`average` holds only where there is a reading: with an empty `known` it divides by zero. "
+        "Test for that first. Nothing is missing in the table, and the mean is **22.4 °C**.",
+    ),
+}
+
+STARTS = {"zh": "二月比一月", "en": "With NVLink, the"}
+
+DELETED = {"zh": "已删除 2 条消息", "en": "Messages deleted: 2"}
+
+PRESETS = {
+    "zh": [
+        Preset("严谨的审稿人", "逐句检查事实和数字，只指出错误。", Sampling(temperature=0.2)),
+        Preset("写信", "语气亲切，句子短。", Sampling(temperature=0.9)),
+    ],
+    "en": [
+        Preset(
+            "Careful referee", "Check facts and figures line by line.", Sampling(temperature=0.2)
+        ),
+        Preset("Letters", "Warm, in short sentences.", Sampling(temperature=0.9)),
+    ],
 }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bilin_app.controllers.editor_session import EditorSession
 from bilin_app.controllers.editor_views import DocumentView, WindowRuler
-from bilin_app.controllers.views import ConversationRow, ExampleView
+from bilin_app.controllers.views import ExampleView, ListRow
 from bilin_app.main_window import MainWindow
 from bilin_app.text.document import Document, Edit, parse_slice, plain_slice
 from bilin_app.text.document_file import Snapshot
@@ -83,7 +83,7 @@ def show_document(
     window.show_page("editor")
     view.panel.show_kinds(KINDS)  # type: ignore[arg-type]
     now = time.time()
-    rows = [ConversationRow(i + 1, t, now - i * 60) for i, t in enumerate(texts.titles)]
+    rows = [ListRow(i + 1, t, now - i * 60) for i, t in enumerate(texts.titles)]
     view.list.show_conversations(rows)
     text = texts.text
     if is_long:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from bilin_app.controllers.views import (
     AnswerFacts,
     AnswerState,
-    ConversationRow,
     ExampleView,
+    ListRow,
     MessageView,
     ModelView,
     SearchHit,
@@ -276,16 +276,16 @@ class TourTexts:
         """A message that waits."""
         return MessageView(3, 1, "user", self.draft, "queued", 0.0)
 
-    def conversations(self, now: float) -> tuple[ConversationRow, ...]:
+    def conversations(self, now: float) -> tuple[ListRow, ...]:
         """The list: three today, two yesterday, one earlier."""
         first, *others = self.titles
         return (
-            ConversationRow(1, self.title, now),
-            ConversationRow(2, first, now - 60),
-            ConversationRow(3, others[0], now - 90, has_draft=True),
-            ConversationRow(4, others[1], now - DAY_S),
-            ConversationRow(5, others[2], now - DAY_S - 5),
-            ConversationRow(6, others[3], now - 4 * DAY_S),
+            ListRow(1, self.title, now),
+            ListRow(2, first, now - 60),
+            ListRow(3, others[0], now - 90, has_draft=True),
+            ListRow(4, others[1], now - DAY_S),
+            ListRow(5, others[2], now - DAY_S - 5),
+            ListRow(6, others[3], now - 4 * DAY_S),
         )
 
 
@@ -306,7 +306,7 @@ _ZH = TourTexts(
     fault="引擎被系统从外部结束；内存用尽时系统会这样做。",
     query="显存",
     hits=(
-        SearchHit(4, 0, "显存分布怎么算", "显存分布怎么算", ((0, 2),), 0.0),
+        SearchHit(4, 0, "显存分布怎么算", "", (), DAY_S, ((0, 2),)),
         SearchHit(1, 7, "冬天去哪座城市避寒", "…四张卡的显存各剩多少…", ((5, 7),), 0.0),
         SearchHit(2, 9, "Marlin 内核的布局", "…权重常驻显存，只读一次…", ((5, 7),), 0.0),
     ),
@@ -337,7 +337,7 @@ _EN = TourTexts(
     fault="The engine was killed from outside; when memory runs out, the system does that.",
     query="memory",
     hits=(
-        SearchHit(4, 0, "How placement is computed", "How memory is placed", ((4, 10),), 0.0),
+        SearchHit(4, 0, "Memory of four cards", "", (), DAY_S, ((0, 6),)),
         SearchHit(1, 7, "Pipeline or tensor parallel?", "…free memory of each…", ((6, 12),), 0.0),
     ),
     deleted="Deleted: Li Bai and Du Fu",

@@ -58,6 +58,12 @@ class OutOfMemoryError(BilinError):
     code = "out_of_memory"
 
 
+class DiskFullError(BilinError):
+    """The disk has too little room; nothing written so far is lost."""
+
+    code = "disk_full"
+
+
 class WorkerDiedError(BilinError):
     """A worker process ended, hung or broke the protocol; the message says which rank and how."""
 

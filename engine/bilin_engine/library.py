@@ -17,12 +17,13 @@ import msgspec
 
 from bilin_engine.config import ModelConfig, QuantizationConfig, read_model_config
 from bilin_engine.errors import BilinError, ModelBrokenError, ModelNotFoundError
-from bilin_engine.protocol import BlankKind, Example, ModelInfo, Sampling
+from bilin_engine.protocol import BlankKind, Example, ModelInfo, ProofreadFigures, Sampling
 
 DESCRIPTION_FILE = "bilin.json"
 # Below the models folder, beside the models: names with a leading point are no models.
 STATE_DIR = ".bilin"
 TRASH_DIR = ".trash"
+DOWNLOADS_DIR = "downloads"  # in STATE_DIR: files that are no model yet
 LINKED_FILE = "linked.json"
 VERIFIED_FILE = "verified.json"
 MAX_FILES = 20_000
@@ -42,10 +43,14 @@ class ModelNames(msgspec.Struct, frozen=True):
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """What a model was made for: conversation, and which kinds of blanks."""
+    """What a model was made for: conversation, and which kinds of blanks.
+
+    proofread: how well it finds wrong words, where that was measured.
+    """
 
     chat: bool = False
     blanks: tuple[BlankKind, ...] = ()
+    proofread: ProofreadFigures | None = None
 
 
 class FileRecord(msgspec.Struct, frozen=True):
@@ -60,7 +65,9 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
     id: lower-case letters, digits, ".", "_", "-". chat_format: a name of chat_format.CHAT_FORMATS,
     needed for chat. examples: things this model was measured to do. files: by name, without
-    bilin.json itself. Keys that a later version writes are passed over.
+    bilin.json itself. quantization_error: of the linears that a conversion quantized, as a share
+    of the weights (root mean squares); 0.0 = none, or it was not measured. Keys that a later
+    version writes are passed over.
     """
 
     id: str
@@ -72,6 +79,7 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     source: str
     chat_format: str = ""
     examples: tuple[Example, ...] = ()
+    quantization_error: float = 0.0
     files: dict[str, FileRecord] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -82,6 +90,11 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
             raise ValueError(message)
         if self.capabilities.chat and not self.chat_format:
             raise ValueError("capabilities.chat is true without a chat_format")
+
+
+def download_folder(folder: Path) -> Path:
+    """Where the files for a model folder lie until it is one."""
+    return folder.parent / STATE_DIR / DOWNLOADS_DIR / folder.name
 
 
 def read_description(folder: Path) -> ModelDescription:
@@ -98,6 +111,18 @@ def read_description(folder: Path) -> ModelDescription:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         message = f"{path} is damaged: {error}"
         raise ModelBrokenError(message) from error
+
+
+def write_proofread_figures(folder: Path, figures: ProofreadFigures) -> None:
+    """Puts measured figures into `bilin.json`, which stays as it is otherwise."""
+    read_description(folder)
+    path = folder / DESCRIPTION_FILE
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content.setdefault("capabilities", {})["proofread"] = msgspec.to_builtins(figures)
+    written = path.with_name(f".{path.name}.partial")
+    text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+    written.write_text(text, encoding="utf-8")
+    written.replace(path)
 
 
 def bundled_models_dir() -> Path:
@@ -281,6 +306,7 @@ def _info(
         num_layers=config.num_layers if config else 0,
         num_heads=config.num_attention_heads if config else 0,
         sampling=recommended_sampling(folder),
+        proofread=capabilities.proofread,
     )
 
 

@@ -6,6 +6,10 @@ does nothing or says 0; end of input remains the way a child learns that its par
 
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Imported where they are used: ctypes, pathlib, platform, psutil, signal. An app waits for the
 # Hello of a supervisor that has come no further than `take_stdio`.
@@ -104,6 +108,25 @@ def cpu_time_s(pid: int) -> float | None:
     return times.user + times.system
 
 
+def cpu_seconds() -> tuple[float, float, float]:
+    """(clock, processor time of all processes, that of this one), on the processors it may use.
+
+    Seconds since any moment: only differences say something.
+    """
+    import time
+
+    import psutil
+
+    per_cpu = psutil.cpu_times(percpu=True)
+    if sys.platform == "linux":
+        usable = os.sched_getaffinity(0)
+        # A processor switched off leaves a gap in the numbers: then count them all.
+        if max(usable) < len(per_cpu):
+            per_cpu = [per_cpu[index] for index in sorted(usable)]
+    busy = sum(t.user + t.system + getattr(t, "nice", 0.0) for t in per_cpu)
+    return time.monotonic(), busy, time.process_time()
+
+
 def is_alive(pid: int) -> bool:
     """Whether `pid` runs; a process that ended and was not yet waited for does not."""
     import psutil
@@ -112,6 +135,14 @@ def is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:
         return False
+
+
+def disk_free_bytes(folder: "Path") -> int:
+    """Room on the disk of a folder; of the nearest one above it where it is not there yet."""
+    import shutil
+
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(there).free
 
 
 def peak_rss_bytes() -> int:

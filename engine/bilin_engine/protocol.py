@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 9
+PROTOCOL_VERSION = 11
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -31,7 +31,8 @@ CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests coun
 
 Role = Literal["system", "user", "assistant"]
 BlankKind = Literal["short", "long", "sentence"]  # [MASK], [gMASK], [sMASK]
-FillWay = Literal["mask", "instruction"]  # a mask token of the model's, or a chat that asks for it
+# A mask token of the model's, its fill-in-the-middle tokens, or a chat that asks for it.
+FillWay = Literal["mask", "fim", "instruction"]
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -103,6 +104,7 @@ class FillConstraints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 PlacementMode = Literal["auto", "single", "tensor_parallel", "layer_split"]
+KVDType = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 
 class LoadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +112,8 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     device: one name, or several by commas, a rank or a run of layers each. world_size: ranks of
     tensor parallel; 0 = one a device. collective: between ranks. dtype: of the arithmetic.
+    kv_dtype: of keys and values; "auto" = float16 on CUDA, float32 on the processor. num_slots:
+    sequences decoded together; 0 = eight for small models, one for large ones.
     """
 
     context: int = 0
@@ -120,6 +124,8 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     world_size: int = 0
     collective: Literal["auto", "gloo", "nccl", "shared_memory"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    kv_dtype: KVDType = "auto"
+    num_slots: int = 0
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -130,11 +136,30 @@ class Example(msgspec.Struct, frozen=True):
     text: str
 
 
+class ProofreadFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How well a model finds wrong words, measured on sentences with one planted word each.
+
+    hit_rate: share of sentences whose planted word is among the three most unlikely. num: how many
+    sentences of each language. threshold: the score below which 5 % of the other words lie; caught:
+    share of planted words below it. By language; 0 sentences = not measured.
+    """
+
+    hit_rate_zh: float = 0.0
+    hit_rate_en: float = 0.0
+    num_zh: int = 0
+    num_en: int = 0
+    threshold_zh: float = 0.0
+    threshold_en: float = 0.0
+    caught_zh: float = 0.0
+    caught_en: float = 0.0
+
+
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One model of the library. `problem` is the sentence why it cannot be used, or "".
 
     verified_at: seconds since the epoch when its files last agreed with their hashes; 0.0 = never
     since they were changed. sampling: what its makers recommend.
+    proofread: how well it finds wrong words; None = untested.
     """
 
     id: str
@@ -158,6 +183,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     num_heads: int = 0
     verified_at: float = 0.0
     sampling: Sampling = Sampling()
+    proofread: ProofreadFigures | None = None
 
 
 class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,7 +203,7 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What a plan is for. context 0 = the model's longest; prompt_tokens 0 = half of the context.
 
     `reserve_bytes`: kept free on each GPU for the driver and fragments. `use_cpu`: layers that no
-    GPU holds may run on the processor.
+    GPU holds may run on the processor. kv_dtype: as in `LoadSettings`.
     """
 
     context: int = 0
@@ -185,6 +211,7 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     mode: PlacementMode = "auto"
     reserve_bytes: int = 768 * 1024**2
     use_cpu: bool = True
+    kv_dtype: KVDType = "auto"
 
 
 class DevicePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,10 +272,12 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True, tag="plan_result"):
 class ConvertModel(
     msgspec.Struct, frozen=True, kw_only=True, tag="convert_model", forbid_unknown_fields=True
 ):
-    """Converts a GLM-130B checkpoint. group_size: "" = the default, "source", "row" or a number.
+    """Makes a model folder of a GLM-130B checkpoint, a Hugging Face folder or a GGUF file.
 
-    config_file: sizes of a checkpoint that is not GLM-130B's. tokenizer_file: icetk's, "" = the one
-    beside the checkpoint.
+    group_size: "" = the default, "source", "row" or a number. config_file: sizes of a checkpoint
+    that is not GLM-130B's. tokenizer_file: icetk's, "" = the one beside the checkpoint.
+    removes_source: the source is a download of the library's own, needed no longer once the model
+    is whole.
     """
 
     source: str
@@ -257,6 +286,7 @@ class ConvertModel(
     group_size: str = ""
     config_file: str = ""
     tokenizer_file: str = ""
+    removes_source: bool = False
 
 
 class VerifyModel(msgspec.Struct, frozen=True, tag="verify_model", forbid_unknown_fields=True):
@@ -268,19 +298,33 @@ class VerifyModel(msgspec.Struct, frozen=True, tag="verify_model", forbid_unknow
 Hub = Literal["hugging_face", "modelscope"]
 
 
-class DownloadModel(
-    msgspec.Struct, frozen=True, kw_only=True, tag="download_model", forbid_unknown_fields=True
-):
-    """Fetches a repository's files. endpoint: "" = the hub's own address. revision: "" = default.
+class Repository(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model on a hub. name: "owner/name". revision "" = the hub's default.
 
-    A token is read from the environment or the person's token file by the job itself.
+    endpoint: the address asked, "" = the environment's (HF_ENDPOINT, MODELSCOPE_ENDPOINT), else the
+    hub's own. proxy "" = the environment's.
     """
 
     hub: Hub
-    repository: str
-    folder: str
+    name: str
     endpoint: str = ""
     revision: str = ""
+    proxy: str = ""
+
+
+class DownloadModel(
+    msgspec.Struct, frozen=True, kw_only=True, tag="download_model", forbid_unknown_fields=True
+):
+    """Fetches a repository's files; what has to be converted is work of its own (`JobDone.then`).
+
+    file: the GGUF file that is wanted of several, else "". group_size: of the conversion. A token
+    is read from the environment or the person's token file by the job itself.
+    """
+
+    repository: Repository
+    folder: str
+    file: str = ""
+    group_size: str = ""
 
 
 class ImportFolder(
@@ -479,11 +523,65 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True, tag="fill", forbid_unknown
     takes_nearest: bool = False
 
 
+class Proofread(
+    msgspec.Struct, frozen=True, kw_only=True, tag="proofread", forbid_unknown_fields=True
+):
+    """Compares every word of some sentences with what the model expects from both sides.
+
+    spans: (start, end) of the sentences in `text`, in characters (code points); what stands around
+    them is context. U+FFFC in `text` is a blank. Sends `SentenceRead` as each is done; ends in
+    `Done(ProofreadResult)`. Fails for a model that sees one side only.
+    """
+
+    id: int
+    model: str
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
 class InspectFolder(msgspec.Struct, frozen=True, tag="inspect_folder", forbid_unknown_fields=True):
     """What lies at a path that a person wants to add. Ends in `Done(FolderInspected)`."""
 
     id: int
     path: str
+
+
+class ListCatalog(msgspec.Struct, frozen=True, tag="list_catalog", forbid_unknown_fields=True):
+    """The models worth fetching that are known, without any network. `Done(CatalogListed)`.
+
+    devices: invented ones ("4x24GiB"), or "" = this machine's.
+    """
+
+    id: int
+    devices: str = ""
+
+
+class ListRepository(
+    msgspec.Struct, frozen=True, kw_only=True, tag="list_repository", forbid_unknown_fields=True
+):
+    """Asks a hub what a download would fetch. Ends in `Done(RepositoryListed)`.
+
+    file: the GGUF file that is wanted of several, else "".
+    """
+
+    id: int
+    repository: Repository
+    file: str = ""
+
+
+class KeepToken(
+    msgspec.Struct, frozen=True, kw_only=True, tag="keep_token", forbid_unknown_fields=True
+):
+    """Keeps a person's token for one hub's endpoint; "" forgets it. Ends in `Done(None)`."""
+
+    id: int
+    hub: Hub
+    token: str
+    endpoint: str = ""
+
+    def __repr__(self) -> str:
+        """Without the token: what is printed may be kept."""
+        return f"KeepToken(id={self.id}, hub={self.hub!r}, endpoint={self.endpoint!r})"
 
 
 class AddInPlace(msgspec.Struct, frozen=True, tag="add_in_place", forbid_unknown_fields=True):
@@ -574,7 +672,11 @@ Request = (
     | Generate
     | Fill
     | Score
+    | Proofread
     | InspectFolder
+    | ListCatalog
+    | ListRepository
+    | KeepToken
     | AddInPlace
     | RenameModel
     | DeleteModel
@@ -649,6 +751,36 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
     eta_s: float | None = None
 
 
+class ExpectedWord(msgspec.Struct, frozen=True):
+    """What the model would put in a word's place; logprob: sum over its tokens."""
+
+    text: str
+    logprob: float
+
+
+class ReadWord(msgspec.Struct, frozen=True, kw_only=True):
+    """A word at characters `start` to `end` of the text.
+
+    score: 0 = just what the model expects, below it nats a token less likely than that (the mean
+    over the word's tokens and the end of the blank), so that words compare. expected: of unlikely
+    words alone, likeliest first.
+    """
+
+    start: int
+    end: int
+    score: float
+    is_unlikely: bool = False
+    expected: tuple[ExpectedWord, ...] = ()
+
+
+class SentenceRead(msgspec.Struct, frozen=True, kw_only=True, tag="sentence_read"):
+    """One span of a `Proofread` is done: `index` in its `spans`. Its words do not overlap."""
+
+    id: int
+    index: int
+    words: tuple[ReadWord, ...]
+
+
 class ModelsListed(msgspec.Struct, frozen=True, tag="models_listed"):
     """The library, bundled model first."""
 
@@ -677,6 +809,74 @@ class FolderInspected(msgspec.Struct, frozen=True, kw_only=True, tag="folder_ins
     problem: str = ""
 
 
+CatalogFit = Literal["fits", "short", "unknown"]
+
+
+class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that is known by name. repositories: by hub. Sizes are 0 where they are not certain.
+
+    download_bytes: as published. int4_bytes: in groups of 128, on disk. family: the architecture.
+    is_runnable: whether this engine has it. needed_bytes: in memory at `context` tokens, on
+    `devices`; short_bytes: what `short_device` misses where fit is "short".
+    """
+
+    id: str
+    name: str
+    family: str
+    languages: tuple[str, ...]
+    licence: str
+    repositories: dict[Hub, str]
+    is_runnable: bool
+    num_parameters: int = 0
+    download_bytes: int = 0
+    int4_bytes: int = 0
+    fit: CatalogFit = "unknown"
+    context: int = 0
+    needed_bytes: int = 0
+    devices: tuple[str, ...] = ()
+    short_device: str = ""
+    short_bytes: int = 0
+    decode_tok_s: float = 0.0
+
+
+class CatalogListed(msgspec.Struct, frozen=True, tag="catalog_listed"):
+    """In the order of the catalog."""
+
+    entries: tuple[CatalogEntry, ...]
+
+
+class RepositoryFile(msgspec.Struct, frozen=True):
+    """One file of a repository."""
+
+    name: str
+    size_bytes: int
+
+
+class RepositoryListed(msgspec.Struct, frozen=True, kw_only=True, tag="repository_listed"):
+    """What a download would fetch. `problem`: why it makes no model here, or "".
+
+    endpoint: the address asked. hosts: those the weights come from. revision: the commit, "" where
+    the hub does not say. needed_bytes: of the model, by group size ("" = the codes it has).
+    is_ready: nothing has to be converted. gguf_files: those to choose from. free_bytes: on the
+    models folder's disk. others: files of the repository that are not fetched.
+    """
+
+    repository: Repository
+    endpoint: str
+    revision: str
+    files: tuple[RepositoryFile, ...]
+    hosts: tuple[str, ...] = ()
+    licence: str = ""
+    family: str = ""
+    needed_bytes: dict[str, int] = {}
+    is_ready: bool = False
+    gguf_files: tuple[RepositoryFile, ...] = ()
+    num_others: int = 0
+    free_bytes: int = 0
+    has_token: bool = False
+    problem: str = ""
+
+
 class ModelDeleted(msgspec.Struct, frozen=True, kw_only=True, tag="model_deleted"):
     """`freed_bytes` once the trash is emptied; trashed: for `RestoreModel`, "" = only unlisted."""
 
@@ -684,11 +884,38 @@ class ModelDeleted(msgspec.Struct, frozen=True, kw_only=True, tag="model_deleted
     trashed: str
 
 
+class PredictedMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """What placement expects on one device, in bytes; as a `DevicePlan` says it.
+
+    weights are there once the model is loaded; cache and the rest fill as it is used.
+    """
+
+    weights: int
+    kv_cache: int
+    activations: int
+    communication: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.kv_cache + self.activations + self.communication
+
+    def plus(self, other: "PredictedMemory") -> "PredictedMemory":
+        """Of two ranks on one device."""
+        return PredictedMemory(
+            weights=self.weights + other.weights,
+            kv_cache=self.kv_cache + other.kv_cache,
+            activations=self.activations + other.activations,
+            communication=self.communication + other.communication,
+        )
+
+
 class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True, tag="model_loaded"):
     """What was loaded where. `memory_bytes`: real use by device name, as `placement` names them.
 
     predicted_bytes: what placement expects of weights, cache and working space; empty where the
     devices cannot be planned. The cache and the working space fill as the model is used.
+    predicted: the same, part by part. notice: what was not done as asked, and why, or "".
     """
 
     model: str
@@ -700,6 +927,8 @@ class ModelLoaded(msgspec.Struct, frozen=True, kw_only=True, tag="model_loaded")
     mode: PlacementMode = "single"
     world_size: int = 1
     predicted_bytes: dict[str, int] = {}
+    predicted: dict[str, PredictedMemory] = {}
+    notice: str = ""
 
 
 class TokenCount(msgspec.Struct, frozen=True, kw_only=True, tag="token_count"):
@@ -787,6 +1016,14 @@ class FillResult(msgspec.Struct, frozen=True, kw_only=True, tag="fill_result"):
     way: FillWay = "mask"
 
 
+class ProofreadResult(msgspec.Struct, frozen=True, kw_only=True, tag="proofread_result"):
+    """num_words: places that were masked, one after the other. way: how both sides were shown."""
+
+    num_words: int
+    seconds: float
+    way: FillWay
+
+
 class ScoredToken(msgspec.Struct, frozen=True):
     """One token and its natural log-probability after all before it."""
 
@@ -808,6 +1045,8 @@ Result = (
     | DevicesListed
     | PlanResult
     | FolderInspected
+    | CatalogListed
+    | RepositoryListed
     | ModelDeleted
     | ModelLoaded
     | TokenCount
@@ -816,6 +1055,7 @@ Result = (
     | ChatResult
     | FillResult
     | ScoreResult
+    | ProofreadResult
 )
 
 
@@ -842,7 +1082,16 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
 
 
 Event = (
-    Hello | EngineStatus | JobsChanged | Started | TextDelta | Progress | Done | Cancelled | Failed
+    Hello
+    | EngineStatus
+    | JobsChanged
+    | Started
+    | TextDelta
+    | SentenceRead
+    | Progress
+    | Done
+    | Cancelled
+    | Failed
 )
 
 
@@ -896,6 +1145,32 @@ class WorkerGenerate(
     forced_choices: tuple[tuple[int, ...], ...] = ()
 
 
+class PlacedWord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A word's ids and the prompt of the place it stands in; as `generation.request`."""
+
+    token_ids: tuple[int, ...]
+    position_ids: tuple[int, ...]
+    prefix_len: int
+    output_position: int | None
+    mask_index: int | None
+    word_ids: tuple[int, ...]
+
+
+class WorkerRead(
+    msgspec.Struct, frozen=True, kw_only=True, tag="worker_read", forbid_unknown_fields=True
+):
+    """How likely words are in their places; num_expected: alternatives wanted for each.
+
+    stop_ids: the first ends a word. Ends in `WorkerWordsRead`, `Cancelled` or `Failed`.
+    """
+
+    id: int
+    words: tuple[PlacedWord, ...]
+    stop_ids: tuple[int, ...]
+    banned_ids: tuple[int, ...] = ()
+    num_expected: int = 0
+
+
 class WorkerLogits(
     msgspec.Struct, frozen=True, kw_only=True, tag="worker_logits", forbid_unknown_fields=True
 ):
@@ -917,7 +1192,9 @@ class WorkerMemory(msgspec.Struct, frozen=True, tag="worker_memory", forbid_unkn
     id: int
 
 
-WorkerRequest = Hello | WorkerLoad | WorkerGenerate | WorkerLogits | WorkerMemory | Cancel
+WorkerRequest = (
+    Hello | WorkerLoad | WorkerGenerate | WorkerRead | WorkerLogits | WorkerMemory | Cancel
+)
 
 
 # --- Worker -> supervisor -------------------------------------------------------------------------
@@ -962,6 +1239,28 @@ class WorkerGenerated(msgspec.Struct, frozen=True, kw_only=True, tag="worker_gen
     stats: GenerationStats
 
 
+class WorkerExpected(msgspec.Struct, frozen=True):
+    """One alternative, end excluded. logprob: sum over its tokens."""
+
+    token_ids: tuple[int, ...]
+    logprob: float
+
+
+class WorkerWord(msgspec.Struct, frozen=True):
+    """logprobs of a word's tokens and of its end, and the likeliest token's in each place."""
+
+    logprobs: tuple[float, ...]
+    best: tuple[float, ...]
+    expected: tuple[WorkerExpected, ...] = ()
+
+
+class WorkerWordsRead(msgspec.Struct, frozen=True, tag="worker_words_read"):
+    """In the order of the request's words."""
+
+    id: int
+    words: tuple[WorkerWord, ...]
+
+
 class WorkerLogitsWritten(msgspec.Struct, frozen=True, tag="worker_logits_written"):
     """The file is whole. vocab_size: V."""
 
@@ -983,6 +1282,7 @@ WorkerEvent = (
     | WorkerLoaded
     | WorkerTokens
     | WorkerGenerated
+    | WorkerWordsRead
     | WorkerLogitsWritten
     | WorkerMemoryReport
     | Cancelled
@@ -1006,14 +1306,29 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag="job_progress")
     eta_s: float | None = None
 
 
+class InspectRepository(
+    msgspec.Struct, frozen=True, kw_only=True, tag="inspect_repository", forbid_unknown_fields=True
+):
+    """As `ListRepository`. Ends in `RepositoryListed` in place of `JobDone`."""
+
+    repository: Repository
+    file: str = ""
+
+
 class JobDone(msgspec.Struct, frozen=True, tag="job_done"):
-    """The work is done. folder: the model folder it made or checked."""
+    """The work is done. folder: the model folder it made or checked.
+
+    then: what is left to do before there is a model; `folder` is not one yet. quantization_error:
+    what the weights lost, as bilin.json says it; 0.0 = nothing, or not known.
+    """
 
     folder: str
+    then: ConvertModel | None = None
+    quantization_error: float = 0.0
 
 
-JobRequest = Hello | ConvertModel | VerifyModel | DownloadModel | ImportFolder
-JobEvent = Hello | JobProgress | JobDone | Failed
+JobRequest = Hello | ConvertModel | VerifyModel | DownloadModel | ImportFolder | InspectRepository
+JobEvent = Hello | JobProgress | JobDone | RepositoryListed | Failed
 
 
 # --- Frames ---------------------------------------------------------------------------------------

@@ -32,13 +32,17 @@ from bilin_engine.layers.int4_cpu import Int4CpuLinear, Workspace
 from bilin_engine.layers.linear import ReferenceLinear
 from bilin_engine.protocol import LoadSettings, Shutdown, WorkerLoad, WorkerLogits
 from bilin_engine.server.ranks import lay_out
+from bilin_engine.server.selftest_gate import SelftestDone, SelftestOutcome, SelftestProgress
 from bilin_engine.server.tasks import Task
 from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
 from bilin_engine.server.worker_process import WorkerCommand
 
 State = Literal["passed", "failed", "skipped"]
+NUM_CHECKS = 9  # without those of each GPU; for a progress bar
 SIZES = (24 * 1024, 256 * 1024, 4 * 1024**2, 64 * 1024**2)  # bytes of one all-reduce
 RANK_TIMEOUT_S = 60.0
+RANK_COMMAND = (sys.executable, "-P", "-m", "bilin_engine.selftest", "--all-reduce")
+KERNELS = "kernels against reference"
 # float32 sums of up to 8 values near 1, in another order: 8 * 2**-24 and some room.
 SUM_TOLERANCE = 2e-6
 # float32 log-probs of three layers on several ranks; derived in tests/engine/test_tensor_parallel.
@@ -57,7 +61,10 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SelftestReport(msgspec.Struct, frozen=True, kw_only=True):
-    """mode and collective: the fastest way to run a model over several devices that passed."""
+    """mode and collective: the fastest way to run a model over several devices that passed.
+
+    collectives: all that did.
+    """
 
     version: str
     torch: str
@@ -65,7 +72,19 @@ class SelftestReport(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[CheckResult, ...]
     mode: Literal["tensor_parallel", "layer_split", "single"]
     collective: str
+    collectives: tuple[str, ...]
     seconds: float
+
+    @property
+    def outcome(self) -> SelftestOutcome:
+        """What a load has to know of it."""
+        failed = tuple(check.name for check in self.checks if check.state == "failed")
+        return SelftestOutcome(
+            mode=self.mode,
+            collectives=self.collectives,
+            failed=failed,
+            kernels_passed=KERNELS not in failed,
+        )
 
     @property
     def has_passed(self) -> bool:
@@ -95,7 +114,7 @@ def run(gpus: Sequence[int], world_size: int, on_check: Callable[[str], None]) -
         results.append(_checked(name, work))
         return results[-1].state == "passed"
 
-    check("kernels against reference", lambda: _check_kernels(devices))
+    check(KERNELS, lambda: _check_kernels(devices))
     check("peer to peer", lambda: _check_peers(devices))
     sums = [
         name
@@ -124,6 +143,7 @@ def run(gpus: Sequence[int], world_size: int, on_check: Callable[[str], None]) -
         checks=tuple(results),
         mode="tensor_parallel" if parallel else "layer_split" if split else "single",
         collective=parallel[0] if parallel else "",
+        collectives=tuple(parallel),
         seconds=time.monotonic() - begun_s,
     )
 
@@ -206,7 +226,7 @@ def _check_all_reduce(ranks: Sequence[str], collective: str) -> str:
     children: list[subprocess.Popen[bytes]] = []
     try:
         for rank, device in enumerate(ranks):
-            command = [sys.executable, "-P", "-m", "bilin_engine.selftest", "--device", device]
+            command = [*RANK_COMMAND, "--device", device]
             command += ["--folder", str(folder), "--rank", str(rank), "--collective", collective]
             command += ["--world-size", str(len(ranks)), "--parent", str(os.getpid())]
             children.append(subprocess.Popen(command, stdout=subprocess.PIPE))
@@ -356,15 +376,45 @@ def _bandwidth(device: str) -> str:
     return f"{5 * 1024**3 / (time.monotonic() - begun_s) / 1e9:.0f} GB/s"
 
 
-def _rank_main() -> None:
+def main(arguments: Sequence[str]) -> None:
+    """`--report`: the whole test for a supervisor. `--all-reduce`: one rank of that check."""
+    if arguments[:1] == ["--report"]:
+        _report_main(arguments[1:])
+    else:
+        _rank_main(arguments[1:])
+
+
+def _report_main(arguments: Sequence[str]) -> None:
+    """One JSON line as each check begins and one at the end, as server.selftest_gate reads them."""
+    parser = argparse.ArgumentParser(prog="python -m bilin_engine.selftest --report")
+    parser.add_argument("--gpus", default="")
+    for name in ("world-size", "parent"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    options = parser.parse_args(arguments)
+    processes.end_with_parent(options.parent)
+    gpus = tuple(int(index) for index in options.gpus.split(",") if index)
+    begun: list[str] = []
+
+    def say(line: SelftestProgress | SelftestDone) -> None:
+        sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+        sys.stdout.flush()
+
+    def on_check(name: str) -> None:
+        say(SelftestProgress(name, len(begun), NUM_CHECKS + len(gpus)))
+        begun.append(name)
+
+    say(SelftestDone(run(gpus, options.world_size, on_check).outcome))
+
+
+def _rank_main(arguments: Sequence[str]) -> None:
     """One rank of the all-reduce check; its report goes to stdout."""
-    parser = argparse.ArgumentParser(prog="python -m bilin_engine.selftest")
+    parser = argparse.ArgumentParser(prog="python -m bilin_engine.selftest --all-reduce")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--collective", required=True)
     parser.add_argument("--device", required=True)
     for name in ("rank", "world-size", "parent"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     processes.end_with_parent(options.parent)
     torch.set_num_threads(1)
     device = torch.device(options.device)
@@ -391,4 +441,4 @@ def _part(rank: int, size_bytes: int) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    _rank_main()
+    main(sys.argv[1:])

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 
+from bilin_app.pages.keymap import keymap
 from bilin_app.theme import theme as theme_module
 from bilin_app.theme.theme import Look
 
@@ -16,6 +17,7 @@ def start_in_english():
     The look belongs to the one QApplication of the process: a Chinese translator that stays
     installed would translate the sentences that the next test expects in English.
     """
+    keymap().set_custom(())
     if theme_module._theme is not None:
         theme_module._theme.apply(Look("light", "en"))
 

@@ -40,6 +40,12 @@ def ask(application, qtbot, text):
         QTest.keyClick(edit, Qt.Key.Key_Return)
 
 
+def action(menu, text):
+    """The menu's entry that begins like this."""
+    [found] = [one for one in menu.actions() if one.text().startswith(text)]
+    return found
+
+
 def texts(application):
     return [
         (widget.view.role, widget.body.content.text)
@@ -101,7 +107,7 @@ def test_what_the_model_saw_opens_with_the_exact_prompt(application, qtbot):
     answer = application.window.chat.transcript.widgets_in_order()[1]
     menu = answer.make_menu()
     with qtbot.waitSignal(application.chat.prompt_inspected, timeout=5_000) as inspected:
-        menu.actions()[-1].trigger()
+        action(menu, "What the model saw").trigger()
     menu.close()
     tokens = inspected.args[0].tokens
     assert [token.text for token in tokens] == ["[gMASK]", "be brief", "hello"]

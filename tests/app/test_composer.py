@@ -1,11 +1,12 @@
 import pytest
-from PySide6.QtCore import QEvent, Qt
-from PySide6.QtGui import QInputMethodEvent
+from PySide6.QtCore import QEvent, QMimeData, QPoint, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QInputMethodEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 
 from bilin_app.controllers.views import TokenCountView
 from bilin_app.pages.chat.composer import MAX_LINES, Composer
+from bilin_app.text.attachments import Attachment
 from bilin_app.theme.theme import Look, start_theme
 
 pytestmark = pytest.mark.gui
@@ -153,3 +154,94 @@ def test_what_falls_out_is_said_before_it_is_sent_and_sending_is_a_choice(compos
     composer.set_count(TokenCountView(100, 2048))
     assert composer._hint.text() == ""
     assert composer.send.text() == "发送"
+
+
+def paste(composer, text="", files=()):
+    data = QMimeData()
+    if files:
+        data.setUrls([QUrl.fromLocalFile(str(path)) for path in files])
+    else:
+        data.setText(text)
+    composer.edit.insertFromMimeData(data)
+
+
+def test_a_long_paste_is_handed_on_to_be_attached(composer, qapp):
+    pasted = []
+    composer.long_text_pasted.connect(pasted.append)
+    paste(composer, "x" * 4000)
+    assert composer.text == "x" * 4000
+    composer.set_text("")
+    paste(composer, "x" * 4001)
+    paste(composer, "line\r\n" * 80)
+    assert composer.text == ""
+    assert pasted == ["x" * 4001, "line\n" * 80]
+    qapp.clipboard().setText("y" * 5000)
+    QTest.keyClick(composer.edit, Qt.Key.Key_V, CTRL | SHIFT)
+    assert composer.text == "y" * 5000
+
+
+def test_pasted_and_dropped_files_are_handed_on(composer, tmp_path):
+    given = []
+    composer.files_given.connect(given.append)
+    paste(composer, files=[tmp_path / "a.py", tmp_path / "b.py"])
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(tmp_path / "c.py")), QUrl("http://a.test/d.py")])
+    place, action = QPoint(5, 5), Qt.DropAction.CopyAction
+    buttons, modifiers = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    composer.dragEnterEvent(QDragEnterEvent(place, action, data, buttons, modifiers))
+    assert composer.property("dropping")
+    composer.dropEvent(QDropEvent(place.toPointF(), action, data, buttons, modifiers))
+    assert not composer.property("dropping")
+    assert given == [[tmp_path / "a.py", tmp_path / "b.py"], [tmp_path / "c.py"]]
+    assert composer.text == ""
+
+
+def test_html_is_pasted_as_its_letters(composer):
+    data = QMimeData()
+    data.setHtml("<b>bold</b>")
+    data.setText("bold")
+    composer.edit.insertFromMimeData(data)
+    assert composer.text == "bold"
+
+
+def test_attachments_alone_can_be_sent_and_are_taken_away_by_their_cross(composer, sent):
+    removed, opened = [], []
+    composer.attachment_removed.connect(removed.append)
+    composer.attachment_opened.connect(opened.append)
+    composer.set_attachments((Attachment("a.py", "x"), Attachment("b\u202e.py", "y", 7)))
+    assert composer.send.isEnabled()
+    QTest.keyClick(composer.edit, RETURN)
+    assert sent == [""]
+    first, second = composer.chips.chips
+    first.remove.click()
+    second.open.click()
+    assert (removed, opened) == ([0], [1])
+    assert "b" in second.open.accessibleName()
+    composer.set_attachments(())
+    assert not composer.send.isEnabled()
+
+
+def test_the_answers_first_words_are_written_below_the_message(composer, sent, qapp):
+    composer.start.click()
+    QTest.keyClicks(composer.edit, "why?")
+    QTest.keyClicks(composer.start_edit, "Because")
+    assert composer.answer_start == "Because"
+    event = QInputMethodEvent("yin", [])
+    qapp.sendEvent(composer.start_edit, event)
+    QTest.keyClick(composer.start_edit, RETURN)  # chooses in the input method
+    assert sent == []
+    qapp.sendEvent(composer.start_edit, QInputMethodEvent("", []))
+    QTest.keyClick(composer.start_edit, RETURN)
+    assert sent == ["why?"]
+    QTest.keyClick(composer.start_edit, Qt.Key.Key_Escape)
+    assert composer.answer_start == ""
+    assert composer.start_edit.isHidden()
+
+
+def test_the_messages_that_fall_out_are_named_before_sending(composer):
+    composer.set_text("more")
+    composer.set_count(TokenCountView(2391, 2048, 2, ("冬天去哪里？", "去三亚\u202e")))
+    assert "冬天去哪里？" in composer._hint.toolTip()
+    assert "去三亚\\u202e" in composer._hint.toolTip()
+    assert "冬天去哪里？" in composer._hint.accessibleName()
+    assert composer.send.isEnabled()

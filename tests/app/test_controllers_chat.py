@@ -14,6 +14,7 @@ from bilin_app.controllers.engine import EngineController
 from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand, EngineLimits
 from bilin_app.storage.store import Store
+from bilin_engine.protocol import Sampling
 
 SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
 QUICK = EngineLimits(hello_s=10, stop_s=0.3, silence_s=0.3, answer_s=0.6, cancel_s=0.5)
@@ -299,7 +300,7 @@ def test_search_answers_the_last_question_only(start_app, until):
     app = start_app("--reply", "冬天去三亚避寒")
     app.chat.send("去哪里？")
     until(lambda: app.page.finished)
-    until(lambda: app.chat._ends.is_empty)
+    until(lambda: app.chat._running.ends.is_empty)
     app.chat.search("w")
     app.chat.search("避寒")
     until(lambda: app.page.hits)
@@ -323,39 +324,100 @@ def test_the_draft_is_counted_with_the_conversation(start_app, until):
 # --- The engine's troubles ------------------------------------------------------------------------
 
 
+BREAKS = ["dies", "exits", "hangs", "stray_print", "bad_frame", "closes"]
+
+
 @pytest.mark.expects_log
-@pytest.mark.parametrize("behave", ["dies", "exits", "hangs", "stray_print", "bad_frame", "closes"])
-def test_when_the_engine_dies_one_click_goes_on_with_the_same_answer(
-    start_app, until, tmp_path, behave
-):
-    app = start_app("--behave", behave, "--once", str(tmp_path / "misbehaved"))
+@pytest.mark.parametrize("behave", BREAKS)
+def test_when_the_engine_dies_the_same_answer_goes_on_by_itself(start_app, until, tmp_path, behave):
+    requests = tmp_path / "requests"
+    app = start_app(
+        "--behave", behave, "--once", str(tmp_path / "misbehaved"), "--requests", str(requests)
+    )
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    assert page.texts == ["one", WHOLE]
+    assert page.failures == []
+    assert page.runs == [page.messages[1].id, page.messages[1].id, 0]  # it never ended in between
+    [seam] = page.messages[1].seams
+    assert (seam.offset, seam.kind) == (15, "break")
+    assert "engine" in seam.reason
+    assert requests.read_text().splitlines()[1] == repr((["user:one"], "w0 w1 w2 w3 w4 "))
+    before, after = reopened(app, until)
+    assert before == after
+
+
+@pytest.mark.expects_log
+def test_a_second_death_in_a_row_leaves_it_to_the_person(start_app, until, tmp_path):
+    deaths = tmp_path / "deaths"
+    app = start_app("--behave", "dies", "--once", str(deaths), "--times", "2")
     page = app.page
     app.chat.send("one")
     until(lambda: page.failures)
-    assert page.texts == ["one", "w0 w1 w2 w3 w4 "]
+    so_far = "w0 w1 w2 w3 w4 " + "w5 w6 w7 w8 w9 "
+    assert page.texts == ["one", so_far]
     assert page.messages[1].state == "interrupted"
     assert page.messages[1].failure == page.failures[0][1]
+    assert len(page.messages[1].seams) == 1
     until(lambda: app.engine.view.state == "fault")
     assert app.engine.view.action == "restart"
     assert app.engine.view.reason == page.failures[0][1]
     app.engine.mend()
     until(lambda: page.finished)
     assert page.texts == ["one", WHOLE]
-    [seam] = page.messages[1].seams
-    assert (seam.offset, seam.reason) == (15, page.failures[0][1])
+    assert [seam.offset for seam in page.messages[1].seams] == [15, len(so_far)]
+    assert page.messages[1].seams[1].reason == page.failures[0][1]
     before, after = reopened(app, until)
     assert before == after
 
 
 @pytest.mark.expects_log
-def test_killed_mid_answer_the_text_stays_and_the_reason_is_shown(start_app, until):
+def test_a_death_in_the_next_answer_is_the_first_again(start_app, until, tmp_path):
+    app = start_app("--behave", "dies", "--once", str(tmp_path / "died"))
+    page = app.page
+    app.chat.send("one")
+    until(lambda: len(page.finished) == 1)
+    (tmp_path / "died").unlink()
+    app.client.stop()
+    until(lambda: app.engine.view.state == "stopped")
+    app.chat.send("two")  # starts an engine that dies once more
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["one", WHOLE, "two", WHOLE]
+    assert len(page.messages[3].seams) == 1
+
+
+@pytest.mark.expects_log
+def test_an_engine_that_died_too_often_is_not_started_again_for_an_answer(
+    start_app, until, monkeypatch
+):
+    app = start_app("--behave", "dies")
+    monkeypatch.setattr(app.engine._restart_limit, "num_restarts", 3)
+    app.chat.send("one")
+    until(lambda: app.page.failures)
+    assert app.page.states[1] == "interrupted"
+    assert app.engine.view.action == "restart"
+
+
+@pytest.mark.expects_log
+def test_killed_mid_answer_the_text_stays_and_goes_on(start_app, until):
     app = start_app("--behave", "pauses")
     app.chat.send("one")
     until(lambda: app.page.texts[1:] == ["w0 w1 w2 w3 w4 "])
     os.kill(app.client.process_id, signal.SIGKILL)
+    until(lambda: "w9" in app.page.texts[1])
+    [seam] = app.page.messages[1].seams
+    assert (seam.offset, "killed" in seam.reason) == (15, True)
+
+
+@pytest.mark.expects_log
+def test_an_engine_that_dies_instead_of_stopping_does_not_go_on(start_app, until):
+    app = start_app("--behave", "ignores_cancel", "--gap", "0.1", "--tokens", "200")
+    app.chat.send("one")
+    until(lambda: app.page.states[1:] == ["running"])
+    app.chat.stop()
     until(lambda: app.page.failures)
-    assert app.page.texts[1] == "w0 w1 w2 w3 w4 "
-    assert "killed" in app.page.failures[0][1]
+    assert app.page.states[1] == "interrupted"
 
 
 @pytest.mark.expects_log
@@ -380,16 +442,17 @@ def test_an_engine_that_keeps_dying_is_left_alone(start_app, until):
 def test_a_message_to_an_engine_at_fault_is_kept_and_answered_after_mending(
     start_app, until, tmp_path
 ):
-    app = start_app("--behave", "dies", "--once", str(tmp_path / "died"))
+    app = start_app("--behave", "dies", "--once", str(tmp_path / "died"), "--times", "2")
     page = app.page
     app.chat.send("one")
     until(lambda: page.failures)
+    so_far = page.texts[1]
     app.chat.send("two")
     until(lambda: len(page.failures) == 2)
     assert page.states == ["done", "interrupted", "done", "interrupted"]
     app.engine.mend()
     until(lambda: page.finished)
-    assert page.texts == ["one", "w0 w1 w2 w3 w4 ", "two", WHOLE]
+    assert page.texts == ["one", so_far, "two", WHOLE]
 
 
 def test_a_message_sent_before_the_engine_is_ready_waits_for_it(start_app, until):
@@ -458,7 +521,7 @@ def test_a_full_disk_keeps_the_draft_and_says_so(start_app, until):
     page = app.page
     app.chat.send("one")
     until(lambda: page.finished)
-    until(lambda: app.chat._ends.is_empty)
+    until(lambda: app.chat._running.ends.is_empty)
     limit_pages(app, 0)
     text = "x" * 50_000
     app.chat.set_draft(text)
@@ -479,7 +542,7 @@ def test_a_full_disk_keeps_the_draft_and_says_so(start_app, until):
 def test_an_answer_on_a_full_disk_stays_on_show_and_is_saved_when_there_is_room(start_app, until):
     app = start_app("--tokens", "6000", "--gap", "0.0001")
     page = app.page
-    app.chat._ends._timer.setInterval(50)
+    app.chat._running.ends._timer.setInterval(50)
     app.chat.send("one")
     until(lambda: page.states[1:] == ["running"])
     limit_pages(app, 0)
@@ -490,9 +553,9 @@ def test_an_answer_on_a_full_disk_stays_on_show_and_is_saved_when_there_is_room(
     assert page.texts[1] == whole
     app.chat.open_conversation(app.chat.conversation_id)
     until(lambda: page.texts[1] == whole and page.states[1] == "done")
-    assert not app.chat._ends.is_empty
+    assert not app.chat._running.ends.is_empty
     limit_pages(app, 100_000)
-    until(lambda: app.chat._ends.is_empty)
+    until(lambda: app.chat._running.ends.is_empty)
     before, after = reopened(app, until)
     assert before == after
 
@@ -573,4 +636,238 @@ def test_a_conversation_goes_to_a_file_and_comes_back(start_app, until, tmp_path
     assert app.page.texts == ["needle 针", WHOLE]
     app.chat.search("针")
     until(lambda: app.page.hits)
-    assert {hit.conversation_id for hit in app.page.hits[-1][1]} == {first, first + 1}
+    assert {hit.id for hit in app.page.hits[-1][1]} == {first, first + 1}
+
+
+# --- Deleting, beginning an answer, attachments, presets, models ----------------------------------
+
+
+def test_a_message_is_deleted_with_all_below_it_and_comes_back(start_app, until):
+    app = start_app()
+    page = app.page
+    for number, text in enumerate(("one", "two"), 1):
+        app.chat.send(text)
+        until(lambda number=number: len(page.finished) == number)
+    whole = list(page.texts)
+    app.chat.delete_message(page.messages[2].id)
+    until(lambda: page.deleted_messages)
+    until(lambda: page.texts == whole[:2])
+    assert page.deleted_messages[0].count == 2
+    app.chat.restore_messages(page.deleted_messages[0].id)
+    until(lambda: page.texts == whole)
+    before, after = reopened(app, until)
+    assert before == after
+
+
+def test_a_question_without_its_answer_can_be_answered_again(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    app.chat.delete_message(page.messages[1].id)
+    until(lambda: page.texts == ["one"])
+    assert page.messages[0].is_unanswered
+    app.chat.regenerate(page.messages[0].id)
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["one", WHOLE]
+    assert not page.messages[0].is_unanswered
+
+
+def test_deleting_above_the_running_answer_stops_it_first(start_app, until):
+    app = start_app("--gap", "0.05")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["running"])
+    app.chat.delete_message(page.messages[0].id)
+    until(lambda: page.deleted_messages)
+    assert page.stopped == [page.deleted_messages[0].id + 1]
+    until(lambda: page.texts == [])
+
+
+def test_an_answer_goes_on_from_the_persons_first_words(start_app, until, tmp_path):
+    requests = tmp_path / "requests"
+    app = start_app("--requests", str(requests))
+    page = app.page
+    app.chat.send("one", "w0 w1 ")
+    until(lambda: page.finished)
+    assert requests.read_text() == repr((["user:one"], "w0 w1")) + "\n"
+    assert page.texts == ["one", WHOLE]
+    [seam] = page.messages[1].seams
+    assert (seam.offset, seam.kind) == (5, "begun")
+    before, after = reopened(app, until)
+    assert before == after
+
+
+def test_an_edited_answer_is_kept_as_a_version_and_the_model_can_go_on_from_it(
+    start_app, until, tmp_path
+):
+    requests = tmp_path / "requests"
+    app = start_app("--requests", str(requests))
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    app.chat.write_answer(page.messages[1].id, "mine", goes_on=False)
+    until(lambda: page.texts == ["one", "mine"])
+    assert (page.messages[1].version, page.messages[1].state) == (2, "done")
+    app.chat.write_answer(page.messages[1].id, "w0 w1 w2\n", goes_on=True)
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["one", WHOLE]
+    assert page.messages[1].version == 3
+    assert requests.read_text().splitlines()[-1] == repr((["user:one"], "w0 w1 w2"))
+
+
+def test_what_the_model_saw_holds_the_persons_first_words(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one", "w0 w1 ")
+    until(lambda: page.finished)
+    seen = []
+    app.chat.prompt_inspected.connect(seen.append)
+    app.chat.inspect_prompt(page.messages[1].id)
+    until(lambda: seen)
+    assert [token.text for token in seen[0].tokens][-2:] == ["one", "w0 w1"]
+
+
+def test_the_time_is_told_once_it_was_measured(start_app, until):
+    app = start_app("--tokens", "40", "--gap", "0.01")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    assert all(p.first_token_s is None and p.rest_s is None for _, p in page.progress)
+    page.progress.clear()
+    app.chat.send("two")
+    until(lambda: len(page.finished) == 2)
+    message_id, first = page.progress[0]
+    assert message_id == page.messages[3].id
+    assert first.first_token_s is not None
+    assert first.first_token_s <= 7 / (7 / 0.01) + 0.01
+    assert first.rest_s is not None
+    assert first.rest_s > first.first_token_s
+
+
+def test_attachments_go_with_the_message_and_come_before_its_words(start_app, until, tmp_path):
+    requests = tmp_path / "requests"
+    app = start_app("--requests", str(requests))
+    page = app.page
+    path = tmp_path / "a.py"
+    path.write_text("x = 1\n", encoding="utf-8")
+    app.chat.attach_files([path])
+    app.chat.send("what is x?")  # at once: it waits until the file is read
+    until(lambda: page.finished)
+    assert page.attachments == []
+    [attached] = page.messages[0].attachments
+    assert (attached.name, attached.text) == ("a.py", "x = 1\n")
+    assert page.texts[0] == "what is x?"
+    prompt = "user:a.py\n```python\nx = 1\n```\n\nwhat is x?"
+    assert requests.read_text() == repr(([prompt], "")) + "\n"
+    before, after = reopened(app, until)
+    assert before == after
+    app.chat.edit_message(page.messages[0].id, "and y?")
+    until(lambda: len(page.finished) == 2)
+    assert page.messages[0].attachments == (attached,)
+
+
+def test_an_attachment_is_counted_kept_with_the_draft_and_taken_away(start_app, until):
+    app = start_app()
+    app.chat.attach_text("some long text")
+    until(lambda: app.page.attachments and app.page.attachments[0].num_tokens)
+    assert app.page.attachments[0].num_tokens == len("pasted text 1\n```\nsome long text\n```")
+    until(lambda: app.page.counts and app.page.counts[-1].total > 20)
+    app.close()
+    again = start_app()
+    until(lambda: again.chat.attachments)
+    assert [a.text for a in again.chat.attachments] == ["some long text"]
+    again.chat.detach(0)
+    assert again.chat.attachments == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"\x89PNG\x00\x00", "is not text"),
+        (b" \n", "is empty"),
+        (b"x" * (2 * 1024 * 1024 + 1), "2.0 MB; a file may have 2 MB"),
+    ],
+)
+def test_what_cannot_be_attached_is_refused_with_a_sentence(
+    start_app, until, tmp_path, content, why
+):
+    app = start_app(is_ready=False)
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    app.chat.attach_files([path, tmp_path, tmp_path / "gone"])
+    until(lambda: len(app.page.notices) == 3)
+    assert why in app.page.notices[0]
+    assert all("is not a file" in notice for notice in app.page.notices[1:])
+    assert app.chat.attachments == ()
+
+
+def test_a_queued_message_keeps_its_attachments(start_app, until):
+    app = start_app("--gap", "0.05")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["running"])
+    app.chat.attach_text("a text")
+    app.chat.send("two")
+    until(lambda: page.queued)
+    assert [a.text for a in page.queued[0].attachments] == ["a text"]
+    app.chat.withdraw_queued(page.queued[0].id)
+    until(lambda: page.drafts == ["two"])
+    assert [a.text for a in app.chat.attachments] == ["a text"]
+
+
+def test_presets_are_kept_renamed_deleted_and_used(start_app, until):
+    app = start_app()
+    presets = app.chat.presets
+    presets.save(" Referee ", "Check figures.", Sampling(temperature=0.2))
+    presets.save("Letters", "Be warm.", Sampling())
+    presets.rename("Letters", "Referee")  # taken: nothing happens
+    presets.rename("Letters", "Mail")
+    assert [preset.name for preset in app.page.presets] == ["Mail", "Referee"]
+    app.close()
+    again = start_app()
+    until(lambda: len(again.page.presets) == 2)
+    again.chat.use_preset(again.page.presets[1])
+    assert again.chat.sampling.temperature == 0.2
+    again.chat.send("one")
+    until(lambda: again.page.finished)
+    assert again.store.read(system_prompts).result() == ["Check figures."]
+    gone = []
+    again.chat.presets.deleted.connect(gone.append)
+    again.chat.presets.delete("Mail")
+    assert [preset.name for preset in again.page.presets] == ["Referee"]
+    assert gone[0].name == "Mail"
+
+
+def system_prompts(connection):
+    return [row[0] for row in connection.execute("SELECT system_prompt FROM conversations")]
+
+
+def test_a_conversation_is_answered_by_the_model_chosen_for_it(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    app.chat.set_model("second")
+    until(lambda: app.engine.model and app.engine.model.id == "second")
+    app.engine.load("bilin-mini")  # another conversation wants another
+    until(lambda: app.engine.model and app.engine.model.id == "bilin-mini")
+    app.chat.send("two")
+    until(lambda: len(page.finished) == 2)
+    assert page.messages[3].facts is not None
+    assert page.messages[3].facts.model.id == "second"
+    reopened(app, until)
+    assert page.conversation is not None
+    assert page.conversation.model == "second"
+    app.chat.new_conversation()
+    assert app.chat.model == ""
+
+
+def test_a_model_that_is_gone_leaves_the_answer_to_the_loaded_one(start_app, until):
+    app = start_app()
+    app.chat.set_model("gone")
+    until(lambda: app.page.notices)
+    until(lambda: app.engine.model is not None)
+    app.chat.send("one")
+    until(lambda: app.page.finished)
+    assert any("gone of this conversation" in notice for notice in app.page.notices)

@@ -5,8 +5,9 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
 from bilin_app.controllers.views import ConversationView, MessageView
-from bilin_app.pages.chat.link_dialog import LinkDialog, host_of, visible
+from bilin_app.pages.chat.link_dialog import LinkDialog, host_of
 from bilin_app.pages.chat.view import ChatView
+from bilin_app.text.visible import visible
 from bilin_app.theme.theme import Look, start_theme
 
 pytestmark = pytest.mark.gui

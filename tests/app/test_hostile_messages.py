@@ -1,11 +1,19 @@
 """What a model writes never runs, fetches, escapes its message, or holds up the window for good."""
 
+import re
+import unicodedata
+
 import pytest
 from PySide6.QtCore import QUrl
 from PySide6.QtGui import QTextDocument
+from PySide6.QtWidgets import QWidget
 
+from bilin_app.controllers.views import MessageView
+from bilin_app.pages.chat.attachment_dialog import AttachmentDialog
 from bilin_app.pages.chat.formulas import formulas
+from bilin_app.pages.chat.message import MessageWidget
 from bilin_app.pages.chat.message_body import MessageBody
+from bilin_app.text.attachments import Attachment, clean_name, with_attachments
 from bilin_app.theme.theme import Look, start_theme
 
 pytestmark = pytest.mark.gui
@@ -55,6 +63,49 @@ def test_hostile_text_is_shown_as_text(qapp, qtbot, name):
             assert not address or address.startswith(("http://", "https://", "mailto:"))
             fragments += 1
         block = block.next()
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_hostile_attachments_stay_in_their_fence_and_in_their_dialog(qapp, qtbot, name):
+    start_theme(qapp, Look("light", "en"))
+    attachment = Attachment(clean_name(CORPUS[name]), CORPUS[name])
+    assert "\n" not in attachment.name
+    assert len(attachment.name) <= 120
+    prompt = with_attachments("the question", (attachment,))
+    lines = prompt.split("\n")
+    fence = re.match(r"`+", lines[1])
+    assert fence is not None
+    ends = [line for line in lines[2:] if line.startswith(fence[0])]
+    assert ends == [fence[0]]
+    assert prompt.endswith(f"\n{fence[0]}\n\nthe question")
+    owner = QWidget()
+    qtbot.addWidget(owner)
+    dialog = AttachmentDialog(attachment, owner, is_draft=True)
+    dialog.show()
+    dialog.grab()
+    shown = dialog.text.toPlainText()
+    assert not any(unicodedata.category(char) in ("Cc", "Cf") for char in shown if char != "\n")
+    view = MessageView(1, 1, "user", CORPUS[name], "done", 0.0, attachments=(attachment,) * 3)
+    widget = MessageWidget(view, "", owner)
+    widget.resize(600, min(widget.height_for(600), 20_000))
+    widget.grab()
+    chip = widget._chips.chips[0].open
+    assert not any(unicodedata.category(char) in ("Cc", "Cf") for char in chip.text())
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_hostile_text_that_is_streamed_ends_as_the_whole_does(qapp, qtbot, name):
+    start_theme(qapp, Look("light", "en"))
+    text = CORPUS[name][:3000]
+    whole, pieces = MessageBody(None), MessageBody(None)  # type: ignore[arg-type]
+    for body in (whole, pieces):
+        qtbot.addWidget(body)
+    whole.set_text(text, is_complete=True)
+    for start in range(0, len(text), 500):
+        pieces.append(text[start : start + 500])
+    pieces.finish()
+    formulas().wait()
+    assert pieces.document().toPlainText() == whole.document().toPlainText()
 
 
 def test_html_is_read_as_letters(qapp, qtbot):

@@ -14,6 +14,7 @@ from bilin_app.storage.conversations import AnswerEnd
 from bilin_app.storage.database import open_database, open_reader
 from bilin_app.storage.search import find
 from bilin_app.storage.store import Store
+from bilin_app.storage.trash import list_trashed
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def begin(store, text, conversation_id=0, parent_id=None):
         c.begin_exchange,
         conversation_id=conversation_id,
         parent_id=parent_id,
-        text=text,
+        message=c.NewMessage(text),
         new=c.NewConversation(text[:10]),
         now=1.0,
     ).result()
@@ -38,7 +39,11 @@ def begin(store, text, conversation_id=0, parent_id=None):
 def queue(store, conversation_id, text):
     new = c.NewConversation("")
     return store.write(
-        c.queue_message, conversation_id=conversation_id, text=text, new=new, now=2.0
+        c.queue_message,
+        conversation_id=conversation_id,
+        message=c.NewMessage(text),
+        new=new,
+        now=2.0,
     ).result()
 
 
@@ -84,7 +89,7 @@ def test_a_queued_message_waits_outside_the_branch(store):
     content = store.read(c.load_conversation, made.conversation_id).result()
     assert [m.text for m in content.queued] == ["two", "three"]
     assert len(content.messages) == 2
-    assert store.write(c.withdraw_queued, first.message_id).result() == "two"
+    assert store.write(c.withdraw_queued, first.message_id).result() == c.NewMessage("two")
     assert store.write(c.withdraw_queued, first.message_id).result() is None
     assert store.write(c.withdraw_queued, made.message_id).result() is None
     end(store, made.answer_id, "A")
@@ -103,13 +108,44 @@ def test_a_queued_message_waits_outside_the_branch(store):
 
 def test_sending_clears_the_draft_in_the_same_transaction(store):
     store.write_soon(c.set_draft, 0, "one").result()
-    assert store.read(c.new_draft).result() == "one"
+    assert store.read(c.new_draft).result() == c.NewMessage("one")
     made = begin(store, "one")
-    assert store.read(c.new_draft).result() == ""
+    assert store.read(c.new_draft).result() == c.NewMessage("")
     store.write_soon(c.set_draft, made.conversation_id, "two").result()
     begin(store, "two", made.conversation_id, made.answer_id)
     content = store.read(c.load_conversation, made.conversation_id).result()
     assert content.record.draft == ""
+
+
+def test_titles_are_found_by_pinyin_after_those_that_match(store):
+    chinese = begin(store, "三亚避寒").conversation_id
+    latin = begin(store, "SYBH").conversation_id
+    other = begin(store, "别的").conversation_id
+    hits = store.read(find, "sybh").result()
+    assert [(h.conversation_id, h.message_id > 0, h.read) for h in hits] == [
+        (latin, False, None),
+        (chinese, False, (0, 4)),
+        (latin, True, None),
+    ]
+    store.write(c.rename, other, "三亚").result()
+    assert {h.conversation_id for h in store.read(find, "sanya").result()} == {chinese, other}
+
+
+def test_what_is_purged_is_gone_from_the_file_and_from_the_search(store):
+    made = begin(store, "避寒去哪里")
+    end(store, made.answer_id, "去三亚避寒")
+    kept = begin(store, "避寒").conversation_id
+    store.write(c.purge, [made.conversation_id, kept]).result()  # neither is in the trash
+    assert len(store.read(c.list_conversations).result()) == 2
+    store.write(c.set_trashed, made.conversation_id, 9.0).result()
+    [row] = store.read(list_trashed, "conversations").result()
+    assert (row.id, row.title, row.trashed_at) == (made.conversation_id, "避寒去哪里", 9.0)
+    store.write(c.purge, [made.conversation_id]).result()
+    assert store.read(list_trashed, "conversations").result() == []
+    assert {h.conversation_id for h in store.read(find, "避寒").result()} == {kept}
+    count = "SELECT count(*) FROM messages WHERE conversation_id = ?"
+    rows = store.read(lambda db: db.execute(count, [made.conversation_id]).fetchone()).result()
+    assert rows == (0,)
 
 
 def test_pins_come_first_and_the_trash_is_out_of_sight(store):
@@ -208,7 +244,7 @@ def test_five_thousand_messages_are_one_branch(store):
                 connection,
                 conversation_id=conversation,
                 parent_id=parent,
-                text="q",
+                message=c.NewMessage("q"),
                 new=c.NewConversation("t"),
                 now=1.0,
             )
@@ -259,7 +295,7 @@ class TreeMachine(RuleBasedStateMachine):
             self.connection,
             conversation_id=self.conversation_id,
             parent_id=parent,
-            text=text,
+            message=c.NewMessage(text),
             new=c.NewConversation(""),
             now=1.0,
         )
@@ -302,7 +338,7 @@ class TreeMachine(RuleBasedStateMachine):
         made = c.queue_message(
             self.connection,
             conversation_id=self.conversation_id,
-            text=self.word(),
+            message=c.NewMessage(self.word()),
             new=c.NewConversation(""),
             now=1.0,
         )

@@ -4,6 +4,7 @@ import pytest
 
 from bilin_app.storage import documents as stored
 from bilin_app.storage.schema import migrate
+from bilin_app.storage.trash import TrashedRecord, list_trashed
 from bilin_app.text.document import Document, parse_slice
 from bilin_app.text.document_file import BlankFill, Snapshot, decode_document, encode_document
 from bilin_engine.protocol import Candidate, FillConstraints, LengthLimit
@@ -87,3 +88,26 @@ def test_a_file_with_the_same_blank_twice_gives_two_blanks():
     data = encode_document(saved).replace(b'"id":2', b'"id":1')
     ids = [blank.id for _, blank in decode_document(data).content.blanks]
     assert len(set(ids)) == 2
+
+
+def test_documents_are_found_in_the_other_script_and_by_the_pinyin_of_their_title(connection):
+    found = stored.save_document(connection, 0, snapshot("臺灣的冬天", "凱旋門"), 1.0)
+    by_script = stored.find_documents(connection, "台湾")
+    assert [(hit.id, hit.read) for hit in by_script] == [(found, None)]
+    assert [(hit.id, hit.read) for hit in stored.find_documents(connection, "kxm")] == [
+        (found, (0, 3))
+    ]
+
+
+def test_only_what_is_in_the_trash_is_purged_with_its_revisions(connection):
+    gone = stored.save_document(connection, 0, snapshot(title="一"), 1.0)
+    kept = stored.save_document(connection, 0, snapshot(title="二"), 2.0)
+    for number in (gone, kept):
+        stored.keep_revision(connection, number, snapshot("x"), "opened", 2.0)
+    stored.set_document_trashed(connection, gone, 3.0)
+    assert list_trashed(connection, "documents") == [TrashedRecord(gone, "一", 3.0)]
+    stored.purge_documents(connection, [gone, kept])
+    assert [r.id for r in stored.list_documents(connection)] == [kept]
+    assert list_trashed(connection, "documents") == []
+    assert stored.list_revisions(connection, gone) == []
+    assert len(stored.list_revisions(connection, kept)) == 1

@@ -14,11 +14,14 @@ import pytest
 from bilin_app.storage import conversations as c
 from bilin_app.storage.conversations import AnswerEnd
 from bilin_app.storage.database import open_database
+from bilin_app.storage.documents import find_documents
 from bilin_app.storage.errors import StorageError
 from bilin_app.storage.recovery import salvage
 from bilin_app.storage.schema import MIGRATIONS, migrate, schema_version
 from bilin_app.storage.search import find
 from bilin_app.storage.store import Store
+from bilin_app.text.document import Document, parse_slice
+from bilin_app.text.document_file import Snapshot, encode_document
 
 PAGE = 4096
 pytestmark = pytest.mark.expects_log
@@ -38,7 +41,7 @@ def begin(store, text, conversation_id=0, parent_id=None):
         c.begin_exchange,
         conversation_id=conversation_id,
         parent_id=parent_id,
-        text=text,
+        message=c.NewMessage(text),
         new=c.NewConversation(text[:20]),
         now=1.0,
     ).result()
@@ -105,7 +108,7 @@ WRITER = textwrap.dedent(
     for index in range(100_000):
         made = store.write(
             c.begin_exchange, conversation_id=made.conversation_id if made else 0,
-            parent_id=made.answer_id if made else None, text=f"m{index}",
+            parent_id=made.answer_id if made else None, message=c.NewMessage(f"m{index}"),
             new=c.NewConversation("t"), now=1.0,
         ).result()
         store.write_soon(c.append_journal, made.answer_id, 0, f"j{index}").result()
@@ -397,3 +400,54 @@ def test_a_fresh_file_needs_no_backup(tmp_path):
     assert migrate(connection, tmp_path / "backups") == []
     assert migrate(connection, tmp_path / "backups") == []
     connection.close()
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_each_older_schema_is_migrated_with_a_backup_and_nothing_lost(tmp_path, version):
+    path = tmp_path / "bilin.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    migrate(old, tmp_path / "elsewhere", MIGRATIONS[:version])
+    old.execute(
+        "INSERT INTO conversations (id, title, created_at, updated_at, draft, active_root_id)"
+        " VALUES (1, '臺灣的冬天', 1, 2, '草稿', 1)"
+    )
+    for number, parent, role, text in (
+        (1, None, "user", "去哪裡避寒"),
+        (2, 1, "assistant", "三亞"),
+    ):
+        old.execute(
+            "INSERT INTO messages (id, conversation_id, parent_id, active_child_id, role, state,"
+            " text, created_at, is_indexed) VALUES (?, 1, ?, ?, ?, 'done', ?, 1, 1)",
+            (number, parent, 2 if number == 1 else None, role, text),
+        )
+        # Under terms of that time: no script was folded.
+        old.execute("INSERT INTO message_search (rowid, terms) VALUES (?, ?)", (number, text))
+    old.execute("INSERT INTO title_search (rowid, terms) VALUES (1, '臺灣')")
+    content = encode_document(Snapshot("凱旋門", parse_slice("拿破崙[MASK]", Document()))).decode()
+    old.execute(
+        "INSERT INTO documents (title, created_at, updated_at, content, folded)"
+        " VALUES ('凱旋門', 1, 2, ?, '凱旋門')",
+        (content,),
+    )
+    old.execute("INSERT INTO meta VALUES ('search_terms_version', '1')")
+    old.close()
+
+    connection, report = open_database(path)
+    try:
+        assert (report.problem, report.is_in_memory) == (None, False)
+        assert schema_version(connection) == len(MIGRATIONS)
+        shown = c.load_conversation(connection, 1)
+        assert shown is not None
+        assert [m.text for m in shown.messages] == ["去哪裡避寒", "三亞"]
+        assert shown.record.draft == "草稿"
+        for query, found in (("哪里", [1]), ("三亚", [2]), ("台湾", [0]), ("twddt", [0])):
+            assert [hit.message_id for hit in find(connection, query)] == found, query
+        for query in ("拿破仑", "kxm"):
+            assert [hit.title for hit in find_documents(connection, query)] == ["凱旋門"], query
+    finally:
+        connection.close()
+    [backup] = (tmp_path / "backups").glob(f"bilin-schema{version}-*.db")
+    kept = sqlite3.connect(backup)
+    assert schema_version(kept) == version
+    assert kept.execute("SELECT count(*) FROM messages").fetchone() == (2,)
+    kept.close()

@@ -1,12 +1,17 @@
 """Terms as SQLite's FTS5 really matches them."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bilin_app.text.pinyin import find_reading, reading_pattern, readings
 from bilin_app.text.search_terms import highlights, index_terms, match_expression, snippet
+from bilin_app.text.simplified import simplify
 from bilin_app.text.titles import MAX_TITLE_COLUMNS, title_from
 
 
@@ -97,3 +102,67 @@ def test_snippet_shows_the_first_hit_with_its_place():
 )  # fmt: skip
 def test_titles(text, title):
     assert title_from(text) == title
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("臺灣的冬天與後裏", "台湾"),
+        ("台湾的冬天", "臺灣"),
+        ("繁體中文的記憶體", "繁体 记忆"),
+        ("看著窗外", "看着"),
+        ("乾淨的桌子", "干净"),
+    ],
+)
+def test_simplified_and_traditional_find_each_other(text, query):
+    assert matches(text, query)
+    assert highlights(text, query)
+
+
+def test_folding_a_script_is_once_for_all_and_keeps_the_length():
+    text = "乾坤 臺灣 後 髮發 著 薴 abc ①"
+    once = simplify(text)
+    assert simplify(once) == once
+    assert len(once) == len(text)
+
+
+READ = readings("重庆 Python 三亚避寒")
+
+
+@pytest.mark.parametrize(
+    ("query", "span"),
+    [
+        ("cq", (0, 2)),
+        ("zhongqing", (0, 2)),
+        ("chongq", (0, 2)),
+        ("SYBH", (10, 14)),
+        ("sanya", (10, 12)),
+        ("sanyabh", (10, 14)),
+        ("pyth", (3, 7)),
+        ("anya", None),  # from inside a syllable
+        ("qs", None),  # not beside each other
+        ("s", None),
+        ("三亚", None),
+        ("san ya", None),
+    ],
+)
+def test_a_title_is_found_by_its_pinyin(query, span):
+    pattern = reading_pattern(query)
+    assert (pattern and find_reading(pattern, READ)) == span
+
+
+def test_a_latin_title_has_no_readings_and_imports_no_pinyin():
+    code = (
+        "import sys; from bilin_app.text.pinyin import readings; assert readings('Marlin') == '';"
+    )
+    code += "assert 'pypinyin' not in sys.modules; assert readings('三亚') == 'san|ya'"
+    path = os.pathsep.join(sys.path)
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": path})
+
+
+@given(st.text("三亚重abz| ,", max_size=12), st.text("sanyazhongcb", min_size=2, max_size=24))
+def test_what_pinyin_finds_lies_in_the_title(title, query):
+    pattern = reading_pattern(query)
+    assert pattern is not None
+    span = find_reading(pattern, readings(title))
+    assert span is None or 0 <= span[0] < span[1] <= len(title)

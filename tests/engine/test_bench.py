@@ -1,10 +1,13 @@
 import json
 
+import psutil
 import pytest
 import tiny_causal
 import tiny_glm
+import torch
 from tiny_model import write_tiny_model
 
+from bilin_engine import bench, processes
 from bilin_engine.bench import BenchSettings, measure, measure_random, read_bandwidth
 from bilin_engine.cli.main import run
 from bilin_engine.config import QuantizationConfig, read_model_config
@@ -12,6 +15,7 @@ from bilin_engine.errors import BadRequestError
 from bilin_engine.placement.cost import ModelCost
 from bilin_engine.placement.known_configs import KNOWN_CONFIGS
 from bilin_engine.protocol import LoadSettings
+from bilin_engine.runners import load
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +24,9 @@ def folder(tmp_path_factory):
 
 
 def test_bytes_per_token_are_the_weights_and_the_cache_at_mean_length(folder):
-    report = measure(folder, LoadSettings(num_threads=1), BenchSettings(40, 20))
+    report = measure(folder, LoadSettings(num_threads=1), BenchSettings(40, 20, beside_busy=False))
     cost = ModelCost(read_model_config(folder))
-    assert report.bytes_per_token == cost.weights_bytes + cost.kv_bytes(50)
+    assert report.bytes_per_token == cost.weights_bytes + cost.kv_bytes(50, kv_dtype="float32")
     assert report.num_threads == 1
     share = report.bytes_per_token * report.decode_tok_s / report.read_bytes_s
     assert report.share_of_bandwidth == pytest.approx(share)
@@ -44,17 +48,19 @@ def test_random_weights_are_measured_without_a_folder(family):
         config = tiny_glm.tiny_config(quantization=QuantizationConfig.uniform(4, 32))
     else:
         config = tiny_causal.tiny_config("llama")
-    report = measure_random(config, LoadSettings(num_threads=1, device="cpu"), BenchSettings(20, 4))
-    assert report.bytes_per_token == ModelCost(config).weights_bytes + ModelCost(config).kv_bytes(
-        22
+    report = measure_random(
+        config, LoadSettings(num_threads=1, device="cpu"), BenchSettings(20, 4, beside_busy=False)
     )
+    cost = ModelCost(config)
+    assert report.bytes_per_token == cost.weights_bytes + cost.kv_bytes(22, kv_dtype="float32")
     assert report.backend == "cpu"
 
 
 def test_the_command_measures_a_known_configuration_without_files(monkeypatch, capsys):
     monkeypatch.setitem(KNOWN_CONFIGS, "tiny", tiny_glm.tiny_config(hidden_size=128))
     sizes = ["--prompt-tokens", "20", "--new-tokens", "4", "--device", "cpu", "--threads", "1"]
-    made_up = ["bench", "--config", "tiny", "--random-weights", *sizes]
+    sizes.append("--no-busy")
+    made_up = ["bench", "--config", "tiny", *sizes]
     assert run([*made_up, "--group-size", "32", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["model"], facts["precision"], facts["backend"]) == ("tiny", "INT4 · 32", "cpu")
@@ -64,9 +70,32 @@ def test_the_command_measures_a_known_configuration_without_files(monkeypatch, c
     assert 'group size "wide" is unknown' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "words", [[], ["--config", "glm-130b"], ["some-model", "--random-weights"]]
-)
+@pytest.mark.parametrize("words", [[], ["some-model", "--random-weights"], ["m", "--config", "c"]])
 def test_the_command_says_what_it_measures(words, capsys):
     assert run(["bench", *words]) == 1
-    assert "--config NAME --random-weights" in capsys.readouterr().err
+    assert "a model of the library, or --config NAME" in capsys.readouterr().err
+
+
+def test_weights_that_no_memory_holds_are_refused_before_the_first_byte(monkeypatch, capsys):
+    monkeypatch.setattr(processes, "main_memory_bytes", lambda: (24 * 2**30, 20 * 2**30))
+    assert run(["bench", "--config", "glm-130b", "--device", "cpu"]) == 1
+    said = capsys.readouterr().err
+    assert "the weights take 62.5 GiB and 20.0 GiB of main memory are free" in said
+
+
+def test_the_same_is_measured_beside_a_busy_process(monkeypatch):
+    """With the idle machine's threads first, then as the pacer leads; nobody is left behind."""
+    monkeypatch.setattr(bench, "SETTLE_S", 0.0)
+    monkeypatch.setattr(load, "physical_cores", lambda: 2)
+    before = torch.get_num_threads()
+    config = tiny_glm.tiny_config(quantization=QuantizationConfig.uniform(4, 32))
+    report = measure_random(config, LoadSettings(device="cpu"), BenchSettings(20, 4))
+    torch.set_num_threads(before)
+    busy = report.busy
+    assert busy is not None
+    assert min(busy.prefill_tok_s, busy.decode_tok_s, busy.kept_tok_s) > 0
+    share = report.share_of_bandwidth * busy.decode_tok_s / report.decode_tok_s
+    assert busy.share_of_bandwidth == pytest.approx(share)
+    assert busy.num_threads in (1, 2)
+    running = [c.cmdline() for c in psutil.Process().children()]
+    assert not [command for command in running if "while True: pass" in command]

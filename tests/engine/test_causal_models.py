@@ -205,19 +205,34 @@ def test_modules_packed_in_different_ways_compute_apart(tmp_path):
     assert 0 < (prefill(runner) - close).abs().mean() < 1.0
 
 
-@pytest.mark.parametrize("kv_dtype", ["float16", "bfloat16"])
-def test_keys_and_values_at_half_size(tmp_path, goldens, kv_dtype):
+@pytest.mark.parametrize("kv_dtype", ["float16", "bfloat16", "int8"])
+def test_keys_and_values_at_less_than_full_size(tmp_path, goldens, kv_dtype):
     runner = load_runner(
         write(tmp_path / "m", "glm4"), dtype="float32", kv_dtype=kv_dtype, num_threads=1
     )
     exact = load_runner(write(tmp_path / "e", "glm4"), dtype="float32", num_threads=1)
-    # 11 and 8 bits of keys and values.
-    tolerance = 0.02 if kv_dtype == "float16" else 0.15
+    # 11 and 8 bits of keys and values; INT8 is off by up to 1/254 of its head's largest value,
+    # twice what bfloat16 (1/512 of each value) rounds away.
+    tolerance = {"float16": 0.02, "bfloat16": 0.15, "int8": 0.3}[kv_dtype]
     assert (prefill(runner) - goldens["glm4"]).abs().max() < tolerance
     prefill(exact)
-    held = {name: r.memory_bytes()["cpu"] for name, r in (("half", runner), ("whole", exact))}
-    per_token = 2 * 2 * 2 * 16  # layers, keys and values, heads, width
-    assert held["whole"] - held["half"] == 2 * per_token * len(WHOLE)
+    held = {name: r.memory_bytes()["cpu"] for name, r in (("less", runner), ("whole", exact))}
+    heads = 2 * 2 * 2  # layers, keys and values, heads
+    width = {"float16": 2 * 16, "bfloat16": 2 * 16, "int8": 16 + 4}[kv_dtype]
+    assert held["whole"] - held["less"] == heads * (4 * 16 - width) * len(WHOLE)
+
+
+@pytest.mark.parametrize("case", ["glm4", "llama"])
+def test_int8_keys_and_values_decode_as_they_prefill(tmp_path, case):
+    """What a step reads back is what a prefill of the whole reads: the same codes and scales."""
+    folder = write(tmp_path / "m", case)
+    runner = load_runner(folder, dtype="float32", kv_dtype="int8", num_threads=1)
+    whole = prefill(runner)
+    prefill(runner, PROMPT)
+    steps = [
+        runner.decode([0], [token], [len(PROMPT) + index])[0] for index, token in enumerate(ANSWER)
+    ]
+    assert torch.allclose(torch.stack(steps), whole[-len(ANSWER) :], atol=1e-4)
 
 
 @pytest.mark.oracle

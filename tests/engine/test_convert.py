@@ -19,10 +19,15 @@ from bilin_engine.checkpoints.reference import (
     is_reference_checkpoint,
     read_shape_config,
 )
-from bilin_engine.checkpoints.stream_writer import DiskFullError, StoredTensor, StreamWriter
+from bilin_engine.checkpoints.stream_writer import StoredTensor, StreamWriter
 from bilin_engine.checkpoints.streaming import ConversionStopped, verify
 from bilin_engine.config import GLMConfig
-from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
+from bilin_engine.errors import (
+    BadRequestError,
+    DiskFullError,
+    ModelBrokenError,
+    UnsupportedModelError,
+)
 
 CONFIG = GLMConfig.create(
     num_layers=2,

@@ -12,7 +12,14 @@ from bilin_engine.protocol import PlanSettings
 # As the model cards count them; the 32B members with two key heads have 0.6e9 less.
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("glm-4-9b", 9.40e9), ("glm-4-9b-0414", 9.40e9), ("glm-4-32b-0414", 33.1e9)],
+    [
+        ("glm-4-9b", 9.40e9),
+        ("glm-4-9b-0414", 9.40e9),
+        ("glm-4-32b-0414", 33.1e9),
+        ("chatglm3-6b", 6.24e9),
+        ("qwen2.5-7b", 7.62e9),
+        ("smollm2-1.7b", 1.71e9),
+    ],
 )
 def test_sizes_are_the_published_ones(name, parameters):
     assert KNOWN_CONFIGS[name].num_parameters == pytest.approx(parameters, rel=0.005)

@@ -7,7 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bilin_engine.layers.kv_cache import KVCache
+from bilin_engine.layers import kv_cache
+from bilin_engine.layers.attention import Span, attend
+from bilin_engine.layers.kv_cache import Int8Block, KVCache
 from bilin_engine.layers.rotary import RotaryTable
 
 
@@ -95,3 +97,79 @@ def test_a_permutation_moves_no_data():
     before = [cache.block(slot).data_ptr() for slot in range(3)]
     cache.copy([2, 0, 1], [0, 1, 2])
     assert [cache.block(slot).data_ptr() for slot in range(3)] == [before[2], before[0], before[1]]
+
+
+def int8_cache(num_slots=3) -> KVCache:
+    return KVCache(
+        num_slots=num_slots,
+        num_layers=2,
+        num_heads=4,
+        head_dim=16,
+        max_length=32,
+        dtype=torch.int8,
+        device=torch.device("cpu"),
+    )
+
+
+def read(cache: KVCache, slot: int, layer: int, length: int) -> torch.Tensor:
+    """[2, G, length, D], all heads."""
+    block = cache.block(slot)
+    assert isinstance(block, Int8Block)
+    parts = list(block[layer].widened(length))
+    return torch.stack([torch.cat([p[1] for p in parts]), torch.cat([p[2] for p in parts])])
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 12),
+    st.sampled_from([1e-30, 1e-6, 1.0, 3e4]),
+    st.sampled_from([1, 4096, 2**24]),
+)
+def test_int8_is_off_by_half_a_step_of_its_own_token_and_head(seed, length, size, widened):
+    generator = torch.Generator().manual_seed(seed)
+    both = torch.randn(2, length, 4, 16, generator=generator) * size
+    both[0, 0, 1] = 0.0  # a head of zeros
+    cache = int8_cache()
+    block = cache.block(1)
+    assert isinstance(block, Int8Block)
+    block[1].write(3, both[0], both[1])
+    before, kv_cache.WIDENED_BYTES = kv_cache.WIDENED_BYTES, widened
+    try:
+        found = read(cache, 1, 1, 3 + length)[:, :, 3:]
+    finally:
+        kv_cache.WIDENED_BYTES = before
+    exact = both.transpose(1, 2)
+    step = exact.abs().amax(-1, keepdim=True) / 127
+    # Half a step, and the rounding of the division and the product.
+    assert ((found - exact).abs() <= step * (0.5 + 1e-4)).all()
+    assert (found[0, 1, 0] == 0).all()
+
+
+def test_int8_slots_are_copied_with_their_scales():
+    cache = int8_cache()
+    values = torch.randn(5, 4, 16)
+    for layer in range(2):
+        block = cache.block(0)
+        assert isinstance(block, Int8Block)
+        block[layer].write(0, values, -values)
+    cache.set_length(0, 5)
+    cache.copy([0, 0], [1, 2])
+    for slot in (1, 2):
+        assert cache.length(slot) == 5
+        assert torch.equal(read(cache, slot, 1, 5), read(cache, 0, 1, 5))
+    assert cache.memory_bytes() == 3 * 5 * 2 * 2 * 4 * (16 + 4)
+
+
+@pytest.mark.parametrize("prefix_len", [0, 5, 9])
+@pytest.mark.parametrize("num_heads", [4, 8])
+def test_int8_attention_is_that_of_the_values_it_kept(prefix_len, num_heads, monkeypatch):
+    """Two heads at a time, with a prefix, and query heads that share a key head."""
+    monkeypatch.setattr(kv_cache, "WIDENED_BYTES", 2 * 2 * 9 * 16 * 4)
+    query = torch.randn(9, num_heads, 16)
+    key, value = torch.randn(9, 4, 16), torch.randn(9, 4, 16)
+    cache, exact = int8_cache(), torch.zeros(2, 2, 4, 32, 16)
+    out = attend(query, key, value, Span(0, 9, 0, prefix_len, cache.block(0)), 1)
+    keys, values = read(cache, 0, 1, 9)
+    kept = Span(0, 9, 0, prefix_len, exact)
+    expected = attend(query, keys.transpose(0, 1), values.transpose(0, 1), kept, 1)
+    assert torch.allclose(out, expected, atol=1e-6)

@@ -126,6 +126,7 @@ def test_devices_that_cannot_be_read_are_named(text, sentence):
         (PlanSettings(context=4096), "context 4096 is outside 1 to 2048"),
         (PlanSettings(context=512, prompt_tokens=600), "prompt_tokens 600 is outside 1 to"),
         (PlanSettings(reserve_bytes=-1), "reserve_bytes -1 is negative"),
+        (PlanSettings(kv_dtype="int8"), "kv_dtype int8 is for the processor alone"),
         (PlanSettings(mode="tensor_parallel"), "needs 2 or more GPUs"),
     ],
 )
@@ -213,3 +214,25 @@ def test_prediction_is_from_measured_bandwidth_where_there_is_one():
     named = PlanDevice("cuda:0", "x", "cuda", 80 * GIB, 80 * GIB, 1e12, 1e14, is_measured=True)
     result = plan(known_config("glm-130b", group_size="row"), [named], PlanSettings(context=512))
     assert "1000 GB/s measured" in result.assumptions[0]
+
+
+def test_the_processor_s_cache_counts_as_it_is_kept():
+    config = known_config("glm-130b", group_size="row")
+    kept = {
+        kv_dtype: plan(
+            config, parse_devices("cpu:128GiB"), PlanSettings(context=2048, kv_dtype=kv_dtype)
+        ).devices[0]
+        for kv_dtype in ("auto", "float16", "int8")
+    }
+    values = 70 * 2 * 96 * 2048
+    assert kept["auto"].kv_cache == values * 128 * 4
+    assert kept["float16"].kv_cache == values * 128 * 2
+    assert kept["int8"].kv_cache == values * (128 + 4)
+    # Eight heads of 2048 tokens, keys and values, are 16 MiB as float32.
+    assert kept["int8"].activations - kept["float16"].activations == 16 * 2**20
+
+
+def test_int8_keys_and_values_are_suggested_where_they_make_room():
+    result = plan_130b("cpu:77GiB", context=2048)
+    assert not result.fits
+    assert any(s.settings.kv_dtype == "int8" for s in result.suggestions)

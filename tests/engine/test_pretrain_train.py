@@ -18,7 +18,7 @@ from bilin_engine.pretrain.run_folder import Progress, TrainSettings, read_check
 from bilin_engine.pretrain.samples import COUNT_ON, Block, Sample
 from bilin_engine.pretrain.schedule import is_rounding, learning_rate, num_batches, share_done
 from bilin_engine.pretrain.shards import SampleStore, pack_samples, write_shards
-from bilin_engine.pretrain.spike_guard import SpikeGuard
+from bilin_engine.pretrain.spike_guard import SpikeGuard, spike_margin
 from bilin_engine.pretrain.train import Trainer
 
 SPECIALS = SpecialIds(eos=2, mask=56, gmask=57, smask=58, sop=60, eop=61)
@@ -175,6 +175,32 @@ def test_the_guard_knows_a_spike_from_noise():
     assert not guard.is_spike(2.4)
 
 
+def test_the_margin_lets_a_rare_kind_of_batch_pass_in_small_updates():
+    """Two batches an update; one in 40 is running text at 4 nats among answers known by heart."""
+
+    def losses(num_batches, seed):
+        rng = random.Random(seed)
+        while True:
+            kinds = [
+                4.0 if rng.random() < 1 / 40 else rng.uniform(0.2, 0.5) for _ in range(num_batches)
+            ]
+            yield sum(kinds) / num_batches
+
+    def false_alarms(guard, num_batches):
+        return sum(
+            guard.is_spike(loss)
+            for loss, _ in zip(losses(num_batches, 5), range(2000), strict=False)
+        )
+
+    assert spike_margin(2) == pytest.approx(2.83, abs=0.01)
+    assert spike_margin(64) == spike_margin(1000) == 0.5
+    assert false_alarms(SpikeGuard(margin=0.5), 2) > 0
+    assert false_alarms(SpikeGuard(margin=spike_margin(2)), 2) == 0
+    guard = SpikeGuard(margin=spike_margin(2))
+    assert false_alarms(guard, 2) == 0
+    assert guard.is_spike(9.0)
+
+
 def test_the_guard_waits_until_it_has_seen_enough():
     guard = SpikeGuard(calm_steps=20)
     assert not guard.is_spike(9.0)
@@ -191,11 +217,26 @@ def test_learning_rate_and_batches_follow_their_schedules():
 
 def test_a_run_of_fixed_time_follows_the_clock():
     plan = settings(schedule_seconds=100.0, warmup_steps=2, fake_quant_share=0.15)
-    late = Progress(step=5, seconds=86.0)
+    late = Progress(step=5, seconds=5086.0, scheduled=86.0)  # begun with a run of 5000 seconds
     assert share_done(late, plan) == pytest.approx(0.86)
     assert is_rounding(late, plan)
-    assert not is_rounding(Progress(step=5, seconds=84.0), plan)
-    assert learning_rate(Progress(step=5, seconds=100.0), plan) == pytest.approx(3e-3 * 0.05)
+    assert not is_rounding(Progress(step=5, scheduled=84.0), plan)
+    assert learning_rate(Progress(step=5, scheduled=100.0), plan) == pytest.approx(3e-3 * 0.05)
+
+
+def test_a_fixed_end_holds_whatever_a_run_was_stopped_for(store, tmp_path, monkeypatch):
+    plan = settings(schedule_seconds=1000.0, ends_at=5000.0, steps=3, checkpoint_steps=1)
+    monkeypatch.setattr("bilin_engine.pretrain.train.time.time", lambda: 4250.0)
+    begun = Trainer(tmp_path / "run", store, SPECIALS, plan).run()
+    assert 250 <= begun.scheduled < 260
+    monkeypatch.setattr("bilin_engine.pretrain.train.time.time", lambda: 4900.0)
+    resumed = Trainer(tmp_path / "run", store, SPECIALS, plan)
+    resumed.settings = settings(schedule_seconds=1000.0, ends_at=5000.0, steps=4)
+    assert 900 <= resumed.run().scheduled < 910
+    monkeypatch.setattr("bilin_engine.pretrain.train.time.time", lambda: 5000.0)
+    over = Trainer(tmp_path / "run", store, SPECIALS, plan)
+    over.settings = settings(schedule_seconds=1000.0, ends_at=5000.0, steps=9)
+    assert over.run().step == 4
 
 
 def test_rounding_is_off_unless_asked_for():

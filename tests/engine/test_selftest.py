@@ -1,17 +1,21 @@
 """The self-test: passes here with ranks on the processor, and does not use what failed."""
 
 import json
+import os
 
 import pytest
 
 from bilin_engine import selftest
 from bilin_engine.cli.main import run
 from bilin_engine.errors import BadRequestError, BilinError
+from bilin_engine.server import selftest_gate
+from bilin_engine.server.selftest_gate import SelftestOutcome
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Every check that starts processes answers at once."""
+    """Every check that computes for long or starts processes answers at once."""
+    monkeypatch.setattr(selftest, "_check_kernels", lambda _devices: "close")
     monkeypatch.setattr(selftest, "_check_all_reduce", lambda _ranks, name: name)
     monkeypatch.setattr(selftest, "_check_ranks", lambda *_: "equal")
     monkeypatch.setattr(selftest, "_check_split", lambda *_: "equal")
@@ -59,6 +63,38 @@ def test_the_command_says_what_failed_and_fails(monkeypatch, capsys):
     assert "layer split" in out.splitlines()[-3]
     assert run(["selftest", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["mode"] == "layer_split"
+
+
+def test_int4_on_the_processor_is_held_to_the_reference(monkeypatch):
+    assert "of the reference" in selftest._check_kernels([])
+    monkeypatch.setattr(selftest, "INT4_TOLERANCE", 1e-9)
+    with pytest.raises(BilinError, match="INT4 on the processor is off by"):
+        selftest._check_kernels([])
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_a_load_has_to_know_is_the_outcome(monkeypatch):
+    monkeypatch.setattr(selftest, "_check_kernels", fail)
+    monkeypatch.setattr(
+        selftest, "_check_ranks", lambda *found: fail() if found[-1] == "gloo" else "equal"
+    )
+    assert report().outcome == SelftestOutcome(
+        mode="tensor_parallel",
+        collectives=("shared_memory",),
+        failed=("kernels against reference", "tensor parallel against one rank, gloo"),
+        kernels_passed=False,
+    )
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_report_for_a_supervisor_is_lines_it_can_read(capfd):
+    selftest.main(["--report", "--world-size", "2", "--parent", str(os.getppid())])
+    *begun, done = [
+        selftest_gate._LINE.decode(line) for line in capfd.readouterr().out.splitlines()
+    ]
+    assert [line.done for line in begun] == list(range(len(begun)))
+    assert len(begun) == selftest.NUM_CHECKS
+    assert done.outcome.collectives == ("shared_memory", "gloo")
 
 
 @pytest.mark.usefixtures("quick")

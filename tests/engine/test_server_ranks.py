@@ -14,10 +14,12 @@ from tiny_glm import tiny_config
 from tiny_glm import write_tiny_model as write_weights
 from tiny_model import write_tiny_model
 
-from bilin_engine.config import QuantizationConfig
+from bilin_engine.config import QuantizationConfig, read_model_config
 from bilin_engine.errors import BadRequestError
 from bilin_engine.library import Library
 from bilin_engine.placement.cost import ModelCost
+from bilin_engine.placement.devices import cpu_device
+from bilin_engine.placement.plan import plan
 from bilin_engine.protocol import (
     Chat,
     ChatResult,
@@ -30,9 +32,12 @@ from bilin_engine.protocol import (
     LoadSettings,
     Message,
     ModelLoaded,
+    PlanSettings,
+    PredictedMemory,
     Sampling,
 )
 from bilin_engine.server.model_text import ModelTexts
+from bilin_engine.server.planning import real_devices
 from bilin_engine.server.ranks import RankLayout, lay_out
 from bilin_engine.server.worker_process import WorkerCommand
 
@@ -57,21 +62,49 @@ def test_one_device_is_one_rank(folder):
         tiny_config(inner_hidden_size=128, quantization=QuantizationConfig.uniform(4, 32))
     )
     assert (layout.mode, layout.world_size, layout.stages) == ("single", 1, ())
-    expected = cost.weights_bytes + cost.kv_bytes(16) + cost.activation_bytes(8)
-    assert layout.predicted_bytes == {"cpu": expected}
+    kv_cache = cost.kv_bytes(16, kv_dtype="float32")  # as the processor keeps it
+    expected = PredictedMemory(
+        weights=cost.weights_bytes, kv_cache=kv_cache, activations=cost.activation_bytes(8)
+    )
+    assert layout.predicted == {"cpu": expected}
+
+
+@pytest.mark.parametrize("kv_dtype", ["auto", "float16", "int8"])
+def test_a_plan_and_a_load_predict_the_same(folder, kv_dtype):
+    layout = lay_out(LoadSettings(context=16, kv_dtype=kv_dtype), folder, tuple)
+    config = read_model_config(folder)
+    device = cpu_device(64 * GIB, 64 * GIB)
+    (planned,) = plan(config, [device], PlanSettings(context=16, kv_dtype=kv_dtype)).devices
+    found = layout.predicted["cpu"]
+    assert (found.weights, found.kv_cache) == (planned.weights, planned.kv_cache)
+    assert (found.activations, found.communication) == (planned.activations, 0)
+
+
+def test_ranks_on_gpus_are_predicted_as_planned(folder):
+    cards = (gpu(0, 24), gpu(1, 24))
+    for mode in ("tensor_parallel", "layer_split"):
+        layout = lay_out(LoadSettings(device="cuda:0,cuda:1", mode=mode), folder, lambda: cards)
+        planned = plan(
+            read_model_config(folder), real_devices(cards), PlanSettings(mode=mode)
+        ).devices
+        for device in planned:
+            found = layout.predicted[device.name]
+            assert (found.weights, found.kv_cache, found.activations, found.communication) == (
+                (device.weights, device.kv_cache, device.activations, device.communication)
+            )
 
 
 def test_world_size_asks_for_ranks_on_the_processor(folder):
     layout = lay_out(LoadSettings(world_size=2), folder)
     assert (layout.mode, layout.world_size) == ("tensor_parallel", 2)
-    assert list(layout.predicted_bytes) == ["cpu"]
+    assert list(layout.predicted) == ["cpu"]
 
 
 def test_a_rank_for_each_device_named(folder):
     settings = LoadSettings(device="cuda:0,cuda:1", mode="tensor_parallel")
     layout = lay_out(settings, folder, lambda: (gpu(0, 24), gpu(1, 24)))
     assert layout.world_size == 2
-    first, second = layout.predicted_bytes.values()
+    first, second = layout.predicted.values()
     assert first == second
 
 
@@ -164,6 +197,7 @@ def test_ranks_answer_as_one_and_listen_nowhere(models_dir):
             assert loaded.result.world_size == settings.get("world_size", 1)
             assert loaded.result.memory_bytes
             assert loaded.result.predicted_bytes
+            assert loaded.result.predicted.keys() == loaded.result.predicted_bytes.keys()
             answer = ranks.engine.end(ranks.chat())
             assert isinstance(answer, Done)
             assert isinstance(answer.result, ChatResult)

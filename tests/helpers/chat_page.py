@@ -24,6 +24,16 @@ class ChatPage:
         self.hits: list[tuple[str, list]] = []
         self.deleted = []
         self.engine_views = []
+        self.runs: list[int] = []  # what ran, in turn; 0 = nothing
+        self.progress: list[tuple[int, object]] = []
+        self.deleted_messages = []
+        self.attachments = []
+        self.presets = []
+        chat.running_changed.connect(self.runs.append)
+        chat.answer_progressed.connect(lambda *progress: self.progress.append(progress))
+        chat.messages_deleted.connect(self.deleted_messages.append)
+        chat.attachments_changed.connect(self._on_attachments)
+        chat.presets.changed.connect(self._on_presets)
         chat.conversation_opened.connect(self._on_opened)
         chat.message_added.connect(self.messages.append)
         chat.messages_replaced.connect(self._on_replaced)
@@ -72,6 +82,12 @@ class ChatPage:
 
     def _on_queue(self, views: list[MessageView]) -> None:
         self.queued[:] = views
+
+    def _on_attachments(self, attachments) -> None:
+        self.attachments[:] = attachments
+
+    def _on_presets(self, presets) -> None:
+        self.presets[:] = presets
 
     def _on_rows(self, rows) -> None:
         self.rows[:] = rows

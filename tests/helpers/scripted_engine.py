@@ -20,7 +20,8 @@ Run it in place of `bilin_engine stdio`; it speaks the same frames. `--behave`:
   dies_idle       kills itself as soon as a model is loaded
   ignores_stop    neither end of file nor SIGTERM ends it
 
-`--once FILE`: misbehaves only while FILE does not exist, and creates it: a restart then goes well.
+`--once FILE`: misbehaves only while FILE is not there or, with `--times N`, holds fewer than N
+lines; each start adds one, so that a later one goes well.
 An answer is --tokens tokens ("w0 w1 …"), or --reply, a character a token, one every --gap seconds;
 it goes on after a prefill that is a beginning of it. In the middle = after --after tokens.
 """
@@ -120,9 +121,10 @@ class ScriptedEngine:
         self.behave = options.behave
         if options.once:
             marker = Path(options.once)
-            if marker.exists():
+            if marker.exists() and len(marker.read_text().splitlines()) >= options.times:
                 self.behave = "ok"
-            marker.touch()
+            with marker.open("a", encoding="utf-8") as file:
+                file.write("started\n")
         self.inp = inp
         self.out = out
         self.out_lock = threading.Lock()
@@ -292,6 +294,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--behave", default="ok")
     parser.add_argument("--once", default="")
+    parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--delay", type=float, default=0.3)
     parser.add_argument("--load-s", type=float, default=0.0)
     parser.add_argument("--reply", default="")

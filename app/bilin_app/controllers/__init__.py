@@ -7,7 +7,7 @@ EngineController   signals  view_changed(EngineView)  models_changed(list[ModelV
                             examples_changed(list[ExampleView])  notice(str)
                    slots    start()  load(model_id)  unload()  mend()
                    values   view  models  examples
-ChatController     signals  conversations_changed(list[ConversationRow])
+ChatController     signals  conversations_changed(list[ListRow])
                             conversation_opened(ConversationView)      the page shows this one now
                             messages_replaced(int, list[MessageView])  the branch from that index on
                             queue_changed(list[MessageView])           what waits below the branch
@@ -18,7 +18,7 @@ ChatController     signals  conversations_changed(list[ConversationRow])
                             running_changed(int)                       message id, 0 = none
                             draft_cleared()  draft_replaced(str)  notice(str)
                             context_counted(TokenCountView)
-                            search_done(str, list[SearchHit])  deleted(DeletedConversation)
+                            search_done(str, list[SearchHit])  deleted(DeletedItem)
                    slots    new_conversation()  open_conversation(id)  send(text)  stop()
                             regenerate(message_id)  edit_message(message_id, text)
                             continue_answer(message_id)  show_version(message_id, delta)

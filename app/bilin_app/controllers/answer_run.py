@@ -10,9 +10,10 @@ from typing import Literal
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from bilin_app.controllers import sentences
+from bilin_app.controllers.answer_speeds import AnswerSpeeds
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.mailbox import Mailbox
-from bilin_app.controllers.views import AnswerFacts, ModelView, Seam
+from bilin_app.controllers.views import AnswerFacts, AnswerProgress, ModelView, Seam
 from bilin_app.engine_client.client import (
     ENGINE_ENDED,
     NOT_CONNECTED,
@@ -27,6 +28,7 @@ from bilin_engine.protocol import Chat, ChatResult, Message, Sampling, Started, 
 
 FLUSH_MS = 33
 JOURNAL_MS = 500
+PROGRESS_MS = 1000
 
 # The engine's codes after which it, and not the request, has to be mended.
 _ENGINE_TROUBLE = (ENGINE_ENDED, NOT_CONNECTED, "worker_died", "not_loaded")
@@ -34,7 +36,10 @@ _ENGINE_TROUBLE = (ENGINE_ENDED, NOT_CONNECTED, "worker_died", "not_loaded")
 
 @dataclass(frozen=True, slots=True)
 class AnswerJob:
-    """What is asked. prefix: the text that the answer goes on from. messages: what it answers."""
+    """What is asked. prefix: the text that the answer goes on from. messages: what it answers.
+
+    model: the one that is to answer; "" = whichever is loaded.
+    """
 
     conversation_id: int
     message_id: int
@@ -42,11 +47,15 @@ class AnswerJob:
     prefix: str = ""
     seams: tuple[Seam, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerOutcome:
-    """How it ended. text: whole, with the prefix. is_engine_trouble: mending goes on with it."""
+    """How it ended. text: whole, with the prefix. is_engine_trouble: mending goes on with it.
+
+    is_death: the engine went in the middle of it, and nobody had asked to stop.
+    """
 
     state: Literal["done", "stopped", "failed", "interrupted"]
     text: str
@@ -54,24 +63,33 @@ class AnswerOutcome:
     failure: str = ""
     detail: str = ""
     is_engine_trouble: bool = False
+    is_death: bool = False
 
 
 class AnswerRun(QObject):
     """Waits for the engine if it must, then streams. `ended(AnswerOutcome)` is emitted once.
 
-    started(): the model begins. text_appended(str): at most once in FLUSH_MS. journal_refused
-    (StorageError): the text is still here and is tried again.
+    started(): the model begins. progressed(AnswerProgress): every PROGRESS_MS from then on.
+    text_appended(str): at most once in FLUSH_MS. journal_refused(StorageError): the text is still
+    here and is tried again.
     """
 
     started = Signal()
+    progressed = Signal(object)
     text_appended = Signal(str)
     ended = Signal(object)
     journal_refused = Signal(object)
 
     def __init__(
-        self, job: AnswerJob, engine: EngineController, store: Store, parent: QObject
+        self,
+        job: AnswerJob,
+        engine: EngineController,
+        store: Store,
+        speeds: AnswerSpeeds,
+        parent: QObject,
     ) -> None:
         super().__init__(parent)
+        self._speeds = speeds
         self.job = job
         self.is_streaming = False
         self._engine = engine
@@ -86,6 +104,7 @@ class AnswerRun(QObject):
         self._journal_sequence = 0
         self._is_journaling = False
         self._prompt_tokens = 0
+        self._context_length = 0
         self._seed = 0
         self._num_tokens = 0
         self._is_in_thought = part_thought(job.prefix, is_complete=False).is_thinking
@@ -97,11 +116,37 @@ class AnswerRun(QObject):
         self._journal_timer = QTimer(self)
         self._journal_timer.setInterval(JOURNAL_MS)
         self._journal_timer.timeout.connect(self._write_journal)
+        self._progress_timer = QTimer(self)
+        self._progress_timer.setInterval(PROGRESS_MS)
+        self._progress_timer.timeout.connect(lambda: self.progressed.emit(self.progress))
 
     @property
     def text(self) -> str:
         """What has been shown of it."""
         return "".join(self._shown)
+
+    @property
+    def progress(self) -> AnswerProgress:
+        """How far it is now, and how long the rest takes at most."""
+        if self._model is None or not self.is_streaming:
+            return AnswerProgress()
+        now = time.monotonic()
+        since_first_s = self._last_at - self._first_at
+        speed = self._speeds.of(self._model.id)
+        if self._num_tokens > 1 and since_first_s > 0:
+            rate_tok_s = (self._num_tokens - 1) / since_first_s
+        else:
+            rate_tok_s = speed.decode_tok_s
+        first_token_s = None
+        if not self._num_tokens and speed.prefill_tok_s:
+            expected_s = self._prompt_tokens / speed.prefill_tok_s
+            first_token_s = max(0.0, expected_s - (now - self._asked_at))
+        rest_s = None
+        if speed.decode_tok_s and rate_tok_s:
+            most = min(self.job.sampling.max_new_tokens, self._context_length - self._prompt_tokens)
+            rest_s = (first_token_s or 0.0) + max(0, most - self._num_tokens) / rate_tok_s
+        shown_rate_tok_s = rate_tok_s if self._num_tokens > 1 else 0.0
+        return AnswerProgress(self._num_tokens, shown_rate_tok_s, first_token_s, rest_s)
 
     @property
     def is_waiting(self) -> bool:
@@ -121,6 +166,9 @@ class AnswerRun(QObject):
             return
         model = self._engine.model
         if model is None:
+            return
+        if self.job.model not in ("", model.id) and self._engine.can_load(self.job.model):
+            self._engine.load(self.job.model)
             return
         self._model = model
         self._asked_at = time.monotonic()
@@ -159,9 +207,12 @@ class AnswerRun(QObject):
 
     def _on_started(self, started: Started) -> None:
         self._prompt_tokens = started.prompt_tokens
+        self._context_length = started.context_length
         self._seed = started.seed
         self.is_streaming = True
         self.started.emit()
+        self._progress_timer.start()
+        self.progressed.emit(self.progress)
 
     def _on_delta(self, delta: TextDelta) -> None:
         now = time.monotonic()
@@ -224,6 +275,7 @@ class AnswerRun(QObject):
             seed=stats.seed,
             finish_reason=result.finish_reason,
         )
+        self._speeds.learn(facts)
         # With a thought, what was shown has its marks; the result has the two apart.
         text = None if result.thinking else self.job.prefix + result.text
         self._end("done", text=text, facts=facts)
@@ -239,8 +291,10 @@ class AnswerRun(QObject):
             sentence = sentences.request_failed(failure.code, failure.message)
             detail = failure.detail
         is_trouble = failure.code in _ENGINE_TROUBLE
+        is_death = is_trouble and self._handle is not None and not self._handle.is_cancelling
         state = "interrupted" if is_trouble else "failed"
-        self._end(state, sentence, detail, self._own_facts(), is_trouble=is_trouble)
+        facts = self._own_facts()
+        self._end(state, sentence, detail, facts, is_trouble=is_trouble, is_death=is_death)
 
     def _own_facts(self) -> AnswerFacts | None:
         """What was seen from here, where the engine did not get to tell."""
@@ -265,6 +319,7 @@ class AnswerRun(QObject):
         *,
         text: str | None = None,
         is_trouble: bool = False,
+        is_death: bool = False,
     ) -> None:
         if self._is_ended:
             return
@@ -272,8 +327,9 @@ class AnswerRun(QObject):
         self._flush()
         self._is_ended = True
         whole = self.text if text is None else text
-        self.ended.emit(AnswerOutcome(state, whole, facts, failure, detail, is_trouble))
+        self.ended.emit(AnswerOutcome(state, whole, facts, failure, detail, is_trouble, is_death))
 
     def _stop_timers(self) -> None:
         self._flush_timer.stop()
         self._journal_timer.stop()
+        self._progress_timer.stop()

@@ -4,45 +4,65 @@ The one place that knows both the database and the engine. QtCore only; all on t
 storage beside it. What the person sent is shown once it is stored ("acknowledged").
 """
 
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import sentences
-from bilin_app.controllers.answer_ends import AnswerEnds
-from bilin_app.controllers.answer_run import AnswerOutcome, AnswerRun
+from bilin_app.controllers.answer_run import AnswerOutcome
+from bilin_app.controllers.answer_speeds import AnswerSpeeds
+from bilin_app.controllers.attachments import Attachments
 from bilin_app.controllers.context_meter import ContextMeter
 from bilin_app.controllers.conversation_list import ConversationList
 from bilin_app.controllers.drafts import Drafts
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.exchange import Exchange
 from bilin_app.controllers.mailbox import Mailbox
-from bilin_app.controllers.message_views import encode, message_view
-from bilin_app.controllers.prompt import answer_job, decode_sampling, prompt_messages
+from bilin_app.controllers.message_views import encode
+from bilin_app.controllers.presets import Presets
+from bilin_app.controllers.prompt import decode_sampling, prompt_messages
 from bilin_app.controllers.prompt_inspection import PromptInspector
+from bilin_app.controllers.running_answer import RunningAnswer
 from bilin_app.controllers.transcript import Transcript
-from bilin_app.controllers.views import DeletedConversation, EngineView, MessageView, Seam
+from bilin_app.controllers.views import DeletedItem, DeletedMessages, Preset, Seam
 from bilin_app.storage import conversations as stored
 from bilin_app.storage.conversations import (
-    AnswerContext,
+    AnswerStart,
     ConversationContent,
     NewConversation,
     NewExchange,
+    NewMessage,
 )
 from bilin_app.storage.database import OpenReport
+from bilin_app.storage.deletion import delete_message, restore_message
 from bilin_app.storage.errors import StorageError
+from bilin_app.storage.model_notes import ModelNotes
 from bilin_app.storage.store import Store
+from bilin_app.text.attachments import (
+    Attachment,
+    decode_attachments,
+    encode_attachments,
+    with_attachments,
+)
 from bilin_app.text.titles import title_from
 from bilin_engine.protocol import Message, Sampling
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """A message on its way. answer_start: the first words of the answer, the person's own."""
+
+    text: str
+    attachments: tuple[Attachment, ...] = ()
+    answer_start: str = ""
 
 
 class ChatController(QObject):
@@ -66,29 +86,37 @@ class ChatController(QObject):
     search_done = Signal(str, object)
     deleted = Signal(object)
     prompt_inspected = Signal(object)
+    answer_progressed = Signal(int, object)
+    messages_deleted = Signal(object)
+    attachments_changed = Signal(object)
+    model_changed = Signal(str)
 
     def __init__(
-        self, store: Store, engine: EngineController, parent: QObject | None = None
+        self,
+        store: Store,
+        engine: EngineController,
+        parent: QObject | None = None,
+        notes: ModelNotes | None = None,
     ) -> None:
+        """notes: where the speed of models on this machine is kept; None = in memory."""
         super().__init__(parent)
         self._store = store
         self._engine = engine
         self._mailbox = Mailbox(self)
-        self._run: AnswerRun | None = None
-        self._is_beginning = False  # an exchange is on its way to or from the database
-        self._sending = ""  # its text
-        self._outbox: deque[str] = deque()
+        self._outbox: deque[_Outgoing] = deque()
+        self._sending = ""  # the text that is on its way to the database
         self._queue: deque[int] = deque()  # ids of queued messages, in the order they were sent
-        self._then: Callable[[], None] | None = None  # when the run has ended, before the queue
-        self._resume_id = 0  # the answer that mending the engine goes on with
         self._told_problem = ""
-        self._transcript = Transcript(self._overlay)
-        self._ends = AnswerEnds(store)
+        speeds = AnswerSpeeds(notes or ModelNotes())
+        self._running = RunningAnswer(store, engine, speeds, self._visit_of)
+        self._transcript = Transcript(self._running.overlay)
         self._drafts = Drafts(store)
-        self._meter = ContextMeter(engine, self._counted_messages)
+        self._attachments = Attachments(store, engine)
+        self._meter = ContextMeter(engine, self._counting_model, self._counted_messages)
         self._inspector = PromptInspector(store, engine)
         self._exchange = Exchange(store)
-        self._list = ConversationList(store, self._running_conversation)
+        self._list = ConversationList(store, lambda: self._running.conversation_id)
+        self.presets = Presets(store)
         self._connect()
 
     def _connect(self) -> None:
@@ -98,9 +126,24 @@ class ChatController(QObject):
         transcript.queue_changed.connect(self.queue_changed)
         transcript.message_added.connect(self.message_added)
         transcript.message_changed.connect(self.message_changed)
-        self._ends.refused.connect(self._tell_once)
-        self._ends.saved.connect(lambda _id: self._list.refresh())
+        running = self._running
+        running.begun.connect(self._on_begun)
+        running.started.connect(transcript.refresh)
+        running.text_appended.connect(self._on_text_appended)
+        running.progressed.connect(self.answer_progressed)
+        running.ended.connect(self._on_ended)
+        running.idle.connect(self._pump)
+        running.free.connect(self._send_next)
+        running.model_gone.connect(lambda m: self.notice.emit(sentences.conversation_model_gone(m)))
+        running.refused.connect(self._tell)
+        running.journal_refused.connect(self._tell_once)
+        running.ends.refused.connect(self._tell_once)
+        running.ends.saved.connect(lambda _id: self._list.refresh())
         self._drafts.refused.connect(self._tell_once)
+        self._attachments.changed.connect(self._on_attachments_changed)
+        self._attachments.refused.connect(self.notice)
+        self._attachments.store_refused.connect(self._tell_once)
+        self.presets.refused.connect(self._tell)
         self._meter.counted.connect(self.context_counted)
         self._inspector.inspected.connect(self.prompt_inspected)
         self._inspector.failed.connect(self.notice)
@@ -111,9 +154,7 @@ class ChatController(QObject):
         self._list.refused.connect(self._tell)
         self._list.deleted.connect(self._on_deleted)
         self._list.restored.connect(self.open_conversation)
-        self._engine.ready.connect(self._on_engine_ready)
-        self._engine.mended.connect(self._on_engine_mended)
-        self._engine.view_changed.connect(self._on_engine_view)
+        self._engine.ready.connect(lambda _model: self._meter.count_soon())
 
     # --- Start and end ----------------------------------------------------------------------------
 
@@ -122,17 +163,14 @@ class ChatController(QObject):
         self._mailbox.when(self._store.open(), self._on_store_open)
         self._ask(self._store.read(stored.new_draft), self._on_new_draft)
         self._list.refresh()
+        self.presets.load()
 
     def close(self) -> None:
         """Keeps the running answer and the draft, then closes the database. Blocks shortly."""
         self._meter.stop()
-        if self._run is not None:
-            outcome = self._run.close(sentences.app_was_closed())
-            if outcome is not None:
-                self._ends.keep(self._run.job, outcome)
-            self._run = None
+        self._attachments.close()
+        self._running.close(sentences.app_was_closed())
         self._drafts.save()
-        self._ends.save()
         self._store.close()
 
     def _on_store_open(self, report: OpenReport) -> None:
@@ -140,9 +178,10 @@ class ChatController(QObject):
         if sentence:
             self.notice.emit(sentence)
 
-    def _on_new_draft(self, draft: str) -> None:
+    def _on_new_draft(self, draft: NewMessage) -> None:
+        self._attachments.show_stored(0, decode_attachments(draft.attachments))
         if self._transcript.record is None and not self._transcript.messages:
-            self._drafts.set(0, self._drafts.get(0) or draft)
+            self._drafts.set(0, self._drafts.get(0) or draft.text)
             self._transcript.opened.emit()
 
     # --- What is on show --------------------------------------------------------------------------
@@ -155,7 +194,17 @@ class ChatController(QObject):
     @property
     def running_id(self) -> int:
         """The message being written, 0 = none."""
-        return self._run.job.message_id if self._run else 0
+        return self._running.message_id
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """What is attached to the message being written."""
+        return self._attachments.of(self.conversation_id)
+
+    @property
+    def model(self) -> str:
+        """The model chosen for the conversation on show; "" = whichever is loaded."""
+        return self._transcript.model
 
     @property
     def sampling(self) -> Sampling:
@@ -191,6 +240,9 @@ class ChatController(QObject):
     def _on_opened(self) -> None:
         record = self._transcript.record
         draft = self._drafts.get(self.conversation_id, record.draft if record else "")
+        if record is not None:
+            attached = decode_attachments(record.draft_attachments)
+            self._attachments.show_stored(record.id, attached)
         self.conversation_opened.emit(self._transcript.view(draft))
         self._meter.count_soon()
 
@@ -204,121 +256,116 @@ class ChatController(QObject):
         self._transcript.update(content, visit)
         self._meter.count_soon()
 
-    def _overlay(self, view: MessageView) -> MessageView:
-        """What the database does not know yet: the running answer, an end that is not saved."""
-        if self._run is not None and view.id == self.running_id:
-            state = "running" if self._run.is_streaming else "waiting"
-            return replace(view, text=self._run.text, state=state, seams=self._run.job.seams)
-        return self._ends.overlay(view)
-
     # --- Sending ----------------------------------------------------------------------------------
 
-    def send(self, text: str) -> None:
-        """Stores a message and has it answered: now, or after the answers before it."""
-        is_same = self._is_beginning and text == self._sending  # Enter, pressed twice
-        if text.strip() and not is_same:
-            self._outbox.append(text)
+    def send(self, text: str, answer_start: str = "") -> None:
+        """Stores a message with what is attached and has it answered: now, or in its turn.
+
+        answer_start: words that the answer is to begin with; not for a message that has to wait.
+        """
+        if self._attachments.when_read(lambda: self.send(text, answer_start)):
+            return
+        if answer_start.strip() and (self._running.is_running or self._queue):
+            self.notice.emit(sentences.not_while_running())
+            return
+        attachments = self.attachments
+        is_same = self._running.is_beginning and text == self._sending  # Enter, pressed twice
+        if (text.strip() or attachments) and not is_same:
+            self._attachments.sent(self.conversation_id)
+            self._outbox.append(_Outgoing(text, attachments, answer_start.strip()))
             self._send_next()
 
     def _send_next(self) -> None:
-        if self._is_beginning or not self._outbox:
+        if self._running.is_beginning or not self._outbox:
             return
-        self._sending = text = self._outbox.popleft()
+        out = self._outbox.popleft()
+        self._sending = out.text
         visit, conversation_id = self._transcript.visit, self.conversation_id
         messages = self._transcript.messages
         self._drafts.sent(conversation_id)
 
         def refused(error: StorageError) -> None:
-            unsent = "\n".join([text, *self._outbox])
+            unsent = [out, *self._outbox]
             self._outbox.clear()
-            self._drafts.set(conversation_id, unsent)
+            self._drafts.set(conversation_id, "\n".join(one.text for one in unsent))
+            attachments = tuple(a for one in unsent for a in one.attachments)
+            if attachments:
+                self._attachments.set(conversation_id, attachments)
             self._tell(error)
 
         def begun(made: NewExchange) -> None:
             self._acknowledge(visit, conversation_id)
-            self._start_run(made.conversation_id, made.answer_id, visit)
+            self._running.start(made.conversation_id, made.answer_id, visit)
 
         def queued(made: NewExchange) -> None:
             self._acknowledge(visit, conversation_id)
             self._queue.append(made.message_id)
             if visit == self._transcript.visit:
                 self._reload(made.conversation_id)
-            self._end_beginning()
+            self._running.end_beginning()
             self._pump()
 
         # Those an earlier run of the app left waiting go first.
         waiting = [m.id for m in self._transcript.queued if m.id not in self._queue]
         self._queue.extend(waiting)
+        names = [attachment.name for attachment in out.attachments]
         new = NewConversation(
-            title_from(text), self._transcript.system_prompt, self._transcript.sampling
+            title_from("\n".join([out.text, *names])),
+            self._transcript.system_prompt,
+            self._transcript.sampling,
+            self._transcript.model,
         )
-        if self._run is not None or self._queue:
+        message = NewMessage(out.text, encode_attachments(out.attachments))
+        if self._running.is_running or self._queue:
             future = self._store.write(
                 stored.queue_message,
                 conversation_id=conversation_id,
-                text=text,
+                message=message,
                 new=new,
                 now=time.time(),
             )
-            self._begin(future, queued, refused)
+            self._running.begin(future, queued, refused)
         else:
             future = self._store.write(
                 stored.begin_exchange,
                 conversation_id=conversation_id,
                 parent_id=messages[-1].id if messages else None,
-                text=text,
+                message=message,
                 new=new,
                 now=time.time(),
+                start=_begun(out.answer_start) if out.answer_start else AnswerStart(),
             )
-            self._begin(future, begun, refused)
+            self._running.begin(future, begun, refused)
 
     def _acknowledge(self, visit: int, conversation_id: int) -> None:
         self._told_problem = ""
         self._list.refresh()
         is_untouched = self._drafts.get(conversation_id) in ("", self._sending)
+        self._sending = ""
         if visit == self._transcript.visit and is_untouched:
             self._drafts.sent(conversation_id)
             self.draft_cleared.emit()
 
-    def _begin(
-        self,
-        future: Future[T],
-        done: Callable[[T], None],
-        refused: Callable[[StorageError], None] | None = None,
-    ) -> None:
-        """Nothing else is begun until `_end_beginning`, or the refusal."""
-        self._is_beginning = True
-
-        def on_refused(error: StorageError) -> None:
-            self._is_beginning = False
-            (refused or self._tell)(error)
-
-        self._mailbox.when(future, done, on_refused)
-
-    def _end_beginning(self) -> None:
-        self._is_beginning = False
-        self._sending = ""
-        self._send_next()
-
     def _pump(self) -> None:
         """Sends what waits, if nothing runs."""
-        if self._run is not None or self._is_beginning or not self._queue:
+        if self._running.is_running or self._running.is_beginning or not self._queue:
             return
         message_id = self._queue.popleft()
 
         def sent(made: NewExchange | None) -> None:
             if made is None:  # withdrawn meanwhile
-                self._end_beginning()
+                self._running.end_beginning()
                 self._pump()
             else:
                 visit = self._visit_of(made.conversation_id)
-                self._start_run(made.conversation_id, made.answer_id, visit)
+                self._running.start(made.conversation_id, made.answer_id, visit)
 
         def refused(error: StorageError) -> None:
             self._queue.appendleft(message_id)
             self._tell(error)
 
-        self._begin(self._store.write(stored.send_queued, message_id, time.time()), sent, refused)
+        future = self._store.write(stored.send_queued, message_id, time.time())
+        self._running.begin(future, sent, refused)
 
     def _visit_of(self, conversation_id: int) -> int:
         """The present visit if it is to this conversation, else one that never is."""
@@ -328,13 +375,15 @@ class ChatController(QObject):
     def withdraw_queued(self, message_id: int) -> None:
         """Takes a queued message back; its text returns to the input box (draft_replaced)."""
 
-        def done(text: str | None) -> None:
-            if text is None:
+        def done(message: NewMessage | None) -> None:
+            if message is None:
                 return
             if message_id in self._queue:
                 self._queue.remove(message_id)
             draft = self._drafts.get(self.conversation_id)
-            draft = f"{draft}\n{text}" if draft.strip() else text
+            draft = f"{draft}\n{message.text}" if draft.strip() else message.text
+            if attached := decode_attachments(message.attachments):
+                self._attachments.set(self.conversation_id, (*self.attachments, *attached))
             self._drafts.set(self.conversation_id, draft)
             self.draft_replaced.emit(draft)
             self._reload(self.conversation_id)
@@ -346,77 +395,103 @@ class ChatController(QObject):
     def edit_message(self, message_id: int, text: str) -> None:
         """Sends another version of a person's message, with a branch of its own."""
         index, messages = self._transcript.index(message_id), self._transcript.messages
-        if index is None or messages[index].role != "user" or not text.strip():
+        if index is None or messages[index].role != "user":
             return
-        if self._must_wait(lambda: self.edit_message(message_id, text)):
+        attachments = messages[index].attachments
+        if not text.strip() and not attachments:
             return
-        visit = self._transcript.visit
+        if self._running.must_wait(lambda: self.edit_message(message_id, text)):
+            return
         future = self._store.write(
             stored.begin_exchange,
             conversation_id=self.conversation_id,
             parent_id=messages[index - 1].id if index else None,
-            text=text,
+            message=NewMessage(text, encode_attachments(attachments)),
             new=NewConversation(""),
             now=time.time(),
+            keeps_draft=True,
         )
-        self._begin(
-            future, lambda made: self._start_run(made.conversation_id, made.answer_id, visit)
+        visit = self._transcript.visit
+        self._running.begin(
+            future, lambda made: self._running.start(made.conversation_id, made.answer_id, visit)
         )
 
     def regenerate(self, message_id: int) -> None:
-        """Writes another version of an answer (or, for a person's message, of the one to it)."""
+        """Writes another version of an answer (or, for a person's message, an answer to it)."""
+        self._add_answer(message_id, AnswerStart(), lambda: self.regenerate(message_id))
+
+    def write_answer(self, message_id: int, text: str, *, goes_on: bool) -> None:
+        """Another version of an answer, in the person's words; goes_on: the model adds the rest."""
+        text = text.rstrip() if goes_on else text
+        if text.strip():
+            self._add_answer(
+                message_id,
+                _begun(text),
+                lambda: self.write_answer(message_id, text, goes_on=goes_on),
+                is_written=not goes_on,
+            )
+
+    def _add_answer(
+        self,
+        message_id: int,
+        start: AnswerStart,
+        again: Callable[[], None],
+        *,
+        is_written: bool = False,
+    ) -> None:
         index, messages = self._transcript.index(message_id), self._transcript.messages
-        if index is None or self._must_wait(lambda: self.regenerate(message_id)):
+        if index is None or self._running.must_wait(again):
             return
         question = messages[index if messages[index].role == "user" else index - 1]
         visit, conversation_id = self._transcript.visit, self.conversation_id
-        self._begin(
-            self._store.write(stored.add_answer, question.id, time.time()),
-            lambda answer_id: self._start_run(conversation_id, answer_id, visit),
-        )
 
-    def _must_wait(self, action: Callable[[], None]) -> bool:
-        """Ends the running answer first, then acts. While one is being begun, refuses."""
-        if self._is_beginning:
-            return True
-        if self._run is None:
-            return False
-        self._then = action
-        self._run.stop()
-        return True
+        def added(answer_id: int) -> None:
+            if is_written:
+                self._reload(conversation_id)
+                self._running.end_beginning()
+            else:
+                self._running.start(conversation_id, answer_id, visit)
+
+        future = self._store.write(
+            stored.add_answer, question.id, time.time(), start, is_written=is_written
+        )
+        self._running.begin(future, added)
 
     def continue_answer(self, message_id: int) -> None:
         """Goes on with an answer that ended early, from the text it has."""
         index = self._transcript.index(message_id)
         if index is None or not self._transcript.messages[index].can_continue:
             return
-        if self._run is not None or self._is_beginning:
+        if self._running.is_running or self._running.is_beginning:
             self.notice.emit(sentences.not_while_running())
             return
-        self._continue(message_id)
+        self._running.resume(message_id)
 
-    def _continue(self, message_id: int) -> None:
-        def resume(connection: sqlite3.Connection) -> AnswerContext | None:
-            context = stored.answer_context(connection, message_id)
-            if context is None:
-                return None
-            view = message_view(context.answer, is_last=True)
-            seams = view.seams
-            if view.state == "interrupted" and view.text:
-                seams = (*seams, Seam(len(view.text), view.failure))
-            stored.resume_answer(connection, message_id, encode(seams))
-            return context
+    def delete_message(self, message_id: int) -> None:
+        """Takes a message off with all below it; `messages_deleted` follows, for the undo."""
+        if self._transcript.index(message_id) is None:
+            return
+        is_here = self._running.conversation_id == self.conversation_id
+        if is_here and self._running.must_wait(lambda: self.delete_message(message_id)):
+            return
 
-        def resumed(context: AnswerContext | None) -> None:
-            self._ends.forget(message_id)
-            if context is None:
-                self._end_beginning()
-            else:
-                conversation_id = context.answer.conversation_id
-                self._start_run(conversation_id, message_id, self._visit_of(conversation_id))
+        def done(count: int) -> None:
+            if count:
+                self._reload(self.conversation_id)
+                self.messages_deleted.emit(DeletedMessages(message_id, count))
 
-        self._ends.save()  # the text to go on from, if it is not saved yet
-        self._begin(self._store.write(resume), resumed)
+        self._ask(self._store.write(delete_message, message_id, time.time()), done)
+
+    def restore_messages(self, message_id: int) -> None:
+        """Brings back what `delete_message` took, and shows it."""
+
+        def done(conversation_id: int) -> None:
+            if conversation_id == self.conversation_id:
+                self._reload(conversation_id)
+            elif conversation_id:
+                self.open_conversation(conversation_id)
+
+        self._ask(self._store.write(restore_message, message_id), done)
 
     def inspect_prompt(self, message_id: int) -> None:
         """Asks for what the model saw before this answer; prompt_inspected follows."""
@@ -426,69 +501,19 @@ class ChatController(QObject):
 
     def stop(self) -> None:
         """Ends the running answer; what it has stays."""
-        if self._run is not None:
-            self._run.stop()
+        self._running.stop()
 
-    def _running_conversation(self) -> int:
-        return self._run.job.conversation_id if self._run else 0
-
-    def _start_run(self, conversation_id: int, answer_id: int, visit: int) -> None:
-        """Reads what the answer answers, starts it and shows it (in that very visit)."""
-
-        def read(
-            connection: sqlite3.Connection,
-        ) -> tuple[AnswerContext | None, ConversationContent | None]:
-            return (
-                stored.answer_context(connection, answer_id),
-                stored.load_conversation(connection, conversation_id),
-            )
-
-        def start(found: tuple[AnswerContext | None, ConversationContent | None]) -> None:
-            context, content = found
-            if context is None:  # deleted within these milliseconds
-                self._end_beginning()
-                return
-            job = answer_job(context, self._engine.recommended_sampling)
-            run = AnswerRun(job, self._engine, self._store, self)
-            run.started.connect(lambda: self._transcript.refresh(answer_id))
-            run.text_appended.connect(lambda text: self._on_text_appended(answer_id, text))
-            run.ended.connect(self._on_run_ended)
-            run.journal_refused.connect(self._tell_once)
-            self._run = run
-            self._resume_id = 0
-            self._update(content, visit)
-            self.running_changed.emit(answer_id)
-            self._list.show_running()
-            self._is_beginning = False
-            run.dispatch()
-            self._end_beginning()
-
-        self._begin(self._store.read(read), start)
+    def _on_begun(self, answer_id: int, content: ConversationContent | None, visit: int) -> None:
+        self._update(content, visit)
+        self.running_changed.emit(answer_id)
+        self._list.tell_changed()
 
     def _on_text_appended(self, message_id: int, text: str) -> None:
         self._transcript.append_text(message_id, text)
         self.text_appended.emit(message_id, text)
 
-    def _on_run_ended(self, outcome: AnswerOutcome) -> None:
-        run, self._run = self._run, None
-        assert run is not None
-        run.deleteLater()
-        message_id = run.job.message_id
-        self._ends.keep(run.job, outcome)
+    def _on_ended(self, message_id: int, outcome: AnswerOutcome) -> None:
         self.running_changed.emit(0)
-        self._show_end(message_id, outcome)
-        if outcome.is_engine_trouble:
-            self._resume_id = message_id
-        self._ends.save()
-        self._list.show_running()
-        self._meter.count_soon()
-        then, self._then = self._then, None
-        if then is not None:
-            then()
-        elif outcome.state in ("done", "stopped"):
-            self._pump()
-
-    def _show_end(self, message_id: int, outcome: AnswerOutcome) -> None:
         self._transcript.refresh(message_id)
         if outcome.state == "done":
             self.answer_finished.emit(message_id, outcome.facts)
@@ -496,26 +521,21 @@ class ChatController(QObject):
             self.answer_stopped.emit(message_id)
         else:
             self.answer_failed.emit(message_id, outcome.failure, outcome.detail)
-
-    # --- The engine -------------------------------------------------------------------------------
-
-    def _on_engine_ready(self, _model: str) -> None:
-        if self._run is not None:
-            self._run.dispatch()
+        self._list.tell_changed()
         self._meter.count_soon()
-
-    def _on_engine_view(self, _view: EngineView) -> None:
-        if self._run is not None and self._run.is_waiting:
-            self._run.dispatch()
-
-    def _on_engine_mended(self) -> None:
-        if self._resume_id and self._run is None and not self._is_beginning:
-            self._continue(self._resume_id)
 
     def _counted_messages(self) -> tuple[Message, ...]:
         messages = prompt_messages(self._transcript.system_prompt, self._transcript.messages)
-        draft = self._drafts.get(self.conversation_id)
+        draft = with_attachments(
+            self._drafts.get(self.conversation_id), self._attachments.of(self.conversation_id)
+        )
         return (*messages, Message("user", draft)) if draft.strip() else messages
+
+    def _counting_model(self) -> str:
+        """Whose tokenizer counts: the conversation's model, if it has one that can be loaded."""
+        if self._transcript.model and self._engine.can_load(self._transcript.model):
+            return self._transcript.model
+        return self._engine.model.id if self._engine.model else ""
 
     # --- How a conversation is written ------------------------------------------------------------
 
@@ -540,6 +560,44 @@ class ChatController(QObject):
                 stored.set_sampling, self.conversation_id, self._transcript.sampling
             )
             self._mailbox.when(future, None, self._tell)
+
+    def set_model(self, model_id: str) -> None:
+        """Chooses and loads the model that answers in this conversation; "" = whichever is loaded.
+
+        It is loaded again when a message is sent here.
+        """
+        self._transcript.model = model_id
+        self.model_changed.emit(model_id)
+        if self.conversation_id:
+            future = self._store.write(stored.set_model, self.conversation_id, model_id)
+            self._mailbox.when(future, None, self._tell)
+        if model_id and (self._engine.view.model is None or self._engine.view.model.id != model_id):
+            self._engine.load(model_id)
+        self._meter.count_soon()
+
+    def use_preset(self, preset: Preset) -> None:
+        """Writes this conversation as a preset says."""
+        self.set_system_prompt(preset.system_prompt)
+        self.set_sampling(preset.sampling)
+
+    # --- Attachments ------------------------------------------------------------------------------
+
+    def attach_files(self, paths: list[Path]) -> None:
+        """Attaches text files to the message being written; a notice says which it could not."""
+        self._attachments.add_files(self.conversation_id, paths)
+
+    def attach_text(self, text: str) -> None:
+        """Attaches a long text that was pasted."""
+        self._attachments.add_text(self.conversation_id, text)
+
+    def detach(self, index: int) -> Attachment | None:
+        """Takes an attachment away and returns it."""
+        return self._attachments.remove(self.conversation_id, index)
+
+    def _on_attachments_changed(self, conversation_id: int) -> None:
+        if conversation_id == self.conversation_id:
+            self.attachments_changed.emit(self.attachments)
+            self._meter.count_soon()
 
     # --- The list ---------------------------------------------------------------------------------
 
@@ -569,7 +627,7 @@ class ChatController(QObject):
 
     def delete_conversation(self, conversation_id: int) -> None:
         """Puts a conversation into the trash; `deleted` follows, for the offer to undo."""
-        if conversation_id and self._running_conversation() == conversation_id:
+        if conversation_id and self._running.conversation_id == conversation_id:
             self.stop()
         self._list.delete(conversation_id)
 
@@ -577,7 +635,12 @@ class ChatController(QObject):
         """Brings back what was deleted last and shows it."""
         self._list.undo_delete()
 
-    def _on_deleted(self, gone: DeletedConversation) -> None:
+    @property
+    def conversations(self) -> ConversationList:
+        """The list itself, for its trash."""
+        return self._list
+
+    def _on_deleted(self, gone: DeletedItem) -> None:
         if gone.id == self.conversation_id:
             self.new_conversation()
         self.deleted.emit(gone)
@@ -595,3 +658,8 @@ class ChatController(QObject):
         """For what is tried again by itself: one sentence per trouble, not one per try."""
         if error.problem != self._told_problem:
             self._tell(error)
+
+
+def _begun(text: str) -> AnswerStart:
+    """An answer that the person began, marked as such."""
+    return AnswerStart(text, encode((Seam(len(text), "", "begun"),)))

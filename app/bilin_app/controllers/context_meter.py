@@ -17,10 +17,15 @@ class ContextMeter(QObject):
     counted = Signal(object)
 
     def __init__(
-        self, engine: EngineController, messages: Callable[[], tuple[Message, ...]]
+        self,
+        engine: EngineController,
+        model: Callable[[], str],
+        messages: Callable[[], tuple[Message, ...]],
     ) -> None:
+        """model: the id of the one that counts, "" = none is there yet."""
         super().__init__()
         self._engine = engine
+        self._model = model
         self._messages = messages
         self._query = 0
         self._timer = QTimer(self)
@@ -37,8 +42,8 @@ class ContextMeter(QObject):
         self._timer.stop()
 
     def _count(self) -> None:
-        model = self._engine.model
-        if model is None:
+        model = self._model()
+        if not model:
             return
         self._query += 1
         number = self._query
@@ -46,9 +51,9 @@ class ContextMeter(QObject):
 
         def counted(count: TokenCount) -> None:
             if number == self._query:
-                self.counted.emit(
-                    TokenCountView(count.total, count.context_length, len(count.dropped_messages))
-                )
+                dropped = tuple(messages[i].text for i in count.dropped_messages)
+                view = TokenCountView(count.total, count.context_length, len(dropped), dropped)
+                self.counted.emit(view)
 
-        handle = self._engine.send(lambda i: CountTokens(id=i, model=model.id, messages=messages))
+        handle = self._engine.send(lambda i: CountTokens(id=i, model=model, messages=messages))
         handle.done.connect(counted)

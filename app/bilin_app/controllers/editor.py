@@ -16,7 +16,6 @@ from bilin_app.controllers.document_list import DocumentList
 from bilin_app.controllers.editor_session import EditorSession
 from bilin_app.controllers.editor_views import (
     BlankView,
-    DeletedDocument,
     DocumentView,
     FillSettings,
     RevisionView,
@@ -24,6 +23,7 @@ from bilin_app.controllers.editor_views import (
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.fill_run import FillRun, SentText, WindowMeter
 from bilin_app.controllers.mailbox import Mailbox
+from bilin_app.controllers.views import DeletedItem
 from bilin_app.storage import documents as stored
 from bilin_app.storage.documents import RevisionRecord
 from bilin_app.storage.errors import StorageError, storage_error
@@ -196,6 +196,11 @@ class EditorController(QObject):
     def undo_delete(self) -> None:
         """Brings back what was deleted last."""
         self._list.undo_delete()
+
+    @property
+    def documents(self) -> DocumentList:
+        """The list itself, for its trash."""
+        return self._list
 
     def search(self, text: str) -> None:
         """Searches all documents; `search_done` follows."""
@@ -397,7 +402,7 @@ class EditorController(QObject):
     def _tell(self, error: StorageError) -> None:
         self.notice.emit(sentences.storage_refused(error.problem, self._store.path))
 
-    def _on_deleted(self, gone: DeletedDocument) -> None:
+    def _on_deleted(self, gone: DeletedItem) -> None:
         if gone.id == self.document_id:
             self._keeper.forget()
             self.new_document()

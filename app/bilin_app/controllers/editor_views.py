@@ -33,15 +33,6 @@ class BlankView:
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentRow:
-    """A line of the list."""
-
-    id: int
-    title: str
-    updated_at: float
-
-
-@dataclass(frozen=True, slots=True)
 class DocumentView:
     """The document on show. blanks: those for which something is offered or shown."""
 
@@ -52,16 +43,6 @@ class DocumentView:
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentHitView:
-    """A document that a search found. highlights: (start, end) in `snippet`."""
-
-    id: int
-    title: str
-    snippet: str
-    highlights: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class RevisionView:
     """An earlier state of the document on show. reason: a sentence."""
 
@@ -69,14 +50,6 @@ class RevisionView:
     created_at: float
     reason: str
     num_characters: int
-
-
-@dataclass(frozen=True, slots=True)
-class DeletedDocument:
-    """A document that went to the trash: `EditorController.undo_delete()` brings it back."""
-
-    id: int
-    title: str
 
 
 @dataclass(frozen=True, slots=True)

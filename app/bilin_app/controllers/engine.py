@@ -156,6 +156,23 @@ class EngineController(QObject):
         self._is_mending = True
         self.load_wanted()
 
+    def recover(self) -> bool:
+        """As `mend`, but by itself, after the engine died at work: False if it did too often."""
+        if not self._restart_limit.may_restart():
+            return False
+        self.load_wanted()
+        return True
+
+    def can_load(self, model_id: str) -> bool:
+        """Whether a model is in the library, fit to chat."""
+        info = self._info(model_id)
+        return info is not None and info.can_chat and not info.problem
+
+    def model_named(self, model_id: str) -> ModelView | None:
+        """A model of the library, loaded or not."""
+        info = self._info(model_id)
+        return model_view(info) if info is not None else None
+
     def send(self, make: Callable[[int], Request]) -> RequestHandle:
         """Sends a request; see EngineClient.send."""
         return self._client.send(make)

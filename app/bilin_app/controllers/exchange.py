@@ -11,6 +11,7 @@ from bilin_app.controllers.mailbox import Mailbox
 from bilin_app.storage import conversations as stored
 from bilin_app.storage.errors import StorageError
 from bilin_app.storage.store import Store
+from bilin_app.text.attachments import decode_attachments
 from bilin_app.text.conversation_file import (
     MAX_FILE_BYTES,
     FileConversation,
@@ -70,7 +71,11 @@ def _export(
     content = stored.load_conversation(connection, conversation_id)
     if content is None:
         return ""
-    messages = tuple(FileMessage(m.role, m.text, m.created_at) for m in content.messages if m.text)
+    messages = tuple(
+        FileMessage(m.role, m.text, m.created_at, decode_attachments(m.attachments))
+        for m in content.messages
+        if m.text or m.attachments
+    )
     record = content.record
     made = FileConversation(record.title, messages, record.system_prompt, record.created_at)
     text = to_json(made) if path.suffix.lower() == ".json" else to_markdown(made, *names)

@@ -20,7 +20,7 @@ def job_view(job: JobInfo) -> JobView:
         case VerifyModel(folder=folder):
             kind, title = "verify", Path(folder).name
         case DownloadModel(repository=repository):
-            kind, title = "download", repository
+            kind, title = "download", repository.name
         case ImportFolder(source=source):
             kind, title = "import", Path(source).name
     return JobView(

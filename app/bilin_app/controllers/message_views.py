@@ -8,6 +8,7 @@ import msgspec
 from bilin_app.controllers import sentences
 from bilin_app.controllers.views import AnswerFacts, MessageState, MessageView, Seam
 from bilin_app.storage.conversations import MessageRecord
+from bilin_app.text.attachments import decode_attachments
 
 logger = logging.getLogger(__name__)
 
@@ -15,8 +16,8 @@ T = TypeVar("T")
 
 
 def encode(value: object) -> str:
-    """A frozen dataclass (or a tuple of them) as the JSON of a column; None as ""."""
-    return "" if value is None else msgspec.json.encode(value).decode()
+    """A frozen dataclass (or a tuple of them) as the JSON of a column; None and () as ""."""
+    return "" if value is None or value == () else msgspec.json.encode(value).decode()
 
 
 def message_view(record: MessageRecord, *, is_last: bool) -> MessageView:
@@ -25,7 +26,7 @@ def message_view(record: MessageRecord, *, is_last: bool) -> MessageView:
     failure = record.failure
     if state == "interrupted" and not failure:
         failure = sentences.app_was_closed()  # nobody was left to write down why
-    facts = _decode(record.facts, AnswerFacts)
+    facts = decode(record.facts, AnswerFacts)
     return MessageView(
         id=record.id,
         conversation_id=record.conversation_id,
@@ -35,11 +36,13 @@ def message_view(record: MessageRecord, *, is_last: bool) -> MessageView:
         created_at=record.created_at,
         version=record.version,
         num_versions=record.num_versions,
+        attachments=decode_attachments(record.attachments),
         facts=facts,
-        seams=_decode(record.seams, tuple[Seam, ...]) or (),
+        seams=decode(record.seams, tuple[Seam, ...]) or (),
         failure=failure,
         detail=record.failure_detail,
         can_continue=is_last and record.role == "assistant" and is_open_ended(state, facts),
+        is_unanswered=is_last and record.role == "user",
     )
 
 
@@ -50,7 +53,8 @@ def is_open_ended(state: MessageState, facts: AnswerFacts | None) -> bool:
     return state in ("stopped", "failed", "interrupted")
 
 
-def _decode(text: str, kind: type[T]) -> T | None:
+def decode(text: str, kind: type[T]) -> T | None:
+    """What `encode` made; None for "" and for what is not of this kind."""
     if not text:
         return None
     try:

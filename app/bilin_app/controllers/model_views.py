@@ -132,7 +132,10 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class LoadView:
-    """Whether the model on show is in memory. stage: the engine's word while it loads."""
+    """Whether the model on show is in memory. stage: the engine's word while it loads.
+
+    reason: why it is not, or what of the load was done otherwise than asked.
+    """
 
     state: Literal["unloaded", "loading", "loaded"] = "unloaded"
     fraction: float = 0.0

@@ -88,6 +88,7 @@ class ModelsController(QObject):
         self._choice = PlacementChoice()
         self._plan: PlanResult | None = None
         self._real: dict[str, int] = {}  # of the loaded model, by device
+        self._notice = ""  # what of its load was done otherwise than asked
         self._progress: Progress | None = None
         self._devices: tuple[DeviceInfo, ...] = ()
         self._is_planning = self._is_plan_wanted = self._is_asking = False
@@ -288,6 +289,7 @@ class ModelsController(QObject):
     def _on_engine_changed(self, view: EngineView) -> None:
         if view.state not in ("ready", "busy"):
             self._real = {}
+            self._notice = ""
         if view.state != "loading":
             self._progress = None
         self.rows_changed.emit(self.rows, self._chosen)
@@ -296,6 +298,8 @@ class ModelsController(QObject):
 
     def _on_loaded(self, loaded: ModelLoaded) -> None:
         self._real = dict(loaded.memory_bytes)
+        self._notice = loaded.notice
+        self.load_changed.emit(self._load_view())
         self._want_plan()
 
     def _on_load_progressed(self, progress: Progress) -> None:
@@ -308,7 +312,7 @@ class ModelsController(QObject):
             return LoadView()
         match view.state:
             case "ready" | "busy":
-                return LoadView("loaded", 1.0)
+                return LoadView("loaded", 1.0, reason=self._notice)
             case "loading":
                 progress = self._progress
                 if progress is None:

@@ -9,6 +9,7 @@ from bilin_app.controllers.answer_run import AnswerJob
 from bilin_app.controllers.message_views import message_view
 from bilin_app.controllers.views import MessageView
 from bilin_app.storage.conversations import AnswerContext
+from bilin_app.text.attachments import with_attachments
 from bilin_app.text.thinking import part_thought
 from bilin_engine.protocol import Message, Sampling
 
@@ -25,7 +26,7 @@ def prompt_messages(system_prompt: str, views: Iterable[MessageView]) -> tuple[M
 
 def _said(view: MessageView) -> str:
     if view.role == "user":
-        return view.text
+        return with_attachments(view.text, view.attachments)
     return part_thought(view.text, is_complete=True).answer
 
 
@@ -43,6 +44,7 @@ def answer_job(context: AnswerContext, recommended: Sampling) -> AnswerJob:
         prefix=answer.text,
         seams=answer.seams,
         sampling=decode_sampling(context.sampling, recommended),
+        model=context.model,
     )
 
 

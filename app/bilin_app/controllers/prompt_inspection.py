@@ -66,7 +66,10 @@ class PromptInspector(QObject):
             return
         views = [message_view(record, is_last=False) for record in context.messages]
         messages = prompt_messages(context.system_prompt, views)
-        handle = self._engine.send(lambda i: InspectPrompt(id=i, model=model.id, messages=messages))
+        begun = answer.text[: answer.seams[-1].offset] if answer.seams else ""
+        handle = self._engine.send(
+            lambda i: InspectPrompt(id=i, model=model.id, messages=messages, prefill=begun)
+        )
         facts, sampling = (
             answer.facts,
             decode_sampling(context.sampling, self._engine.recommended_sampling),

@@ -209,6 +209,101 @@ def settings_loaded(loaded: LoadedSettings, path: Path) -> list[str]:
     ]
 
 
+def conversation_model_gone(model_id: str) -> str:
+    """The model that was chosen for a conversation cannot answer in it."""
+    text = translate(
+        "Sentences",
+        "The model {model} of this conversation cannot be used now; the loaded one answers.",
+    )
+    return text.format(model=model_id)
+
+
+def pasted_name(number: int) -> str:
+    """The name of a long text that was pasted."""
+    return translate("Sentences", "pasted text {number}").format(number=number)
+
+
+def attachment_no_file(name: str) -> str:
+    """A folder, a device, or nothing there."""
+    return translate("Sentences", "{name} is not a file; attach text or code files.").format(
+        name=name
+    )
+
+
+def attachment_too_large(name: str, size_bytes: int, most_bytes: int) -> str:
+    """A file that no message can hold."""
+    text = translate("Sentences", "{name} is {size} MB; a file may have {most} MB at most.")
+    mega = 1024 * 1024
+    return text.format(name=name, size=f"{size_bytes / mega:.1f}", most=f"{most_bytes / mega:.0f}")
+
+
+def attachment_binary(name: str) -> str:
+    """A picture, a program, an archive."""
+    return translate(
+        "Sentences", "{name} is not text; only text and code files can be attached."
+    ).format(name=name)
+
+
+def attachment_empty(name: str) -> str:
+    """A file without a word in it."""
+    return translate("Sentences", "{name} is empty; there is nothing to attach.").format(name=name)
+
+
+def attachment_unreadable(name: str, reason: str) -> str:
+    """The system refuses to read it."""
+    return translate("Sentences", "{name} cannot be read: {reason}").format(
+        name=name, reason=reason
+    )
+
+
+def too_many_attachments(most: int, most_characters: int) -> str:
+    """A message holds no more."""
+    text = translate(
+        "Sentences",
+        "A message holds {most} attachments of {characters} characters in all; this one is"
+        " left out.",
+    )
+    return text.format(most=most, characters=f"{most_characters:,}")
+
+
+def data_folder_gone(chosen: Path, used: Path) -> str:
+    """The data folder a person chose is not there."""
+    text = translate(
+        "Sentences",
+        "{chosen} is not there; until the next start {used} is used, and {chosen} stays as it is.",
+    )
+    return text.format(chosen=chosen, used=used)
+
+
+def data_moved(new: Path, kept: Path | None) -> str:
+    """The data folder is another one now; kept: the old one, if it still holds a copy."""
+    if kept is None:
+        return translate("Sentences", "Your data are in {new} now.").format(new=new)
+    text = translate(
+        "Sentences",
+        "Your data are in {new} now. {old} still has them too; delete it when you like.",
+    )
+    return text.format(new=new, old=kept)
+
+
+def data_not_moved(old: Path, reason: str) -> str:
+    """The data folder could not be moved."""
+    text = translate("Sentences", "Your data could not be moved and stay in {old}: {reason}")
+    return text.format(old=old, reason=reason)
+
+
+def menu_entry_refused(reason: str) -> str:
+    """The applications menu could not be changed."""
+    return translate("Sentences", "The applications menu could not be changed: {reason}").format(
+        reason=reason
+    )
+
+
+def report_copied() -> str:
+    """The report is on the clipboard."""
+    return translate("Sentences", "The report is on the clipboard. Read it before you send it.")
+
+
 def person_name() -> str:
     """The name over a person's messages in a file."""
     return translate("Sentences", "You")

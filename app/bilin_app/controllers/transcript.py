@@ -16,7 +16,7 @@ Overlay = Callable[[MessageView], MessageView]
 class Transcript(QObject):
     """What the page shows. `visit` counts what was put on show: what comes late is dropped.
 
-    system_prompt and sampling are those of the conversation, also of one not stored yet.
+    system_prompt, sampling and model are those of the conversation, also of one not stored yet.
     """
 
     opened = Signal()
@@ -34,6 +34,7 @@ class Transcript(QObject):
         self.queued: list[MessageView] = []
         self.system_prompt = ""
         self.sampling = ""
+        self.model = ""
 
     @property
     def conversation_id(self) -> int:
@@ -49,7 +50,7 @@ class Transcript(QObject):
             queued=tuple(self.queued),
             draft=draft,
             system_prompt=self.system_prompt,
-            model=self.record.model if self.record else "",
+            model=self.model,
         )
 
     def leave(self) -> int:
@@ -61,7 +62,7 @@ class Transcript(QObject):
         """Shows an empty conversation, drawn as the one before it."""
         self.leave()
         self.record, self.messages, self.queued = None, [], []
-        self.system_prompt = ""
+        self.system_prompt = self.model = ""
         self.opened.emit()
 
     def open(self, content: ConversationContent | None, visit: int) -> None:
@@ -116,6 +117,7 @@ class Transcript(QObject):
         self.record = content.record
         self.system_prompt = content.record.system_prompt
         self.sampling = content.record.sampling
+        self.model = content.record.model
         self.messages = [
             self._overlaid(message_view(m, is_last=i == last), is_last=i == last)
             for i, m in enumerate(content.messages)
@@ -124,4 +126,4 @@ class Transcript(QObject):
 
     def _overlaid(self, view: MessageView, *, is_last: bool) -> MessageView:
         view = self._overlay(view)
-        return view if is_last else replace(view, can_continue=False)
+        return view if is_last else replace(view, can_continue=False, is_unanswered=False)

@@ -1,4 +1,4 @@
-"""What the controllers hand to pages: frozen values, no Qt, no database rows, no protocol.
+"""What the controllers hand to pages: frozen values, no Qt, no database rows.
 
 Times are seconds since the epoch. Ids are the database's; 0 means "none yet". Sentences are in the
 language of the moment they were made and are meant to be read as they are.
@@ -6,6 +6,9 @@ language of the moment they were made and are meant to be read as they are.
 
 from dataclasses import dataclass
 from typing import Literal
+
+from bilin_app.text.attachments import Attachment
+from bilin_engine.protocol import Sampling
 
 EngineState = Literal["starting", "empty", "loading", "ready", "busy", "stopped", "fault"]
 EngineAction = Literal["", "restart", "load", "models"]
@@ -66,10 +69,27 @@ class AnswerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Seam:
-    """Where an answer was taken up again. offset: in characters; reason: a sentence."""
+    """A place in an answer. offset: in characters; reason: a sentence, or "".
+
+    kind: "break" = it was taken up again here; "begun" = the person wrote what is before it.
+    """
 
     offset: int
     reason: str
+    kind: Literal["break", "begun"] = "break"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerProgress:
+    """How far an answer is. first_token_s, rest_s: still to wait, at most for the rest.
+
+    None = it is there already, or not known: nothing was measured of this model on this machine.
+    """
+
+    new_tokens: int = 0
+    rate_tok_s: float = 0.0
+    first_token_s: float | None = None
+    rest_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +97,8 @@ class MessageView:
     """One message as shown. version is 1-based: ‹ version/num_versions ›.
 
     failure: the sentence why the answer ended early ("failed", "interrupted"), detail behind it.
-    can_continue: `continue_answer(id)` would go on from this text.
+    can_continue: `continue_answer(id)` would go on from this text. is_unanswered: a person's last
+    message, whose answers were deleted; `regenerate(id)` asks for one.
     """
 
     id: int
@@ -93,11 +114,13 @@ class MessageView:
     failure: str = ""
     detail: str = ""
     can_continue: bool = False
+    attachments: tuple[Attachment, ...] = ()
+    is_unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class ConversationRow:
-    """A line of the list: pinned first, then the newest. is_running: an answer is being written."""
+class ListRow:
+    """A conversation or document in its list. is_running: an answer is being written."""
 
     id: int
     title: str
@@ -120,19 +143,20 @@ class ConversationView:
     queued: tuple[MessageView, ...] = ()
     draft: str = ""
     system_prompt: str = ""
-    model: str = ""
+    model: str = ""  # the one chosen for it, "" = whichever is loaded
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCountView:
     """What sending the draft now would use of the context, counted by the model's tokenizer.
 
-    num_dropped: how many of the oldest messages would be left out for it.
+    num_dropped: how many of the oldest messages would be left out for it. dropped: their texts.
     """
 
     total: int
     context_length: int
     num_dropped: int = 0
+    dropped: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -150,22 +174,50 @@ class ExampleView:
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A message or a title that matches. highlights: (start, end) in `snippet`.
+    """What a search found in the conversation or document `id`.
 
-    message_id 0: the title matches.
+    message_id 0: not in a message. highlights: (start, end) in `snippet`; title_highlights: in
+    `title`.
     """
 
-    conversation_id: int
+    id: int
     message_id: int
     title: str
     snippet: str
     highlights: tuple[tuple[int, int], ...]
     updated_at: float
+    title_highlights: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class DeletedConversation:
-    """A conversation that went to the trash: `ChatController.undo_delete()` brings it back."""
+class DeletedItem:
+    """A conversation or document that went to the trash: `undo_delete()` brings it back."""
 
     id: int
     title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """How a conversation is written, under a name."""
+
+    name: str
+    system_prompt: str
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedMessages:
+    """A message and all below it: `ChatController.restore_messages(id)` brings them back."""
+
+    id: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrashRow:
+    """A conversation or document in the trash."""
+
+    id: int
+    title: str
+    trashed_at: float

@@ -17,6 +17,7 @@ class EnginePopover(Popover):
     """Opens beside the rail's engine button."""
 
     mend_requested = Signal()
+    report_requested = Signal()
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -32,10 +33,13 @@ class EnginePopover(Popover):
         self._detail.hide()
         self._details = TextButton("link", self)
         self._details.clicked.connect(self._on_details_clicked)
+        self._report = TextButton("link", self)
+        self._report.clicked.connect(self._on_report_clicked)
         self._mend = TextButton("primary", self)
         self._mend.clicked.connect(self._on_mend_clicked)
         row = QHBoxLayout()
         row.addWidget(self._details)
+        row.addWidget(self._report)
         row.addStretch()
         row.addWidget(self._mend)
         for widget in (self._heading, self._model, self._reason, self._detail):
@@ -63,10 +67,11 @@ class EnginePopover(Popover):
         is_open = self._detail.isVisibleTo(self)
         self._details.set_texts(self.tr("Hide details") if is_open else self.tr("Details"))
         self._detail.setAccessibleName(self.tr("Details"))
+        self._report.set_texts(self.tr("Copy report"))
         self._mend.setVisible(bool(view.action))
         self._mend.set_texts(self._action_words())
         if self.isVisible():
-            self._fit()
+            self.fit()
 
     def _state_words(self) -> str:
         match self._view.state:
@@ -100,6 +105,10 @@ class EnginePopover(Popover):
     def _on_details_clicked(self) -> None:
         self._detail.setVisible(not self._detail.isVisibleTo(self))
         self._show()
+
+    def _on_report_clicked(self) -> None:
+        self.close()
+        self.report_requested.emit()
 
     def _on_mend_clicked(self) -> None:
         self.close()

@@ -24,15 +24,15 @@ class Popover(QFrame):
 
     def open_below(self, control: QWidget) -> None:
         """Shows it under a control, right edges in line."""
-        self._fit()
+        self.fit()
         self._open_at(control, QPoint(control.width() - self.width(), control.height() + GAP))
 
     def open_beside(self, control: QWidget) -> None:
         """Shows it at the right of a control, bottom edges in line."""
-        self._fit()
+        self.fit()
         self._open_at(control, QPoint(control.width() + GAP, control.height() - self.height()))
 
-    def _fit(self) -> None:
+    def fit(self) -> None:
         """As high as its wrapped texts are at its width."""
         for child in self.findChildren(QWidget):
             child.ensurePolished()

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from bilin_app.controllers.views import EngineView
 from bilin_app.pages.engine_popover import EnginePopover
+from bilin_app.pages.keymap import keymap
 from bilin_app.theme.fonts import text_font
 from bilin_app.theme.icons import paint_icon
 from bilin_app.theme.theme import theme
@@ -174,11 +175,10 @@ class Rail(QWidget):
             "models": self.tr("Models"),
             "settings": self.tr("Settings"),
         }
-        keys = {"chat": "Ctrl+1", "editor": "Ctrl+2", "models": "Ctrl+3", "settings": "Ctrl+,"}
         for name, button in self._buttons.items():
             button.setText(names[name])
             button.setAccessibleName(names[name])
-            button.setToolTip(f"{names[name]}  {keys[name]}")
+            button.setToolTip(f"{names[name]}  {keymap().text(name)}".strip())
         self.engine.setText(self._engine_word())
         self.engine.setAccessibleName(self.tr("Engine: {0}").format(self._engine_word()))
         self.engine.setToolTip(self._engine_view.reason or self.engine.accessibleName())

@@ -1,90 +1,212 @@
-"""The window's keyboard shortcuts and the list of them (F1)."""
+"""The list of keyboard shortcuts (F1), where they can be changed."""
 
-from dataclasses import dataclass
-
-from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QEvent, Qt
-from PySide6.QtGui import QKeySequence
-from PySide6.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import QFocusEvent, QKeyEvent
+from PySide6.QtWidgets import (
+    QDialog,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 from typing_extensions import override
 
 from bilin_app.pages.controls import TextButton, label
-
-
-@dataclass(frozen=True, slots=True)
-class Shortcut:
-    """keys: as QKeySequence reads them. text: a str, what it does, in English, for translation."""
-
-    name: str
-    keys: str
-    text: object  # as QT_TRANSLATE_NOOP is typed
-
-
-SHORTCUTS = (
-    Shortcut("chat", "Ctrl+1", QT_TRANSLATE_NOOP("Shortcuts", "Chat")),
-    Shortcut("editor", "Ctrl+2", QT_TRANSLATE_NOOP("Shortcuts", "Editor")),
-    Shortcut("models", "Ctrl+3", QT_TRANSLATE_NOOP("Shortcuts", "Models")),
-    Shortcut("new", "Ctrl+N", QT_TRANSLATE_NOOP("Shortcuts", "New chat")),
-    Shortcut("search", "Ctrl+K", QT_TRANSLATE_NOOP("Shortcuts", "Search conversations")),
-    Shortcut("find", "Ctrl+F", QT_TRANSLATE_NOOP("Shortcuts", "Find in this conversation")),
-    Shortcut("settings", "Ctrl+,", QT_TRANSLATE_NOOP("Shortcuts", "Settings")),
-    Shortcut("stop", "Esc", QT_TRANSLATE_NOOP("Shortcuts", "Stop the answer")),
-    Shortcut("shortcuts", "F1", QT_TRANSLATE_NOOP("Shortcuts", "This list")),
+from bilin_app.pages.keymap import (
+    SHORTCUTS,
+    Shortcut,
+    allowed,
+    event_keys,
+    keymap,
+    keys_text,
+    what,
 )
 
-# Keys that belong to a field and not to the window: listed, not bound.
-FIELD_KEYS = (
-    Shortcut("send", "Return", QT_TRANSLATE_NOOP("Shortcuts", "Send the message")),
-    Shortcut("line", "Shift+Return", QT_TRANSLATE_NOOP("Shortcuts", "Break the line")),
-    Shortcut("recall", "Up", QT_TRANSLATE_NOOP("Shortcuts", "Edit the last message (empty field)")),
-    Shortcut("end", "End", QT_TRANSLATE_NOOP("Shortcuts", "Latest message (in the messages)")),
-    Shortcut("blank", "Ctrl+M", QT_TRANSLATE_NOOP("Shortcuts", "Short blank (in the editor)")),
-    Shortcut("long", "Ctrl+Shift+M", QT_TRANSLATE_NOOP("Shortcuts", "Long blank")),
-    Shortcut("fill", "Ctrl+Return", QT_TRANSLATE_NOOP("Shortcuts", "Fill the blank")),
-    Shortcut("fill_all", "Ctrl+Shift+Return", QT_TRANSLATE_NOOP("Shortcuts", "Fill all blanks")),
-    Shortcut("next", "Alt+Down", QT_TRANSLATE_NOOP("Shortcuts", "Next candidate")),
-    Shortcut("accept", "Tab", QT_TRANSLATE_NOOP("Shortcuts", "Accept the candidate")),
-    Shortcut("word", "Ctrl+Right", QT_TRANSLATE_NOOP("Shortcuts", "Accept its next word")),
-    Shortcut("again", "Ctrl+R", QT_TRANSLATE_NOOP("Shortcuts", "Other candidates")),
-    Shortcut("rename", "F2", QT_TRANSLATE_NOOP("Shortcuts", "Rename (in the conversations)")),
-    Shortcut("delete", "Del", QT_TRANSLATE_NOOP("Shortcuts", "Delete (in the conversations)")),
-)
+
+class KeyButton(QPushButton):
+    """Shows the keys of a shortcut; pressed, it waits for other ones.
+
+    keys_pressed(str): these. Backspace asks for none, Esc leaves all as it is.
+    """
+
+    keys_pressed = Signal(str)
+
+    def __init__(self, shortcut: Shortcut, parent: QWidget) -> None:
+        self._is_waiting = False  # Qt sends events while it is being made
+        super().__init__(parent)
+        self.entry = shortcut
+        self.setProperty("role", "key")
+        self.setAutoDefault(False)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.clicked.connect(self.wait_for_keys)
+
+    def wait_for_keys(self) -> None:
+        """The next keys that are pressed are taken."""
+        self._is_waiting = True
+        self.setFocus()
+        self.show_keys()
+
+    def show_keys(self) -> None:
+        """Shows the keys in force, or that it waits for some."""
+        keys = keymap().text(self.entry.name)
+        self.setText(self.tr("Press keys …") if self._is_waiting else keys or "—")
+        named = self.tr("{what}: {keys}").format(
+            what=what(self.entry), keys=keys or self.tr("no keys")
+        )
+        self.setAccessibleName(named)
+        self.setAccessibleDescription(self.tr("Press to change the keys"))
+        self.setToolTip(self.tr("Change the keys"))
+
+    def _stop_waiting(self) -> None:
+        self._is_waiting = False
+        self.show_keys()
+
+    @override
+    def event(self, event: QEvent) -> bool:
+        kind = event.type()
+        if self._is_waiting and isinstance(event, QKeyEvent):
+            if kind == QEvent.Type.ShortcutOverride:
+                event.accept()  # the window's own shortcuts rest meanwhile
+                return True
+            if kind == QEvent.Type.KeyPress:
+                self._take(event)
+                return True
+        return super().event(event)
+
+    def _take(self, event: QKeyEvent) -> None:
+        keys = event_keys(event)
+        if not keys:
+            return
+        if keys == "Esc" and self.entry.name != "stop":
+            self._stop_waiting()
+        elif keys in ("Backspace", "Del"):
+            self._stop_waiting()
+            self.keys_pressed.emit("")
+        else:
+            self._stop_waiting()
+            self.keys_pressed.emit(keys)
+
+    @override
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        if self._is_waiting:
+            self._stop_waiting()
+        super().focusOutEvent(event)
 
 
 class ShortcutsDialog(QDialog):
-    """Lists every shortcut."""
+    """Lists every shortcut and changes the keymap."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._heading = label(self, "heading")
-        self._close = TextButton("", self)
-        self._close.clicked.connect(self.accept)
+        self._about = label(self, "muted", wraps=True)
         self._rows: list[tuple[QLabel, Shortcut]] = []
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(32)
-        grid.setVerticalSpacing(10)
-        shortcuts = (*SHORTCUTS, *FIELD_KEYS)
-        num_rows = -(-len(shortcuts) // 2)
-        for index, shortcut in enumerate(shortcuts):
-            side, row = divmod(index, num_rows)
-            text = label(self)
-            grid.addWidget(text, row, 2 * side)
-            keys = QHBoxLayout()
-            keys.setSpacing(4)
-            keys.addStretch()
-            for key in shortcut.keys.split("+"):
-                cap = label(self, "key")
-                cap.setText(QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText))
-                cap.setText(cap.text() or key)
-                keys.addWidget(cap)
-            grid.addLayout(keys, row, 2 * side + 1)
-            self._rows.append((text, shortcut))
+        self.buttons: dict[str, KeyButton] = {}
+        self._wanted = ("", "")  # a shortcut's name and the keys that something else has
+        self._notice = QFrame(self)
+        self._notice.setObjectName("notice")
+        self._notice_text = label(self._notice, wraps=True)
+        self._take = TextButton("", self._notice)
+        self._leave = TextButton("", self._notice)
+        self._reset = TextButton("link", self)
+        self._close = TextButton("primary", self)
+        self._take.clicked.connect(self._on_take)
+        self._leave.clicked.connect(self._forget)
+        self._reset.clicked.connect(self._on_reset)
+        self._close.clicked.connect(self.accept)
+        keymap().changed.connect(self._show_keys)
+        self._build()
+        self._retranslate()
+        self._forget()
+
+    def _build(self) -> None:
+        columns = QHBoxLayout()
+        columns.setSpacing(40)
+        half = -(-len(SHORTCUTS) // 2)
+        for part in (SHORTCUTS[:half], SHORTCUTS[half:]):
+            grid = QGridLayout()
+            grid.setHorizontalSpacing(24)
+            grid.setVerticalSpacing(6)
+            grid.setColumnStretch(0, 1)
+            for row, shortcut in enumerate(part):
+                text = label(self)
+                grid.addWidget(text, row, 0)
+                grid.addWidget(self._keys_of(shortcut), row, 1, Qt.AlignmentFlag.AlignRight)
+                self._rows.append((text, shortcut))
+            grid.setRowStretch(len(part), 1)
+            columns.addLayout(grid)
+        notice = QHBoxLayout(self._notice)
+        notice.setContentsMargins(14, 8, 8, 8)
+        notice.addWidget(self._notice_text, 1)
+        notice.addWidget(self._take)
+        notice.addWidget(self._leave)
+        bottom = QHBoxLayout()
+        bottom.addWidget(self._reset)
+        bottom.addStretch()
+        bottom.addWidget(self._close)
         column = QVBoxLayout(self)
         column.setContentsMargins(24, 20, 24, 20)
-        column.setSpacing(16)
+        column.setSpacing(14)
         column.addWidget(self._heading)
-        column.addLayout(grid)
-        column.addWidget(self._close, 0, Qt.AlignmentFlag.AlignRight)
-        self._retranslate()
+        column.addWidget(self._about)
+        column.addLayout(columns)
+        column.addWidget(self._notice)
+        column.addLayout(bottom)
+
+    def _keys_of(self, shortcut: Shortcut) -> QWidget:
+        if shortcut.scope == "fixed":
+            cap = label(self, "key")
+            cap.setText(keys_text(shortcut.keys))
+            return cap
+        button = KeyButton(shortcut, self)
+        button.keys_pressed.connect(lambda keys: self.try_keys(shortcut.name, keys))
+        self.buttons[shortcut.name] = button
+        return button
+
+    def try_keys(self, name: str, keys: str) -> None:
+        """Gives a shortcut other keys, or says what stands against it."""
+        if keys and not allowed(keys):
+            self._say(self.tr("{keys} is needed for writing.").format(keys=keys_text(keys)))
+            return
+        other = keymap().conflict(name, keys)
+        if other is None:
+            self._forget()
+            keymap().bind(name, keys)
+            return
+        text = self.tr("{keys} is already there for: {what}")
+        self._say(text.format(keys=keys_text(keys), what=what(other)))
+        self._wanted = (name, keys)
+        self._take.setVisible(other.scope != "fixed")
+        if other.scope != "fixed":
+            self._take.setFocus()
+
+    def _say(self, text: str) -> None:
+        self._wanted = ("", "")
+        self._notice_text.setText(text)
+        self._take.hide()
+        self._notice.show()
+
+    def _forget(self) -> None:
+        self._wanted = ("", "")
+        self._notice.hide()
+
+    def _on_take(self) -> None:
+        name, keys = self._wanted
+        self._forget()
+        keymap().bind(name, keys)
+        self.buttons[name].setFocus()
+
+    def _on_reset(self) -> None:
+        self._forget()
+        keymap().reset()
+
+    def _show_keys(self) -> None:
+        for button in self.buttons.values():
+            button.show_keys()
+        self._reset.setEnabled(bool(keymap().custom))
 
     @override
     def changeEvent(self, event: QEvent) -> None:
@@ -95,6 +217,13 @@ class ShortcutsDialog(QDialog):
     def _retranslate(self) -> None:
         self.setWindowTitle(self.tr("Keyboard shortcuts"))
         self._heading.setText(self.tr("Keyboard shortcuts"))
+        self._about.setText(
+            self.tr("Press a shortcut’s keys here to change them; Backspace takes them away.")
+        )
+        self._take.set_texts(self.tr("Use it here"))
+        self._leave.set_texts(self.tr("Leave it"))
+        self._reset.set_texts(self.tr("Reset all"))
         self._close.set_texts(self.tr("Close"))
         for text, shortcut in self._rows:
-            text.setText(QCoreApplication.translate("Shortcuts", str(shortcut.text)))
+            text.setText(what(shortcut))
+        self._show_keys()

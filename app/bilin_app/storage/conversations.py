@@ -9,19 +9,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bilin_app.storage.search import index_message, index_title, unindex_message, unindex_title
+from bilin_app.text.attachments import encode_attachments
 from bilin_app.text.conversation_file import FileConversation
 
 Role = Literal["user", "assistant"]
 StoredState = Literal["queued", "running", "done", "stopped", "failed", "interrupted"]
 
 # A branch longer than this is taken for a loop in a damaged file.
-_MAX_BRANCH = 100_000
+MAX_BRANCH = 100_000
 _NEW_DRAFT_KEY = "draft"
+_NEW_DRAFT_ATTACHMENTS_KEY = "draft_attachments"
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationRecord:
-    """A conversation without its messages. `sampling` is the controllers' JSON."""
+    """A conversation without its messages. sampling, draft_attachments: the controllers' JSON."""
 
     id: int
     title: str
@@ -32,11 +34,12 @@ class ConversationRecord:
     sampling: str
     model: str
     draft: str
+    draft_attachments: str
 
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
-    """A message. version counts from 1 to num_versions. facts, seams: the controllers' JSON."""
+    """A message. version: 1 to num_versions. attachments, facts, seams: the controllers' JSON."""
 
     id: int
     conversation_id: int
@@ -45,6 +48,7 @@ class MessageRecord:
     state: StoredState
     text: str
     created_at: float
+    attachments: str
     facts: str
     seams: str
     failure: str
@@ -64,10 +68,14 @@ class ConversationContent:
 
 @dataclass(frozen=True, slots=True)
 class AnswerContext:
-    """An answer with the messages that lead to it, oldest first, and how it is to be written."""
+    """An answer with the messages that lead to it, oldest first, and how it is to be written.
+
+    model: the one chosen for the conversation; "" = whichever is loaded.
+    """
 
     system_prompt: str
     sampling: str
+    model: str
     messages: tuple[MessageRecord, ...]
     answer: MessageRecord
 
@@ -79,6 +87,23 @@ class NewConversation:
     title: str
     system_prompt: str = ""
     sampling: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """What a person sends. attachments: the controllers' JSON."""
+
+    text: str
+    attachments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerStart:
+    """What an answer begins with: words of the person's, and the controllers' JSON about them."""
+
+    text: str = ""
+    seams: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +129,16 @@ class AnswerEnd:
 
 
 _CONVERSATION = (
-    "id, title, created_at, updated_at, pinned_at, system_prompt, sampling, model, draft"
+    "id, title, created_at, updated_at, pinned_at, system_prompt, sampling, model, draft,"
+    " draft_attachments"
 )
 _SIBLINGS = (
     "SELECT count(*) FROM messages s WHERE s.conversation_id = m.conversation_id"
-    " AND s.parent_id IS m.parent_id AND s.state != 'queued'"
+    " AND s.parent_id IS m.parent_id AND s.state != 'queued' AND s.deleted_at IS NULL"
 )
 _MESSAGE = (
-    "m.id, m.conversation_id, m.parent_id, m.role, m.state, m.text, m.created_at, m.facts,"
-    f" m.seams, m.failure, m.failure_detail, ({_SIBLINGS} AND s.id <= m.id), ({_SIBLINGS})"
+    "m.id, m.conversation_id, m.parent_id, m.role, m.state, m.text, m.created_at, m.attachments,"
+    f" m.facts, m.seams, m.failure, m.failure_detail, ({_SIBLINGS} AND s.id <= m.id), ({_SIBLINGS})"
 )
 
 
@@ -142,7 +168,7 @@ def load_conversation(
         "WITH RECURSIVE path (id, depth) AS ("
         " SELECT active_root_id, 0 FROM conversations WHERE id = ?"
         " UNION ALL SELECT n.active_child_id, depth + 1 FROM path JOIN messages n USING (id)"
-        f" WHERE n.active_child_id IS NOT NULL LIMIT {_MAX_BRANCH})"
+        f" WHERE n.active_child_id IS NOT NULL LIMIT {MAX_BRANCH})"
         f" SELECT {_MESSAGE} FROM path JOIN messages m ON m.id = path.id ORDER BY depth",
         (conversation_id,),
     )
@@ -162,7 +188,7 @@ def answer_context(connection: sqlite3.Connection, answer_id: int) -> AnswerCont
     rows = connection.execute(
         "WITH RECURSIVE path (id, depth) AS (SELECT ?, 0"
         " UNION ALL SELECT n.parent_id, depth + 1 FROM path JOIN messages n USING (id)"
-        f" WHERE n.parent_id IS NOT NULL LIMIT {_MAX_BRANCH})"
+        f" WHERE n.parent_id IS NOT NULL LIMIT {MAX_BRANCH})"
         f" SELECT {_MESSAGE} FROM path JOIN messages m ON m.id = path.id ORDER BY depth DESC",
         (answer_id,),
     )
@@ -170,18 +196,22 @@ def answer_context(connection: sqlite3.Connection, answer_id: int) -> AnswerCont
     if answer is None:
         return None
     row = connection.execute(
-        "SELECT system_prompt, sampling FROM conversations WHERE id = ? AND trashed_at IS NULL",
+        "SELECT system_prompt, sampling, model FROM conversations"
+        " WHERE id = ? AND trashed_at IS NULL",
         (answer.conversation_id,),
     ).fetchone()
     if row is None:
         return None
-    return AnswerContext(row[0], row[1], tuple(m for m in messages if m is not None), answer)
+    system_prompt, sampling, model = row
+    before = tuple(message for message in messages if message is not None)
+    return AnswerContext(system_prompt, sampling, model, before, answer)
 
 
-def new_draft(connection: sqlite3.Connection) -> str:
-    """What was being typed for a conversation that does not exist yet."""
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (_NEW_DRAFT_KEY,)).fetchone()
-    return row[0] if row else ""
+def new_draft(connection: sqlite3.Connection) -> NewMessage:
+    """What was being written for a conversation that does not exist yet."""
+    keys = (_NEW_DRAFT_KEY, _NEW_DRAFT_ATTACHMENTS_KEY)
+    found = dict(connection.execute("SELECT key, value FROM meta WHERE key IN (?, ?)", keys))
+    return NewMessage(*(found.get(key, "") for key in keys))
 
 
 # --- Messages -------------------------------------------------------------------------------------
@@ -192,19 +222,26 @@ def begin_exchange(
     *,
     conversation_id: int,
     parent_id: int | None,
-    text: str,
+    message: NewMessage,
     new: NewConversation,
     now: float,
+    start: AnswerStart = AnswerStart(),
+    keeps_draft: bool = False,
 ) -> NewExchange:
-    """A person's message after `parent_id`, and the empty answer to it; clears the draft.
+    """A person's message after `parent_id`, and the answer to it as it starts; clears the draft.
 
-    conversation_id 0: makes the conversation `new`. A parent that has children already gets
-    another version beside them.
+    conversation_id 0: makes the conversation `new`. keeps_draft: it was not the draft. A parent
+    that has children already gets another version beside them.
     """
+    if not keeps_draft:
+        _clear_draft(connection, conversation_id)
     conversation_id = _ensure_conversation(connection, conversation_id, new, now)
-    message_id = _insert(connection, conversation_id, parent_id, "user", "done", text, now)
-    index_message(connection, message_id, text)
-    answer_id = _insert(connection, conversation_id, message_id, "assistant", "running", "", now)
+    message_id = _insert(
+        connection, conversation_id, parent_id, "user", "done", message.text, now,
+        attachments=message.attachments,
+    )  # fmt: skip
+    index_message(connection, message_id, message.text)
+    answer_id = _insert_answer(connection, conversation_id, message_id, start, now)
     return NewExchange(conversation_id, message_id, answer_id)
 
 
@@ -212,16 +249,17 @@ def queue_message(
     connection: sqlite3.Connection,
     *,
     conversation_id: int,
-    text: str,
+    message: NewMessage,
     new: NewConversation,
     now: float,
 ) -> NewExchange:
     """A message that waits for its turn; clears the draft. `answer_id` is 0."""
+    _clear_draft(connection, conversation_id)
     conversation_id = _ensure_conversation(connection, conversation_id, new, now)
     message_id = connection.execute(
-        "INSERT INTO messages (conversation_id, role, state, text, created_at)"
-        " VALUES (?, 'user', 'queued', ?, ?)",
-        (conversation_id, text, now),
+        "INSERT INTO messages (conversation_id, role, state, text, attachments, created_at)"
+        " VALUES (?, 'user', 'queued', ?, ?, ?)",
+        (conversation_id, message.text, message.attachments, now),
     ).lastrowid
     assert message_id is not None
     return NewExchange(conversation_id, message_id, 0)
@@ -245,25 +283,40 @@ def send_queued(connection: sqlite3.Connection, message_id: int, now: float) -> 
         "UPDATE messages SET state = 'done', parent_id = ? WHERE id = ?", (parent_id, message_id)
     )
     index_message(connection, message_id, text)
-    _activate(connection, conversation_id, parent_id, message_id)
-    answer_id = _insert(connection, conversation_id, message_id, "assistant", "running", "", now)
+    activate(connection, conversation_id, parent_id, message_id)
+    answer_id = _insert_answer(connection, conversation_id, message_id, AnswerStart(), now)
     return NewExchange(conversation_id, message_id, answer_id)
 
 
-def withdraw_queued(connection: sqlite3.Connection, message_id: int) -> str | None:
-    """Takes a message out of the queue and returns its text; None if it is queued no more."""
+def withdraw_queued(connection: sqlite3.Connection, message_id: int) -> NewMessage | None:
+    """Takes a message out of the queue and returns it; None if it is queued no more."""
     row = connection.execute(
-        "DELETE FROM messages WHERE id = ? AND state = 'queued' RETURNING text", (message_id,)
+        "DELETE FROM messages WHERE id = ? AND state = 'queued' RETURNING text, attachments",
+        (message_id,),
     ).fetchone()
-    return row[0] if row else None
+    return NewMessage(*row) if row else None
 
 
-def add_answer(connection: sqlite3.Connection, question_id: int, now: float) -> int:
-    """Another, empty answer to the same message; returns its id."""
+def add_answer(
+    connection: sqlite3.Connection,
+    question_id: int,
+    now: float,
+    start: AnswerStart = AnswerStart(),
+    *,
+    is_written: bool = False,
+) -> int:
+    """Another answer to the same message; returns its id.
+
+    is_written: the person wrote all of it; else it runs, from what it starts with.
+    """
     conversation_id = connection.execute(
         "SELECT conversation_id FROM messages WHERE id = ?", (question_id,)
     ).fetchone()[0]
-    return _insert(connection, conversation_id, question_id, "assistant", "running", "", now)
+    answer_id = _insert_answer(connection, conversation_id, question_id, start, now)
+    if is_written:
+        connection.execute("UPDATE messages SET state = 'done' WHERE id = ?", (answer_id,))
+        index_message(connection, answer_id, start.text)
+    return answer_id
 
 
 def resume_answer(connection: sqlite3.Connection, message_id: int, seams: str) -> None:
@@ -338,12 +391,12 @@ def show_version(connection: sqlite3.Connection, message_id: int, delta: int) ->
         row[0]
         for row in connection.execute(
             "SELECT id FROM messages WHERE conversation_id = ? AND parent_id IS ?"
-            " AND state != 'queued' ORDER BY id",
+            " AND state != 'queued' AND deleted_at IS NULL ORDER BY id",
             (conversation_id, parent_id),
         )
     ]
     index = min(max(versions.index(message_id) + delta, 0), len(versions) - 1)
-    _activate(connection, conversation_id, parent_id, versions[index])
+    activate(connection, conversation_id, parent_id, versions[index])
     return versions[index]
 
 
@@ -351,7 +404,7 @@ def reveal_message(connection: sqlite3.Connection, message_id: int) -> int:
     """Puts the branch that holds a message on show; returns its conversation, 0 if it is gone."""
     conversation_id = 0
     child_id: int | None = message_id
-    for _ in range(_MAX_BRANCH):
+    for _ in range(MAX_BRANCH):
         row = connection.execute(
             "SELECT conversation_id, parent_id, state FROM messages WHERE id = ?", (child_id,)
         ).fetchone()
@@ -360,7 +413,7 @@ def reveal_message(connection: sqlite3.Connection, message_id: int) -> int:
         conversation_id, parent_id, state = row
         if state == "queued":
             break
-        _activate(connection, conversation_id, parent_id, child_id)
+        activate(connection, conversation_id, parent_id, child_id)
         child_id = parent_id
     return conversation_id
 
@@ -384,6 +437,7 @@ def import_conversation(
             "done",
             message.text,
             message.created_at or now,
+            attachments=encode_attachments(message.attachments),
         )
         index_message(connection, parent_id, message.text)
     return conversation_id
@@ -414,14 +468,48 @@ def set_trashed(connection: sqlite3.Connection, conversation_id: int, at: float 
     )
 
 
+def purge(connection: sqlite3.Connection, conversation_ids: list[int]) -> None:
+    """Deletes conversations for good, with their messages; one not in the trash stays."""
+    for conversation_id in conversation_ids:
+        row = connection.execute(
+            "SELECT title FROM conversations WHERE id = ? AND trashed_at IS NOT NULL",
+            (conversation_id,),
+        ).fetchone()
+        if row is None:
+            continue
+        unindex_title(connection, conversation_id, row[0])
+        messages = connection.execute(
+            "SELECT id FROM messages WHERE conversation_id = ?", (conversation_id,)
+        )
+        for (message_id,) in messages.fetchall():
+            unindex_message(connection, message_id)
+            connection.execute("DELETE FROM journal WHERE message_id = ?", (message_id,))
+        connection.execute("DELETE FROM messages WHERE conversation_id = ?", (conversation_id,))
+        connection.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
+
+
 def set_draft(connection: sqlite3.Connection, conversation_id: int, text: str) -> None:
     """Keeps what is being typed. conversation_id 0: for a new conversation."""
+    _set_draft_part(connection, conversation_id, "draft", _NEW_DRAFT_KEY, text)
+
+
+def set_draft_attachments(
+    connection: sqlite3.Connection, conversation_id: int, attachments: str
+) -> None:
+    """Keeps what is attached to the draft: the controllers' JSON. 0: for a new conversation."""
+    key = _NEW_DRAFT_ATTACHMENTS_KEY
+    _set_draft_part(connection, conversation_id, "draft_attachments", key, attachments)
+
+
+def _set_draft_part(
+    connection: sqlite3.Connection, conversation_id: int, column: str, key: str, value: str
+) -> None:
     if conversation_id:
         connection.execute(
-            "UPDATE conversations SET draft = ? WHERE id = ?", (text, conversation_id)
+            f"UPDATE conversations SET {column} = ? WHERE id = ?", (value, conversation_id)
         )
     else:
-        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_NEW_DRAFT_KEY, text))
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
 
 def set_system_prompt(connection: sqlite3.Connection, conversation_id: int, text: str) -> None:
@@ -438,11 +526,20 @@ def set_sampling(connection: sqlite3.Connection, conversation_id: int, sampling:
     )
 
 
+def set_model(connection: sqlite3.Connection, conversation_id: int, model: str) -> None:
+    """Sets which model answers in this conversation; "" = whichever is loaded."""
+    connection.execute("UPDATE conversations SET model = ? WHERE id = ?", (model, conversation_id))
+
+
+def _clear_draft(connection: sqlite3.Connection, conversation_id: int) -> None:
+    set_draft(connection, conversation_id, "")
+    set_draft_attachments(connection, conversation_id, "")
+
+
 def _ensure_conversation(
     connection: sqlite3.Connection, conversation_id: int, new: NewConversation, now: float
 ) -> int:
-    """The conversation with its draft cleared and its time set; a new one for id 0."""
-    set_draft(connection, conversation_id, "")
+    """The conversation with its time set; a new one for id 0."""
     if conversation_id:
         connection.execute(
             "UPDATE conversations SET updated_at = ? WHERE id = ?", (now, conversation_id)
@@ -453,9 +550,10 @@ def _ensure_conversation(
 
 def _new_conversation(connection: sqlite3.Connection, new: NewConversation, now: float) -> int:
     new_id = connection.execute(
-        "INSERT INTO conversations (title, created_at, updated_at, system_prompt, sampling)"
-        " VALUES (?, ?, ?, ?, ?)",
-        (new.title, now, now, new.system_prompt, new.sampling),
+        "INSERT INTO conversations"
+        " (title, created_at, updated_at, system_prompt, sampling, model)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (new.title, now, now, new.system_prompt, new.sampling, new.model),
     ).lastrowid
     assert new_id is not None
     index_title(connection, new_id, new.title)
@@ -470,20 +568,41 @@ def _insert(
     state: StoredState,
     text: str,
     now: float,
+    *,
+    attachments: str = "",
+    seams: str = "",
 ) -> int:
     message_id = connection.execute(
-        "INSERT INTO messages (conversation_id, parent_id, role, state, text, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (conversation_id, parent_id, role, state, text, now),
+        "INSERT INTO messages"
+        " (conversation_id, parent_id, role, state, text, created_at, attachments, seams)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (conversation_id, parent_id, role, state, text, now, attachments, seams),
     ).lastrowid
     assert message_id is not None
-    _activate(connection, conversation_id, parent_id, message_id)
+    activate(connection, conversation_id, parent_id, message_id)
     return message_id
 
 
-def _activate(
-    connection: sqlite3.Connection, conversation_id: int, parent_id: int | None, child_id: int
+def _insert_answer(
+    connection: sqlite3.Connection,
+    conversation_id: int,
+    question_id: int,
+    start: AnswerStart,
+    now: float,
+) -> int:
+    return _insert(
+        connection, conversation_id, question_id, "assistant", "running", start.text, now,
+        seams=start.seams,
+    )  # fmt: skip
+
+
+def activate(
+    connection: sqlite3.Connection,
+    conversation_id: int,
+    parent_id: int | None,
+    child_id: int | None,
 ) -> None:
+    """Puts a child (None: none) of a message, or of the conversation, on show."""
     if parent_id is None:
         connection.execute(
             "UPDATE conversations SET active_root_id = ? WHERE id = ?", (child_id, conversation_id)

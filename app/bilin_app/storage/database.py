@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bilin_app.storage.conversations import recover_running
+from bilin_app.storage.deletion import purge_deleted
 from bilin_app.storage.errors import StorageError, StorageProblem, storage_error
 from bilin_app.storage.recovery import salvage, set_aside
 from bilin_app.storage.schema import MIGRATIONS, Migration, migrate
@@ -119,6 +120,7 @@ def _recover(connection: sqlite3.Connection) -> int:
     """Brings the index up to date and ends what a kill interrupted. Closes what it cannot use."""
     connection.execute("BEGIN IMMEDIATE")
     try:
+        purge_deleted(connection)
         refresh_index(connection)
         num_interrupted = recover_running(connection)
         connection.execute("COMMIT")

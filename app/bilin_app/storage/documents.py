@@ -7,7 +7,9 @@ JSON; `folded` is what searching compares with. Times are seconds since the epoc
 import sqlite3
 from dataclasses import dataclass
 
+from bilin_app.storage.search import find_readings
 from bilin_app.text.document_file import Snapshot, decode_document, encode_document
+from bilin_app.text.pinyin import readings
 from bilin_app.text.search_terms import fold, query_words
 
 MAX_HITS = 100
@@ -35,12 +37,16 @@ class RevisionRecord:
 
 @dataclass(frozen=True, slots=True)
 class DocumentHit:
-    """A document that holds all words of a query. text: its plain text."""
+    """A document that holds all words of a query. text: its plain text.
+
+    read: which characters of the title (start, end) the query is the pinyin of, or None.
+    """
 
     id: int
     title: str
     text: str
     updated_at: float
+    read: tuple[int, int] | None = None
 
 
 def list_documents(connection: sqlite3.Connection) -> list[DocumentRecord]:
@@ -68,14 +74,15 @@ def save_document(
     folded = fold(f"{snapshot.title}\n{snapshot.content.plain_text}")
     if document_id:
         connection.execute(
-            "UPDATE documents SET title = ?, content = ?, folded = ?, updated_at = ? WHERE id = ?",
-            (snapshot.title, content, folded, now, document_id),
+            "UPDATE documents SET title = ?, content = ?, folded = ?, pinyin = ?, updated_at = ?"
+            " WHERE id = ?",
+            (snapshot.title, content, folded, readings(snapshot.title), now, document_id),
         )
         return document_id
     new_id = connection.execute(
-        "INSERT INTO documents (title, created_at, updated_at, content, folded)"
-        " VALUES (?, ?, ?, ?, ?)",
-        (snapshot.title, now, now, content, folded),
+        "INSERT INTO documents (title, created_at, updated_at, content, folded, pinyin)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (snapshot.title, now, now, content, folded, readings(snapshot.title)),
     ).lastrowid
     assert new_id is not None
     return new_id
@@ -86,6 +93,18 @@ def set_document_trashed(
 ) -> None:
     """Puts a document into the trash at this time, or (None) brings it back."""
     connection.execute("UPDATE documents SET trashed_at = ? WHERE id = ?", (at, document_id))
+
+
+def purge_documents(connection: sqlite3.Connection, document_ids: list[int]) -> None:
+    """Deletes documents for good, with their revisions; one that is not in the trash stays."""
+    for document_id in document_ids:
+        gone = connection.execute(
+            "DELETE FROM documents WHERE id = ? AND trashed_at IS NOT NULL", (document_id,)
+        )
+        if gone.rowcount:
+            connection.execute(
+                "DELETE FROM document_revisions WHERE document_id = ?", (document_id,)
+            )
 
 
 def keep_revision(
@@ -132,7 +151,10 @@ def load_revision(connection: sqlite3.Connection, revision_id: int) -> Snapshot 
 
 
 def find_documents(connection: sqlite3.Connection, query: str) -> list[DocumentHit]:
-    """Documents that hold every word of the query, the newest first. Not the trash."""
+    """Documents that hold every word of the query, then those whose title it is the pinyin of.
+
+    Each the newest first. Not the trash.
+    """
     words = query_words(query)
     if not words:
         return []
@@ -142,10 +164,21 @@ def find_documents(connection: sqlite3.Connection, query: str) -> list[DocumentH
         " AND trashed_at IS NULL ORDER BY updated_at DESC, id DESC LIMIT ?",
         (*words, MAX_HITS),
     ).fetchall()
-    return [
-        DocumentHit(row[0], row[1], _snapshot(row[1], row[2]).content.plain_text, row[3])
-        for row in rows
-    ]
+    hits = [_hit(row) for row in rows]
+    known = {hit.id for hit in hits}
+    for found in find_readings(connection, "documents", query):
+        if found.id not in known:
+            row = connection.execute(
+                "SELECT id, title, content, updated_at FROM documents WHERE id = ?", (found.id,)
+            ).fetchone()
+            hits.append(_hit(row, found.read))
+    return hits
+
+
+def _hit(row: tuple[int, str, str, float], read: tuple[int, int] | None = None) -> DocumentHit:
+    document_id, title, content, updated_at = row
+    text = _snapshot(title, content).content.plain_text
+    return DocumentHit(document_id, title, text, updated_at, read)
 
 
 def _snapshot(title: str, content: str) -> Snapshot:

@@ -16,7 +16,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ModelNote:
-    """context 0 and mode "auto" = as the engine chooses. measured_tok_s 0.0 = not measured."""
+    """context 0 and mode "auto" = as the engine chooses. measured_tok_s 0.0 = not measured.
+
+    prefill_tokens in prefill_s, decode_tokens in decode_s: of the answers it gave, earlier ones
+    weighing less.
+    """
 
     context: int = 0
     prompt_tokens: int = 0
@@ -25,6 +29,10 @@ class ModelNote:
     reserve_mib: int = 768
     measured_tok_s: float = 0.0
     measured_first_token_s: float = 0.0
+    prefill_tokens: float = 0.0
+    prefill_s: float = 0.0
+    decode_tokens: float = 0.0
+    decode_s: float = 0.0
 
 
 class ModelNotes:

@@ -24,11 +24,11 @@ _MAX_FAILURES = 20_000
 _FIRST_PROBE = 1 << 20
 _CONVERSATION = (
     "id, title, created_at, updated_at, pinned_at, trashed_at, system_prompt, sampling, model,"
-    " draft, active_root_id"
+    " draft, active_root_id, draft_attachments"
 )
 _MESSAGE = (
     "id, conversation_id, parent_id, active_child_id, role, state, text, created_at, facts, seams,"
-    " failure, failure_detail"
+    " failure, failure_detail, attachments, deleted_at"
 )
 _DOCUMENT = "id, title, created_at, updated_at, trashed_at, content, folded"
 _REVISION = "id, document_id, created_at, reason, num_characters, content"
@@ -118,15 +118,18 @@ def _new_database(path: Path) -> None:
 
 
 def _copy_rows(copy: Path, target: sqlite3.Connection) -> None:
-    source = sqlite3.connect(copy)
+    source = sqlite3.connect(copy, isolation_level=None)
     try:
         source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        for table, columns in (
+        _add_columns(source)
+        for table, wanted in (
             ("conversations", _CONVERSATION),
             ("messages", _MESSAGE),
             ("documents", _DOCUMENT),
             ("document_revisions", _REVISION),
         ):
+            there = {row[1] for row in source.execute(f"PRAGMA table_info({table})")}
+            columns = ", ".join(name for name in wanted.split(", ") if name in there)
             places = ", ".join("?" for _ in columns.split(","))
             insert = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({places})"
             for row in _readable_rows(source, table, columns):
@@ -141,6 +144,16 @@ def _copy_rows(copy: Path, target: sqlite3.Connection) -> None:
                 target.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", row)
     finally:
         source.close()
+
+
+def _add_columns(source: sqlite3.Connection) -> None:
+    """Gives the copy the columns of today: an old file, or one whose first page is a new one's.
+
+    In SQLite an added column is only named in the schema: rows that hold it already show it.
+    """
+    for migration in MIGRATIONS[1:]:
+        with contextlib.suppress(sqlite3.DatabaseError):  # they are there, or it is damaged there
+            migration(source)
 
 
 def _readable_rows(
@@ -194,15 +207,15 @@ def _mend_trees(target: sqlite3.Connection) -> None:
     # The newest child is shown where the one on show is lost.
     target.execute(
         "UPDATE messages SET active_child_id = (SELECT max(b.id) FROM messages b"
-        "  WHERE b.parent_id = messages.id)"
+        "  WHERE b.parent_id = messages.id AND b.deleted_at IS NULL)"
         " WHERE active_child_id IS NULL OR active_child_id NOT IN"
-        " (SELECT b.id FROM messages b WHERE b.parent_id = messages.id)"
+        " (SELECT b.id FROM messages b WHERE b.parent_id = messages.id AND b.deleted_at IS NULL)"
     )
     target.execute(
         "UPDATE conversations SET active_root_id = (SELECT max(b.id) FROM messages b"
         "  WHERE b.conversation_id = conversations.id AND b.parent_id IS NULL"
-        "  AND b.state != 'queued')"
+        "  AND b.state != 'queued' AND b.deleted_at IS NULL)"
         " WHERE active_root_id IS NULL OR active_root_id NOT IN"
         " (SELECT b.id FROM messages b WHERE b.conversation_id = conversations.id"
-        "  AND b.parent_id IS NULL AND b.state != 'queued')"
+        "  AND b.parent_id IS NULL AND b.state != 'queued' AND b.deleted_at IS NULL)"
     )

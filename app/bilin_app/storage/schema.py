@@ -3,7 +3,9 @@
 A conversation is a tree: `parent_id` says what a message follows, several children are versions,
 and `active_child_id` (`active_root_id` for the first message) says which one is on show. A queued
 message has no parent until its turn comes. While an answer runs, its new text is in `journal`.
-Columns with JSON are the controllers'; storage only keeps them. A document of the editor is JSON
+Columns with JSON are the controllers'; storage only keeps them. A message with `deleted_at` is off
+every branch with all that follows it, until it is brought back or, at the next start, gone. A
+document of the editor is JSON
 (text.document_file), with the states it had as revisions.
 """
 
@@ -84,7 +86,26 @@ def _create(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create,)
+def _add_attachments_and_deletion(connection: sqlite3.Connection) -> None:
+    for table, column in (
+        ("messages", "attachments TEXT NOT NULL DEFAULT ''"),
+        ("messages", "deleted_at REAL"),
+        ("conversations", "draft_attachments TEXT NOT NULL DEFAULT ''"),
+    ):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+    connection.execute(
+        "CREATE INDEX messages_deleted ON messages (deleted_at) WHERE deleted_at IS NOT NULL"
+    )
+
+
+def _add_pinyin(connection: sqlite3.Connection) -> None:
+    """The readings of titles; building the index anew fills them (its terms changed, too)."""
+    for table in ("conversations", "documents"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN pinyin TEXT NOT NULL DEFAULT ''")
+
+
+# After the first one no table is added: `recovery` counts on the tables staying in place.
+MIGRATIONS: tuple[Migration, ...] = (_create, _add_attachments_and_deletion, _add_pinyin)
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
@@ -110,7 +131,7 @@ def migrate(
         )
     backups: list[Path] = []
     for number in range(version + 1, len(migrations) + 1):
-        if number > 1:
+        if version:  # a new file has nothing to keep
             backups.append(_back_up(connection, backup_dir, number - 1))
         connection.execute("BEGIN IMMEDIATE")
         try:

@@ -5,7 +5,7 @@ Knows the keys, their types and limits; knows nothing of what they do.
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,20 +24,29 @@ EnginePriority = Literal["low", "normal"]
 class Settings:
     """What a person chose. Font family "" = the one of the language; sizes in pixels.
 
-    idle_unload_min: minutes without a request until the model is unloaded; 0 = never.
-    last_model: loaded at the next start; "" = the bundled one.
+    text_…: of messages and documents. idle_unload_min: minutes without a request until the model
+    is unloaded; 0 = never. last_model: loaded at the next start; "" = the bundled one.
+    tells_answers: through the desktop, when a long one ends out of view. data_dir: where the data
+    lie, "" = the platform's folder; move_from: a folder whose contents go there at the next start.
+    shortcuts: (name, keys) of those that were changed; names that are not known stay.
     """
 
     language: Language = "system"
     theme: Theme = "system"
     ui_font: str = ""
     ui_font_size: int = 14
+    text_font: str = ""
+    text_font_size: int = 14
     code_font: str = ""
     code_font_size: int = 13
     send_key: SendKey = "enter"
     last_model: str = ""
     idle_unload_min: int = 0
     engine_priority: EnginePriority = "low"
+    tells_answers: bool = False
+    data_dir: str = ""
+    move_from: str = ""
+    shortcuts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +90,30 @@ def _whole(low: int, high: int) -> _Rule:
 
 _TEXT = _Rule('"…"', lambda value: isinstance(value, str) and len(value) <= 500)
 
+_PATH = _Rule(
+    '"/…"', lambda value: isinstance(value, str) and (not value or Path(value).is_absolute())
+)
+_YES_NO = _Rule("true / false", lambda value: isinstance(value, bool))
+_KEYS = _Rule('"Ctrl+…"', lambda value: isinstance(value, str) and len(value) <= 40)
+_TABLE = _Rule("[shortcuts]", lambda value: isinstance(value, dict))
+
 _RULES: dict[str, _Rule] = {
     "language": _one_of("system", "zh", "en"),
     "theme": _one_of("system", "light", "dark"),
     "ui_font": _TEXT,
     "ui_font_size": _whole(9, 32),
+    "text_font": _TEXT,
+    "text_font_size": _whole(9, 32),
     "code_font": _TEXT,
     "code_font_size": _whole(9, 32),
     "send_key": _one_of("enter", "ctrl+enter"),
     "last_model": _TEXT,
     "idle_unload_min": _whole(0, 10_000),
     "engine_priority": _one_of("low", "normal"),
+    "tells_answers": _YES_NO,
+    "data_dir": _PATH,
+    "move_from": _PATH,
+    "shortcuts": _TABLE,
 }
 
 
@@ -114,7 +136,16 @@ class SettingsFile:
                 continue
             value = _plain(document[field.name])
             rule = _RULES[field.name]
-            if rule.accepts(value):
+            if field.name == "shortcuts" and isinstance(value, dict):
+                taken["shortcuts"] = tuple(
+                    (name, keys) for name, keys in value.items() if _KEYS.accepts(keys)
+                )
+                bad_values += [
+                    BadValue(f"shortcuts.{name}", repr(keys), _KEYS.allowed, "")
+                    for name, keys in value.items()
+                    if not _KEYS.accepts(keys)
+                ]
+            elif rule.accepts(value):
                 taken[field.name] = value
             else:
                 bad_values.append(
@@ -133,8 +164,11 @@ class SettingsFile:
         except (UnicodeDecodeError, TOMLKitError):
             self.path.replace(self.path.with_name(self.path.name + ".bad"))
             document = tomlkit.document()
+        _write_shortcuts(document, dict(settings.shortcuts))
         for field in fields(Settings):
             value = getattr(settings, field.name)
+            if field.name == "shortcuts":
+                continue
             if field.name in document:
                 if _plain(document[field.name]) != value:
                     document[field.name] = value
@@ -162,6 +196,21 @@ class SettingsFile:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _write_shortcuts(document: tomlkit.TOMLDocument, wanted: dict[str, str]) -> None:
+    """Changes the table to what is wanted; values in it that are no keys stay."""
+    table = document.get("shortcuts")
+    if not isinstance(table, MutableMapping):
+        if not wanted:
+            return
+        table = document["shortcuts"] = tomlkit.table()
+    for name in [n for n, keys in table.items() if _KEYS.accepts(_plain(keys))]:
+        if name not in wanted:
+            del table[name]
+    for name, keys in wanted.items():
+        if _plain(table.get(name)) != keys:
+            table[name] = keys
 
 
 def _plain(value: object) -> object:

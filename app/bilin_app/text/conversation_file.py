@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bilin_app.text.attachments import Attachment, clean_name, with_attachments
+
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 512 * 1024 * 1024
 
@@ -18,6 +20,7 @@ class FileMessage:
     role: Literal["user", "assistant"]
     text: str
     created_at: float = 0.0
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ def to_markdown(conversation: FileConversation, person: str, model: str) -> str:
         parts.append(f"> {quoted}")
     for message in conversation.messages:
         name = person if message.role == "user" else model
-        parts.append(f"## {name}\n\n{message.text.strip()}")
+        text = with_attachments(message.text, message.attachments)
+        parts.append(f"## {name}\n\n{text.strip()}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -50,11 +54,21 @@ def to_json(conversation: FileConversation) -> str:
         "system_prompt": conversation.system_prompt,
         "created_at": conversation.created_at,
         "messages": [
-            {"role": m.role, "text": m.text, "created_at": m.created_at}
+            {
+                "role": m.role,
+                "text": m.text,
+                "created_at": m.created_at,
+                **({"attachments": [_named(a) for a in m.attachments]} if m.attachments else {}),
+            }
             for m in conversation.messages
         ],
     }
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def holds_conversations(head: str) -> bool:
+    """Whether a JSON file that begins so holds conversations, and not a document."""
+    return head.lstrip("\ufeff \t\r\n").startswith("[") or '"bilin_conversation"' in head
 
 
 def read_conversations(text: str) -> list[FileConversation]:
@@ -82,7 +96,7 @@ def read_conversations(text: str) -> list[FileConversation]:
 def _ours(content: dict[str, Any]) -> FileConversation:
     listed = content.get("messages")
     messages = [
-        FileMessage(m["role"], m["text"], _time(m.get("created_at")))
+        FileMessage(m["role"], m["text"], _time(m.get("created_at")), _attachments(m))
         for m in (listed if isinstance(listed, list) else [])
         if isinstance(m, dict)
         and m.get("role") in ("user", "assistant")
@@ -93,6 +107,19 @@ def _ours(content: dict[str, Any]) -> FileConversation:
         tuple(messages),
         _text(content.get("system_prompt")),
         _time(content.get("created_at")),
+    )
+
+
+def _named(attachment: Attachment) -> dict[str, str]:
+    return {"name": attachment.name, "text": attachment.text}
+
+
+def _attachments(message: dict[str, Any]) -> tuple[Attachment, ...]:
+    listed = message.get("attachments")
+    return tuple(
+        Attachment(clean_name(a["name"]), a["text"])
+        for a in (listed if isinstance(listed, list) else [])
+        if isinstance(a, dict) and isinstance(a.get("name"), str) and isinstance(a.get("text"), str)
     )
 
 

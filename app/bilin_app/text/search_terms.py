@@ -2,14 +2,17 @@
 
 FTS5's own tokenizers miss two-character Chinese words (unicode61 keeps a whole run of Han as one
 token, trigram needs three). So a run of CJK characters is written into the index as its
-overlapping pairs plus its last character; unicode61 then sees them as words. A change here makes
-every index stale: raise TERMS_VERSION, and the store rebuilds.
+overlapping pairs plus its last character; unicode61 then sees them as words. Case, widths and
+traditional characters are folded. A change here makes every index stale: raise TERMS_VERSION, and
+the store rebuilds.
 """
 
 import re
 import unicodedata
 
-TERMS_VERSION = 1
+from bilin_app.text.simplified import simplify
+
+TERMS_VERSION = 2
 
 # Han with its extensions and compatibility forms, kana, hangul, bopomofo.
 _CJK = (
@@ -91,12 +94,12 @@ def query_words(query: str) -> list[str]:
 
 
 def fold(text: str) -> str:
-    """The text as comparing takes it: compatibility forms and case made one."""
+    """The text as comparing takes it: compatibility forms, case and Chinese scripts made one."""
     return _fold(text)
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    return simplify(unicodedata.normalize("NFKC", text).casefold())
 
 
 def _pairs(run: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""The fonts: three families in the package, and which family leads in which language."""
+"""The fonts: three families in the package, and which family leads in which language.
+
+A person may put a family of the system before them, for the interface, for texts and for code.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -51,6 +54,55 @@ class Sizes:
         return round(self.code * 1.54)
 
 
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """Families that a person chose: of the interface, of messages and documents, of code.
+
+    "" = the one of the language.
+    """
+
+    ui: str = ""
+    text: str = ""
+    code: str = ""
+
+
+_chosen = Faces()
+
+
+def choose_faces(faces: Faces) -> None:
+    """Puts families of a person's before ours; the theme does it with every look."""
+    global _chosen
+    _chosen = faces
+
+
+def selectable_families(*, fixed_width: bool = False) -> list[str]:
+    """The families a person can choose: those that write Latin or Chinese, in order."""
+    systems = QFontDatabase.WritingSystem
+    wanted = {systems.Latin, systems.SimplifiedChinese}
+    return [
+        family
+        for family in QFontDatabase.families()
+        if not QFontDatabase.isPrivateFamily(family)
+        and (not fixed_width or QFontDatabase.isFixedPitch(family))
+        and wanted & set(QFontDatabase.writingSystems(family))
+    ]
+
+
+def _with_chosen(face: str, families: tuple[str, ...]) -> list[str]:
+    """The chosen family first, unless it would draw Chinese with Japanese or Korean shapes."""
+    if not face:
+        return list(families)
+    systems = QFontDatabase.WritingSystem
+    written = set(QFontDatabase.writingSystems(face))
+    is_foreign = systems.SimplifiedChinese not in written and written & {
+        systems.Japanese,
+        systems.Korean,
+        systems.TraditionalChinese,
+    }
+    rest = [family for family in families if family != face]
+    return [*rest, face] if is_foreign else [face, *rest]
+
+
 def load_fonts() -> None:
     """Makes the package's fonts known to Qt. Needs a QGuiApplication; may be called again."""
     known = set(QFontDatabase.families())
@@ -61,20 +113,22 @@ def load_fonts() -> None:
             logger.warning("the font %s cannot be read; text may show as boxes", path)
 
 
-def families(language: Language) -> list[str]:
+def families(language: Language, use: Literal["ui", "text"] = "ui") -> list[str]:
     """The families for text in a language, first choice first."""
-    return list(_FAMILIES[language])
+    return _with_chosen(_chosen.ui if use == "ui" else _chosen.text, _FAMILIES[language])
 
 
 def code_families() -> list[str]:
     """The families for code, first choice first."""
-    return list(_CODE_FAMILIES)
+    return _with_chosen(_chosen.code, _CODE_FAMILIES)
 
 
-def text_font(language: Language, pixel_size: int, *, bold: bool = False) -> QFont:
-    """A font for text in a language."""
+def text_font(
+    language: Language, pixel_size: int, *, bold: bool = False, use: Literal["ui", "text"] = "ui"
+) -> QFont:
+    """A font for text in a language: of the interface, or of messages and documents."""
     font = QFont()
-    font.setFamilies(families(language))
+    font.setFamilies(families(language, use))
     font.setPixelSize(pixel_size)
     if bold:
         font.setWeight(BOLD)

@@ -28,6 +28,10 @@ QLabel[role="heading"] { font-size: ${heading}px; font-weight: 700; }
 QLabel[role="greeting"] { font-size: ${greeting}px; font-weight: 700; }
 QLabel[role="key"] { color: $muted; font-size: ${tiny}px; background: $paper;
     border: 1px solid $line; border-radius: 4px; padding: 1px 5px; }
+QPushButton[role="key"] { color: $ink; font-size: ${tiny}px; background: $surface;
+    border: 1px solid $line; border-radius: 5px; padding: 2px 8px; min-height: 16px; }
+QPushButton[role="key"]:hover { background: $raised; }
+QPushButton[role="key"]:focus { border: 2px solid $accent; padding: 1px 7px; }
 QLabel[role="code"] { font-family: $code_families; font-size: ${code}px; }
 
 QPushButton { background: $surface; border: 1px solid $line; border-radius: 8px;
@@ -80,8 +84,10 @@ QComboBox QAbstractItemView { background: $surface; border: 1px solid $line; pad
 #composer { background: $surface; border: 1px solid $line; border-radius: 12px; }
 #composer[focused="true"] { border: 1px solid $accent; }
 #composerEdit { background: transparent; border: none; font-size: ${text}px;
+    font-family: $text_families;
     selection-background-color: $accent; selection-color: $on_accent; }
 #editorText { background: $paper; border: none; font-size: ${editor}px;
+    font-family: $text_families;
     selection-background-color: $accent; selection-color: $on_accent; }
 #blankPanel { background: $paper; border-left: 1px solid $line; }
 #rulerBar { background: $paper; border-top: 1px solid $line; }
@@ -91,11 +97,18 @@ QCheckBox::indicator { width: 14px; height: 14px; border: 1px solid $muted; bord
     background: $surface; }
 QCheckBox::indicator:checked { background: $accent; border-color: $accent; }
 QCheckBox:focus { color: $ink; }
+#chip { background: $surface; border: 1px solid $line; border-radius: 8px; }
+QPushButton[role="chip"] { background: transparent; border: 1px solid transparent;
+    border-radius: 6px; padding: 2px 6px; min-height: 18px; font-size: ${small}px; }
+QPushButton[role="chip"]:hover { color: $accent; }
+QPushButton[role="chip"]:focus { border: 2px solid $accent; padding: 1px 5px; }
+#composer[dropping="true"] { border: 2px dashed $accent; }
+#answerStart { background: $paper; }
 #bubble { background: $raised; border-radius: 10px; }
 #messageBody { background: transparent; border: none;
     selection-background-color: $accent; selection-color: $on_accent; }
 #notice { background: $danger_soft; border: 1px solid $danger; border-radius: 8px; }
-#seam { color: $muted; font-size: ${tiny}px; }
+#seam QLabel { color: $muted; font-size: ${small}px; }
 #toast { background: $surface; border: 1px solid $line; border-radius: 8px; }
 #latest { background: $surface; border: 1px solid $line; border-radius: 14px;
     padding: 4px 14px; color: $ink; font-size: ${small}px; }
@@ -105,6 +118,13 @@ QCheckBox:focus { color: $ink; }
 #card { background: $surface; border: 1px solid $line; border-radius: 10px; }
 #detail { background: $sunken; border: 1px solid $line; border-radius: 8px;
     font-family: $code_families; font-size: ${tiny}px; padding: 8px; }
+#trashList { background: $surface; border: 1px solid $line; border-radius: 8px; padding: 4px; }
+#trashList::item { height: 30px; padding: 0px 6px; }
+#trashList::item:hover { background: $raised; }
+#trashList::item:selected { background: $accent_soft; color: $ink; }
+#trashList:focus { border: 2px solid $accent; padding: 3px; }
+QHeaderView::section { background: $surface; color: $muted; border: none; padding: 4px 6px;
+    font-size: ${small}px; }
 #transcript, #conversations, #settingsScroll, #settingsScroll > QWidget > QWidget {
     background: transparent; border: none; }
 
@@ -176,6 +196,7 @@ def style_sheet(palette: Palette, sizes: Sizes, language: Language, caret: str) 
         heading=sizes.ui + 4,
         greeting=sizes.ui + 10,
         families=", ".join(f'"{family}"' for family in families(language)),
+        text_families=", ".join(f'"{family}"' for family in families(language, "text")),
         code_families=", ".join(f'"{family}"' for family in code_families()),
         caret=caret,
         check=caret.replace("caret-", "check-"),

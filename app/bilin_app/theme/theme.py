@@ -9,7 +9,7 @@ from PySide6.QtCore import QLibraryInfo, QLocale, QObject, Qt, QTranslator, Sign
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QStyleFactory
 
-from bilin_app.theme.fonts import Language, Sizes, load_fonts, text_font
+from bilin_app.theme.fonts import Faces, Language, Sizes, choose_faces, load_fonts, text_font
 from bilin_app.theme.palette import PALETTES, Palette, Scheme
 from bilin_app.theme.resources import ui_folder
 from bilin_app.theme.style import qt_palette, style_sheet
@@ -25,6 +25,7 @@ class Look:
     scheme: SchemeChoice = "system"
     language: LanguageChoice = "system"
     sizes: Sizes = field(default_factory=Sizes)
+    faces: Faces = field(default_factory=Faces)
 
 
 class Theme(QObject):
@@ -39,7 +40,7 @@ class Theme(QObject):
         super().__init__(app)
         self._app = app
         self._look = Look()
-        self._in_force: tuple[Scheme, Language, Sizes] | None = None
+        self._in_force: tuple[Scheme, Language, Sizes, Faces] | None = None
         self._translators: list[QTranslator] = []
         self.scheme: Scheme = "light"
         self.language: Language = "en"
@@ -65,12 +66,13 @@ class Theme(QObject):
     def apply(self, look: Look) -> None:
         """Puts a look in force, everywhere, at once."""
         scheme, language = _resolve_scheme(look.scheme), _resolve_language(look.language)
-        now = (scheme, language, look.sizes)
+        now = (scheme, language, look.sizes, look.faces)
         self._look = look
         if now == self._in_force:
             return
         self._in_force = now
         self.scheme = scheme
+        choose_faces(look.faces)
         self._set_language(language)
         self._app.setPalette(qt_palette(self.palette))
         self._app.setFont(text_font(self.language, look.sizes.ui))

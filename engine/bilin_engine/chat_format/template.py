@@ -97,6 +97,17 @@ class TemplateFormat:
         return (*ids, *tokenizer.encode_after(prefill))
 
 
+def require_renderable(template: str) -> None:
+    """Raises UnsupportedModelError for a template that is too large or fails on one question."""
+    if len(template.encode()) > MAX_TEMPLATE_BYTES:
+        raise UnsupportedModelError(
+            f"the chat template has {len(template)} characters; at most {MAX_TEMPLATE_BYTES} "
+            "bytes are read"
+        )
+    tokens = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), "")
+    _RENDERER.render(template, [{"role": "user", "content": "?"}], tokens)
+
+
 @lru_cache(maxsize=8)
 def _render(template: str, values: str) -> str:
     """The same conversation is asked for several times: to count it, to fit it, to send it."""

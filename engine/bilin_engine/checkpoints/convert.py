@@ -15,7 +15,12 @@ import msgspec
 
 from bilin_engine.checkpoints.model_folder import BILIN_FILE
 from bilin_engine.checkpoints.reference import ReferenceCheckpoint
-from bilin_engine.checkpoints.streaming import OnProgress, stream_to_folder, write_json
+from bilin_engine.checkpoints.streaming import (
+    OnProgress,
+    QuantizationError,
+    stream_to_folder,
+    write_json,
+)
 from bilin_engine.config import (
     GLMConfig,
     GroupSize,
@@ -66,7 +71,7 @@ def convert(
             source,
             config,
             dst,
-            lambda folder: _write_small_files(folder, config, tokenizer, source),
+            lambda folder, error: _write_small_files(folder, config, tokenizer, source, error),
             on_progress=on_progress,
             should_stop=should_stop,
             max_shard_bytes=max_shard_bytes,
@@ -128,15 +133,22 @@ def _tokenizer_file(src: Path, settings: ConvertSettings) -> Path | None:
 
 
 def _write_small_files(
-    folder: Path, config: GLMConfig, tokenizer: Path | None, source: ReferenceCheckpoint
+    folder: Path,
+    config: GLMConfig,
+    tokenizer: Path | None,
+    source: ReferenceCheckpoint,
+    error: QuantizationError,
 ) -> None:
     write_json(folder / "config.json", config.to_json())
     write_json(folder / "generation_config.json", {"temperature": 1.0, "top_p": 0.7})
     if tokenizer is not None:
         shutil.copyfile(tokenizer, folder / TOKENIZER_FILE)
         write_json(folder / "tokenizer_config.json", {"tokenizer_class": "IceTokenizer"})
-    description = msgspec.json.encode(describe(config, source))
-    (folder / BILIN_FILE).write_bytes(msgspec.json.format(description) + b"\n")
+    description = msgspec.structs.replace(
+        describe(config, source), quantization_error=error.relative
+    )
+    encoded = msgspec.json.format(msgspec.json.encode(description))
+    (folder / BILIN_FILE).write_bytes(encoded + b"\n")
 
 
 def describe(config: GLMConfig, source: ReferenceCheckpoint) -> ModelDescription:

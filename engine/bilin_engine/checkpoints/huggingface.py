@@ -26,7 +26,12 @@ from bilin_engine.checkpoints.model_folder import (
     write_bilin_file,
 )
 from bilin_engine.checkpoints.safetensors_file import SafetensorsFile, StoredEntry
-from bilin_engine.checkpoints.streaming import OnProgress, stream_to_folder, write_json
+from bilin_engine.checkpoints.streaming import (
+    OnProgress,
+    QuantizationError,
+    stream_to_folder,
+    write_json,
+)
 from bilin_engine.config import (
     CONFIG_FILE,
     MAX_CONFIG_BYTES,
@@ -35,6 +40,7 @@ from bilin_engine.config import (
     QuantizationConfig,
     QuantizationScheme,
     TensorSpec,
+    largest_group,
     parse_model_config,
 )
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
@@ -88,7 +94,7 @@ def import_folder(
     with HuggingFaceCheckpoint(src) as source:
         config = source.target(settings)
 
-        def write_small_files(folder: Path) -> None:
+        def write_small_files(folder: Path, error: QuantizationError) -> None:
             write_json(folder / CONFIG_FILE, {**config.to_json(), **source.token_ids()})
             write_json(folder / GENERATION_FILE, _generation_config(src, source.content))
             write_tokenizer_files(src, folder)
@@ -97,6 +103,7 @@ def import_folder(
             description = describe(
                 stem, config, folder, f"Hugging Face folder, {how}", settings.chat_format
             )
+            description = msgspec.structs.replace(description, quantization_error=error.relative)
             encoded = msgspec.json.format(msgspec.json.encode(description))
             (folder / BILIN_FILE).write_bytes(encoded + b"\n")
 
@@ -202,7 +209,7 @@ class HuggingFaceCheckpoint:
                     f"{self.gptq.group_size}, which is kept; for another take the original weights"
                 )
             bits, group = self.gptq.bits, self.gptq.group_size
-        quantization = QuantizationConfig.uniform(bits, group or self._default_group())
+        quantization = QuantizationConfig.uniform(bits, group or largest_group(self.config))
         return dataclasses.replace(self.config, quantization=quantization)
 
     def files(self) -> list[Path]:
@@ -345,13 +352,6 @@ class HuggingFaceCheckpoint:
                 f"{self.folder}: {name} has shape {list(found)}; config.json asks for {list(shape)}"
             )
         return name
-
-    def _default_group(self) -> GroupSize:
-        widths = {spec.shape[1] for spec in self.config.tensors() if spec.is_linear}
-        for size in (128, 64, 32):
-            if all(k % size == 0 for k in widths):
-                return size
-        return "row"
 
 
 def _gptq_of(quantization: object, where: str) -> Gptq | None:

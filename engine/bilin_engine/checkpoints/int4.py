@@ -78,6 +78,12 @@ def dequantize(quantized: QuantizedWeight) -> torch.Tensor:
     return (grouped * scales.unsqueeze(2)).flatten(1)
 
 
+def squared_error(weight: torch.Tensor, quantized: QuantizedWeight) -> tuple[float, float]:
+    """Sums of squares over a block of rows: of what quantizing changed, and of the weights."""
+    difference = dequantize(quantized).sub_(weight)
+    return difference.square().sum().item(), weight.float().square().sum().item()
+
+
 def pack(codes: torch.Tensor, bits: int) -> torch.Tensor:
     """int8 codes [n, k] as int32 words [n, ceil(k / (32 / bits))]; the last word is filled up."""
     per_word = 32 // bits

@@ -21,7 +21,7 @@ import torch
 
 from bilin_engine import processes
 from bilin_engine.checkpoints.model_folder import INDEX_FILE
-from bilin_engine.errors import BadRequestError, BilinError
+from bilin_engine.errors import BadRequestError, DiskFullError
 
 JOURNAL_FILE = "journal.jsonl"
 _DTYPE_NAMES = {
@@ -33,12 +33,6 @@ _DTYPE_NAMES = {
     torch.int64: "I64",
 }
 _ALIGNMENT = 8
-
-
-class DiskFullError(BilinError):
-    """The disk has too little room; nothing written so far is lost."""
-
-    code = "disk_full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +63,8 @@ class _Place:
 class StreamWriter:
     """Shards in a folder, filled block by block. Not thread-safe.
 
-    Rows of a tensor are written in order; `rows_done` says where to go on.
+    Rows of a tensor are written in order; `rows_done` says where to go on. sums: of what was given
+    with every block.
     """
 
     def __init__(
@@ -91,6 +86,7 @@ class StreamWriter:
         self._places: dict[str, _Place] = {}
         self._files: list[int] = []
         self._rows_done: dict[str, int] = {}
+        self.sums = (0.0, 0.0)
         self._journal_fd = -1
         headers = [_header(shard) for shard in self._shards]
         for index, (shard, header) in enumerate(zip(self._shards, headers, strict=True)):
@@ -109,10 +105,17 @@ class StreamWriter:
         """Rows of the unit `key` that are safely on disk (the key given to `write`)."""
         return self._rows_done.get(key, 0)
 
-    def write(self, key: str, start: int, parts: dict[str, torch.Tensor]) -> None:
+    def write(
+        self,
+        key: str,
+        start: int,
+        parts: dict[str, torch.Tensor],
+        sums: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
         """Writes rows from `start` on of each tensor in `parts` and journals them under `key`.
 
-        All parts have the same number of rows. Raises DiskFullError; what is journalled stays.
+        All parts have the same number of rows. sums: added to `self.sums`, also when a later writer
+        goes on. Raises DiskFullError; what is journalled stays.
         """
         rows = 0
         shards: set[int] = set()
@@ -135,8 +138,8 @@ class StreamWriter:
                 shards.add(place.shard)
             for shard in shards:
                 os.fdatasync(self._files[shard])
-            self._append_journal({"key": key, "rows": start + rows})
-        self._rows_done[key] = start + rows
+            self._append_journal({"key": key, "rows": start + rows, "sums": sums})
+        self._done(key, start + rows, sums)
 
     def finish(self) -> None:
         """Writes the index: the shards are whole. The journal stays, for the caller to remove."""
@@ -208,7 +211,11 @@ class StreamWriter:
             if not resumes:
                 self._append_journal({"fingerprint": fingerprint})
         for entry in entries[1:]:
-            self._rows_done[str(entry["key"])] = int(entry["rows"])
+            self._done(str(entry["key"]), int(entry["rows"]), entry["sums"])
+
+    def _done(self, key: str, rows: int, sums: Sequence[float]) -> None:
+        self._rows_done[key] = rows
+        self.sums = (self.sums[0] + float(sums[0]), self.sums[1] + float(sums[1]))
 
     def _shard_name(self, index: int) -> str:
         return f"model-{index + 1:05d}-of-{len(self._shards):05d}.safetensors"

@@ -64,6 +64,21 @@ def discard(dst: Path) -> None:
     shutil.rmtree(partial_folder(dst), ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class QuantizationError:
+    """How far quantized linears are from what they were made of: sums over all their weights."""
+
+    squared_error: float = 0.0
+    squared_weights: float = 0.0
+
+    @property
+    def relative(self) -> float:
+        """Root mean square of the error, as a share of the weights'; 0.0 where nothing was lost."""
+        if not self.squared_weights:
+            return 0.0
+        return float(f"{(self.squared_error / self.squared_weights) ** 0.5:.4g}")
+
+
 class TensorSource(Protocol):
     """A checkpoint that can be read by rows, under the names of the result."""
 
@@ -74,7 +89,10 @@ class TensorSource(Protocol):
         ...
 
     def row_bytes(self, spec: TensorSpec) -> int:
-        """Bytes that a row of the tensor takes in the source; at least 1."""
+        """Bytes that a row of the tensor takes in the source, at least 1.
+
+        Rows of packed weights count as what they become: memory for a block follows from this.
+        """
         ...
 
     def rows(self, spec: TensorSpec, start: int, stop: int) -> torch.Tensor:
@@ -95,7 +113,7 @@ def stream_to_folder(
     source: TensorSource,
     config: ModelConfig,
     dst: Path,
-    write_small_files: Callable[[Path], None],
+    write_small_files: Callable[[Path, QuantizationError], None],
     *,
     on_progress: OnProgress,
     should_stop: Callable[[], bool],
@@ -103,9 +121,9 @@ def stream_to_folder(
 ) -> Path:
     """Writes the model folder `dst`; goes on where an interrupted call with the same values was.
 
-    config: of the result. write_small_files: gets the unfinished folder; writes config.json,
-    bilin.json without `files`, the tokenizer. Raises BadRequestError (dst exists),
-    ModelBrokenError, UnsupportedModelError, DiskFullError, ConversionStopped.
+    config: of the result. write_small_files: gets the unfinished folder and what quantizing lost;
+    writes config.json, bilin.json without `files`, the tokenizer. Raises BadRequestError (dst
+    exists), ModelBrokenError, UnsupportedModelError, DiskFullError, ConversionStopped.
     """
     if dst.exists():
         raise BadRequestError(f"{dst} exists already; choose another name or remove it first")
@@ -120,7 +138,8 @@ def stream_to_folder(
     with writer:
         _convert_tensors(source, config, writer, on_progress, should_stop)
         writer.finish()
-    write_small_files(partial)
+        error = QuantizationError(*writer.sums)
+    write_small_files(partial, error)
     _write_hashes(partial, on_progress, should_stop)
     verify(partial, on_progress=on_progress, should_stop=should_stop, hashes=False)
     (partial / JOURNAL_FILE).unlink()
@@ -201,8 +220,8 @@ def _convert_tensors(
             if should_stop():
                 raise ConversionStopped
             stop = min(start + step, spec.shape[0])
-            parts = _block(source, spec, config, start, stop)
-            writer.write(spec.name, start, parts)
+            parts, error = _block(source, spec, config, start, stop)
+            writer.write(spec.name, start, parts, sums=error)
             clock.add((stop - start) * row_bytes)
         if _scheme(spec, config) is not None:
             key = f"{spec.module}.weight_shape"
@@ -212,26 +231,33 @@ def _convert_tensors(
 
 def _block(
     source: TensorSource, spec: TensorSpec, config: ModelConfig, start: int, stop: int
-) -> dict[str, torch.Tensor]:
-    """What is stored for rows start..stop of a tensor."""
+) -> tuple[dict[str, torch.Tensor], tuple[float, float]]:
+    """What is stored for rows start..stop of a tensor; squares of what it lost and of what it was.
+
+    Codes that are kept lose nothing and count for nothing.
+    """
+    error = (0.0, 0.0)
     scheme = _scheme(spec, config)
     if scheme is None:
         block = source.rows(spec, start, stop)
         int4.require_finite(block, f"{source.folder}: {spec.name}")
         plain = block.to(_TORCH_DTYPES[config.dtype])
         int4.require_finite(plain, f"{spec.name} as {config.dtype}")
-        return {spec.name: plain}
+        return {spec.name: plain}, error
     stored = source.stored_codes(spec, scheme, start, stop)
     if stored is not None:
         codes, scales = stored
         int4.require_finite(scales, f"{source.folder}: {spec.name}, its scales")
     else:
-        quantized = int4.quantize(source.rows(spec, start, stop), scheme, spec.name)
+        weight = source.rows(spec, start, stop)
+        quantized = int4.quantize(weight, scheme, spec.name)
         codes, scales = quantized.codes, quantized.scales
-    return {
+        error = int4.squared_error(weight, quantized)
+    parts = {
         f"{spec.module}.weight_packed": int4.pack(codes, scheme.bits),
         f"{spec.module}.weight_scale": scales,
     }
+    return parts, error
 
 
 def _scheme(spec: TensorSpec, config: ModelConfig) -> QuantizationScheme | None:

@@ -32,6 +32,18 @@ def add_load_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda:1; cuda:0,cuda:1")
     group.add_argument("--backend", choices=["auto", "cuda", "cpu", "reference"], default="auto")
     group.add_argument("--threads", type=int, default=0, help="0 = as measured")
+    group.add_argument(
+        "--kv-dtype",
+        choices=["auto", "float32", "bfloat16", "float16", "int8"],
+        default="auto",
+        help="of keys and values (auto: float16 on GPUs, float32 on the processor)",
+    )
+    group.add_argument(
+        "--load-report",
+        action="store_true",
+        help="say what the load took of each device, beside what was planned (stderr; on a "
+        "terminal always)",
+    )
 
 
 def add_rank_arguments(parser: argparse.ArgumentParser, dtype: str = "auto") -> None:
@@ -71,6 +83,7 @@ def load_settings(options: argparse.Namespace) -> LoadSettings:
         device=options.device,
         backend=options.backend,
         num_threads=options.threads,
+        kv_dtype=options.kv_dtype,
         **{name: getattr(options, name) for name in _RANK_OPTIONS if hasattr(options, name)},
     )
 

@@ -36,21 +36,24 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--random-weights",
         action="store_true",
-        help="for --config: INT4 weights made up on the device",
+        help="what --config is measured with: INT4 weights made up on the device (implied)",
     )
     parser.add_argument("--group-size", default="row", help="of those: row (default), 128, 64, 32")
     parser.add_argument("--prompt-tokens", type=int, default=256, metavar="N")
     parser.add_argument("--new-tokens", type=int, default=64, metavar="N")
+    parser.add_argument(
+        "--no-busy",
+        action="store_true",
+        help="do not measure again beside a busy process (on the processor, 10 s)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Measures; one table, or one JSON object."""
     if options.config is None and options.model is not None and not options.random_weights:
         return _run_model(options)
-    if options.config is None or options.model is not None or not options.random_weights:
-        raise BadRequestError(
-            "bench measures a model of the library, or --config NAME --random-weights"
-        )
+    if options.config is None or options.model is not None:
+        raise BadRequestError("bench measures a model of the library, or --config NAME")
     return _run_random(options)
 
 
@@ -61,7 +64,9 @@ def _run_random(options: argparse.Namespace) -> int:
     if not row and not options.group_size.isdigit():
         raise BadRequestError(f'group size "{options.group_size}" is unknown; use row, 128, 64, 32')
     config = known_config(options.config, group_size="row" if row else int(options.group_size))
-    settings = BenchSettings(options.prompt_tokens, options.new_tokens)
+    settings = BenchSettings(
+        options.prompt_tokens, options.new_tokens, beside_busy=not options.no_busy
+    )
     report = measure_random(config, load_settings(options), settings)
     precision = f"INT4 · {options.group_size}"
     facts: dict[str, object] = {"model": options.config, "precision": precision}
@@ -77,13 +82,15 @@ def _run_model(options: argparse.Namespace) -> int:
     load = load_settings(options)
     with options.open_session(options) as session:
         info = session.model(options.model)
-        loaded = session.load(options.model, load)
+        loaded = session.load(options.model, load, tells_memory=options.load_report or None)
         answers = [_short_answer(session, info) for _ in range(NUM_ANSWERS)]
     first_s = statistics.median(stats.time_to_first_token_s for stats in answers)
 
     from bilin_engine.bench import BenchSettings, measure  # torch: after the worker is gone
 
-    settings = BenchSettings(options.prompt_tokens, options.new_tokens)
+    settings = BenchSettings(
+        options.prompt_tokens, options.new_tokens, beside_busy=not options.no_busy
+    )
     report = measure(Path(info.path), load, settings)
     facts: dict[str, object] = {
         "model": info.id,
@@ -113,6 +120,7 @@ def _facts(report: "BenchReport") -> dict[str, object]:
         "share_of_bandwidth",
         "memory_bytes",
         "peak_memory_bytes",
+        "busy",
     )
     return {name: getattr(report, name) for name in names}
 
@@ -132,6 +140,13 @@ def _print(report: "BenchReport", ready_s: float, first_s: float | None) -> None
     print(
         f"bandwidth    {report.read_bytes_s / 1e9:12,.1f} GB/s read, {share:.0%} of it used{note}"
     )
+    if (busy := report.busy) is not None:
+        print(
+            f"beside a busy process: prefill {busy.prefill_tok_s:,.0f}, decode "
+            f"{busy.decode_tok_s:,.1f} tokens/s with {busy.num_threads} threads, "
+            f"{busy.share_of_bandwidth:.0%} of the bandwidth "
+            f"({busy.kept_tok_s:,.1f} tokens/s if {report.num_threads} threads had stayed)"
+        )
     print(f"peak memory  {report.peak_memory_bytes / 2**20:12,.0f} MiB")
 
 

@@ -27,7 +27,9 @@ def run(options: argparse.Namespace) -> int:
     """Loads the model; answers --once, a terminal, lines of a pipe, or the demo questions."""
     with options.open_session(options) as session:
         settings = sampling(options, session.model(options.model).sampling)
-        loaded = session.load(options.model, load_settings(options))
+        loaded = session.load(
+            options.model, load_settings(options), tells_memory=options.load_report or None
+        )
         conversation = _Conversation(session, options.model, options.system, settings)
         if options.once is not None:
             _answer_once(conversation, options.once, is_json=options.json)

@@ -36,7 +36,9 @@ def run_fill(options: argparse.Namespace) -> int:
         recommended = (
             session.model(options.model).sampling if options.candidates == 1 else Sampling()
         )
-        session.load(options.model, load_settings(options))
+        session.load(
+            options.model, load_settings(options), tells_memory=options.load_report or None
+        )
         result = session.ask(
             lambda i: Fill(
                 id=i,
@@ -99,7 +101,9 @@ def run_generate(options: argparse.Namespace) -> int:
 
     with options.open_session(options) as session:
         recommended = session.model(options.model).sampling
-        session.load(options.model, load_settings(options))
+        session.load(
+            options.model, load_settings(options), tells_memory=options.load_report or None
+        )
         result = session.ask(
             lambda i: Generate(
                 id=i,

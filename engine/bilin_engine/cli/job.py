@@ -17,6 +17,8 @@ from bilin_engine.protocol import (
 from bilin_engine.server.job_process import JobCommand, run_job
 
 _STAGE_WORDS = {
+    "download": "downloading 下载",
+    "wait": "waiting for the hub 等待模型库",
     "convert": "converting 转换",
     "hash": "checksums 校验和",
     "verify": "checking values 检查数值",
@@ -28,7 +30,8 @@ def add_convert_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "src",
         type=Path,
-        help="GLM-130B checkpoint (`latest`, mp_rank_XX files), or a Hugging Face folder",
+        help="GLM-130B checkpoint (`latest`, mp_rank_XX files), a Hugging Face folder, or a GGUF "
+        "file (of several parts the first)",
     )
     parser.add_argument("dst", type=Path, help="the model folder to make")
     parser.add_argument(
@@ -74,7 +77,13 @@ def run_convert(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         raise
-    return _report(options, done, f"{options.dst} is whole: every file is checked")
+    sentence = f"{options.dst} is whole: every file is checked"
+    if done.quantization_error:
+        sentence += (
+            f"\nQuantized weights are off by {done.quantization_error:.1%} (root mean square) of "
+            f"what they were 量化误差 {done.quantization_error:.1%}"
+        )
+    return _report(options, done, sentence)
 
 
 def run_verify(options: argparse.Namespace) -> int:
@@ -87,13 +96,13 @@ def run_verify(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace, work: JobWork) -> JobDone:
     command = JobCommand(log_dir=options.log_dir, log_level="WARNING")
     try:
-        return run_job(command, work, _show)
+        return run_job(command, work, show_progress)
     finally:
         if sys.stderr.isatty():
             print(file=sys.stderr)
 
 
-def _show(progress: JobProgress) -> None:
+def show_progress(progress: JobProgress) -> None:
     """One line on a terminal, written over; nothing elsewhere."""
     if not sys.stderr.isatty():
         return

@@ -6,7 +6,19 @@ import sys
 from collections.abc import Callable, Sequence
 
 from bilin_engine import __version__
-from bilin_engine.cli import bench, chat, evaluate, fill, job, logits, plan, score, selftest
+from bilin_engine.cli import (
+    bench,
+    chat,
+    download,
+    evaluate,
+    fill,
+    job,
+    logits,
+    plan,
+    proofread,
+    score,
+    selftest,
+)
 from bilin_engine.cli.arguments import (
     EXIT_FAILED,
     EXIT_OK,
@@ -126,6 +138,16 @@ def _add_checks(
     add_load_arguments(scoring)
     add_rank_arguments(scoring)
     add_place_arguments(scoring)
+
+    fetching = add("download", download.run_download, "Get a model from a hub. 下载模型。")
+    download.add_download_arguments(fetching)
+    listing = add("catalog", download.run_catalog, "Models worth having. 推荐的模型。")
+    download.add_catalog_arguments(listing)
+    reading = add("proofread", proofread.run, "Find unlikely words. 校读。")
+    proofread.add_arguments(reading)
+    add_load_arguments(reading)
+    add_rank_arguments(reading)
+    add_place_arguments(reading)
 
     converting = add("convert", job.run_convert, "Make a model of a checkpoint. 转换权重。")
     job.add_convert_arguments(converting)

@@ -31,6 +31,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--reserve-mib", type=int, default=default.reserve_bytes // 2**20, help="kept free per GPU"
     )
+    parser.add_argument(
+        "--kv-dtype",
+        choices=["auto", "float32", "bfloat16", "float16", "int8"],
+        default=default.kv_dtype,
+        help="of keys and values (auto: float16 on GPUs, float32 on the processor)",
+    )
     parser.add_argument("--no-cpu", action="store_true", help="never compute on the processor")
     add_place_arguments(parser)
 
@@ -49,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
             mode=options.mode,
             reserve_bytes=options.reserve_mib * 2**20,
             use_cpu=not options.no_cpu,
+            kv_dtype=options.kv_dtype,
         ),
     )
     with options.open_session(options) as session:

@@ -30,7 +30,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints a line a token and the sum, or one JSON object."""
     with options.open_session(options) as session:
-        session.load(options.model, load_settings(options))
+        session.load(
+            options.model, load_settings(options), tells_memory=options.load_report or None
+        )
         result = session.ask(
             lambda i: Score(
                 id=i,

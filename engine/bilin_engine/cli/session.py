@@ -2,6 +2,7 @@
 
 import argparse
 import queue
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
@@ -21,6 +22,7 @@ from bilin_engine.protocol import (
     LoadSettings,
     ModelInfo,
     ModelLoaded,
+    Progress,
     Request,
     Result,
 )
@@ -117,12 +119,63 @@ class Session:
         self,
         model_id: str,
         settings: LoadSettings,
-        on_event: Callable[[Event], None] = lambda _event: None,
+        on_event: Callable[[Event], None] | None = None,
+        *,
+        tells_memory: bool | None = None,
     ) -> ModelLoaded:
-        """Loads a model. Raises as `ask`."""
-        return self.ask(
-            lambda i: LoadModel(id=i, model=model_id, settings=settings), ModelLoaded, on_event
+        """Loads a model; says on stderr what it took and what was not done as asked.
+
+        tells_memory: None = where stderr is a terminal. Raises as `ask`.
+        """
+        loaded = self.ask(
+            lambda i: LoadModel(id=i, model=model_id, settings=settings),
+            ModelLoaded,
+            on_event or _LoadProgress(),
         )
+        if loaded.notice:
+            print(f"bilin-engine: {loaded.notice}", file=sys.stderr)
+        if tells_memory if tells_memory is not None else sys.stderr.isatty():
+            for line in memory_lines(loaded):
+                print(line, file=sys.stderr)
+        return loaded
+
+
+class _LoadProgress:
+    """Says once that the devices are being tested: that takes a minute or two."""
+
+    def __init__(self) -> None:
+        self._is_said = False
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "selftest" and not self._is_said:
+            self._is_said = True
+            print(
+                "These devices are new: they are tested before several of them share a model "
+                "(up to 2 minutes, once). 首次在这些设备上并行，先自检（至多两分钟，仅一次）。",
+                file=sys.stderr,
+            )
+
+
+def memory_lines(loaded: ModelLoaded) -> list[str]:
+    """What the load took of each device, beside what was planned."""
+    names = dict.fromkeys((*loaded.memory_bytes, *loaded.predicted))
+    return [_memory_line(name, loaded.memory_bytes.get(name, 0), loaded) for name in names]
+
+
+def _memory_line(name: str, taken: int, loaded: ModelLoaded) -> str:
+    line = f"{name}: {_mib(taken)} taken"
+    planned = loaded.predicted.get(name)
+    if planned is None:
+        return f"{line}; nothing was planned there"
+    return (
+        f"{line} now; planned {_mib(planned.weights)} weights, and as it is used up to "
+        f"{_mib(planned.kv_cache)} KV cache and {_mib(planned.activations)} working, "
+        f"{_mib(planned.communication)} communication: {_mib(planned.total)} in all"
+    )
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:,.1f} MiB"
 
 
 def open_session(options: argparse.Namespace) -> Session:

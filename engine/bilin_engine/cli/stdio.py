@@ -34,6 +34,7 @@ def stdio_parser() -> ArgumentParser:
     parser.add_argument(
         "--nice", type=int, default=10, help="lower priority of the model's process"
     )
+    parser.add_argument("--token-file", type=Path, help="where tokens for model hubs are kept")
     return parser
 
 
@@ -47,7 +48,7 @@ def serve(channel: Channel[Request | Hello], arguments: list[str]) -> None:
     logger.info("bilin-engine %s, Python %s", __version__, platform.python_version())
     settings = SupervisorSettings(
         command=WorkerCommand(nice=options.nice, log_dir=log_dir),
-        job_command=JobCommand(nice=options.nice, log_dir=log_dir),
+        job_command=JobCommand(nice=options.nice, log_dir=log_dir, token_file=options.token_file),
         idle_unload_s=options.idle_unload,
     )
     texts = ModelTexts(Library(options.models_dir))

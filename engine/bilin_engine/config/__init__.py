@@ -16,6 +16,7 @@ from bilin_engine.config.base import (
     TensorSpec,
     TensorSplit,
     check_group_size,
+    largest_group,
 )
 from bilin_engine.config.causal import CausalConfig, Glm4Config, LlamaConfig
 from bilin_engine.config.chatglm import ChatGLM6BConfig, ChatGLMConfig
@@ -51,6 +52,7 @@ __all__ = [
     "TensorSpec",
     "TensorSplit",
     "check_group_size",
+    "largest_group",
     "parse_model_config",
     "read_model_config",
 ]

@@ -174,3 +174,12 @@ def check_group_size(bits: int, group_size: GroupSize) -> None:
         raise UnsupportedModelError(
             f'group_size {group_size} is not supported; use 32, a multiple of 64, or "row"'
         )
+
+
+def largest_group(config: ModelConfig) -> GroupSize:
+    """The largest of 128, 64 and 32 that divides every row, else "row"."""
+    widths = {spec.shape[1] for spec in config.tensors() if spec.is_linear}
+    for size in (128, 64, 32):
+        if all(k % size == 0 for k in widths):
+            return size
+    return "row"

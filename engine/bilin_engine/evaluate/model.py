@@ -144,5 +144,6 @@ def load_model(library: Library, model_id: str, settings: LoadSettings) -> Runne
         backend=settings.backend,
         num_threads=settings.num_threads,
         num_slots=NUM_SLOTS,
+        kv_dtype=settings.kv_dtype,
     )
     return RunnerModel(f"{model_id} ({entry.info.precision})", runner, tokenizer, chat_format)

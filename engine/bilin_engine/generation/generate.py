@@ -3,12 +3,12 @@
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import torch
 
 from bilin_engine.errors import BadRequestError, ContextOverflowError
 from bilin_engine.generation.beam import BeamSearch, last_tokens
+from bilin_engine.generation.draft import Draft, answer_budget
 from bilin_engine.generation.request import (
     GeneratedCandidate,
     GenerationRequest,
@@ -19,7 +19,6 @@ from bilin_engine.generation.sampling import (
     LogitRules,
     candidate_generator,
     check_sampling,
-    choose,
     token_logprobs,
 )
 from bilin_engine.generation.slot_memory import SlotMemory
@@ -62,17 +61,6 @@ def generate(
     return GenerationResult(candidates=tuple(candidates), stats=run.stats(candidates))
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A candidate being drawn."""
-
-    index: int
-    generator: torch.Generator
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
-
-
 class _Run:
     """One request on one runner, with its clock."""
 
@@ -102,10 +90,10 @@ class _Run:
 
     def draw(self) -> list[GeneratedCandidate]:
         """num_candidates independent draws, as many at a time as there are slots."""
-        budget, reason = self._budget()
+        budget, reason = answer_budget(self._runner, self._request)
         first = self._prefill()
         drafts = [
-            _Draft(index, candidate_generator(self._seed, index))
+            Draft(index, self._request, self._rules, candidate_generator(self._seed, index))
             for index in range(self._request.num_candidates)
         ]
         for start in range(0, len(drafts), self._runner.num_slots):
@@ -117,15 +105,7 @@ class _Run:
             # The last token of a sequence was chosen, not encoded.
             encoded = self._runner.length(0) - len(self._prompt.token_ids)
             self._memory.hold(self._prompt, group[0].token_ids[:encoded])
-        return [
-            GeneratedCandidate(
-                token_ids=tuple(draft.token_ids),
-                logprobs=tuple(draft.logprobs),
-                score=sum(draft.logprobs),
-                finish_reason=draft.finish_reason or reason,
-            )
-            for draft in drafts
-        ]
+        return [draft.candidate(reason) for draft in drafts]
 
     def search_beams(self) -> list[GeneratedCandidate]:
         """The best num_candidates of a beam search."""
@@ -140,7 +120,7 @@ class _Run:
                     f"{what} {needed} is more than the {limit} "
                     f"{'slots of this model' if what == 'num_beams' else 'beams asked for'}"
                 )
-        budget, reason = self._budget()
+        budget, reason = answer_budget(self._runner, self._request)
         search = BeamSearch(
             sampling,
             len(self._prompt.token_ids),
@@ -159,7 +139,7 @@ class _Run:
             logits = self._runner.decode(
                 slots,
                 last_tokens(search.live),
-                [self._position(step)] * len(slots),
+                [self._prompt.position(step)] * len(slots),
                 self._should_stop,
             )
         results = search.results(reason)[: self._request.num_candidates]
@@ -219,7 +199,7 @@ class _Run:
         )
 
     def _draw_group(
-        self, group: list[_Draft], first: torch.Tensor, budget: int, reason: FinishReason
+        self, group: list[Draft], first: torch.Tensor, budget: int, reason: FinishReason
     ) -> None:
         """Draws the candidates in slots 0 to len(group) - 1, all holding the prompt."""
         running = list(enumerate(group))
@@ -233,21 +213,16 @@ class _Run:
             logits = self._runner.decode(
                 [slot for slot, _ in running],
                 [draft.token_ids[-1] for _, draft in running],
-                [self._position(step)] * len(running),
+                [self._prompt.position(step)] * len(running),
                 self._should_stop,
             )
         for _, draft in running:
             draft.finish_reason = reason
 
-    def _choose(self, draft: _Draft, logits: torch.Tensor) -> None:
-        token = choose(self._rules.apply(logits, draft.token_ids), self._sampling, draft.generator)
-        if token in self._request.stop_ids:
-            draft.finish_reason = "stop"
-            return
-        logprob = float(token_logprobs(logits)[token])
-        draft.token_ids.append(token)
-        draft.logprobs.append(logprob)
-        self._tell(draft.index, token, logprob)
+    def _choose(self, draft: Draft, logits: torch.Tensor) -> None:
+        logprob = draft.choose(logits)
+        if logprob is not None:
+            self._tell(draft.index, draft.token_ids[-1], logprob)
 
     def _continuations(self, group: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """Logits [len(choice) - 1, V] after each token but the last of each choice."""
@@ -257,7 +232,7 @@ class _Run:
             PrefillRow(
                 slot=slot,
                 token_ids=choice[:-1],
-                position_ids=[self._position(i) for i in range(len(choice) - 1)],
+                position_ids=[self._prompt.position(i) for i in range(len(choice) - 1)],
                 prefix_len=0,
                 start=used,
             )
@@ -284,24 +259,6 @@ class _Run:
         self._memory.hold(prompt)
         self._prefilled_s = time.perf_counter()
         return logits
-
-    def _position(self, step: int) -> int:
-        """Position id of the new token number `step`, 0-based."""
-        if self._prompt.output_position is not None:
-            return self._prompt.output_position
-        return self._prompt.position_ids[-1] + 1 + step
-
-    def _budget(self) -> tuple[int, FinishReason]:
-        """How many tokens may be drawn, and why no more. Prompt and output share the context."""
-        used, limit = len(self._prompt.token_ids), self._runner.max_length
-        if used >= limit:
-            raise ContextOverflowError(
-                f"the prompt has {used} tokens and this model holds {limit} with its answer; "
-                f"shorten it by at least {used - limit + 1}"
-            )
-        if self._sampling.max_new_tokens <= limit - used:
-            return self._sampling.max_new_tokens, "length"
-        return limit - used, "context"
 
     def _tell(self, candidate: int, token: int, logprob: float) -> None:
         if self._first_token_s is None:

@@ -22,6 +22,12 @@ class PromptLayout:
     output_position: int | None
     mask_index: int | None
 
+    def position(self, step: int) -> int:
+        """Position id of the new token number `step`, 0-based."""
+        if self.output_position is not None:
+            return self.output_position
+        return self.position_ids[-1] + 1 + step
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:

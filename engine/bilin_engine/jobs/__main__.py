@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--nice", type=int, default=10)
     parser.add_argument("--log-dir", type=Path)
     parser.add_argument("--log-level", default="INFO")
+    parser.add_argument("--token-file", type=Path)
     arguments = parser.parse_args()
     processes.end_with_parent(arguments.parent)
     processes.lower_priority(arguments.nice)
@@ -30,7 +31,7 @@ def main() -> None:
     from bilin_engine.protocol import decode_job_request
 
     start_logging("job", arguments.log_dir, arguments.log_level)
-    JobLoop(Channel(read_fd, write_fd, decode_job_request)).run()
+    JobLoop(Channel(read_fd, write_fd, decode_job_request), arguments.token_file).run()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
+from bilin_engine.chat_format.template import require_renderable
+from bilin_engine.checkpoints import gguf_file
 from bilin_engine.checkpoints.convert import ConvertSettings, convert
+from bilin_engine.checkpoints.gguf_import import GgufCheckpoint, import_gguf
 from bilin_engine.checkpoints.huggingface import (
     ImportSettings,
     import_folder,
@@ -26,6 +29,8 @@ def convert_model(work: ConvertModel, reporter: JobReporter) -> Path:
     source, folder = Path(work.source), Path(work.folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
+        if source.suffix == gguf_file.SUFFIX:
+            return _convert_gguf(work, source, folder, reporter)
         if not is_reference_checkpoint(source) and is_huggingface_folder(source):
             return _convert_huggingface(work, source, folder, reporter)
         return _convert_reference(work, source, folder, reporter)
@@ -46,6 +51,27 @@ def _convert_reference(
         folder,
         shape_of(source, work.config_file),
         settings,
+        on_progress=lambda progress: _tell(reporter, progress),
+        should_stop=reporter.should_stop,
+    )
+
+
+def _convert_gguf(work: ConvertModel, source: Path, folder: Path, reporter: JobReporter) -> Path:
+    group_size = group_size_of(work.group_size)
+    if group_size == "source" or work.target == "fp16":
+        raise BadRequestError(
+            "a GGUF file becomes INT4 or INT8 in groups; use 32, 64, 128 or row, or leave the "
+            "group size out: then what the file has in 4-bit groups of 32 is kept"
+        )
+    with GgufCheckpoint(source) as checkpoint:
+        template = checkpoint.tokenizer.chat_template
+    if template:
+        # Somebody else's program: better refused now than after an hour, or in the first chat.
+        require_renderable(template)
+    return import_gguf(
+        source,
+        folder,
+        ImportSettings(target=work.target, group_size=group_size),
         on_progress=lambda progress: _tell(reporter, progress),
         should_stop=reporter.should_stop,
     )

@@ -5,7 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
-from bilin_engine.errors import BadRequestError, BilinError, ModelBrokenError
+from bilin_engine import processes
+from bilin_engine.errors import BadRequestError, DiskFullError, ModelBrokenError
 from bilin_engine.jobs.base import JobReporter
 from bilin_engine.library import DESCRIPTION_FILE, read_description
 from bilin_engine.protocol import ImportFolder
@@ -64,10 +65,10 @@ def check_inside(folder: Path, name: str) -> None:
 
 
 def check_space(folder: Path, needed_bytes: int) -> None:
-    """Raises BilinError before the first byte if the disk has too little room."""
-    free = shutil.disk_usage(folder).free
+    """Raises DiskFullError before the first byte if the disk has too little room."""
+    free = processes.disk_free_bytes(folder)
     if needed_bytes > free:
-        raise BilinError(
+        raise DiskFullError(
             f"{folder.parent} has {free / 1e9:.1f} GB free; {needed_bytes / 1e9:.1f} GB are "
             "needed. Free some space, then resume"
         )

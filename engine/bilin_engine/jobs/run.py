@@ -12,17 +12,21 @@ import traceback
 from pathlib import Path
 
 from bilin_engine.channel import Channel
-from bilin_engine.errors import BilinError, UnsupportedModelError
+from bilin_engine.errors import BilinError
 from bilin_engine.jobs.base import JobReporter, JobStopped
+from bilin_engine.library import read_description
 from bilin_engine.protocol import (
     ConvertModel,
+    DownloadModel,
     Failed,
     FrameError,
     Hello,
     ImportFolder,
+    InspectRepository,
     JobDone,
     JobProgress,
     JobRequest,
+    RepositoryListed,
     VerifyModel,
     check_hello,
     hello,
@@ -40,8 +44,10 @@ EXIT_STOPPED = 5
 class JobLoop:
     """Serves whoever started the process."""
 
-    def __init__(self, channel: Channel[JobRequest]) -> None:
+    def __init__(self, channel: Channel[JobRequest], token_file: Path | None = None) -> None:
+        """token_file: a person's tokens for model hubs; None = where they lie by default."""
         self._channel = channel
+        self._token_file = token_file
         self._is_ended = threading.Event()
 
     def run(self) -> None:
@@ -71,7 +77,7 @@ class JobLoop:
     def _do(self, work: JobRequest) -> int:
         """The work; returns the process's exit code."""
         try:
-            folder = do(work, JobReporter(self._send, self._is_ended.is_set))
+            end = do(work, JobReporter(self._send, self._is_ended.is_set), self._token_file)
         except JobStopped:
             logger.info("stopped as asked; what is done stays")
             return EXIT_STOPPED
@@ -80,35 +86,54 @@ class JobLoop:
                 logger.exception("the job failed")
             self._send(failed(error))
             return EXIT_FAILED
-        self._send(JobDone(str(folder)))
+        self._send(end)
         return 0
 
-    def _send(self, message: JobProgress | JobDone | Failed) -> None:
+    def _send(self, message: JobProgress | JobDone | RepositoryListed | Failed) -> None:
         try:
             self._channel.send(message)
         except OSError:
             self._is_ended.set()  # nobody reads: as good as the end of input
 
 
-def do(work: JobRequest, reporter: JobReporter) -> Path:
-    """One piece of work; returns the model folder. Raises JobStopped, BilinError or OSError."""
+def do(
+    work: JobRequest, reporter: JobReporter, token_file: Path | None
+) -> JobDone | RepositoryListed:
+    """One piece of work; returns its last message. Raises JobStopped, BilinError or OSError."""
     match work:
         case ConvertModel():
             from bilin_engine.jobs.convert import convert_model
 
-            return convert_model(work, reporter)
+            return _made(convert_model(work, reporter))
         case VerifyModel():
             from bilin_engine.jobs.convert import verify_model
 
-            return verify_model(work, reporter)
+            return _made(verify_model(work, reporter))
         case ImportFolder():
             from bilin_engine.jobs.import_folder import import_folder
 
-            return import_folder(work, reporter)
+            return _made(import_folder(work, reporter))
+        case DownloadModel():
+            from bilin_engine.jobs.download import download_model
+
+            return download_model(work, reporter, token_file)
+        case InspectRepository(repository=repository, file=file):
+            from bilin_engine.hubs.inspect import inspect_repository
+            from bilin_engine.hubs.open import open_repository
+
+            with open_repository(repository, token_file) as source:
+                return inspect_repository(source, repository, file)
         case Hello():
             raise FrameError("a job's parent said Hello twice")
-        case _:
-            raise UnsupportedModelError(f"this installation has no job {type(work).__name__}")
+
+
+def _made(folder: Path) -> JobDone:
+    """With what bilin.json says was lost. A folder just verified may be without one."""
+    try:
+        lost = read_description(folder).quantization_error
+    except BilinError:
+        lost = 0.0
+    return JobDone(str(folder), quantization_error=lost)
 
 
 def failed(error: Exception) -> Failed:

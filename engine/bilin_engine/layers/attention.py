@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
+from bilin_engine.layers.kv_cache import Int8Block, Int8Layer
 from bilin_engine.layers.split_cache import LayerBlocks
 
 
@@ -21,7 +22,7 @@ class Span:
     count: int
     start: int
     prefix_len: int
-    block: "torch.Tensor | LayerBlocks"
+    block: torch.Tensor | Int8Block | LayerBlocks
 
 
 def attend(
@@ -36,10 +37,27 @@ def attend(
     """
     end = span.start + span.count
     cache = span.block[layer]
-    cache[0, :, span.start : end] = key.transpose(0, 1)
-    cache[1, :, span.start : end] = value.transpose(0, 1)
-    keys, values = cache[0, :, :end], cache[1, :, :end]
-    query = query.transpose(0, 1).to(keys.dtype)  # [H, count, D]
+    if isinstance(cache, Int8Layer):
+        cache.write(span.start, key, value)
+        shared = query.shape[1] // key.shape[1]  # query heads of one key head
+        query = query.transpose(0, 1).float()  # [H, count, D]
+        parts = [
+            _seen(query[heads.start * shared : heads.stop * shared], keys, values, span)
+            for heads, keys, values in cache.widened(end)
+        ]
+        out = torch.cat(parts)
+    else:
+        cache[0, :, span.start : end] = key.transpose(0, 1)
+        cache[1, :, span.start : end] = value.transpose(0, 1)
+        query = query.transpose(0, 1).to(cache.dtype)
+        out = _seen(query, cache[0, :, :end], cache[1, :, :end], span)
+    return out.transpose(0, 1).flatten(1).float()
+
+
+def _seen(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, span: Span
+) -> torch.Tensor:
+    """What each query takes of what it sees. query [H, count, D], keys [G, length, D]."""
     # Rows inside the prefix see the prefix and no more; no mask is needed for them.
     num_prefix = min(max(span.prefix_len - span.start, 0), span.count)
     parts = []
@@ -48,8 +66,7 @@ def attend(
         parts.append(_softmax_qkv(query[:, :num_prefix], keys[:, prefix], values[:, prefix]))
     if num_prefix < span.count:
         parts.append(_causal(query[:, num_prefix:], keys, values))
-    out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-    return out.transpose(0, 1).flatten(1).float()
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def _causal(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import torch
 
-from bilin_engine.layers.kv_cache import KVCache
+from bilin_engine.layers.kv_cache import Int8Layer, KVCache
 
 
 class LayerBlocks:
     """One slot's blocks: `blocks[layer]` is [2, H, max_length, D] on the layer's device."""
 
-    def __init__(self, layers: list[torch.Tensor]) -> None:
+    def __init__(self, layers: "list[torch.Tensor | Int8Layer]") -> None:
         self._layers = layers
 
-    def __getitem__(self, layer: int) -> torch.Tensor:
+    def __getitem__(self, layer: int) -> "torch.Tensor | Int8Layer":
         return self._layers[layer]
 
 
@@ -44,7 +44,7 @@ class SplitKVCache(KVCache):
 
     def block(self, slot: int) -> LayerBlocks:  # pyright: ignore[reportIncompatibleMethodOverride]
         """All layers' memory of one slot."""
-        return LayerBlocks([layer for part in self._parts for layer in part.block(slot).unbind(0)])
+        return LayerBlocks([layer for part in self._parts for layer in part.layer_blocks(slot)])
 
     def copy(self, src: Sequence[int], dst: Sequence[int]) -> None:
         """As `KVCache.copy`."""

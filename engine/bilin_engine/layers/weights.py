@@ -43,7 +43,7 @@ class ComputePlan:
 
     backend: for INT4 and INT8 weights. dtype: of plain weights and their activations.
     keep_dense: the cpu backend also holds INT4 weights as bfloat16, for 16 rows and more.
-    kv_dtype: of keys and values; float16 halves the memory of a long context.
+    kv_dtype: of keys and values; float16 halves the memory of a long context, int8 halves it again.
     """
 
     backend: Backend

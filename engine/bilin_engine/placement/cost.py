@@ -1,15 +1,25 @@
 """What a model costs: bytes of weights, KV cache and activations, bytes read and flop per token."""
 
+import dataclasses
 import math
 import re
 
-from bilin_engine.config import ModelConfig, QuantizationScheme, TensorSpec
+from bilin_engine.config import (
+    GroupSize,
+    ModelConfig,
+    QuantizationConfig,
+    QuantizationScheme,
+    TensorSpec,
+)
 from bilin_engine.errors import BadRequestError
 
+GROUP_SIZES: tuple[GroupSize, ...] = (128, 64, 32, "row")
 DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 SCALE_BYTES = 2
 WEIGHT_SHAPE_BYTES = 16  # compressed-tensors keeps (out, in) beside each packed weight: int64[2]
-KV_BYTES = 2  # fp16
+# Bytes of one key or value, and beside each head's of one token: INT8 has a float32 scale there.
+KV_BYTES = {"float32": (4, 0), "float16": (2, 0), "bfloat16": (2, 0), "int8": (1, 4)}
+KV_WIDENED_BYTES = 16 * 1024**2  # of INT8 heads, made float32 a few at a time
 PREFILL_CHUNK = 512  # rows a block computes at once; the residual stream holds the whole prompt
 DEQUANT_WORKSPACE_BYTES = 256 * 1024**2
 
@@ -76,6 +86,18 @@ def file_bytes(config: ModelConfig) -> int:
     )
 
 
+def file_bytes_by_group(config: ModelConfig) -> dict[str, int]:
+    """`file_bytes` in INT4 by group size; of a quantized model under "", as it is."""
+    if config.quantization is not None:
+        return {"": file_bytes(config)}
+    return {
+        str(size): file_bytes(
+            dataclasses.replace(config, quantization=QuantizationConfig.uniform(4, size))
+        )
+        for size in GROUP_SIZES
+    }
+
+
 class ModelCost:
     """Sizes of one model at one tensor-parallel degree, listed once.
 
@@ -115,12 +137,23 @@ class ModelCost:
         """Everything one rank holds."""
         return sum(self.layer_bytes) + self.head_bytes + self.final_bytes
 
-    def kv_bytes(self, context: int, num_layers: int | None = None) -> int:
+    def kv_bytes(
+        self, context: int, num_layers: int | None = None, kv_dtype: str = "float16"
+    ) -> int:
         """KV cache of one rank for `context` tokens of `num_layers` blocks (default: all)."""
         config = self.config
         layers = config.num_layers if num_layers is None else num_layers
         heads = max(1, config.num_key_value_heads // self.world_size)
-        return 2 * heads * config.head_dim * KV_BYTES * context * layers
+        value_bytes, head_bytes = KV_BYTES[kv_dtype]
+        return 2 * heads * (config.head_dim * value_bytes + head_bytes) * context * layers
+
+    def kv_working_bytes(self, context: int, kv_dtype: str) -> int:
+        """What attention needs to read a cache of `context` tokens: INT8 is widened in parts."""
+        if kv_dtype != "int8":
+            return 0
+        heads = max(1, self.config.num_key_value_heads // self.world_size)
+        one_head = 2 * context * self.config.head_dim * 4
+        return min(heads * one_head, max(one_head, KV_WIDENED_BYTES))
 
     def activation_bytes(self, prompt_tokens: int) -> int:
         """Most that encoding a prompt holds beside weights and cache, on one rank.
@@ -146,6 +179,13 @@ class ModelCost:
     def prefill_flop(self, prompt_tokens: int, num_layers: int) -> float:
         """Multiply-adds count two."""
         return 2.0 * prompt_tokens * sum(self.layer_weights[:num_layers])
+
+
+def kv_dtype_on(device: str, kv_dtype: str) -> str:
+    """The type keys and values really have on a device ("cuda:0", "cpu"); never "auto"."""
+    if kv_dtype != "auto":
+        return kv_dtype
+    return "float16" if device.startswith("cuda") else "float32"
 
 
 def check_degree(config: ModelConfig, world_size: int) -> None:

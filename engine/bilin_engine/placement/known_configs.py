@@ -8,9 +8,11 @@ heads (2 or 8); 8 is planned here, which needs more.
 import dataclasses
 
 from bilin_engine.config import (
+    ChatGLMConfig,
     Glm4Config,
     GLMConfig,
     GroupSize,
+    LlamaConfig,
     ModelConfig,
     QuantizationConfig,
     Rope,
@@ -60,6 +62,53 @@ GLM_4_32B_0414 = dataclasses.replace(
     has_qkv_bias=False,
 )
 
+CHATGLM3_6B = ChatGLMConfig(
+    architecture="chatglm",
+    num_layers=28,
+    hidden_size=4096,
+    num_attention_heads=32,
+    num_key_value_heads=2,
+    head_dim=128,
+    inner_hidden_size=13696,
+    vocab_size=65024,
+    max_sequence_length=8192,
+    rope=Rope(rotary_dim=64),
+    rms_norm_epsilon=1e-5,
+    has_qkv_bias=True,
+)
+
+QWEN_2_5_7B = LlamaConfig(
+    architecture="qwen2",
+    num_layers=28,
+    hidden_size=3584,
+    num_attention_heads=28,
+    num_key_value_heads=4,
+    head_dim=128,
+    inner_hidden_size=18944,
+    vocab_size=152064,
+    max_sequence_length=32768,
+    rope=Rope(base=1_000_000.0, rotary_dim=128),
+    rms_norm_epsilon=1e-6,
+    has_qkv_bias=True,
+    dtype="bfloat16",
+)
+
+SMOLLM2_1_7B = LlamaConfig(
+    architecture="llama",
+    num_layers=24,
+    hidden_size=2048,
+    num_attention_heads=32,
+    num_key_value_heads=32,
+    head_dim=64,
+    inner_hidden_size=8192,
+    vocab_size=49152,
+    max_sequence_length=8192,
+    rope=Rope(base=130_000.0, rotary_dim=64),
+    rms_norm_epsilon=1e-5,
+    is_head_tied=True,
+    dtype="bfloat16",
+)
+
 # GLM-130B's architecture at a billion parameters: to measure a processor with (`bench --config`).
 SYNTHETIC_1B = GLMConfig.create(
     num_layers=18,
@@ -71,12 +120,15 @@ SYNTHETIC_1B = GLMConfig.create(
 )
 
 KNOWN_CONFIGS: dict[str, ModelConfig] = {
+    "chatglm3-6b": CHATGLM3_6B,
     "glm-130b": GLM_130B,
     "glm-4-32b-0414": GLM_4_32B_0414,
     "glm-4-9b": GLM_4_9B,
     "glm-4-9b-0414": GLM_4_9B_0414,
     "glm-z1-32b-0414": GLM_4_32B_0414,
     "glm-z1-9b-0414": GLM_4_9B_0414,
+    "qwen2.5-7b": QWEN_2_5_7B,
+    "smollm2-1.7b": SMOLLM2_1_7B,
     "synthetic-1b": SYNTHETIC_1B,
 }
 

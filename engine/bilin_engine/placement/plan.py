@@ -8,7 +8,7 @@ import msgspec
 
 from bilin_engine.config import ModelConfig, QuantizationConfig
 from bilin_engine.errors import BadRequestError
-from bilin_engine.placement.cost import ModelCost, check_degree
+from bilin_engine.placement.cost import ModelCost, check_degree, kv_dtype_on
 from bilin_engine.placement.devices import PlanDevice
 from bilin_engine.protocol import (
     DevicePlan,
@@ -61,6 +61,12 @@ def _checked(
         raise BadRequestError(f"prompt_tokens {prompt} is outside 1 to the context, {context}")
     if settings.reserve_bytes < 0:
         raise BadRequestError(f"reserve_bytes {settings.reserve_bytes} is negative")
+    kept = settings.kv_dtype
+    if kept not in ("auto", "float16") and any(d.kind == "cuda" for d in devices):
+        raise BadRequestError(
+            f"kv_dtype {kept} is for the processor alone, the CUDA kernels keep float16; use "
+            "float16 or auto, or switch the GPUs off"
+        )
     return msgspec.structs.replace(settings, context=context, prompt_tokens=prompt)
 
 
@@ -100,7 +106,7 @@ def _plan_single(
         else max(plans, key=lambda item: item[0].free)
     )
     device = chosen[1]
-    read = cost.weights_bytes + cost.kv_bytes(settings.context)
+    read = cost.weights_bytes + _kv_bytes(cost, device, settings, config.num_layers)
     seconds = read / device.bandwidth
     return _result(
         "single",
@@ -123,7 +129,7 @@ def _plan_tensor_parallel(
     check_degree(config, len(gpus))
     cost = ModelCost(config, len(gpus))
     plans = [_device_plan(gpu, cost, settings, config.num_layers, has_head=True) for gpu in gpus]
-    read = cost.weights_bytes + cost.kv_bytes(settings.context)
+    read = cost.weights_bytes + _kv_bytes(cost, gpus[0], settings, config.num_layers)
     slowest = min(gpu.bandwidth for gpu in gpus)
     communication_s = (2 * config.num_layers + 2) * ALL_REDUCE_S
     prefill_s = max(
@@ -158,7 +164,8 @@ def _plan_layer_split(
     roofline_s = decode_s = first_s = 0.0
     done = 0
     for index, (device, count) in enumerate(zip(used, assignment.layers, strict=True)):
-        read = sum(cost.layer_bytes[done : done + count]) + cost.kv_bytes(settings.context, count)
+        read = sum(cost.layer_bytes[done : done + count])
+        read += _kv_bytes(cost, device, settings, count)
         done += count
         if index == assignment.head_device:
             read += cost.head_bytes + cost.final_bytes
@@ -193,7 +200,7 @@ def assign_layers(
     Where all devices together cannot hold the model the last one is overfull, so that the result
     says by how much.
     """
-    layer_bytes = max(cost.layer_bytes) + cost.kv_bytes(settings.context, 1)
+    layer_bytes = [max(cost.layer_bytes) + _kv_bytes(cost, d, settings, 1) for d in devices]
     head_bytes = cost.head_bytes + cost.final_bytes
     room = [_usable(device, cost, settings) for device in devices]
     head_device = max(
@@ -201,7 +208,7 @@ def assign_layers(
         key=lambda i: (devices[i].kind == "cuda" and room[i] >= head_bytes, room[i]),
     )
     capacity = [
-        max(0, (room[i] - (head_bytes if i == head_device else 0)) // layer_bytes)
+        max(0, (room[i] - (head_bytes if i == head_device else 0)) // layer_bytes[i])
         for i in range(len(devices))
     ]
     total = cost.config.num_layers
@@ -223,8 +230,19 @@ def assign_layers(
 
 
 def _usable(device: PlanDevice, cost: ModelCost, settings: PlanSettings) -> int:
-    taken = cost.activation_bytes(settings.prompt_tokens) + _reserve(device, settings)
+    taken = _working(device, cost, settings) + _reserve(device, settings)
     return device.free_bytes - taken
+
+
+def _working(device: PlanDevice, cost: ModelCost, settings: PlanSettings) -> int:
+    kept = kv_dtype_on(device.name, settings.kv_dtype)
+    widened = cost.kv_working_bytes(settings.context, kept)
+    return cost.activation_bytes(settings.prompt_tokens) + widened
+
+
+def _kv_bytes(cost: ModelCost, device: PlanDevice, settings: PlanSettings, num_layers: int) -> int:
+    kept = kv_dtype_on(device.name, settings.kv_dtype)
+    return cost.kv_bytes(settings.context, num_layers, kept)
 
 
 def _reserve(device: PlanDevice, settings: PlanSettings) -> int:
@@ -242,8 +260,8 @@ def _device_plan(
     if has_head:
         weights += cost.head_bytes + cost.final_bytes
     in_use = num_layers > 0 or has_head
-    kv_cache = cost.kv_bytes(settings.context, num_layers)
-    activations = cost.activation_bytes(settings.prompt_tokens) if in_use else 0
+    kv_cache = _kv_bytes(cost, device, settings, num_layers)
+    activations = _working(device, cost, settings) if in_use else 0
     communication = cost.communication_bytes(settings.prompt_tokens)
     reserve = _reserve(device, settings) if in_use else 0
     used = weights + kv_cache + activations + communication + reserve
@@ -341,6 +359,10 @@ def _suggest(
                 group_size="row",
             )
         )
+    if settings.kv_dtype != "int8" and all(d.kind == "cpu" for d in devices):
+        narrow = msgspec.structs.replace(settings, kv_dtype="int8")
+        if _plan_mode(config, devices, narrow).fits:
+            found.append(PlanSuggestion(text="Keep keys and values as INT8", settings=narrow))
     if not settings.use_cpu and any(d.kind == "cpu" for d in devices):
         with_cpu = msgspec.structs.replace(settings, use_cpu=True, mode="layer_split")
         if _plan_mode(config, devices, with_cpu).fits:

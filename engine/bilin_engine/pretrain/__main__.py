@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,7 @@ def _prepare(options: argparse.Namespace) -> int:
         num_words=options.num_words,
         num_glosses=options.num_glosses,
         seed=options.seed,
+        tokenizer=options.tokenizer,
     )
     pack_corpus(options.corpus, options.packed, options.probe, settings)
     return 0
@@ -182,6 +184,9 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--num-words", type=int, default=1500, help="mined look-ups")
     prepare.add_argument("--num-glosses", type=int, default=300, help="mined definitions")
     prepare.add_argument("--seed", type=int, default=1)
+    prepare.add_argument(
+        "--tokenizer", type=Path, help="tokenizer.model to keep instead of training one"
+    )
     prepare.set_defaults(run=_prepare)
 
     for name, run, text in (
@@ -225,6 +230,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _unix_time(text: str) -> float:
+    hour, minute = map(int, text.split(":"))
+    now = datetime.now().astimezone()
+    return now.replace(hour=hour, minute=minute, second=0, microsecond=0).timestamp()
+
+
 def _add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("run_folder", type=Path, help="checkpoint, log.csv and settings.json")
     command.add_argument(
@@ -232,7 +243,8 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="RUN",
         help=(
-            "begin a new run with the weights and the log of another, on another mix or schedule"
+            "begin a new run with the weights and the log of another, or of a model folder, on "
+            "another mix or schedule"
         ),
     )
     command.add_argument("--size", choices=sorted(SIZES), default="starter")
@@ -262,6 +274,13 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         help=("end after this time, with schedules that follow the clock instead of --steps"),
+    )
+    command.add_argument(
+        "--ends-at",
+        type=_unix_time,
+        default=0.0,
+        metavar="HH:MM",
+        help="today's time at which --schedule-seconds are over, pauses and restarts included",
     )
     command.add_argument("--loader-processes", type=int, default=0)
     command.add_argument("--max-seconds", type=float, default=math.inf)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bilin_engine.pretrain.contamination import ProbeGuard
 from bilin_engine.pretrain.corpus import Dialogue
 from bilin_engine.pretrain.objective import BlankFilling
-from bilin_engine.pretrain.samples import Sample
+from bilin_engine.pretrain.samples import Block, Sample
 from bilin_engine.pretrain.templates.blanks import BlankTemplates, cloze_of
 from bilin_engine.pretrain.templates.exchange import Cloze, Exchange, Lang
 from bilin_engine.pretrain.templates.numbers import UnitTemplates, sample_sum
@@ -16,24 +16,27 @@ from bilin_engine.pretrain.templates.talk import HowToTemplates, TalkTemplates
 from bilin_engine.pretrain.templates.verse import VerseTemplates
 from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
 
-# Shares of instruction samples. Greetings and how-tos have fixed answers and are learnt within some
-# 700,000 loss tokens; look-ups, verse and sums must first find and copy what was asked about, which
-# comes much later, so they get the most. Repeating teaches that copying by itself.
+# Shares of instruction samples. Greetings and how-tos have fixed answers, so their answers are cut
+# short and a sample is cheap; what costs is to know an intent in wordings never seen, hence many.
+# Look-ups, verse and sums must find and copy what was asked about, and sums must be known by heart.
 FAMILY_SHARES = {
-    "talk": 0.13,
-    "howto": 0.20,
-    "lookup": 0.22,
-    "verse": 0.12,
-    "sum": 0.14,
-    "unit": 0.04,
-    "translate": 0.05,
-    "fact": 0.05,
-    "repeat": 0.02,
+    "talk": 0.12,
+    "howto": 0.34,
+    "lookup": 0.16,
+    "verse": 0.09,
+    "sum": 0.18,
+    "unit": 0.02,
+    "translate": 0.03,
+    "fact": 0.03,
+    "repeat": 0.01,
     "gloss": 0.01,
-    "dialogue": 0.02,
+    "dialogue": 0.01,
 }
 # Shares of taught blanks.
 CLOZE_SHARES = {"verse": 0.5, "sentence": 0.35, "fact": 0.15}
+
+
+_FIXED_ANSWERS = ("talk", "howto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Mixture:
 
     history_share: instruction samples with one or two exchanges before the question.
     cloze_share: taught blanks among the template samples, the rest are instructions.
+    cut_share: of the fixed answers, those that `cut_answer` shortens.
     """
 
     filling: BlankFilling
@@ -49,8 +53,9 @@ class Mixture:
     mined: MinedFacts
     dialogues: tuple[Dialogue, ...]
     max_length: int
-    history_share: float = 0.06
-    cloze_share: float = 0.15
+    history_share: float = 0.04
+    cloze_share: float = 0.12
+    cut_share: float = 0.8
 
     def templates(self, seed: str) -> Iterator[tuple[str, Sample]]:
         """Endless (family, sample) from templates and dialogues."""
@@ -64,6 +69,8 @@ class Mixture:
             else:
                 turns, family = self._turns(rng, writer)
                 sample = self.filling.from_chat(turns)
+                if family in _FIXED_ANSWERS and rng.random() < self.cut_share:
+                    sample = cut_answer(rng, sample)
             if sample.length <= self.max_length and not self.guard.shares_ngram(sample.prefix):
                 yield family, sample
 
@@ -98,6 +105,20 @@ class Mixture:
             ):
                 continue
             yield "text", sample
+
+
+def cut_answer(rng: random.Random, sample: Sample) -> Sample:
+    """`sample` with its one block cut off after six tokens or more, mostly soon after.
+
+    Which fixed answer is due shows in its beginning; the rest is soon known by heart and teaches
+    nothing. Shorter blocks let the same time show more questions. No stop is learnt at the cut.
+    """
+    (block,) = sample.blocks
+    size = len(block.token_ids)
+    kept = 6 + int((size - 6) * rng.random() ** 2) if size > 6 else size
+    if kept == size:
+        return sample
+    return Sample(sample.prefix, (Block(block.token_ids[:kept], block.mask_index, False),))
 
 
 class Writer:

@@ -9,6 +9,7 @@ import json
 import logging
 import lzma
 import random
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -37,7 +38,10 @@ HELD_OUT_CHARS = 60_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackSettings:
-    """What `pack_corpus` takes. text_chars: of Chinese; English gets 2.2 times as many."""
+    """What `pack_corpus` takes. text_chars: of Chinese; English gets 2.2 times as many.
+
+    tokenizer: a trained vocabulary to keep; without one, `vocab_size` and `num_chars` make a new.
+    """
 
     vocab_size: int = 8192
     num_chars: int = 3600
@@ -46,6 +50,7 @@ class PackSettings:
     num_words: int = 1500
     num_glosses: int = 300
     seed: int = 1
+    tokenizer: Path | None = None
 
 
 def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSettings) -> None:
@@ -59,17 +64,10 @@ def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSetti
         seed=settings.seed,
     )
     dialogues = read_dialogues(corpus)
-    taught = _taught_texts(mined, dialogues, settings.seed)
-    words = [f"{pair.zh} {pair.en}" for pair in (*mined.zh_to_en, *mined.en_to_zh)]
-    sample = passages[: 4_000_000 // settings.passage_chars]
-    spoken = [turn for dialogue in dialogues[:2000] for turn in dialogue.turns[:4]]
-    train_vocabulary(
-        [*sample, *spoken, *words * 2, *taught],
-        out / TOKENIZER_FILE,
-        vocab_size=settings.vocab_size,
-        num_chars=settings.num_chars,
-        needed="".join(sorted(set("".join([*taught, *words])))),
-    )
+    if settings.tokenizer is None:
+        _train_vocabulary(mined, dialogues, passages, out / TOKENIZER_FILE, settings)
+    else:
+        shutil.copyfile(settings.tokenizer, out / TOKENIZER_FILE)
     _write_json(out / "facts.json", asdict(mined))
     _write_xz(out / "passages.txt.xz", [json.dumps(text, ensure_ascii=False) for text in passages])
     _write_xz(
@@ -85,7 +83,27 @@ def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSetti
     )
     _write_xz(out / "held_out.txt.xz", [json.dumps(text, ensure_ascii=False) for text in held_out])
     _write_json(out / "probe.json", read_probe_questions(probes))
-    _write_json(out / "pack.json", asdict(settings))
+    _write_json(out / "pack.json", asdict(settings) | {"tokenizer": str(settings.tokenizer or "")})
+
+
+def _train_vocabulary(
+    mined: MinedFacts,
+    dialogues: list[Dialogue],
+    passages: list[str],
+    out: Path,
+    settings: PackSettings,
+) -> None:
+    taught = _taught_texts(mined, dialogues, settings.seed)
+    words = [f"{pair.zh} {pair.en}" for pair in (*mined.zh_to_en, *mined.en_to_zh)]
+    sample = passages[: 4_000_000 // settings.passage_chars]
+    spoken = [turn for dialogue in dialogues[:2000] for turn in dialogue.turns[:4]]
+    train_vocabulary(
+        [*sample, *spoken, *words * 2, *taught],
+        out,
+        vocab_size=settings.vocab_size,
+        num_chars=settings.num_chars,
+        needed="".join(sorted(set("".join([*taught, *words])))),
+    )
 
 
 def _taught_texts(mined: MinedFacts, dialogues: list[Dialogue], seed: int) -> list[str]:

@@ -22,7 +22,7 @@ from bilin_engine.pretrain.model import GlmSize
 
 LOG_FILE = "log.csv"
 _SETTINGS_FILE = "settings.json"
-_FREE_SETTINGS = ("max_seconds", "checkpoint_steps", "device", "loader_processes")
+_FREE_SETTINGS = ("max_seconds", "checkpoint_steps", "device", "loader_processes", "ends_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,8 @@ class TrainSettings:
     `batch_warmup_steps`. fake_quant_share: of the steps, at the end, with INT4 rounding in groups
     of fake_quant_group. checkpoint_steps: also what the spike guard rolls back to. max_seconds: of
     one call; the run can go on later. schedule_seconds: 0, or the time of the whole run, which
-    then replaces `steps` in all schedules (a run of that kind is not repeatable).
+    then replaces `steps` in all schedules (a run of that kind is not repeatable). ends_at: 0, or
+    the Unix time at which those seconds are over, however long the run was stopped in between.
     loader_processes: that make batches ahead.
     """
 
@@ -59,17 +60,23 @@ class TrainSettings:
     checkpoint_steps: int = 200
     max_seconds: float = math.inf
     schedule_seconds: float = 0.0
+    ends_at: float = 0.0
     loader_processes: int = 0
 
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands. step: updates made; cursor: batches taken; seconds: of training."""
+    """Where a run stands. step: updates made; cursor: batches taken; seconds: of training.
+
+    scheduled: seconds of `schedule_seconds` that are over. Runs that a new one began with count in
+    loss_tokens and seconds, not in the others.
+    """
 
     step: int = 0
     cursor: int = 0
     loss_tokens: int = 0
     seconds: float = 0.0
+    scheduled: float = 0.0
     num_spikes: int = 0
 
 

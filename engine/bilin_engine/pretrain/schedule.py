@@ -8,7 +8,7 @@ from bilin_engine.pretrain.run_folder import Progress, TrainSettings
 def share_done(progress: Progress, settings: TrainSettings) -> float:
     """0 to 1: of the updates, or of `schedule_seconds` where the run has a fixed time."""
     if settings.schedule_seconds:
-        return min(1.0, progress.seconds / settings.schedule_seconds)
+        return min(1.0, progress.scheduled / settings.schedule_seconds)
     return min(1.0, progress.step / max(1, settings.steps))
 
 

@@ -3,14 +3,27 @@
 import math
 from dataclasses import dataclass
 
+_KINDS_APART = 4.0  # nats per token: running text at about 4, answers known by heart at about 0
+
+
+def spike_margin(batches_per_step: int) -> float:
+    """The `margin` for updates of so many batches: 4 / sqrt(batches), at least 0.5.
+
+    A batch holds samples of one length, hence mostly of one kind, and kinds lie 4 nats apart. A
+    mean over n batches strays from its own mean by that over sqrt(n), however many tokens they
+    have, and rare kinds stray furthest: 0.5 rolled back healthy runs of two batches an update.
+    A spike worth going back for ends far higher, near the logarithm of the vocabulary.
+    """
+    return max(0.5, _KINDS_APART / math.sqrt(batches_per_step))
+
 
 @dataclass(slots=True)
 class SpikeGuard:
     """A running mean and deviation of the loss; feed it one loss a step.
 
     A loss is a spike when it is not finite, or above mean + `sigmas` deviations and above mean +
-    `margin` (nats per token, so that a calm stretch with a tiny deviation is not oversensitive).
-    The first `calm_steps` losses only teach it. A spike is not learnt from.
+    `margin` (nats per token, so that a calm stretch with a tiny deviation is not oversensitive; see
+    `spike_margin`). The first `calm_steps` losses only teach it. A spike is not learnt from.
     """
 
     sigmas: float = 6.0

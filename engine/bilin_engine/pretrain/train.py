@@ -30,6 +30,7 @@ from torch.distributed.checkpoint.state_dict import (
 from bilin_engine.config import SpecialIds
 from bilin_engine.pretrain.batches import BatchStream, iterate_batches
 from bilin_engine.pretrain.model import TrainableGlm
+from bilin_engine.pretrain.published import is_model_folder, read_published
 from bilin_engine.pretrain.run_folder import (
     LOG_FILE,
     Checkpoint,
@@ -47,7 +48,7 @@ from bilin_engine.pretrain.run_folder import (
 from bilin_engine.pretrain.samples import Arrays
 from bilin_engine.pretrain.schedule import is_rounding, learning_rate, num_batches, share_done
 from bilin_engine.pretrain.shards import SampleStore
-from bilin_engine.pretrain.spike_guard import SpikeGuard
+from bilin_engine.pretrain.spike_guard import SpikeGuard, spike_margin
 
 logger = logging.getLogger(__name__)
 LOG_FIELDS = (
@@ -84,15 +85,18 @@ class _Clock:
 
     def read(self) -> float:
         """Asks the first process; all processes must call it."""
-        seconds = time.monotonic() - self._begun
-        if self._accelerator.num_processes > 1:
-            mine = seconds if self._accelerator.is_main_process else 0.0
-            shared: Any = self._accelerator.reduce(
-                torch.tensor(mine, device=self._accelerator.device), "sum"
-            )
-            seconds = float(shared)
-        self._seconds = seconds
-        return seconds
+        self._seconds = self.shared(time.monotonic() - self._begun)
+        return self._seconds
+
+    def shared(self, mine: float) -> float:
+        """The first process's number; all processes must call it."""
+        if self._accelerator.num_processes == 1:
+            return mine
+        kept = mine if self._accelerator.is_main_process else 0.0
+        sum_of_one: Any = self._accelerator.reduce(
+            torch.tensor(kept, dtype=torch.float64, device=self._accelerator.device), "sum"
+        )
+        return float(sum_of_one)
 
     def seconds(self) -> float:
         """What `read` last gave."""
@@ -115,8 +119,8 @@ class Trainer:
     """Trains in `folder`: `checkpoint/` (kill-safe), `log.csv`, `settings.json`.
 
     A folder with a checkpoint goes on from it; its settings must be the same but for max_seconds
-    and checkpoint_steps. init_from: another run, whose weights, log, loss tokens and seconds a new
-    folder begins with; moments, schedule and mix are new.
+    and checkpoint_steps. init_from: another run or a model folder, whose weights, log, loss tokens
+    and seconds a new folder begins with; moments, schedule and mix are new.
     """
 
     def __init__(
@@ -146,7 +150,7 @@ class Trainer:
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.stream = BatchStream(store, settings, specials)
         self.progress = Progress()
-        self.guard = SpikeGuard()
+        self.guard = SpikeGuard(margin=spike_margin(settings.batches_per_step))
         self._safe: dict[str, Tensor] = {}
         self._safe_progress, self._safe_guard = Progress(), self.guard.state()
         folder.mkdir(parents=True, exist_ok=True)
@@ -161,13 +165,16 @@ class Trainer:
         self._batches = self._open_batches()
 
     def _begin_with(self, run: Path) -> None:
-        earlier = read_checkpoint(run)
+        if is_model_folder(run):
+            earlier, log_lines = read_published(run)
+        else:
+            earlier, log_lines = read_checkpoint(run), read_log_lines(run)
         weights = earlier.weights()
         self._restore({f"weight/{name}": value for name, value in weights.items()}, _WHOLE)
         self.progress.loss_tokens = earlier.progress.loss_tokens
         self.progress.seconds = earlier.progress.seconds
         if self.accelerator.is_main_process:
-            write_log_lines(self.folder, read_log_lines(run)[: earlier.log_lines])
+            write_log_lines(self.folder, log_lines[: earlier.log_lines])
         event = f"new run from weights {weights_hash(weights)[:16]}, step {earlier.progress.step}"
         self._log(0.0, 0.0, 0.0, 0, False, event)
 
@@ -176,7 +183,11 @@ class Trainer:
     def run(self) -> Progress:
         """Trains to settings.steps or max_seconds; leaves a checkpoint. Returns where it stands."""
         clock = _Clock(self.accelerator)
-        before = self.progress.seconds
+        before, scheduled = self.progress.seconds, self.progress.scheduled
+        if self.settings.ends_at:
+            left = self.settings.ends_at - time.time()
+            scheduled = clock.shared(max(0.0, self.settings.schedule_seconds - left))
+            self.progress.scheduled = scheduled
         self.model.train()
         while self.progress.step < self.settings.steps:
             if clock.seconds() > self.settings.max_seconds:
@@ -184,7 +195,9 @@ class Trainer:
             if share_done(self.progress, self.settings) >= 1:
                 break
             self._update()
-            self.progress.seconds = before + clock.read()
+            spent = clock.read()
+            self.progress.seconds = before + spent
+            self.progress.scheduled = scheduled + spent
             if self.progress.step % self.settings.checkpoint_steps == 0:
                 self.save()
         self.save()
@@ -251,7 +264,7 @@ class Trainer:
     def _roll_back(self, loss: float, norm: float) -> None:
         """To the last checkpoint's weights; the batches since then are not seen again."""
         skipped_to, spikes = self.progress.cursor, self.progress.num_spikes + 1
-        seconds = self.progress.seconds
+        seconds, scheduled = self.progress.seconds, self.progress.scheduled
         logger.warning(
             "loss spike at step %s: %.3f nats per token, gradient norm %.3g; going back to step %s "
             "and on with batch %s",
@@ -265,7 +278,7 @@ class Trainer:
         self._restore(self._safe, _SHARE)
         self.progress = Progress(**asdict(self._safe_progress))
         self.progress.cursor, self.progress.num_spikes = skipped_to, spikes
-        self.progress.seconds = seconds
+        self.progress.seconds, self.progress.scheduled = seconds, scheduled
         self.guard.restore(self._safe_guard)
         self._batches = self._open_batches()
         self._log(loss, norm, 0.0, 0, False, f"spike at step {at_spike}: rolled back")

@@ -24,6 +24,7 @@ class PrefillRow:
 
     Positions before `prefix_len` see each other (bidirectional); later ones see all before them.
     `start` > 0 appends to what the slot holds (causal models only: then `prefix_len` is 0).
+    `outputs`: which of the new tokens give logits in this row; None = as the whole call says.
     """
 
     slot: int
@@ -31,6 +32,7 @@ class PrefillRow:
     position_ids: Sequence[int]
     prefix_len: int
     start: int = 0
+    outputs: Sequence[int] | None = None
 
 
 class Runner(ABC):

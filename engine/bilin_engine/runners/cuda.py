@@ -73,7 +73,7 @@ class CudaRunner(LocalRunner):
         self._check_decode(slots, token_ids, position_ids)
         if should_stop is not None and should_stop():
             raise StoppedError
-        blocks = [self._cache.block(slot).data_ptr() for slot in slots]
+        blocks = [self._cache.address(slot) for slot in slots]
         lengths = [self._cache.length(slot) for slot in slots]
         table = torch.tensor([list(token_ids), list(position_ids), blocks, lengths])
         logits = self._run(step, table)

@@ -3,13 +3,11 @@
 import dataclasses
 import functools
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, cast
 
-import psutil
 import torch
 
 from bilin_engine.checkpoints.model_folder import ModelFolder
@@ -32,6 +30,7 @@ from bilin_engine.runners.layer_split import (
 )
 from bilin_engine.runners.local import LocalRunner
 from bilin_engine.runners.tensor_parallel import RankGroup, TensorParallelRunner
+from bilin_engine.runners.threads import TIE, ThreadPacer, counts_for, physical_cores
 from bilin_kernels.compile import CompileError
 from bilin_kernels.loader import KernelLoadError, default_launcher
 
@@ -46,6 +45,7 @@ DENSE_COPY_BYTES = 200_000_000
 FLOAT32_HEAD_BYTES = 256 * 1024**2
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_KV_DTYPES = {**_DTYPES, "int8": torch.int8}
 
 
 def load_runner(
@@ -57,7 +57,7 @@ def load_runner(
     num_threads: int = 0,
     num_slots: int = 8,
     dtype: str | None = None,
-    kv_dtype: str = "float32",
+    kv_dtype: str = "auto",
     group: RankGroup | None = None,
     placement: LayerPlacement | None = None,
     on_progress: OnProgress | None = None,
@@ -71,8 +71,8 @@ def load_runner(
     num_threads: CPU threads; 0 = measured on the loaded model. dtype: of plain weights and of the
     arithmetic; None = bfloat16 on the CPU, float16 on CUDA; "float32" uses the reference backend
     for packed weights.
-    kv_dtype: of keys and values on the CPU; "float16" and "bfloat16" halve what a long context
-    takes. Backend cuda keeps float16.
+    kv_dtype: of keys and values; "auto" = float32, float16 with backend cuda, which computes no
+    other. "float16" and "bfloat16" halve what a long context takes, "int8" halves it again.
     on_progress: hears a stage and a fraction 0..1.
     Raises ModelBrokenError, UnsupportedModelError or BadRequestError with a sentence.
     """
@@ -103,7 +103,7 @@ def runner_from(
     num_threads: int = 0,
     num_slots: int = 8,
     dtype: str | None = None,
-    kv_dtype: str = "float32",
+    kv_dtype: str = "auto",
     group: RankGroup | None = None,
     placement: LayerPlacement | None = None,
     on_progress: OnProgress,
@@ -116,16 +116,13 @@ def runner_from(
         raise BadRequestError(f"num_slots {num_slots}: at least one slot is needed")
     if num_threads < 0:
         raise BadRequestError(f"num_threads {num_threads}: 0 (measured) or more is needed")
-    if kv_dtype not in _DTYPES:
-        raise BadRequestError(f'kv_dtype "{kv_dtype}" is unknown; use {", ".join(_DTYPES)}')
 
     def plan_for(name: str) -> ComputePlan:
         planned = _plan(config, name, backend, dtype)
-        kept = torch.float16 if planned.backend == "cuda" else _DTYPES[kv_dtype]
-        return dataclasses.replace(planned, kv_dtype=kept)
+        return dataclasses.replace(planned, kv_dtype=_kv_dtype(kv_dtype, planned))
 
     num_ranks = group.world_size if group is not None else 1
-    torch.set_num_threads(num_threads or max(1, _physical_cores() // num_ranks))
+    torch.set_num_threads(num_threads or max(1, physical_cores() // num_ranks))
     sizes = _Sizes(num_slots, max_length)
     if placement is not None:
         plan, runner = _load_placed(source, placement, plan_for, sizes, on_progress)
@@ -136,10 +133,9 @@ def runner_from(
         plan = plan_for(device)
         model = _build(RankWeights(source, plan, SingleRank()), on_progress)
         runner = _local(model, plan, sizes, captures=True)
-    if num_threads == 0 and group is None and plan.device.type == "cpu":
+    if num_threads == 0 and isinstance(runner, LocalRunner) and plan.device.type == "cpu":
         on_progress("threads", 1.0)
         _choose_threads(runner)
-        runner.num_threads = torch.get_num_threads()
     runner.backend = plan.backend
     runner.num_threads = torch.get_num_threads()
     logger.info(
@@ -236,6 +232,20 @@ def _load_placed(
         num_threads=torch.get_num_threads(),
     )
     return weights.plan, runner
+
+
+def _kv_dtype(name: str, plan: ComputePlan) -> torch.dtype:
+    """Of keys and values. Raises BadRequestError for one that `plan` cannot compute."""
+    if name == "auto":
+        return torch.float16 if plan.backend == "cuda" else torch.float32
+    if name not in _KV_DTYPES:
+        raise BadRequestError(f'kv_dtype "{name}" is unknown; use auto, {", ".join(_KV_DTYPES)}')
+    if plan.backend == "cuda" and name != "float16":
+        raise BadRequestError(
+            f"kv_dtype {name} is not computed by the CUDA kernels; use float16 (or auto) there, "
+            "or device cpu"
+        )
+    return _KV_DTYPES[name]
 
 
 def _context(context: int, config: ModelConfig) -> int:
@@ -339,20 +349,15 @@ def _build(weights: RankWeights, on_progress: OnProgress) -> Model:
         )
 
 
-def _physical_cores() -> int:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(psutil.cpu_count(logical=False) or 1, usable or 1))
-
-
-def _choose_threads(runner: Runner, budget_s: float = 0.5) -> None:
+def _choose_threads(runner: LocalRunner, budget_s: float = 0.5) -> None:
     """Sets the thread count with the fastest decode step; small models are faster on one thread.
 
-    Best of several steps per count, all within about `budget_s`; a tie goes to fewer threads.
+    Best of several steps per count, all within about `budget_s`; a tie goes to fewer threads. From
+    then on the runner's pacer follows the machine's load.
     """
-    cores = _physical_cores()
-    counts = sorted({1, max(1, cores // 2), cores})
+    counts = counts_for(physical_cores())
+    pacer = ThreadPacer(counts)
     if len(counts) == 1:
-        torch.set_num_threads(counts[0])
         return
     runner.prefill([PrefillRow(slot=0, token_ids=[0], position_ids=[0], prefix_len=0)])
     best_s: dict[int, float] = {}
@@ -369,4 +374,6 @@ def _choose_threads(runner: Runner, budget_s: float = 0.5) -> None:
                 break
     runner.truncate(0, 0)
     fastest = min(best_s.values())
-    torch.set_num_threads(next(c for c in counts if best_s[c] <= 1.05 * fastest))
+    chosen = next(c for c in counts if best_s[c] <= TIE * fastest)
+    pacer.start(chosen, best_s[chosen])
+    runner.pacer = pacer

@@ -1,5 +1,6 @@
 """The whole model on one device, in this process."""
 
+import time
 from collections.abc import Sequence
 from typing import Literal
 
@@ -8,6 +9,7 @@ import torch
 from bilin_engine.layers.attention import Span
 from bilin_engine.models.base import Model
 from bilin_engine.runners.base import PrefillRow, Runner, ShouldStop, StoppedError
+from bilin_engine.runners.threads import ThreadPacer
 
 
 class LocalRunner(Runner):
@@ -24,6 +26,7 @@ class LocalRunner(Runner):
         self.vocab_size = model.config.vocab_size
         self._model: Model | None = model
         self._cache = model.new_cache(num_slots, max_length)
+        self.pacer: ThreadPacer | None = None  # chooses threads as the load changes
 
     @torch.inference_mode()
     def prefill(
@@ -42,7 +45,7 @@ class LocalRunner(Runner):
             self._check_row(row)
             count = len(row.token_ids)
             spans.append(self._span(row.slot, first, count, row.start, row.prefix_len))
-            picked = _picked(logits, count)
+            picked = _picked(logits if row.outputs is None else row.outputs, count)
             wanted.extend(first + index for index in picked)
             counts.append(len(picked))
             first += count
@@ -67,7 +70,11 @@ class LocalRunner(Runner):
             self._span(slot, index, 1, self._cache.length(slot), 0)
             for index, slot in enumerate(slots)
         ]
+        started_s = time.perf_counter()
         out = self._forward(token_ids, position_ids, spans, list(range(len(slots))), should_stop)
+        if self.pacer is not None:
+            self.pacer.stepped(time.perf_counter() - started_s)
+            self.num_threads = self.pacer.count
         for slot in slots:
             self._cache.set_length(slot, self._cache.length(slot) + 1)
         return out

@@ -219,5 +219,10 @@ class TensorParallelRunner(Runner):
 def _plain(row: PrefillRow) -> PrefillRow:
     """With tuples instead of any sequence, as a message needs them."""
     return PrefillRow(
-        row.slot, tuple(row.token_ids), tuple(row.position_ids), row.prefix_len, row.start
+        row.slot,
+        tuple(row.token_ids),
+        tuple(row.position_ids),
+        row.prefix_len,
+        row.start,
+        None if row.outputs is None else tuple(row.outputs),
     )

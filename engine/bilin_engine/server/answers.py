@@ -30,6 +30,8 @@ from bilin_engine.protocol import (
     FillResult,
     Generate,
     GenerationStats,
+    Proofread,
+    ProofreadResult,
     Sampling,
     Score,
     ScoredToken,
@@ -46,6 +48,7 @@ from bilin_engine.protocol import (
 from bilin_engine.server.constraints import broken_constraint
 from bilin_engine.server.fill_prompts import FILL_CLOSE, FillPrompt, FillPrompts
 from bilin_engine.server.model_text import ModelText
+from bilin_engine.server.proofreading import Proofreading
 from bilin_engine.server.tasks import Task
 from bilin_engine.server.text_stream import TextStream
 from bilin_engine.server.thinking import ThinkingSplitter
@@ -178,6 +181,18 @@ class Answering:
             stats=_sum_stats(stats),
             way=prompts.way,
         )
+
+    def proofread(self, request: Proofread) -> ProofreadResult:
+        """Compares every word of some sentences with what the model expects there."""
+        model = self.model
+        reading = Proofreading(
+            model.text,
+            model.pool,
+            self.task,
+            model.context_length,
+            model.text.banned_ids(model.vocab_size),
+        )
+        return reading.run(request, self.emit)
 
     def score(self, request: Score) -> ScoreResult:
         """The log-prob of every token of a text. Raises BadRequestError for an empty one."""

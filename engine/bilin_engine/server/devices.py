@@ -46,6 +46,22 @@ def list_devices(own_bytes: Mapping[str, int] | None = None) -> tuple[DeviceInfo
     )
 
 
+def driver_version() -> str:
+    """The NVIDIA driver's, as "580.65.06"; "" without one."""
+    try:
+        nvml = ctypes.CDLL(_LIBRARY)
+    except OSError:
+        return ""
+    if nvml.nvmlInit_v2():
+        return ""
+    try:
+        text = ctypes.create_string_buffer(_NAME_BYTES)
+        code = nvml.nvmlSystemGetDriverVersion(text, _NAME_BYTES)
+        return "" if code else text.value.decode("utf-8", "replace")
+    finally:
+        nvml.nvmlShutdown()
+
+
 def _list_gpus() -> list[DeviceInfo]:
     try:
         nvml = ctypes.CDLL(_LIBRARY)

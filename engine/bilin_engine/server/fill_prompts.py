@@ -1,13 +1,16 @@
-"""The prompts that fill the blanks of one text, in order: by mask token, or by asking a chat.
+"""The prompts that fill the blanks of one text, in order: by mask, in the middle, or in a chat.
 
-A model fills by mask where its vocabulary has the masks of all the text's blanks; otherwise a chat
-asks it for one blank at a time and its answer is read strictly. Knows no workers.
+A model fills by mask where its vocabulary has the masks of all the text's blanks; by
+fill-in-the-middle tokens where it has those; otherwise a chat asks it for one blank at a time and
+its answer is read strictly. Knows no workers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bilin_engine.chat_format.base import require_room
 from bilin_engine.errors import BadRequestError
+from bilin_engine.generation.fim import fim_layout, fim_tokens
 from bilin_engine.generation.masks import (
     MASK_TEXTS,
     MaskedSequence,
@@ -39,6 +42,7 @@ FILL_OPEN, FILL_CLOSE = "<fill>", "</fill>"
 _FILL_ORDER: tuple[BlankKind, ...] = ("short", "sentence", "long")
 _INSTRUCTION_TOKENS = 160  # what the request around the text takes, at most, in a chat
 _OTHER_BLANK = "____"
+_WHOLE_TEXT = 1 << 40  # tokens: more than any text has
 
 _ASK_ZH = (
     "下面的文字里有一处空白，写作【空】。写出填在那里的{kind}，使前后文连贯。{constraints}"
@@ -94,6 +98,7 @@ class FillPrompts:
             self.kinds = tuple(blank.kind for blank in self._sequence.blanks)
         else:
             self.kinds = tuple(s.kind for s in segments if isinstance(s, BlankSegment))
+        self._fim = fim_tokens(text.tokenizer) if self.way == "fim" else None
 
     def order(self, wanted: int | None) -> tuple[int, ...]:
         """The numbers of the blanks to fill: the reference's order, or the one that is wanted."""
@@ -108,6 +113,8 @@ class FillPrompts:
 
     def prompt(self, index: int) -> FillPrompt:
         """The prompt for a blank. Raises ContextOverflowError where the text is too long."""
+        if self._fim is not None:
+            return self._in_the_middle(index)
         if self._sequence is None:
             return self._instruction(index)
         tokenizer = self._text.tokenizer
@@ -136,7 +143,7 @@ class FillPrompts:
             document_tokens = len(self._sequence.token_ids) + 1
             num_tokens = window.num_tokens
         else:
-            prompt = self._instruction(index)
+            prompt = self.prompt(index)
             num_tokens = len(prompt.layout.token_ids)
             outside = [*self._segments]
             encode = self._text.tokenizer.encode
@@ -156,6 +163,8 @@ class FillPrompts:
     @property
     def _max_prompt_tokens(self) -> int:
         room = self._context_length - answer_room(self._context_length)
+        if self._fim is not None:
+            return room - self._fim.num_tokens
         return room if self.way == "mask" else room - _INSTRUCTION_TOKENS
 
     def _window(self, index: int) -> Window:
@@ -173,7 +182,26 @@ class FillPrompts:
         if number < 0:
             current.append(BlankSegment("long"))  # as encode_segments adds one
             here = 0
-        return window_around(current, here, self._text.tokenizer, self._max_prompt_tokens)
+        room = self._max_prompt_tokens if self._takes_nearest else _WHOLE_TEXT
+        return window_around(current, here, self._text.tokenizer, room)
+
+    def _in_the_middle(self, index: int) -> FillPrompt:
+        """Text before the blank, text after it; a short blank ends with its line."""
+        assert self._fim is not None
+        window = self._window(index)
+        sides = ["", ""]
+        number = -1
+        for segment in window.segments:
+            if isinstance(segment, BlankSegment):
+                number += 1
+                if number == window.blank:
+                    continue
+            is_after = number >= window.blank
+            sides[is_after] += segment.text if isinstance(segment, TextSegment) else _OTHER_BLANK
+        layout = fim_layout(self._text.tokenizer, self._fim, *sides)
+        stop_texts = () if self.kinds[index] == "long" else ("\n",)
+        require_room(len(layout.token_ids), self._context_length)
+        return FillPrompt(layout, frozenset(self._fim.stop_ids), stop_texts)
 
     def _instruction(self, index: int) -> FillPrompt:
         window = self._window(index)
@@ -209,6 +237,8 @@ def fill_way(text: ModelText, segments: Sequence[Segment]) -> FillWay:
     missing: list[BlankKind] = [kind for kind in _FILL_ORDER if kind in kinds and ids[kind] is None]
     if not missing and specials.sop is not None:
         return "mask"
+    if fim_tokens(text.tokenizer) is not None:
+        return "fim"
     if text.info.can_chat:
         return "instruction"
     names = ", ".join(MASK_TEXTS[kind] for kind in missing) or "sop"

@@ -1,31 +1,32 @@
 """What lies at a path that a person wants to add: told from names and small files alone.
 
-No weight file is opened here; that is the job's business.
+Of weight files only the header of a GGUF is read, where the model's sizes stand; the rest is the
+job's business.
 """
 
-import dataclasses
 import json
 import os
 import re
-import shutil
 from itertools import islice
 from pathlib import Path
 
+from bilin_engine import processes
+from bilin_engine.checkpoints.gguf_config import default_group, origins
+from bilin_engine.checkpoints.gguf_config import read_config as read_gguf_config
+from bilin_engine.checkpoints.gguf_file import SUFFIX, GgufModel, models_among, parts_of
 from bilin_engine.config import (
     CONFIG_FILE,
     MAX_CONFIG_BYTES,
-    GroupSize,
     ModelConfig,
-    QuantizationConfig,
     parse_model_config,
 )
 from bilin_engine.errors import BadRequestError, BilinError, ModelBrokenError
 from bilin_engine.library import DESCRIPTION_FILE, MAX_FILES, Library, read_description
-from bilin_engine.placement.cost import file_bytes
+from bilin_engine.placement.cost import GROUP_SIZES, file_bytes_by_group
 from bilin_engine.placement.known_configs import GLM_130B
 from bilin_engine.protocol import FolderInspected, FolderKind
+from bilin_engine.tokenizers.gguf_vocabulary import read_tokenizer
 
-GROUP_SIZES: tuple[GroupSize, ...] = (128, 64, 32, "row")
 MAX_LATEST_BYTES = 4096
 _RANK_FILE = re.compile(r"mp_rank_(\d{2,3})_model_states\.pt")
 
@@ -40,18 +41,20 @@ def inspect_folder(path: str, library: Library, rate_bytes_s: float) -> FolderIn
         files = _files(folder)
     except OSError as error:
         raise BadRequestError(f"{asked} cannot be read: {error.strerror}") from error
-    if asked.suffix == ".gguf":
-        kind: FolderKind = "gguf"
-        files = {asked.name: asked.stat().st_size} if asked.is_file() else files
-    else:
+    kind: FolderKind = "gguf"
+    if asked.suffix != SUFFIX or not asked.is_file():
         kind, folder, files = _recognize(folder, files)
+        asked = folder
+    if kind == "gguf":
+        asked, files = _gguf(asked, files)
+        folder = asked
     needed, problem = _needs(kind, folder, files, library)
     return FolderInspected(
         kind=kind,
-        path=str(folder if kind != "gguf" else asked),
-        title=folder.name if kind != "gguf" else asked.name,
+        path=str(folder),
+        title=folder.name if kind != "gguf" else folder.stem,
         size_bytes=sum(files.values()),
-        free_bytes=_free_bytes(library.models_dir),
+        free_bytes=processes.disk_free_bytes(library.models_dir),
         needed_bytes=needed,
         rate_bytes_s=rate_bytes_s,
         problem=problem,
@@ -89,6 +92,35 @@ def _recognize(folder: Path, files: dict[str, int]) -> tuple[FolderKind, Path, d
     return "unknown", folder, files
 
 
+def _gguf(path: Path, files: dict[str, int]) -> tuple[Path, dict[str, int]]:
+    """The file of a model and its parts' sizes; of a folder with several the folder itself."""
+    if path.is_dir():
+        models = models_among(list(files))
+        if len(models) != 1:
+            return path, {name: size for name, size in files.items() if name.endswith(SUFFIX)}
+        path = path / models[0]
+    try:
+        parts = parts_of(path)
+    except BilinError:
+        parts = [path]  # said as the problem when it is opened
+    return path, {part.name: part.stat().st_size for part in parts}
+
+
+def _gguf_needs(path: Path, files: dict[str, int]) -> tuple[dict[str, int], str]:
+    """By group size, the one that loses least first. Raises BilinError for what is refused."""
+    if path.is_dir():
+        return {}, f"{path} holds {len(files)} GGUF files; choose one of them instead of the folder"
+    with GgufModel(path) as model:
+        config = read_gguf_config(model)
+        origins(model, config)
+        read_tokenizer(model.metadata, str(path))
+        best = default_group(model, config)
+    widths = {spec.shape[1] for spec in config.tensors() if spec.is_linear}
+    fitting = [s for s in GROUP_SIZES if s == "row" or all(k % s == 0 for k in widths)]
+    needs = file_bytes_by_group(config)
+    return {str(size): needs[str(size)] for size in sorted(fitting, key=lambda s: s != best)}, ""
+
+
 def _ranks(files: dict[str, int]) -> dict[str, int]:
     return {name: size for name, size in files.items() if _RANK_FILE.fullmatch(name)}
 
@@ -113,16 +145,13 @@ def _needs(
                 return _reference_needs(folder, files)
             case "hugging_face":
                 config = _read_config(folder / CONFIG_FILE, "")
-                return _by_group(config), ""
+                return file_bytes_by_group(config), ""
             case "gguf":
-                return {}, (
-                    "GGUF files cannot be imported. Take the model's safetensors instead: they "
-                    "are published beside it"
-                )
+                return _gguf_needs(folder, files)
             case "unknown":
                 return {}, (
                     f"{folder} holds no model: neither bilin.json, nor config.json with "
-                    "safetensors, nor mp_rank_XX_model_states.pt files"
+                    "safetensors, nor mp_rank_XX_model_states.pt or GGUF files"
                 )
     except BilinError as error:
         return {}, error.message
@@ -136,18 +165,7 @@ def _reference_needs(folder: Path, files: dict[str, int]) -> tuple[dict[str, int
         raise ModelBrokenError(f"{first} is missing in {folder}")
     beside = folder / CONFIG_FILE
     config = _read_config(beside, "glm130b") if beside.is_file() else GLM_130B
-    return _by_group(config), ""
-
-
-def _by_group(config: ModelConfig) -> dict[str, int]:
-    if config.quantization is not None:
-        return {"": file_bytes(config)}
-    return {
-        str(size): file_bytes(
-            dataclasses.replace(config, quantization=QuantizationConfig.uniform(4, size))
-        )
-        for size in GROUP_SIZES
-    }
+    return file_bytes_by_group(config), ""
 
 
 def _read_config(path: Path, model_type: str) -> ModelConfig:
@@ -167,10 +185,3 @@ def _read_config(path: Path, model_type: str) -> ModelConfig:
 def _known(folder: Path, library: Library) -> str:
     known = [Path(info.path) for info in library.models()]
     return f"{folder} is in the library already" if folder.absolute() in known else ""
-
-
-def _free_bytes(models_dir: Path) -> int:
-    for folder in (models_dir, *models_dir.parents):
-        if folder.is_dir():
-            return shutil.disk_usage(folder).free
-    return 0

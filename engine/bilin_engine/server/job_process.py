@@ -11,10 +11,12 @@ from bilin_engine.errors import BilinError, WorkerDiedError
 from bilin_engine.protocol import (
     Failed,
     Hello,
+    InspectRepository,
     JobDone,
     JobEvent,
     JobProgress,
     JobWork,
+    RepositoryListed,
     decode_job_event,
 )
 from bilin_engine.server.child_process import ChildProcess, Gone
@@ -24,17 +26,23 @@ STOP_S = 20.0  # for the block in hand to be written when the work is to stop
 
 @dataclass(frozen=True, slots=True)
 class JobCommand:
-    """How a job process is started. log_dir: None = stderr alone. log_level: as logging has it."""
+    """How a job process is started. log_dir: None = stderr alone. log_level: as logging has it.
+
+    token_file: a person's tokens for model hubs; None = where they lie by default.
+    """
 
     arguments: tuple[str, ...] = (sys.executable, "-P", "-m", "bilin_engine.jobs")
     nice: int = 10
     log_dir: Path | None = None
     log_level: str = "INFO"
+    token_file: Path | None = None
 
     def line(self) -> list[str]:
         """The whole command line."""
         line = [*self.arguments, "--parent", str(os.getpid()), "--nice", str(self.nice)]
         line += ["--log-level", self.log_level]
+        if self.token_file is not None:
+            line += ["--token-file", str(self.token_file)]
         return line if self.log_dir is None else [*line, "--log-dir", str(self.log_dir)]
 
 
@@ -50,7 +58,10 @@ class JobProcess(ChildProcess[JobEvent]):
     """A running job. Start it from a thread that lives as long as it: see end_with_parent."""
 
     def __init__(
-        self, command: JobCommand, work: JobWork, on_event: "Callable[[JobEvent | Gone], None]"
+        self,
+        command: JobCommand,
+        work: JobWork | InspectRepository,
+        on_event: "Callable[[JobEvent | Gone], None]",
     ) -> None:
         """Starts the process and sends it its work. Raises WorkerDiedError if it cannot start."""
         super().__init__(command.line(), on_event, decode=decode_job_event, noun="job's process")
@@ -78,7 +89,7 @@ def run_job(
                     raise JobFailedError(failed)
                 case Gone(reason):
                     raise WorkerDiedError(reason)
-                case Hello():
+                case Hello() | RepositoryListed():
                     continue
     finally:
         job.close(STOP_S)

@@ -17,8 +17,9 @@ import msgspec
 
 from bilin_engine import processes
 from bilin_engine.errors import BadRequestError, BilinError
-from bilin_engine.library import Library
+from bilin_engine.library import DOWNLOADS_DIR, Library, download_folder
 from bilin_engine.protocol import (
+    ConvertModel,
     DownloadModel,
     Failed,
     Hello,
@@ -29,6 +30,7 @@ from bilin_engine.protocol import (
     JobProgress,
     JobsChanged,
     JobWork,
+    RepositoryListed,
     VerifyModel,
 )
 from bilin_engine.server.child_process import Gone
@@ -193,7 +195,7 @@ class JobQueue:
                         return end
                     case Gone(reason):
                         return Failed(id=1, code="job_died", message=reason)
-                    case Hello():
+                    case Hello() | RepositoryListed():
                         continue
         finally:
             process.close(STOP_S)
@@ -230,8 +232,7 @@ class JobQueue:
         has_news = False
         if isinstance(end, JobDone):
             self._put(index, state="done", fraction=1.0, eta_s=None, reason="")
-            self._mark(Path(end.folder), is_whole=True)
-            has_news = True
+            has_news = self._take_up(index, work, end)
         elif self._wanted == "cancel":
             self._discard(work)
             del self._jobs[index]
@@ -248,6 +249,18 @@ class JobQueue:
                 has_news = True
         self._wanted = None
         self._changed(library_changed=has_news)
+
+    def _take_up(self, index: int, work: JobWork, end: JobDone) -> bool:
+        """What follows from work that is done; whether the library has news."""
+        if end.then is not None:
+            following = JobInfo(job=self._next_id, work=end.then)
+            self._next_id += 1
+            self._jobs.insert(index + 1, following)
+            return False
+        if isinstance(work, ConvertModel) and work.removes_source:
+            self._remove_download(work.folder)
+        self._mark(Path(end.folder), is_whole=True)
+        return True
 
     def _mark(self, folder: Path, *, is_whole: bool) -> None:
         try:
@@ -278,6 +291,17 @@ class JobQueue:
         partial = partial_folder(Path(work.folder))
         if partial.parent == self._library.models_dir.absolute() and not partial.is_symlink():
             shutil.rmtree(partial, ignore_errors=True)
+        is_of_download = isinstance(work, ConvertModel) and work.removes_source
+        if isinstance(work, DownloadModel) or is_of_download:
+            self._remove_download(work.folder)
+
+    def _remove_download(self, folder: str) -> None:
+        """Removes the files that were fetched for a model folder."""
+        downloads = self._library.state_dir.absolute() / DOWNLOADS_DIR
+        place = download_folder(Path(folder))
+        links = (downloads, downloads.parent, place)
+        if place.parent == downloads and not any(path.is_symlink() for path in links):
+            shutil.rmtree(place, ignore_errors=True)
 
     def _index(self, job_id: int) -> int | None:
         return next((i for i, job in enumerate(self._jobs) if job.job == job_id), None)

@@ -6,7 +6,7 @@ All methods belong to the supervisor's work thread, `stop` aside.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bilin_engine.errors import ModelBrokenError, NotLoadedError
@@ -23,6 +23,7 @@ from bilin_engine.protocol import (
 from bilin_engine.server.answers import LoadedModel
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.ranks import lay_out
+from bilin_engine.server.selftest_gate import Allowed, SelftestCommand, SelftestGate
 from bilin_engine.server.tasks import CancelledTaskError, Task
 from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
 from bilin_engine.server.worker_process import WorkerCommand
@@ -41,6 +42,7 @@ class HostSettings:
 
     command: WorkerCommand
     limits: WorkerLimits
+    selftest: SelftestCommand = field(default_factory=SelftestCommand)
 
 
 class ModelHost:
@@ -64,6 +66,7 @@ class ModelHost:
         self._status = EngineStatus(state="empty")
         self._is_stopping = False
         self._own_bytes: dict[str, int] = {}
+        self._gate = SelftestGate(texts.library.state_dir, settings.selftest)
 
     @property
     def own_bytes(self) -> dict[str, int]:
@@ -100,7 +103,13 @@ class ModelHost:
 
     def _load(self, task: Task, request: LoadModel, info: ModelInfo) -> ModelLoaded:
         start_s = time.monotonic()
-        layout = lay_out(request.settings, Path(info.path))
+        allowed = Allowed(request.settings)
+        layout = lay_out(allowed.settings, Path(info.path))
+        if layout.mode == "tensor_parallel":
+            allowed = self._gate.allow(
+                allowed.settings, layout.world_size, task, lambda f: self._tell(request, info, f)
+            )
+            layout = lay_out(allowed.settings, Path(info.path))
         pool = WorkerPool(
             self._settings.command, self._settings.limits, self._on_gone, layout.world_size
         )
@@ -111,8 +120,8 @@ class ModelHost:
         load = WorkerLoad(
             id=pool.next_id(),
             folder=str(Path(info.path).absolute()),
-            settings=request.settings,
-            num_slots=SMALL_MODEL_SLOTS if is_small else 1,
+            settings=allowed.settings,
+            num_slots=request.settings.num_slots or (SMALL_MODEL_SLOTS if is_small else 1),
             world_size=layout.world_size,
             rendezvous=str(pool.rendezvous or ""),
             stages=layout.stages,
@@ -143,6 +152,8 @@ class ModelHost:
         self._last_load = request
         self._own_bytes = dict(loaded.memory_bytes)
         load_s = time.monotonic() - start_s
+        if allowed.notice:
+            logger.warning("%s", allowed.notice)
         logger.info("loaded %s in %.1f s (%s)", info.id, load_s, loaded.backend)
         self._say("ready", info.id)
         return ModelLoaded(
@@ -154,8 +165,15 @@ class ModelHost:
             memory_bytes=loaded.memory_bytes,
             mode=layout.mode,
             world_size=layout.world_size,
-            predicted_bytes=layout.predicted_bytes,
+            predicted_bytes={name: part.total for name, part in layout.predicted.items()},
+            predicted=layout.predicted,
+            notice=allowed.notice,
         )
+
+    def _tell(self, request: LoadModel, info: ModelInfo, fraction: float) -> None:
+        """How far the self-test is: a stage of the load."""
+        self._emit(Progress(id=request.id, stage="selftest", fraction=fraction))
+        self._say("loading", info.id)
 
     def use(self, task: Task, model_id: str) -> LoadedModel:
         """The loaded model, busy from now on. Loads it again when only idleness unloaded it.

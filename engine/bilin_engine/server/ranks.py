@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bilin_engine.config import ModelConfig, read_model_config
 from bilin_engine.errors import BadRequestError, BilinError
-from bilin_engine.placement.cost import ModelCost, check_degree
+from bilin_engine.placement.cost import ModelCost, check_degree, kv_dtype_on
 from bilin_engine.placement.plan import assign_layers, plan
 from bilin_engine.protocol import (
     DeviceInfo,
@@ -17,6 +17,7 @@ from bilin_engine.protocol import (
     LoadSettings,
     PlacementMode,
     PlanSettings,
+    PredictedMemory,
 )
 from bilin_engine.server.devices import list_devices
 from bilin_engine.server.planning import real_devices
@@ -30,7 +31,7 @@ class RankLayout:
     world_size: int = 1
     stages: tuple[LayerStage, ...] = ()
     head_stage: int = 0
-    predicted_bytes: dict[str, int] = field(default_factory=dict)
+    predicted: dict[str, PredictedMemory] = field(default_factory=dict)
 
 
 def lay_out(
@@ -53,17 +54,53 @@ def lay_out(
     except BilinError:
         return RankLayout(mode="single")
     context = settings.context or config.max_sequence_length
-    cost = ModelCost(config)
-    working = cost.activation_bytes(max(1, context // 2))
     if mode == "auto":
         mode = _best_mode(config, context, names, devices())
     if mode == "tensor_parallel":
-        return _tensor_parallel(config, context, names, settings.world_size)
+        return _tensor_parallel(config, context, names, settings)
     if mode == "layer_split":
-        return _layer_split(cost, context, names, working, devices)
-    name = "cpu" if names[0] == "auto" else names[0]
-    total = cost.weights_bytes + cost.kv_bytes(context) + working
-    return RankLayout(predicted_bytes={name: total})
+        return _layer_split(ModelCost(config), context, names, settings, devices)
+    name = _alone_on(names[0], settings, devices)
+    return RankLayout(predicted={name: _predicted(ModelCost(config), context, name, settings)})
+
+
+def _alone_on(
+    name: str, settings: LoadSettings, devices: Callable[[], Sequence[DeviceInfo]]
+) -> str:
+    """The device that a model alone goes to, as far as one can say without torch."""
+    if name != "auto":
+        return name
+    wants_gpu = settings.backend in ("auto", "cuda") and settings.dtype != "float32"
+    gpus = [d.name for d in devices() if d.name.startswith("cuda")] if wants_gpu else []
+    return gpus[0] if gpus else "cpu"
+
+
+def _predicted(
+    cost: ModelCost,
+    context: int,
+    device: str,
+    settings: LoadSettings,
+    layers: range | None = None,
+    *,
+    has_head: bool = True,
+) -> PredictedMemory:
+    """What one rank or stage takes on a device; the same figures as a plan's."""
+    layers = layers if layers is not None else range(cost.config.num_layers)
+    kept = kv_dtype_on(device, settings.kv_dtype)
+    prompt = _prompt_tokens(context)
+    weights = sum(cost.layer_bytes[layers.start : layers.stop])
+    kv_cache = cost.kv_bytes(context, len(layers), kept)
+    return PredictedMemory(
+        weights=weights + (cost.head_bytes + cost.final_bytes) * has_head,
+        kv_cache=kv_cache * max(1, settings.num_slots),
+        activations=cost.activation_bytes(prompt) + cost.kv_working_bytes(context, kept),
+        communication=cost.communication_bytes(prompt),
+    )
+
+
+def _prompt_tokens(context: int) -> int:
+    """Half of the context, as plans assume."""
+    return max(1, context // 2)
 
 
 def _mode(settings: LoadSettings, names: Sequence[str]) -> PlacementMode:
@@ -102,27 +139,25 @@ def _best_mode(
 
 
 def _tensor_parallel(
-    config: ModelConfig, context: int, names: Sequence[str], world_size: int
+    config: ModelConfig, context: int, names: Sequence[str], settings: LoadSettings
 ) -> RankLayout:
-    ranks = world_size or len(names)
+    ranks = settings.world_size or len(names)
     check_degree(config, ranks)
     cost = ModelCost(config, ranks)
-    prompt = max(1, context // 2)
-    each = cost.weights_bytes + cost.kv_bytes(context)
-    each += cost.activation_bytes(prompt) + cost.communication_bytes(prompt)
-    predicted: dict[str, int] = {}
+    predicted: dict[str, PredictedMemory] = {}
     for rank in range(ranks):
         name = names[rank] if len(names) > 1 else names[0]
         name = "cpu" if name.partition(":")[0] in ("auto", "cpu") else name
-        predicted[name] = predicted.get(name, 0) + each
-    return RankLayout("tensor_parallel", ranks, predicted_bytes=predicted)
+        each = _predicted(cost, context, name, settings)
+        predicted[name] = predicted[name].plus(each) if name in predicted else each
+    return RankLayout("tensor_parallel", ranks, predicted=predicted)
 
 
 def _layer_split(
     cost: ModelCost,
     context: int,
     names: Sequence[str],
-    working: int,
+    settings: LoadSettings,
     devices: Callable[[], Sequence[DeviceInfo]],
 ) -> RankLayout:
     num_layers = cost.config.num_layers
@@ -138,16 +173,17 @@ def _layer_split(
             raise BadRequestError(
                 f"there is no device {missing[0]}; there are {', '.join(d.name for d in found)}"
             )
-        assignment = assign_layers(cost, named, PlanSettings(context=context, prompt_tokens=1))
+        asked = PlanSettings(
+            context=context, prompt_tokens=_prompt_tokens(context), kv_dtype=settings.kv_dtype
+        )
+        assignment = assign_layers(cost, named, asked)
         counts, head = list(assignment.layers), assignment.head_device
         stage_names = [device.name for device in named]
-    predicted: dict[str, int] = {}
+    predicted: dict[str, PredictedMemory] = {}
     done = 0
     for index, (name, count) in enumerate(zip(stage_names, counts, strict=True)):
-        size = sum(cost.layer_bytes[done : done + count]) + cost.kv_bytes(context, count) + working
+        layers = range(done, done + count)
         done += count
-        if index == head:
-            size += cost.head_bytes + cost.final_bytes
-        predicted[name] = size
+        predicted[name] = _predicted(cost, context, name, settings, layers, has_head=index == head)
     stages = tuple(map(LayerStage, stage_names, counts))
     return RankLayout("layer_split", 1, stages, head, predicted)

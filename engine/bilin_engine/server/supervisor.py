@@ -1,22 +1,26 @@
 """The supervisor: takes requests, answers them in two lanes, never computes and never hangs.
 
-Work lane: load, unload, chat, generate, fill, score, one after the other. Control lane: list, count
-and inspect, never behind the work lane. A cancel is obeyed by the caller's thread, behind nothing.
+Work lane: load, unload, chat, generate, fill, score, proofread, one after the other. Control lane:
+list, count and inspect, never behind the work lane. Hub lane: questions to model hubs, which may
+take long. A cancel is obeyed by the caller's thread, behind nothing.
 Torch is in the workers alone.
 """
 
 import logging
+import os
 import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bilin_engine.errors import BadRequestError, BilinError
+from bilin_engine.hubs.tokens import TokenFile, default_token_file
 from bilin_engine.protocol import (
     AddInPlace,
     AddJob,
     Cancel,
     Cancelled,
+    CatalogListed,
     ChangeJob,
     Chat,
     CountTokens,
@@ -32,12 +36,16 @@ from bilin_engine.protocol import (
     InspectFolder,
     InspectPrompt,
     InspectWindow,
+    KeepToken,
+    ListCatalog,
     ListDevices,
     ListJobs,
     ListModels,
+    ListRepository,
     LoadModel,
     ModelsListed,
     PlanModel,
+    Proofread,
     RenameModel,
     Request,
     RestoreModel,
@@ -46,6 +54,7 @@ from bilin_engine.protocol import (
     UnloadModel,
 )
 from bilin_engine.server.answers import Answering
+from bilin_engine.server.catalog import list_catalog
 from bilin_engine.server.devices import list_devices
 from bilin_engine.server.fill_prompts import inspect_fill, inspect_window
 from bilin_engine.server.inspect_folder import inspect_folder
@@ -55,6 +64,8 @@ from bilin_engine.server.library_ops import LibraryOps
 from bilin_engine.server.model_host import HostSettings, ModelHost
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.planning import plan_model
+from bilin_engine.server.repositories import list_repository
+from bilin_engine.server.selftest_gate import SelftestCommand
 from bilin_engine.server.tasks import CancelledTaskError, Task, TaskQueue
 from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
 from bilin_engine.server.worker_process import WorkerCommand
@@ -62,6 +73,8 @@ from bilin_engine.server.worker_process import WorkerCommand
 logger = logging.getLogger(__name__)
 
 JOIN_S = 10.0
+
+_Answered = Chat | Generate | Fill | Score | Proofread  # by the loaded model
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,7 @@ class SupervisorSettings:
     limits: WorkerLimits = field(default_factory=WorkerLimits)
     idle_unload_s: float = 0.0
     job_command: JobCommand = field(default_factory=JobCommand)
+    selftest: SelftestCommand = field(default_factory=SelftestCommand)
 
 
 class Supervisor:
@@ -91,19 +105,25 @@ class Supervisor:
         self._emit = emit
         self._idle_unload_s = settings.idle_unload_s
         self._texts = texts
-        self._host = ModelHost(
-            HostSettings(settings.command, settings.limits), self._texts, emit, self._on_gone
-        )
+        host = HostSettings(settings.command, settings.limits, settings.selftest)
+        self._host = ModelHost(host, self._texts, emit, self._on_gone)
         self._ops = LibraryOps(texts.library)
         self._queue = JobQueue(texts.library, emit, settings.job_command)
         self._lock = threading.Lock()
         self._tasks: dict[int, Task] = {}
         self._work = TaskQueue()
         self._control = TaskQueue()
+        self._hub = TaskQueue()
+        self._job_command = settings.job_command
         self._is_closed = False
         self._threads = [
             threading.Thread(target=self._run_work, name="bilin-work", daemon=True),
-            threading.Thread(target=self._run_control, name="bilin-control", daemon=True),
+            threading.Thread(
+                target=self._run_lane, args=(self._control,), name="bilin-control", daemon=True
+            ),
+            threading.Thread(
+                target=self._run_lane, args=(self._hub,), name="bilin-hub", daemon=True
+            ),
         ]
         for thread in self._threads:
             thread.start()
@@ -132,8 +152,10 @@ class Supervisor:
         if problem:
             error = BadRequestError(problem)
             self._emit(Failed(id=request.id, code=error.code, message=error.message))
-        elif isinstance(request, LoadModel | UnloadModel | Chat | Generate | Fill | Score):
+        elif isinstance(request, LoadModel | UnloadModel | _Answered):
             self._work.put(task)
+        elif isinstance(request, ListRepository):
+            self._hub.put(task)
         else:
             self._control.put(task)
 
@@ -146,6 +168,7 @@ class Supervisor:
             self._cancel_task(task)
         self._work.close()
         self._control.close()
+        self._hub.close()
         self._host.stop()
         self._queue.close()
         for thread in self._threads:
@@ -160,7 +183,7 @@ class Supervisor:
 
     def _cancel_task(self, task: Task) -> None:
         task.cancel()
-        if self._work.remove(task) or self._control.remove(task):
+        if any(lane.remove(task) for lane in (self._work, self._control, self._hub)):
             self._end(task, Cancelled(task.request.id))
 
     def _end(self, task: Task, event: Done | Cancelled | Failed) -> None:
@@ -181,9 +204,9 @@ class Supervisor:
                 self._host.unload_idle()
         self._host.unload()
 
-    def _run_control(self) -> None:
-        while not self._control.is_closed:
-            item = self._control.take()
+    def _run_lane(self, lane: TaskQueue) -> None:
+        while not lane.is_closed:
+            item = lane.take()
             if isinstance(item, Task):
                 self._answer(item)
 
@@ -230,14 +253,26 @@ class Supervisor:
             case UnloadModel():
                 self._host.unload()
                 return None
-            case InspectFolder(path=path):
-                return inspect_folder(path, self._texts.library, self._queue.conversion_rate)
+            case InspectFolder() | ListCatalog() | ListRepository():
+                return self._to_add(task)
             case DeleteModel(model=model):
                 return self._ops.delete(model)
-            case Chat() | Generate() | Fill() | Score():
+            case Chat() | Generate() | Fill() | Score() | Proofread():
                 return self._generate(task)
             case request:
                 return self._change(request)
+
+    def _to_add(self, task: Task) -> Result:
+        """What a person may add to the library."""
+        library = self._texts.library
+        match task.request:
+            case InspectFolder(path=path):
+                return inspect_folder(path, library, self._queue.conversion_rate)
+            case ListCatalog(devices=devices):
+                return CatalogListed(list_catalog(devices, self._host.own_bytes))
+            case request:
+                assert isinstance(request, ListRepository)
+                return list_repository(task, request, self._job_command, library)
 
     def _change(self, request: Request) -> None:
         """Requests that change the library or the queue and have nothing to tell."""
@@ -252,6 +287,9 @@ class Supervisor:
                 self._ops.empty_trash()
             case AddJob(work=work):
                 self._queue.add(work)
+            case KeepToken(hub=hub, endpoint=endpoint, token=token):
+                tokens = TokenFile(self._job_command.token_file or default_token_file())
+                tokens.keep(hub, endpoint, token, os.environ)
             case ChangeJob(job=job, action=action):
                 self._queue.change(job, action)
             case ListJobs():
@@ -261,7 +299,7 @@ class Supervisor:
 
     def _generate(self, task: Task) -> Result:
         request = task.request
-        assert isinstance(request, Chat | Generate | Fill | Score)
+        assert isinstance(request, _Answered)
         answering = Answering(self._host.use(task, request.model), task, self._emit)
         try:
             match request:
@@ -273,5 +311,7 @@ class Supervisor:
                     return answering.fill(request)
                 case Score():
                     return answering.score(request)
+                case Proofread():
+                    return answering.proofread(request)
         finally:
             self._host.release()

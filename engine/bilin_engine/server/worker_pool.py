@@ -29,7 +29,9 @@ from bilin_engine.protocol import (
     WorkerLogitsWritten,
     WorkerMemory,
     WorkerMemoryReport,
+    WorkerRead,
     WorkerTokens,
+    WorkerWordsRead,
 )
 from bilin_engine.server.child_process import Gone
 from bilin_engine.server.tasks import Task
@@ -153,6 +155,14 @@ class WorkerPool:
         (final,) = self._run(task, request, (RANK_0,), on_event, cancel_s=self._limits.cancel_s)
         return final if isinstance(final, WorkerGenerated) else None
 
+    def read(self, task: Task, request: WorkerRead) -> WorkerWordsRead:
+        """Reads words in their places. Raises as `generate`."""
+        (final,) = self._run(
+            task, request, (RANK_0,), lambda _event: True, cancel_s=self._limits.cancel_s
+        )
+        assert isinstance(final, WorkerWordsRead)
+        return final
+
     def logits(self, task: Task, request: WorkerLogits) -> WorkerLogitsWritten:
         """Writes log-probs of every position to a file. Raises as `generate`."""
         (final,) = self._run(
@@ -197,7 +207,7 @@ class WorkerPool:
     def _run(
         self,
         task: Task,
-        request: WorkerLoad | WorkerGenerate | WorkerLogits | WorkerMemory,
+        request: WorkerLoad | WorkerGenerate | WorkerRead | WorkerLogits | WorkerMemory,
         ranks: "range | tuple[int, ...]",
         on_event: Callable[[WorkerEvent], bool],
         *,

@@ -29,6 +29,7 @@ from bilin_engine.protocol import (
     Hello,
     Progress,
     WorkerCandidate,
+    WorkerExpected,
     WorkerGenerate,
     WorkerGenerated,
     WorkerLoad,
@@ -37,8 +38,11 @@ from bilin_engine.protocol import (
     WorkerLogitsWritten,
     WorkerMemory,
     WorkerMemoryReport,
+    WorkerRead,
     WorkerRequest,
     WorkerTokens,
+    WorkerWord,
+    WorkerWordsRead,
     check_hello,
     hello,
 )
@@ -55,13 +59,14 @@ FLUSH_S = 0.02  # a batch of tokens waits this long at most while more keep comi
 
 EXIT_BROKEN = 4
 
-_Work = WorkerLoad | WorkerGenerate | WorkerLogits | WorkerMemory
+_Work = WorkerLoad | WorkerGenerate | WorkerRead | WorkerLogits | WorkerMemory
 OnProgress = Callable[[str, float], None]
 OnToken = Callable[[int, int, float], None]
 LoadRunner = Callable[[WorkerLoad, OnProgress], "Runner"]
 GenerateTokens = Callable[
     ["Runner", GenerationRequest, OnToken, Callable[[], bool]], GenerationResult
 ]
+ReadWords = Callable[["Runner", WorkerRead, Callable[[], bool]], tuple[WorkerWord, ...]]
 
 
 def load_with_torch(request: WorkerLoad, on_progress: OnProgress, rank: int = 0) -> "Runner":
@@ -86,6 +91,7 @@ def load_with_torch(request: WorkerLoad, on_progress: OnProgress, rank: int = 0)
         num_threads=settings.num_threads,
         num_slots=request.num_slots,
         dtype=None if settings.dtype == "auto" else settings.dtype,
+        kv_dtype=settings.kv_dtype,
         group=group,
         placement=placement,
         on_progress=on_progress,
@@ -103,6 +109,38 @@ def generate_with_torch(
 
     memory = _MEMORIES.setdefault(runner, SlotMemory())
     return generate(runner, request, on_token, should_stop, memory)
+
+
+def read_words_with_torch(
+    runner: "Runner", request: WorkerRead, should_stop: Callable[[], bool]
+) -> tuple[WorkerWord, ...]:
+    """The real reading of words."""
+    from bilin_engine.generation.read_words import PlacedWord, ReadRequest, read_words
+
+    _MEMORIES.pop(runner, None)
+    words = tuple(
+        PlacedWord(
+            PromptLayout(
+                token_ids=word.token_ids,
+                position_ids=word.position_ids,
+                prefix_len=word.prefix_len,
+                output_position=word.output_position,
+                mask_index=word.mask_index,
+            ),
+            word.word_ids,
+        )
+        for word in request.words
+    )
+    banned = frozenset(request.banned_ids)
+    asked = ReadRequest(words, request.stop_ids, banned, request.num_expected)
+    return tuple(
+        WorkerWord(
+            reading.logprobs,
+            reading.best,
+            tuple(WorkerExpected(e.token_ids, e.logprob) for e in reading.expected),
+        )
+        for reading in read_words(runner, asked, should_stop)
+    )
 
 
 def write_logits_with_torch(
@@ -130,6 +168,7 @@ class WorkerLoop:
         channel: Channel[WorkerRequest],
         load: LoadRunner = load_with_torch,
         generate: GenerateTokens = generate_with_torch,
+        read_words: ReadWords = read_words_with_torch,
         *,
         rank: int = 0,
     ) -> None:
@@ -138,6 +177,7 @@ class WorkerLoop:
         self._channel = channel
         self._load_runner = load
         self._generate_tokens = generate
+        self._read_words = read_words
         self._runner: Runner | None = None
         self._requests: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._cancelled: set[int] = set()  # set.add and `in` are atomic: reader and main share it
@@ -179,6 +219,8 @@ class WorkerLoop:
                     self._load(request)
                 case WorkerGenerate():
                     self._generate(request)
+                case WorkerRead():
+                    self._read_places(request)
                 case WorkerLogits():
                     self._write_logits(request)
                 case WorkerMemory():
@@ -251,6 +293,19 @@ class WorkerLoop:
             self._channel.send(Cancelled(request.id))
             return
         self._channel.send(WorkerLogitsWritten(request.id, self._runner.vocab_size))
+
+    def _read_places(self, request: WorkerRead) -> None:
+        if self._runner is None:
+            raise NotLoadedError("this worker holds no model yet")
+        try:
+            words = self._read_words(self._runner, request, lambda: request.id in self._cancelled)
+        except Exception:
+            if request.id not in self._cancelled:
+                raise
+            self._cancelled.discard(request.id)
+            self._channel.send(Cancelled(request.id))
+            return
+        self._channel.send(WorkerWordsRead(request.id, words))
 
     def _generate(self, request: WorkerGenerate) -> None:
         if self._runner is None:

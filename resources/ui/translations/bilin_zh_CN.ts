@@ -59,6 +59,14 @@
             <source>Next version</source>
             <translation>下一个版本</translation>
         </message>
+        <message>
+            <source>Answer</source>
+            <translation>回答</translation>
+        </message>
+        <message>
+            <source>Answer this message</source>
+            <translation>回答这条消息</translation>
+        </message>
     </context>
     <context>
         <name>AddDialog</name>
@@ -188,6 +196,44 @@
         </message>
     </context>
     <context>
+        <name>Application</name>
+        <message>
+            <source>A folder for your data</source>
+            <translation>为数据选择文件夹</translation>
+        </message>
+    </context>
+    <context>
+        <name>AttachmentDialog</name>
+        <message>
+            <source>Close</source>
+            <translation>关闭</translation>
+        </message>
+        <message>
+            <source>Copy</source>
+            <translation>复制</translation>
+        </message>
+        <message>
+            <source>Put into the message</source>
+            <translation>放进消息里</translation>
+        </message>
+        <message>
+            <source>The attachment’s text</source>
+            <translation>附件的文字</translation>
+        </message>
+        <message>
+            <source>{0} characters</source>
+            <translation>{0} 个字符</translation>
+        </message>
+        <message>
+            <source>{0} lines</source>
+            <translation>{0} 行</translation>
+        </message>
+        <message>
+            <source>{0} tokens</source>
+            <translation>{0} 个词元</translation>
+        </message>
+    </context>
+    <context>
         <name>Bar</name>
         <message>
             <source>KV cache</source>
@@ -221,10 +267,6 @@
     <context>
         <name>Blank</name>
         <message>
-            <source>Ctrl+Enter fills</source>
-            <translation>Ctrl+Enter 填写</translation>
-        </message>
-        <message>
             <source>blank {0}</source>
             <translation>空 {0}</translation>
         </message>
@@ -235,6 +277,10 @@
         <message>
             <source>sentence blank {0}</source>
             <translation>句空 {0}</translation>
+        </message>
+        <message>
+            <source>{0} fills</source>
+            <translation>{0} 填写</translation>
         </message>
     </context>
     <context>
@@ -250,14 +296,6 @@
         <message>
             <source>Fill</source>
             <translation>填这个空</translation>
-        </message>
-        <message>
-            <source>Stop filling (Esc)</source>
-            <translation>停止填写（Esc）</translation>
-        </message>
-        <message>
-            <source>Fill this blank (Ctrl+Enter)</source>
-            <translation>填这个空（Ctrl+Enter）</translation>
         </message>
         <message>
             <source>This model has no {0} token</source>
@@ -296,14 +334,6 @@
             <translation>模型正在填写…</translation>
         </message>
         <message>
-            <source>Candidates    Alt+↑/↓ · Tab accepts</source>
-            <translation>候选　Alt+↑/↓ 切换 · Tab 接受</translation>
-        </message>
-        <message>
-            <source>Ctrl+Enter fills it with both sides in view</source>
-            <translation>按 Ctrl+Enter，模型会看着两侧文字填写</translation>
-        </message>
-        <message>
             <source>Both sides are in the model's view</source>
             <translation>两侧文字都在模型视野内</translation>
         </message>
@@ -330,10 +360,6 @@
         <message>
             <source>Kind of blank</source>
             <translation>空的种类</translation>
-        </message>
-        <message>
-            <source>Ctrl+M puts a blank at the cursor or makes one of what is selected; Ctrl+Shift+M a long one.</source>
-            <translation>Ctrl+M 在光标处放一个空，或把选中的文字变成空；Ctrl+Shift+M 放一个长空。</translation>
         </message>
         <message>
             <source>Restore</source>
@@ -384,8 +410,28 @@
             <translation>全部填写</translation>
         </message>
         <message>
-            <source>Fill all blanks in order (Ctrl+Shift+Enter)</source>
-            <translation>按顺序填写所有空（Ctrl+Shift+Enter）</translation>
+            <source>Stop filling ({0})</source>
+            <translation>停止填写（{0}）</translation>
+        </message>
+        <message>
+            <source>Fill this blank ({0})</source>
+            <translation>填写这个空（{0}）</translation>
+        </message>
+        <message>
+            <source>Candidates    {0} the next · {1} accepts</source>
+            <translation>候选　{0} 换一个 · {1} 采用</translation>
+        </message>
+        <message>
+            <source>{0} fills it with both sides in view</source>
+            <translation>{0} 兼顾上下文填写</translation>
+        </message>
+        <message>
+            <source>{0} puts a blank at the cursor or makes one of what is selected; {1} a long one.</source>
+            <translation>{0} 在光标处插入空，或把选中的内容变成空；{1} 插入长空。</translation>
+        </message>
+        <message>
+            <source>Fill all blanks in order ({0})</source>
+            <translation>依次填写所有的空（{0}）</translation>
         </message>
     </context>
     <context>
@@ -432,6 +478,14 @@
             <source>Undo</source>
             <translation>撤销</translation>
         </message>
+        <message>
+            <source>Messages deleted: {0}</source>
+            <translation>已删除 {0} 条消息</translation>
+        </message>
+        <message>
+            <source>Preset deleted: {0}</source>
+            <translation>已删除预设：{0}</translation>
+        </message>
     </context>
     <context>
         <name>ChatView</name>
@@ -458,6 +512,29 @@
         <message>
             <source>Everything stays on this computer</source>
             <translation>一切都在这台电脑上</translation>
+        </message>
+        <message>
+            <source>Attach text or code files</source>
+            <translation>添加文本或代码文件</translation>
+        </message>
+    </context>
+    <context>
+        <name>Chip</name>
+        <message>
+            <source>Open {0}, {1}</source>
+            <translation>打开 {0}，{1}</translation>
+        </message>
+        <message>
+            <source>Remove {0}</source>
+            <translation>移除 {0}</translation>
+        </message>
+        <message>
+            <source>{0} characters</source>
+            <translation>{0} 个字符</translation>
+        </message>
+        <message>
+            <source>{0} tokens</source>
+            <translation>{0} 个词元</translation>
         </message>
     </context>
     <context>
@@ -525,6 +602,30 @@
         <message>
             <source>Stop this answer (Esc)</source>
             <translation>停止这个回答（Esc）</translation>
+        </message>
+        <message>
+            <source>Answer begins with</source>
+            <translation>回答开头</translation>
+        </message>
+        <message>
+            <source>Attach text or code files</source>
+            <translation>添加文本或代码文件</translation>
+        </message>
+        <message>
+            <source>Let the model begin the answer</source>
+            <translation>让模型自己开头</translation>
+        </message>
+        <message>
+            <source>The model goes on from these words</source>
+            <translation>模型会接着这几个字往下写</translation>
+        </message>
+        <message>
+            <source>Write the answer’s first words</source>
+            <translation>替回答起个头</translation>
+        </message>
+        <message>
+            <source>Too long: “{0}” and so on are left out ({1})</source>
+            <translation>太长：“{0}”等 {1} 条较早的消息不会发给模型</translation>
         </message>
     </context>
     <context>
@@ -604,6 +705,22 @@
         <message>
             <source>Conversations</source>
             <translation>对话记录</translation>
+        </message>
+        <message>
+            <source>Trash</source>
+            <translation>回收站</translation>
+        </message>
+        <message>
+            <source>What was deleted</source>
+            <translation>已删除的内容</translation>
+        </message>
+    </context>
+    <context>
+        <name>Dates</name>
+        <message>
+            <source>MMM d</source>
+            <comment>a day, as QLocale reads it</comment>
+            <translation>M月d日</translation>
         </message>
     </context>
     <context>
@@ -823,12 +940,12 @@
     <context>
         <name>EmptyDocument</name>
         <message>
-            <source>Write, or open a file. Ctrl+M puts a blank at the cursor or makes one of what is selected; Ctrl+Enter lets the model fill it with the text on both sides in view.</source>
-            <translation>直接书写，或打开一个文件。Ctrl+M 在光标处放一个空，或把选中的文字变成空；Ctrl+Enter 让模型看着两侧的文字把它填上。</translation>
-        </message>
-        <message>
             <source>Try</source>
             <translation>试一试</translation>
+        </message>
+        <message>
+            <source>Write, or open a file. {0} puts a blank at the cursor or makes one of what is selected; {1} lets the model fill it with the text on both sides in view.</source>
+            <translation>直接书写，或打开文件。{0} 在光标处插入空，或把选中的内容变成空；{1} 让模型兼顾上下文把它填上。</translation>
         </message>
     </context>
     <context>
@@ -880,6 +997,10 @@
         <message>
             <source>Choose a model</source>
             <translation>选择模型</translation>
+        </message>
+        <message>
+            <source>Copy report</source>
+            <translation>复制报告</translation>
         </message>
     </context>
     <context>
@@ -943,6 +1064,22 @@
             <source>Sampling: temperature {0}</source>
             <translation>采样：温度 {0}</translation>
         </message>
+        <message>
+            <source>Chosen for this conversation: {0}</source>
+            <translation>本对话选用：{0}</translation>
+        </message>
+        <message>
+            <source>Whichever model is loaded</source>
+            <translation>用当前载入的模型</translation>
+        </message>
+        <message>
+            <source>{0} · not loaded</source>
+            <translation>{0} · 未载入</translation>
+        </message>
+        <message>
+            <source>{0}. It is loaded when you send a message.</source>
+            <translation>{0}。发送消息时载入。</translation>
+        </message>
     </context>
     <context>
         <name>InlineEditor</name>
@@ -965,6 +1102,14 @@
         <message>
             <source>Save</source>
             <translation>保存</translation>
+        </message>
+        <message>
+            <source>Go on from here</source>
+            <translation>接着写</translation>
+        </message>
+        <message>
+            <source>The model goes on from the end of this text</source>
+            <translation>模型从这段文字的末尾往下写</translation>
         </message>
     </context>
     <context>
@@ -992,6 +1137,29 @@
         <message>
             <source>By mask token: what stands before and after is seen at once.</source>
             <translation>用空标记填写：前后文字同时可见。</translation>
+        </message>
+    </context>
+    <context>
+        <name>KeyButton</name>
+        <message>
+            <source>Press keys …</source>
+            <translation>请按键…</translation>
+        </message>
+        <message>
+            <source>{what}: {keys}</source>
+            <translation>{what}：{keys}</translation>
+        </message>
+        <message>
+            <source>no keys</source>
+            <translation>未设置</translation>
+        </message>
+        <message>
+            <source>Press to change the keys</source>
+            <translation>按下以更改按键</translation>
+        </message>
+        <message>
+            <source>Change the keys</source>
+            <translation>更改按键</translation>
         </message>
     </context>
     <context>
@@ -1026,6 +1194,10 @@
         <message>
             <source>✓ Answered: {0}</source>
             <translation>✓ 已回答：{0}</translation>
+        </message>
+        <message>
+            <source>The answer is there.</source>
+            <translation>回答写完了。</translation>
         </message>
     </context>
     <context>
@@ -1082,10 +1254,6 @@
             <translation>首字 {0} s</translation>
         </message>
         <message>
-            <source>went on after a break</source>
-            <translation>中断后续写</translation>
-        </message>
-        <message>
             <source>length limit</source>
             <translation>到达长度上限</translation>
         </message>
@@ -1104,6 +1272,58 @@
         <message>
             <source>What the model saw …</source>
             <translation>模型看到的内容…</translation>
+        </message>
+        <message>
+            <source>Broken off and taken up again. {0}</source>
+            <translation>写到一半中断，已从断处接着写。{0}</translation>
+        </message>
+        <message>
+            <source>Delete, with all below it</source>
+            <translation>删除这条及其后的消息</translation>
+        </message>
+        <message>
+            <source>First word any moment</source>
+            <translation>马上出第一个字</translation>
+        </message>
+        <message>
+            <source>First word in about {0} s</source>
+            <translation>约 {0} 秒出第一个字</translation>
+        </message>
+        <message>
+            <source>Model: {0}</source>
+            <translation>模型：{0}</translation>
+        </message>
+        <message>
+            <source>Prompt: {0} tokens</source>
+            <translation>提示：{0} 个词元</translation>
+        </message>
+        <message>
+            <source>Seed: {0}</source>
+            <translation>随机种子：{0}</translation>
+        </message>
+        <message>
+            <source>The words before this are yours</source>
+            <translation>此前的文字是你写的</translation>
+        </message>
+        <message>
+            <source>Waiting for the model …</source>
+            <translation>等待模型就绪……</translation>
+        </message>
+        <message>
+            <source>begun by you</source>
+            <translation>由你开头</translation>
+        </message>
+        <message>
+            <source>edited by you</source>
+            <translation>经你修改</translation>
+        </message>
+        <message>
+            <source>{0} s more at most</source>
+            <translation>最多还要 {0} 秒</translation>
+        </message>
+        <message>
+            <source>{0}, the whole in {1} s at most</source>
+            <translation>{0}，全文最多 {1} 秒</translation>
         </message>
     </context>
     <context>
@@ -1345,6 +1565,45 @@
         <message>
             <source>{0} tokens</source>
             <translation>{0} 个词元</translation>
+        </message>
+    </context>
+    <context>
+        <name>PresetRow</name>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Delete “{0}”</source>
+            <translation>删除“{0}”</translation>
+        </message>
+        <message>
+            <source>Name of the preset</source>
+            <translation>预设的名字</translation>
+        </message>
+        <message>
+            <source>Preset</source>
+            <translation>预设</translation>
+        </message>
+        <message>
+            <source>Preset: {0}</source>
+            <translation>预设：{0}</translation>
+        </message>
+        <message>
+            <source>Rename “{0}” …</source>
+            <translation>重命名“{0}”……</translation>
+        </message>
+        <message>
+            <source>Save</source>
+            <translation>保存</translation>
+        </message>
+        <message>
+            <source>Save these values as a preset …</source>
+            <translation>把当前设置存为预设……</translation>
+        </message>
+        <message>
+            <source>none</source>
+            <translation>无</translation>
         </message>
     </context>
     <context>
@@ -1740,6 +1999,62 @@
             <source>while writing</source>
             <translation>书写过程中</translation>
         </message>
+        <message>
+            <source>A message holds {most} attachments of {characters} characters in all; this one is left out.</source>
+            <translation>一条消息最多带 {most} 个附件，合计 {characters} 个字符；这一个没有加上。</translation>
+        </message>
+        <message>
+            <source>The model {model} of this conversation cannot be used now; the loaded one answers.</source>
+            <translation>本对话选用的模型 {model} 现在用不了，由当前载入的模型回答。</translation>
+        </message>
+        <message>
+            <source>pasted text {number}</source>
+            <translation>粘贴的文字 {number}</translation>
+        </message>
+        <message>
+            <source>{name} cannot be read: {reason}</source>
+            <translation>{name} 读不出来：{reason}</translation>
+        </message>
+        <message>
+            <source>{name} is empty; there is nothing to attach.</source>
+            <translation>{name} 是空的，没有内容可添加。</translation>
+        </message>
+        <message>
+            <source>{name} is not a file; attach text or code files.</source>
+            <translation>{name} 不是文件；请添加文本或代码文件。</translation>
+        </message>
+        <message>
+            <source>{name} is not text; only text and code files can be attached.</source>
+            <translation>{name} 不是文本；只能添加文本或代码文件。</translation>
+        </message>
+        <message>
+            <source>{name} is {size} MB; a file may have {most} MB at most.</source>
+            <translation>{name} 有 {size} MB；单个文件最大 {most} MB。</translation>
+        </message>
+        <message>
+            <source>{chosen} is not there; until the next start {used} is used, and {chosen} stays as it is.</source>
+            <translation>找不到 {chosen}；这一次改用 {used}，原来的数据不受影响。</translation>
+        </message>
+        <message>
+            <source>Your data are in {new} now.</source>
+            <translation>数据已移到 {new}。</translation>
+        </message>
+        <message>
+            <source>Your data are in {new} now. {old} still has them too; delete it when you like.</source>
+            <translation>数据已复制到 {new}。{old} 中仍有一份，可以自行删除。</translation>
+        </message>
+        <message>
+            <source>Your data could not be moved and stay in {old}: {reason}</source>
+            <translation>数据无法移动，仍在 {old}：{reason}</translation>
+        </message>
+        <message>
+            <source>The applications menu could not be changed: {reason}</source>
+            <translation>无法修改应用程序菜单：{reason}</translation>
+        </message>
+        <message>
+            <source>The report is on the clipboard. Read it before you send it.</source>
+            <translation>报告已复制到剪贴板，发送前请先看一遍。</translation>
+        </message>
     </context>
     <context>
         <name>SettingsView</name>
@@ -1796,14 +2111,6 @@
             <translation>主题</translation>
         </message>
         <message>
-            <source>Text size</source>
-            <translation>文字大小</translation>
-        </message>
-        <message>
-            <source>Of the window and of messages</source>
-            <translation>窗口与消息</translation>
-        </message>
-        <message>
             <source>Code size</source>
             <translation>代码大小</translation>
         </message>
@@ -1818,10 +2125,6 @@
         <message>
             <source>Keyboard shortcuts</source>
             <translation>键盘快捷键</translation>
-        </message>
-        <message>
-            <source>Show</source>
-            <translation>查看</translation>
         </message>
         <message>
             <source>Show all keyboard shortcuts</source>
@@ -1860,16 +2163,112 @@
             <translation>“低”让其他程序先用处理器。下次启动时生效</translation>
         </message>
         <message>
-            <source>Conversations</source>
-            <translation>对话记录</translation>
-        </message>
-        <message>
             <source>Open folder</source>
             <translation>打开文件夹</translation>
         </message>
         <message>
             <source>Open the folder with your data</source>
             <translation>打开存放数据的文件夹</translation>
+        </message>
+        <message>
+            <source>This program</source>
+            <translation>本程序</translation>
+        </message>
+        <message>
+            <source>Window font</source>
+            <translation>界面字体</translation>
+        </message>
+        <message>
+            <source>Text font</source>
+            <translation>正文字体</translation>
+        </message>
+        <message>
+            <source>Of messages and documents</source>
+            <translation>用于消息和文档</translation>
+        </message>
+        <message>
+            <source>Code font</source>
+            <translation>代码字体</translation>
+        </message>
+        <message>
+            <source>Suited to the language</source>
+            <translation>随界面语言</translation>
+        </message>
+        <message>
+            <source>Size of the window font</source>
+            <translation>界面字号</translation>
+        </message>
+        <message>
+            <source>Size of the text font</source>
+            <translation>正文字号</translation>
+        </message>
+        <message>
+            <source>Show and change</source>
+            <translation>查看与更改</translation>
+        </message>
+        <message>
+            <source>Tell me when a long answer ends</source>
+            <translation>长回答写完时通知我</translation>
+        </message>
+        <message>
+            <source>By a message of the desktop, if the window is not in front</source>
+            <translation>窗口不在最前面时，由桌面弹出通知</translation>
+        </message>
+        <message>
+            <source>Conversations and models</source>
+            <translation>对话记录与模型</translation>
+        </message>
+        <message>
+            <source>Move …</source>
+            <translation>移动…</translation>
+        </message>
+        <message>
+            <source>Keep your data in another folder</source>
+            <translation>把数据放到别的文件夹</translation>
+        </message>
+        <message>
+            <source>The folder changes with a restart</source>
+            <translation>重启后更换文件夹</translation>
+        </message>
+        <message>
+            <source>From then on everything is in {0}</source>
+            <translation>此后数据都在 {0}</translation>
+        </message>
+        <message>
+            <source>Restart now</source>
+            <translation>立即重启</translation>
+        </message>
+        <message>
+            <source>Applications menu</source>
+            <translation>应用程序菜单</translation>
+        </message>
+        <message>
+            <source>Bilin is in the menu, for your account only</source>
+            <translation>比邻已在菜单中，仅对当前用户</translation>
+        </message>
+        <message>
+            <source>Starts Bilin from the desktop, for your account only</source>
+            <translation>从桌面启动比邻，仅对当前用户</translation>
+        </message>
+        <message>
+            <source>Remove from the menu</source>
+            <translation>从菜单移除</translation>
+        </message>
+        <message>
+            <source>Add to the menu</source>
+            <translation>添加到菜单</translation>
+        </message>
+        <message>
+            <source>Report for a question or a fault</source>
+            <translation>提问或报错用的报告</translation>
+        </message>
+        <message>
+            <source>Versions, devices and the last log lines; never what you write</source>
+            <translation>版本、设备和最近的日志，不含你写的内容</translation>
+        </message>
+        <message>
+            <source>Copy report</source>
+            <translation>复制报告</translation>
         </message>
     </context>
     <context>
@@ -1955,16 +2354,20 @@
             <translation>设置</translation>
         </message>
         <message>
-            <source>Short blank (in the editor)</source>
-            <translation>短空（在填空页）</translation>
-        </message>
-        <message>
             <source>Stop the answer</source>
             <translation>停止回答</translation>
         </message>
         <message>
             <source>This list</source>
             <translation>快捷键列表</translation>
+        </message>
+        <message>
+            <source>Short blank</source>
+            <translation>短空</translation>
+        </message>
+        <message>
+            <source>Candidate before</source>
+            <translation>上一个候选</translation>
         </message>
     </context>
     <context>
@@ -1976,6 +2379,37 @@
         <message>
             <source>Close</source>
             <translation>关闭</translation>
+        </message>
+        <message>
+            <source>{keys} is needed for writing.</source>
+            <translation>{keys} 是书写要用的键。</translation>
+        </message>
+        <message>
+            <source>{keys} is already there for: {what}</source>
+            <translation>{keys} 已用于：{what}</translation>
+        </message>
+        <message>
+            <source>Press a shortcut’s keys here to change them; Backspace takes them away.</source>
+            <translation>点一下按键就可以更改；按退格键则不设快捷键。</translation>
+        </message>
+        <message>
+            <source>Use it here</source>
+            <translation>改用在这里</translation>
+        </message>
+        <message>
+            <source>Leave it</source>
+            <translation>保持不变</translation>
+        </message>
+        <message>
+            <source>Reset all</source>
+            <translation>全部恢复默认</translation>
+        </message>
+    </context>
+    <context>
+        <name>Startup</name>
+        <message>
+            <source>Your data are on their way to the new folder …</source>
+            <translation>正在把数据移到新的文件夹…</translation>
         </message>
     </context>
     <context>
@@ -2002,6 +2436,69 @@
         <message>
             <source>Go to the latest message</source>
             <translation>回到最新消息</translation>
+        </message>
+    </context>
+    <context>
+        <name>TrashDialog</name>
+        <message>
+            <source>Untitled</source>
+            <translation>未命名</translation>
+        </message>
+        <message>
+            <source>Nothing leaves the trash by itself.</source>
+            <translation>回收站里的内容会一直保留，直到你删除。</translation>
+        </message>
+        <message>
+            <source>The trash is empty.</source>
+            <translation>回收站是空的。</translation>
+        </message>
+        <message>
+            <source>Delete for good: {0}?</source>
+            <translation>彻底删除“{0}”？</translation>
+        </message>
+        <message>
+            <source>Delete everything in the trash for good?</source>
+            <translation>彻底删除回收站里的全部内容？</translation>
+        </message>
+        <message>
+            <source>Trash</source>
+            <translation>回收站</translation>
+        </message>
+        <message>
+            <source>This cannot be undone.</source>
+            <translation>此操作无法撤销。</translation>
+        </message>
+        <message>
+            <source>Delete</source>
+            <translation>删除</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Title</source>
+            <translation>标题</translation>
+        </message>
+        <message>
+            <source>Deleted</source>
+            <translation>删除时间</translation>
+        </message>
+        <message>
+            <source>Empty the trash …</source>
+            <translation>清空回收站…</translation>
+        </message>
+        <message>
+            <source>Delete for good …</source>
+            <translation>彻底删除…</translation>
+        </message>
+        <message>
+            <source>Restore</source>
+            <translation>恢复</translation>
+        </message>
+        <message>
+            <source>Close</source>
+            <translation>关闭</translation>
         </message>
     </context>
     <context>
@@ -2135,6 +2632,10 @@
         <message>
             <source>{0}: {1} %</source>
             <translation>{0}：{1} %</translation>
+        </message>
+        <message>
+            <source>Testing these devices, once</source>
+            <translation>首次使用这些设备，正在自检</translation>
         </message>
     </context>
 </TS>

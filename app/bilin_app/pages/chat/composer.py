@@ -1,13 +1,26 @@
 """Where a person writes: a field that grows to ten lines, the context meter, send or stop."""
 
 from PySide6.QtCore import QEvent, QLocale, QObject, QRectF, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QFocusEvent, QKeyEvent, QPainter, QPaintEvent, QTextOption
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtGui import (
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QFocusEvent,
+    QKeyEvent,
+    QPainter,
+    QPaintEvent,
+    QTextOption,
+)
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.views import TokenCountView
+from bilin_app.pages.chat.attachment_chips import AttachmentChips
+from bilin_app.pages.chat.composer_edit import ComposerEdit, local_files
 from bilin_app.pages.chat.preedit import PreeditGuard
-from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton, label
+from bilin_app.text.attachments import Attachment
+from bilin_app.text.visible import visible
 from bilin_app.theme.theme import theme
 
 MAX_LINES = 10
@@ -21,6 +34,11 @@ class Composer(QFrame):
     stop_requested = Signal()
     draft_changed = Signal(str)
     recall_requested = Signal()  # ↑ in an empty field: edit the last message
+    attach_requested = Signal()  # the person wants to choose files
+    files_given = Signal(object)  # list[Path]: dropped or pasted
+    long_text_pasted = Signal(str)
+    attachment_opened = Signal(int)
+    attachment_removed = Signal(int)
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -30,7 +48,26 @@ class Composer(QFrame):
         self._num_queued = 0
         self._sends_with_ctrl = False
         self._count: TokenCountView | None = None
-        self.edit = QPlainTextEdit(self)
+        self.setAcceptDrops(True)
+        self.edit = ComposerEdit(self)
+        self.edit.setAcceptDrops(False)  # a file dropped anywhere here is attached
+        self.edit.long_text_pasted.connect(self.long_text_pasted)
+        self.edit.files_given.connect(self.files_given)
+        self.chips = AttachmentChips(self, can_remove=True)
+        self.chips.opened.connect(self.attachment_opened)
+        self.chips.removed.connect(self.attachment_removed)
+        self.start_label = label(self, "muted")
+        self.start_edit = QLineEdit(self)
+        self.start_edit.setObjectName("answerStart")
+        self.start_edit.installEventFilter(self)
+        self._start_guard = PreeditGuard(self.start_edit)
+        self._start_close = IconButton("x", self)
+        self._start_close.clicked.connect(self.close_start)
+        self.attach = IconButton("paperclip", self)
+        self.attach.clicked.connect(self.attach_requested)
+        self.start = IconButton("arrow-elbow-down-right", self)
+        self.start.clicked.connect(self._on_start_clicked)
+        self._has_attachments = False
         self.edit.setObjectName("composerEdit")
         self.edit.setFrameShape(QFrame.Shape.NoFrame)
         self.edit.setTabChangesFocus(True)
@@ -40,7 +77,8 @@ class Composer(QFrame):
         self._guard = PreeditGuard(self.edit)
         self.edit.installEventFilter(self)
         self.edit.textChanged.connect(self._on_text_changed)
-        self._hint = label(self, "muted")
+        self._hint = ElidedLabel(self)
+        self._hint.setProperty("role", "muted")
         self._meter_label = label(self, "muted")
         self._meter = _Meter(self)
         self._meter_text = label(self, "muted")
@@ -57,6 +95,11 @@ class Composer(QFrame):
     def _build(self) -> None:
         bar = QHBoxLayout()
         bar.setSpacing(8)
+        tools = QHBoxLayout()
+        tools.setSpacing(0)
+        tools.addWidget(self.attach)
+        tools.addWidget(self.start)
+        bar.addLayout(tools)
         bar.addWidget(self._hint, 1)
         bar.addWidget(self._meter_label)
         bar.addWidget(self._meter)
@@ -67,8 +110,16 @@ class Composer(QFrame):
         column = QVBoxLayout(self)
         column.setContentsMargins(12, 10, 10, 10)
         column.setSpacing(6)
+        start_row = QHBoxLayout()
+        start_row.setSpacing(8)
+        start_row.addWidget(self.start_label)
+        start_row.addWidget(self.start_edit, 1)
+        start_row.addWidget(self._start_close)
+        column.addWidget(self.chips)
         column.addWidget(self.edit)
+        column.addLayout(start_row)
         column.addLayout(bar)
+        self.close_start()
 
     # --- Data in ----------------------------------------------------------------------------------
 
@@ -86,6 +137,44 @@ class Composer(QFrame):
             self.edit.blockSignals(was_blocked)
         self._fit_height()
         self._show_state()
+
+    def insert(self, text: str) -> None:
+        """Writes at the cursor, as the person would."""
+        self.edit.insertPlainText(text)
+        self.edit.setFocus()
+
+    def set_attachments(self, attachments: tuple[Attachment, ...]) -> None:
+        """Shows what goes with the message."""
+        self._has_attachments = bool(attachments)
+        self.chips.set_attachments(attachments)
+        self._fit_chips()
+        self._show_state()
+
+    @property
+    def answer_start(self) -> str:
+        """The words that the answer is to begin with; "" = the model's own."""
+        return "" if self.start_edit.isHidden() else self.start_edit.text()
+
+    def close_start(self) -> None:
+        """The answer begins as the model likes."""
+        had_focus = self.start_edit.hasFocus()
+        self.start_edit.clear()
+        for widget in (self.start_label, self.start_edit, self._start_close):
+            widget.hide()
+        if had_focus:
+            self.edit.setFocus()
+
+    def open_start(self) -> None:
+        """Offers to write the answer's first words."""
+        for widget in (self.start_label, self.start_edit, self._start_close):
+            widget.show()
+        self.start_edit.setFocus()
+
+    def _on_start_clicked(self) -> None:
+        if self.start_edit.isHidden():
+            self.open_start()
+        else:
+            self.close_start()
 
     def set_running(self, running: bool, num_queued: int = 0) -> None:
         """Whether an answer is being written, and how many messages wait for its end."""
@@ -136,11 +225,13 @@ class Composer(QFrame):
             # is polished then stays in Qt's style sheet cache for ever, to crash at the next sheet.
             QTimer.singleShot(0, self, self._show_focus)
         if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            if watched is self.start_edit:
+                return self._take_start_key(event)
             return self._take_key(event)
         return super().eventFilter(watched, event)
 
     def _show_focus(self) -> None:
-        self.setProperty("focused", self.edit.hasFocus())
+        self.setProperty("focused", self.edit.hasFocus() or self.start_edit.hasFocus())
         self.style().polish(self)
 
     def _take_key(self, event: QKeyEvent) -> bool:
@@ -160,14 +251,25 @@ class Composer(QFrame):
         if event.key() == Qt.Key.Key_Escape and self._is_running:
             self.stop_requested.emit()
             return True
-        if event.key() == Qt.Key.Key_Up and not self.text:
+        if event.key() == Qt.Key.Key_Up and not self.text and not self._has_attachments:
             self.recall_requested.emit()
+            return True
+        return False
+
+    def _take_start_key(self, event: QKeyEvent) -> bool:
+        if self._start_guard.is_composing:
+            return False
+        if event.key() == Qt.Key.Key_Escape:
+            self.close_start()
+            return True
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self._submit()
             return True
         return False
 
     def _submit(self) -> None:
         text = self.text.strip()
-        if text and self._is_sendable():
+        if (text or self._has_attachments) and self._is_sendable():
             self.submitted.emit(text)
 
     def _is_sendable(self) -> bool:
@@ -193,12 +295,15 @@ class Composer(QFrame):
         self.edit.setFixedHeight(num_lines * line + 6)
 
     def _show_state(self) -> None:
-        has_text = bool(self.text.strip())
+        has_text = bool(self.text.strip()) or self._has_attachments
         self.stop.setVisible(self._is_running)
         self.send.setVisible(not self._is_running or has_text)
         self.send.setEnabled(has_text and self._is_sendable())
         self.send.set_texts(*self._send_texts())
-        self._hint.setText(self._hint_text(has_text))
+        self._hint.set_full_text(self._hint_text(has_text))
+        dropped = self._count.dropped if self._count is not None else ()
+        if dropped:
+            self._hint.setToolTip("\n".join(f"· {_first_words(text)}" for text in dropped))
 
     def _send_texts(self) -> tuple[str, str]:
         """The button's name and description: leaving something out is the person's choice."""
@@ -213,18 +318,48 @@ class Composer(QFrame):
         if self._count is not None and not self._count.fits:
             return self.tr("Too long for this model's context")
         if self._count is not None and self._count.num_dropped:
-            text = self.tr("Too long: the oldest messages are left out ({0})")
-            return text.format(QLocale().toString(self._count.num_dropped))
+            number = QLocale().toString(self._count.num_dropped)
+            if not self._count.dropped:
+                return self.tr("Too long: the oldest messages are left out ({0})").format(number)
+            first = _first_words(self._count.dropped[0])
+            return self.tr("Too long: “{0}” and so on are left out ({1})").format(first, number)
         if self._num_queued:
             return self.tr("Queued: {0}").format(self._num_queued)
         if self._is_running and has_text:
             return self.tr("Sent when this answer ends")
         return ""
 
+    def _fit_chips(self) -> None:
+        margins = self.layout().contentsMargins()  # type: ignore[union-attr]
+        width = self.width() - margins.left() - margins.right()
+        self.chips.setFixedHeight(self.chips.height_for(max(80, width)))
+
     @override
     def resizeEvent(self, event: QEvent) -> None:  # type: ignore[override]
         super().resizeEvent(event)  # type: ignore[arg-type]
         self._fit_height()
+        self._fit_chips()
+
+    @override
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if local_files(event.mimeData()):
+            event.acceptProposedAction()
+            self._show_dropping(True)
+
+    @override
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        self._show_dropping(False)
+
+    @override
+    def dropEvent(self, event: QDropEvent) -> None:
+        self._show_dropping(False)
+        if files := local_files(event.mimeData()):
+            event.acceptProposedAction()
+            self.files_given.emit(files)
+
+    def _show_dropping(self, is_dropping: bool) -> None:
+        self.setProperty("dropping", is_dropping)
+        self.style().polish(self)
 
     @override
     def changeEvent(self, event: QEvent) -> None:
@@ -242,7 +377,19 @@ class Composer(QFrame):
         )
         self.edit.setAccessibleName(self.tr("Message"))
         self._meter_label.setText(self.tr("Context"))
+        self.attach.set_texts("", self.tr("Attach text or code files"))
+        self.start.set_texts("", self.tr("Write the answer’s first words"))
+        self.start_label.setText(self.tr("Answer begins with"))
+        self.start_edit.setAccessibleName(self.tr("Answer begins with"))
+        self.start_edit.setPlaceholderText(self.tr("The model goes on from these words"))
+        self._start_close.set_texts("", self.tr("Let the model begin the answer"))
         self.stop.set_texts(self.tr("Stop"), self.tr("Stop this answer (Esc)"))
+
+
+def _first_words(text: str) -> str:
+    """A message's beginning, to know it by."""
+    words = visible(" ".join(text[:200].split()))
+    return words if len(words) <= 24 else f"{words[:23]}…"
 
 
 class _Meter(QWidget):

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
 from PySide6.QtCore import (
     QAbstractListModel,
@@ -35,8 +35,11 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from bilin_app.controllers.views import ConversationRow, SearchHit
+from bilin_app.controllers.views import ListRow, SearchHit
 from bilin_app.pages.controls import IconButton, TextButton, label
+from bilin_app.pages.dates import day_of, short_date
+from bilin_app.pages.keymap import keymap
+from bilin_app.pages.trash import TrashDialog
 from bilin_app.theme.fonts import language_of, text_font
 from bilin_app.theme.icons import paint_icon
 from bilin_app.theme.theme import theme
@@ -54,7 +57,7 @@ class _Group:
     title: str
 
 
-_Entry = _Group | ConversationRow | SearchHit
+_Entry = _Group | ListRow | SearchHit
 _Index = QModelIndex | QPersistentModelIndex
 
 
@@ -134,7 +137,7 @@ class _EntryDelegate(QStyledItemDelegate):
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRoundedRect(box.adjusted(1, 1, -1, -1), 7, 7)
 
-    def _paint_conversation(self, painter: QPainter, row: ConversationRow, box: QRectF) -> None:
+    def _paint_conversation(self, painter: QPainter, row: ListRow, box: QRectF) -> None:
         colors = theme().palette
         right = box.right() - 10
         if row.is_running:
@@ -155,9 +158,10 @@ class _EntryDelegate(QStyledItemDelegate):
         sizes = theme().sizes
         half = inner.height() / 2
         title = QRectF(inner.left(), inner.top(), inner.width(), half)
-        _draw_line(painter, hit.title, title, sizes.ui, "ink")
-        snippet = QRectF(inner.left(), inner.top() + half, inner.width(), half)
-        _draw_snippet(painter, hit, snippet, sizes.small)
+        _draw_marked(painter, hit.title, hit.title_highlights, title, sizes.ui, "ink")
+        below = QRectF(inner.left(), inner.top() + half, inner.width(), half)
+        text = hit.snippet or short_date(hit.updated_at)
+        _draw_marked(painter, text, hit.highlights, below, sizes.small, "muted")
 
 
 def _draw_line(painter: QPainter, text: str, box: QRectF, size: int, token: str) -> None:
@@ -168,29 +172,37 @@ def _draw_line(painter: QPainter, text: str, box: QRectF, size: int, token: str)
     painter.drawText(box, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, line)
 
 
-def _draw_snippet(painter: QPainter, hit: SearchHit, box: QRectF, size: int) -> None:
-    """One line with its highlights in the accent, underlined: not by colour alone."""
-    plain = text_font(language_of(hit.snippet), size)
-    marked = text_font(language_of(hit.snippet), size)
+def _draw_marked(
+    painter: QPainter,
+    text: str,
+    highlights: tuple[tuple[int, int], ...],
+    box: QRectF,
+    size: int,
+    token: str,
+) -> None:
+    """One line, its highlights in the accent and underlined: not by colour alone."""
+    plain = text_font(language_of(text), size)
+    marked = text_font(language_of(text), size)
     marked.setUnderline(True)
-    painter.setClipRect(box)
+    align = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
     x = box.left()
-    for text, is_marked in _runs(hit):
+    for run, is_marked in _runs(text, highlights):
         font = marked if is_marked else plain
+        metrics, room = QFontMetricsF(font), box.right() - x
         painter.setFont(font)
-        painter.setPen(theme().palette.color("accent" if is_marked else "muted"))
-        width = QFontMetricsF(font).horizontalAdvance(text)
-        align = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
-        painter.drawText(QRectF(x, box.top(), width + 1, box.height()), align, text)
+        painter.setPen(theme().palette.color("accent" if is_marked else token))
+        width = metrics.horizontalAdvance(run)
+        shown = metrics.elidedText(run, Qt.TextElideMode.ElideRight, room) if width > room else run
+        painter.drawText(QRectF(x, box.top(), max(room, 0), box.height()), align, shown)
         x += width
         if x > box.right():
             return
 
 
-def _runs(hit: SearchHit) -> list[tuple[str, bool]]:
-    text = hit.snippet.replace("\n", " ")
+def _runs(text: str, highlights: tuple[tuple[int, int], ...]) -> list[tuple[str, bool]]:
+    text = text.replace("\n", " ")
     runs, at = [], 0
-    for start, end in hit.highlights:
+    for start, end in highlights:
         runs += [(text[at:start], False), (text[start:end], True)]
         at = end
     return [run for run in [*runs, (text[at:], False)] if run[0]]
@@ -208,12 +220,13 @@ class ConversationList(QWidget):
     delete_requested = Signal(int)
     export_requested = Signal(int, str)  # conversation, title
     import_requested = Signal()
+    trash_requested = Signal()
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setObjectName("sidebar")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self._rows: Sequence[ConversationRow] = ()
+        self._rows: Sequence[ListRow] = ()
         self._hits: Sequence[SearchHit] | None = None
         self._current = 0
         self.search = QLineEdit(self)
@@ -223,6 +236,8 @@ class ConversationList(QWidget):
         self._clear.clicked.connect(self.search.clear)
         self.new = TextButton("link", self, icon_name="plus")
         self.view = QListView(self)
+        self.trash = IconButton("trash", self)
+        self.trash.clicked.connect(self.trash_requested)
         self._entries = _Entries(self)
         self._empty = label(self, "muted", wraps=True)
         self._search_timer = QTimer(self)
@@ -261,10 +276,11 @@ class ConversationList(QWidget):
         column.addWidget(self.new)
         column.addWidget(self._empty)
         column.addWidget(self.view, 1)
+        column.addWidget(self.trash, 0, Qt.AlignmentFlag.AlignLeft)
 
     # --- Data in ----------------------------------------------------------------------------------
 
-    def show_conversations(self, rows: Sequence[ConversationRow]) -> None:
+    def show_conversations(self, rows: Sequence[ListRow]) -> None:
         """Shows all conversations, in the order given."""
         self._rows = rows
         if self._hits is None:
@@ -301,16 +317,15 @@ class ConversationList(QWidget):
 
     def _select_current(self) -> None:
         for row, entry in enumerate(self._entries.entries):
-            if isinstance(entry, ConversationRow) and entry.id == self._current:
+            if isinstance(entry, ListRow) and entry.id == self._current:
                 self.view.setCurrentIndex(self._entries.index(row))
                 return
         self.view.clearSelection()
 
-    def _group_title(self, row: ConversationRow) -> str:
+    def _group_title(self, row: ListRow) -> str:
         if row.is_pinned:
             return self.tr("Pinned")
-        day = datetime.fromtimestamp(row.updated_at).astimezone().date()
-        today = datetime.fromtimestamp(time.time()).astimezone().date()
+        day, today = day_of(row.updated_at), day_of(time.time())
         age = (today - day).days
         if age <= 0:
             return self.tr("Today")
@@ -334,16 +349,16 @@ class ConversationList(QWidget):
         self.search.selectAll()
 
     def _on_search_edited(self, text: str) -> None:
-        self._key.setVisible(not text)
+        self._key.setVisible(not text and bool(self._key.text()))
         self._clear.setVisible(bool(text))
         self._search_timer.start()
 
     def _on_chosen(self, index: QModelIndex) -> None:
         entry = self._entries.entries[index.row()]
-        if isinstance(entry, ConversationRow):
+        if isinstance(entry, ListRow):
             self.conversation_chosen.emit(entry.id)
         elif isinstance(entry, SearchHit):
-            self.hit_chosen.emit(entry.conversation_id, entry.message_id)
+            self.hit_chosen.emit(entry.id, entry.message_id)
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
@@ -362,14 +377,14 @@ class ConversationList(QWidget):
                 return True
         return super().eventFilter(watched, event)
 
-    def _with_current(self, act: Callable[[ConversationRow], None]) -> None:
+    def _with_current(self, act: Callable[[ListRow], None]) -> None:
         index = self.view.currentIndex()
-        if index.isValid() and isinstance(row := index.data(_ROW_ROLE), ConversationRow):
+        if index.isValid() and isinstance(row := index.data(_ROW_ROLE), ListRow):
             act(row)
 
     def _on_menu(self, place: QPoint) -> None:
         row = self.view.indexAt(place).data(_ROW_ROLE)
-        if isinstance(row, ConversationRow):
+        if isinstance(row, ListRow):
             self.make_menu(row).popup(self.view.viewport().mapToGlobal(place))
             return
         menu = QMenu(self)
@@ -377,7 +392,7 @@ class ConversationList(QWidget):
         menu.addAction(self.tr("Import conversations …")).triggered.connect(self.import_requested)
         menu.popup(self.view.viewport().mapToGlobal(place))
 
-    def make_menu(self, row: ConversationRow) -> QMenu:
+    def make_menu(self, row: ListRow) -> QMenu:
         """What can be done with a conversation."""
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -395,7 +410,13 @@ class ConversationList(QWidget):
         delete.triggered.connect(lambda: self.delete_requested.emit(row.id))
         return menu
 
-    def _rename(self, row: ConversationRow) -> None:
+    def make_trash_dialog(self) -> TrashDialog:
+        """What was deleted; its rows are to be shown by the caller."""
+        dialog = TrashDialog(self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        return dialog
+
+    def _rename(self, row: ListRow) -> None:
         title, accepted = QInputDialog.getText(
             self, self.tr("Rename"), self.tr("Title"), text=row.title
         )
@@ -412,8 +433,9 @@ class ConversationList(QWidget):
     def _retranslate(self) -> None:
         self.search.setPlaceholderText(self.tr("Search"))
         self.search.setAccessibleName(self.tr("Search conversations"))
-        self._key.setText("Ctrl K")
+        self._key.setText(keymap().text("search").replace("+", " "))
         self._clear.set_texts("", self.tr("Clear the search"))
         self.new.set_texts(self.tr("New chat"))
-        self.new.setToolTip("Ctrl+N")
+        self.new.setToolTip(keymap().text("new"))
         self.view.setAccessibleName(self.tr("Conversations"))
+        self.trash.set_texts(self.tr("Trash"), self.tr("What was deleted"))

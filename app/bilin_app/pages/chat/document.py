@@ -85,16 +85,24 @@ class MessageDocument(QObject):
         self.qt.setDocumentMargin(0)
         self.counts = Counts()
         self.fences: list[Fence] = []
+        self.places: list[tuple[int, int]] = []  # block, letter in it: stays where the tail changes
         self.text = ""
         self._highlighter = Highlighter(self)
         self._waiting: list[WaitingFormula] = []
         formulas().drawn.connect(self._on_drawn)
         self._reset()
 
-    def set_text(self, text: str, *, is_complete: bool) -> None:
-        """Shows a text, from the start."""
+    def set_text(self, text: str, *, is_complete: bool, places: tuple[int, ...] = ()) -> None:
+        """Shows a text, from the start. places: offsets whose positions are kept in `places`."""
         self._reset()
-        self.append(text)
+        begin = 0
+        for offset in places:
+            if offset > begin:
+                self.append(text[begin:offset])
+                begin = offset
+            last = self.qt.lastBlock()
+            self.places.append((last.blockNumber(), last.length() - 1))
+        self.append(text[begin:])
         if is_complete:
             self.finish()
 
@@ -114,6 +122,14 @@ class MessageDocument(QObject):
         """Closes the open tail."""
         self._update(self._splitter.finish())
 
+    def place(self, index: int) -> QTextCursor:
+        """Where a place is now, as near as Markdown's marks allow."""
+        number, letter = self.places[index]
+        block = self.qt.findBlockByNumber(min(number, self.qt.blockCount() - 1))
+        cursor = QTextCursor(block)
+        cursor.setPosition(block.position() + min(letter, block.length() - 1))
+        return cursor
+
     def finish_highlighting(self) -> None:
         """Colours all code and draws all formulas at once, for a picture."""
         formulas().wait()
@@ -125,6 +141,7 @@ class MessageDocument(QObject):
         self.qt.clear()
         self.text = ""
         self.fences = []
+        self.places = []
         self._waiting = []
         self._is_fresh = True  # the document's last block is unused
         self._tail_position: int | None = None

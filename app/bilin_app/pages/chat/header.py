@@ -32,6 +32,7 @@ class Header(QWidget):
         self._title_text = ""
         self._model: ModelView | None = None
         self._models: Sequence[ModelView] = ()
+        self._chosen: ModelView | None = None
         self._sampling = Sampling()
         self._system_prompt = ""
         self._title = ElidedLabel(self)
@@ -72,6 +73,11 @@ class Header(QWidget):
         self._model, self._models = model, models
         self._show()
 
+    def show_chosen_model(self, chosen: ModelView | None) -> None:
+        """Shows the model that was chosen for this conversation; None = whichever is loaded."""
+        self._chosen = chosen
+        self._show()
+
     def show_sampling(self, sampling: Sampling, system_prompt: str) -> None:
         """Shows how answers are drawn."""
         self._sampling, self._system_prompt = sampling, system_prompt
@@ -82,12 +88,19 @@ class Header(QWidget):
         self._title.set_full_text(self._title_text or self.tr("New chat"))
         self._rename.set_texts("", self.tr("Rename this conversation"))
         self._edit.setAccessibleName(self.tr("Title"))
-        if self._model is None:
+        shown = self._chosen or self._model
+        if shown is None:
             self.model.set_texts(self.tr("No model") + "  ▾", self.tr("Choose a model"))
         else:
-            parts = [model_name(self._model), self._model.precision]
+            parts = [model_name(shown), shown.precision]
             text = " · ".join(part for part in parts if part)
-            self.model.set_texts(f"{text}  ▾", self.tr("Model: {0}").format(text))
+            about = self.tr("Model: {0}").format(text)
+            if self._chosen is not None:
+                about = self.tr("Chosen for this conversation: {0}").format(text)
+                if self._model is None or self._model.id != self._chosen.id:
+                    about = self.tr("{0}. It is loaded when you send a message.").format(about)
+                    text = self.tr("{0} · not loaded").format(text)
+            self.model.set_texts(f"{text}  ▾", about)
         value = QLocale.c().toString(self._sampling.temperature, "g", 2)
         self.sampling.set_texts(
             self.tr("Sampling {0}").format(value),
@@ -98,16 +111,22 @@ class Header(QWidget):
         self.make_menu().popup(self.model.mapToGlobal(self.model.rect().bottomLeft()))
 
     def make_menu(self) -> QMenu:
-        """The models that can chat."""
+        """The models that can chat: one for this conversation, or whichever is loaded."""
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        shown = self._chosen or self._model
         for model in self._models:
             action = menu.addAction(model_name(model))
             action.setCheckable(True)
-            action.setChecked(self._model is not None and model.id == self._model.id)
+            action.setChecked(shown is not None and model.id == shown.id)
             action.setEnabled(model.can_chat and not model.problem)
             action.setToolTip(model.problem)
             action.triggered.connect(lambda _checked, name=model.id: self.model_chosen.emit(name))
+        menu.addSeparator()
+        follow = menu.addAction(self.tr("Whichever model is loaded"))
+        follow.setCheckable(True)
+        follow.setChecked(self._chosen is None)
+        follow.triggered.connect(lambda: self.model_chosen.emit(""))
         return menu
 
     def _open_sampling(self) -> None:

@@ -1,11 +1,11 @@
 """The question before a link is opened: the address it really leads to."""
 
-import unicodedata
 from urllib.parse import urlsplit
 
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
 
 from bilin_app.pages.controls import TextButton, label
+from bilin_app.text.visible import visible
 
 WIDTH = 480
 
@@ -55,11 +55,3 @@ def host_of(address: str) -> str:
         return host if host.isascii() else host.encode("idna").decode()
     except (ValueError, UnicodeError):
         return ""
-
-
-def visible(address: str) -> str:
-    """The address with control and direction characters written out."""
-    return "".join(
-        f"\\u{ord(char):04x}" if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp") else char
-        for char in address
-    )

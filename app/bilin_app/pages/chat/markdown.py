@@ -108,7 +108,7 @@ def spacer_format() -> QTextBlockFormat:
 def text_char_format(text: str, *, size: int | None = None) -> QTextCharFormat:
     """Letters for a text, in the families of its language."""
     result = QTextCharFormat()
-    result.setFontFamilies(families(language_of(text)))
+    result.setFontFamilies(families(language_of(text), "text"))
     result.setProperty(QTextFormat.Property.FontPixelSize, size or theme().sizes.text)
     result.setForeground(theme().palette.color("ink"))
     return result
@@ -120,7 +120,7 @@ def insert_text(cursor: QTextCursor, text: str, char_format: QTextCharFormat) ->
         cursor.insertText(text, char_format)
         return
     narrow = QTextCharFormat(char_format)
-    narrow.setFontFamilies(families("en"))
+    narrow.setFontFamilies(families("en", "text"))
     for index, piece in enumerate(_LATIN_APOSTROPHE.split(text)):
         if index:
             cursor.insertText("’", narrow)
@@ -159,7 +159,7 @@ def insert_formula(cursor: QTextCursor, formula: Formula, key: FormulaKey, marku
     base = cursor.charFormat() if not cursor.hasSelection() else text_char_format(markup)
     cursor.removeSelectedText()
     image = QTextImageFormat()
-    image.setFontFamilies(base.fontFamilies() or families("en"))
+    image.setFontFamilies(base.fontFamilies() or families("en", "text"))
     image.setProperty(QTextFormat.Property.FontPixelSize, theme().sizes.text)
     # Qt centres the picture on half the height of an x; room is added on one side until that
     # point is where the formula's own baseline wants it.

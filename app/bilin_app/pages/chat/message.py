@@ -5,9 +5,16 @@ from PySide6.QtGui import QEnterEvent, QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QFrame, QMenu, QWidget
 from typing_extensions import override
 
-from bilin_app.controllers.views import AnswerFacts, MessageView, ModelView
+from bilin_app.controllers.views import (
+    AnswerFacts,
+    AnswerProgress,
+    MessageView,
+    ModelView,
+    Seam,
+)
+from bilin_app.pages.chat.attachment_chips import AttachmentChips
 from bilin_app.pages.chat.message_body import MessageBody, plain_text
-from bilin_app.pages.chat.message_parts import ActionRow, InlineEditor, Notice
+from bilin_app.pages.chat.message_parts import ActionRow, InlineEditor, Notice, SeamNote
 from bilin_app.pages.chat.thought import Thought
 from bilin_app.pages.controls import label
 from bilin_app.text.thinking import Parted, part_thought
@@ -22,6 +29,9 @@ GAP = 22  # below an answer
 PERSON_ROW_HEIGHT = 26
 PERSON_GAP = 2
 EDIT_HEIGHT = 132
+ANSWER_EDIT_HEIGHT = 260
+CHIPS_GAP = 6
+SEAM_GAP = 6
 
 
 def model_name(model: ModelView) -> str:
@@ -40,6 +50,9 @@ class MessageWidget(QWidget):
     version_requested = Signal(int, int)  # message, -1 or +1
     unqueue_requested = Signal(int)
     inspect_requested = Signal(int)
+    write_answer_requested = Signal(int, str, bool)  # True = the model goes on from it
+    delete_requested = Signal(int)
+    attachment_opened = Signal(object)
 
     def __init__(
         self, view: MessageView, name: str, parent: QWidget, unfolded: set[int] | None = None
@@ -62,6 +75,12 @@ class MessageWidget(QWidget):
         self._name = label(self, "muted")
         self._name.setVisible(not self._is_person)
         self._notice: Notice | None = None
+        self._seam: SeamNote | None = None
+        self._progress: AnswerProgress | None = None
+        self._chips = AttachmentChips(self, at_right=True)
+        self._chips.opened.connect(
+            lambda index: self.attachment_opened.emit(self.view.attachments[index])
+        )
         self._row = ActionRow(self, is_person=self._is_person)
         self._row.copy.clicked.connect(self._on_copy)
         self._row.edit.clicked.connect(self.start_editing)
@@ -86,8 +105,14 @@ class MessageWidget(QWidget):
         """Shows another state of the message; text that only grew is only appended."""
         before, self.view = self.view, view
         was_open = before.state in ("waiting", "running")
-        if view.text != self._source or (was_open != self._is_open()):
-            if was_open and view.text.startswith(self._source) and not self._is_person:
+        has_new_seam = view.seams != before.seams
+        if view.text != self._source or was_open != self._is_open() or has_new_seam:
+            if (
+                was_open
+                and not has_new_seam
+                and view.text.startswith(self._source)
+                and not self._is_person
+            ):
                 self._grow(view.text)
                 if not self._is_open():
                     self.body.finish()
@@ -101,6 +126,12 @@ class MessageWidget(QWidget):
         self._grow(self._source + text)
         self.body.viewport().update()
         self.height_changed.emit()
+
+    def show_progress(self, progress: AnswerProgress) -> None:
+        """How far the answer is."""
+        self._progress = progress
+        if self.view.state == "running":
+            self._row.show_facts(self._facts_text())
 
     def set_name(self, name: str) -> None:
         """The name over an answer: the model's."""
@@ -122,15 +153,26 @@ class MessageWidget(QWidget):
     def height_for(self, width: int) -> int:
         """The height at a width, px, with the gap below."""
         if self._editor is not None:
-            return EDIT_HEIGHT + GAP
+            return self._edit_height() + GAP
         if self._is_person:
-            inner = self._bubble_text_width(width)
-            height = self.body.height_for(inner) + 2 * BUBBLE_PADDING_Y
-            return height + PERSON_ROW_HEIGHT + PERSON_GAP
+            height = self._chips_height(width) + PERSON_ROW_HEIGHT + PERSON_GAP
+            if self.view.text:
+                inner = self._bubble_text_width(width)
+                height += self.body.height_for(inner) + 2 * BUBBLE_PADDING_Y
+            return height
         height = NAME_HEIGHT + self._thought_height(width) + self.body.height_for(width)
         if self._notice is not None:
             height += self._notice.height_for(width) + 12
+        if self._seam is not None:
+            height += self._seam.height_for(width) + SEAM_GAP
         return height + ROW_HEIGHT + GAP
+
+    def _edit_height(self) -> int:
+        return EDIT_HEIGHT if self._is_person else ANSWER_EDIT_HEIGHT
+
+    def _chips_height(self, width: int) -> int:
+        height = self._chips.height_for(int(width * BUBBLE_SHARE))
+        return height + CHIPS_GAP if height and self.view.text else height
 
     def _bubble_text_width(self, width: int) -> int:
         """The text's width in the bubble: as narrow as the text allows."""
@@ -146,16 +188,10 @@ class MessageWidget(QWidget):
     def _place(self) -> None:
         width = self.width()
         if self._editor is not None:
-            self._editor.setGeometry(0, 0, width, EDIT_HEIGHT)
+            self._editor.setGeometry(0, 0, width, self._edit_height())
             return
         if self._is_person:
-            inner = self._bubble_text_width(width)
-            height = self.body.height_for(inner)
-            bubble_width = inner + 2 * BUBBLE_PADDING_X
-            bubble_height = height + 2 * BUBBLE_PADDING_Y
-            self._bubble.setGeometry(width - bubble_width, 0, bubble_width, bubble_height)
-            self.body.setGeometry(BUBBLE_PADDING_X, BUBBLE_PADDING_Y, inner, height)
-            self._row.setGeometry(0, bubble_height + 1, width, PERSON_ROW_HEIGHT)
+            self._place_person(width)
             return
         self._name.setGeometry(0, 0, width, NAME_HEIGHT - 2)
         y = NAME_HEIGHT
@@ -166,11 +202,31 @@ class MessageWidget(QWidget):
         height = self.body.height_for(width)
         self.body.setGeometry(0, y, width, height)
         y += height
+        if self._seam is not None:
+            seam_height = self._seam.height_for(width)
+            self._seam.setGeometry(0, y + SEAM_GAP, width, seam_height)
+            y += seam_height + SEAM_GAP
         if self._notice is not None:
             notice_height = self._notice.height_for(width)
             self._notice.setGeometry(0, y + 8, width, notice_height)
             y += notice_height + 12
         self._row.setGeometry(-5, y + 2, width + 5, ROW_HEIGHT)
+
+    def _place_person(self, width: int) -> None:
+        chips_width = int(width * BUBBLE_SHARE)
+        chips_height = self._chips.height_for(chips_width)
+        self._chips.setGeometry(width - chips_width, 0, chips_width, chips_height)
+        y = self._chips_height(width)
+        self._bubble.setVisible(bool(self.view.text))
+        if self.view.text:
+            inner = self._bubble_text_width(width)
+            height = self.body.height_for(inner)
+            bubble_width = inner + 2 * BUBBLE_PADDING_X
+            bubble_height = height + 2 * BUBBLE_PADDING_Y
+            self._bubble.setGeometry(width - bubble_width, y, bubble_width, bubble_height)
+            self.body.setGeometry(BUBBLE_PADDING_X, BUBBLE_PADDING_Y, inner, height)
+            y += bubble_height
+        self._row.setGeometry(0, y + 1, width, PERSON_ROW_HEIGHT)
 
     # --- Showing ----------------------------------------------------------------------------------
 
@@ -184,7 +240,19 @@ class MessageWidget(QWidget):
             return
         parted = part_thought(self.view.text, is_complete=not self._is_open())
         self._show_thought(parted)
-        self.body.set_text(parted.answer, is_complete=not self._is_open())
+        # The answer is the text's end: offsets count from there.
+        before = len(self.view.text) - len(parted.answer)
+        seams = tuple(
+            (max(0, seam.offset - before), self._seam_text(seam))
+            for seam in self.view.seams
+            if seam.kind == "break" or seam.offset < len(self.view.text)
+        )
+        self.body.set_text(parted.answer, is_complete=not self._is_open(), seams=seams)
+
+    def _seam_text(self, seam: Seam) -> str:
+        if seam.kind == "begun":
+            return self.tr("The words before this are yours")
+        return self.tr("Broken off and taken up again. {0}").format(seam.reason)
 
     def _grow(self, source: str) -> None:
         """Shows a source that begins with the one on show."""
@@ -224,8 +292,35 @@ class MessageWidget(QWidget):
         who = self.tr("You") if self._is_person else self._name.text()
         self.body.setAccessibleName(self.tr("Message from {0}").format(who))
         self._show_notice()
-        reasons = "\n".join(seam.reason for seam in view.seams)
-        self._row.show_view(view, self._facts_text(), reasons)
+        self._show_seam()
+        self._chips.set_attachments(view.attachments)
+        self._row.show_view(view, self._facts_text(), self._about_facts())
+
+    def _show_seam(self) -> None:
+        breaks = [seam for seam in self.view.seams if seam.kind == "break"]
+        if not breaks:
+            if self._seam is not None:
+                self._seam.deleteLater()
+                self._seam = None
+            return
+        if self._seam is None:
+            self._seam = SeamNote(self)
+            self._seam.show()
+        self._seam.set_text("\n".join(self._seam_text(seam) for seam in breaks))
+
+    def _about_facts(self) -> str:
+        """What the row has no room for."""
+        facts = self.view.facts
+        if facts is None:
+            return ""
+        locale = QLocale()
+        return "\n".join(
+            (
+                self.tr("Model: {0}").format(model_name(facts.model)),
+                self.tr("Prompt: {0} tokens").format(locale.toString(facts.prompt_tokens)),
+                self.tr("Seed: {0}").format(facts.seed),
+            )
+        )
 
     def _show_notice(self) -> None:
         sentence = self.view.failure
@@ -245,10 +340,39 @@ class MessageWidget(QWidget):
         if view.state == "queued":
             return self.tr("Queued: sent when this answer ends")
         if view.state == "waiting":
-            return self.tr("Reading the prompt …")
+            return self.tr("Waiting for the model …")
+        if view.state == "running":
+            return self._progress_text(self._progress or AnswerProgress())
+        begun = [self._begun_text()] if self._begun_text() else []
         if facts is None:
-            return self.tr("Stopped") if view.state == "stopped" else ""
-        return " · ".join(self._facts_parts(facts))
+            return " · ".join([self.tr("Stopped"), *begun] if view.state == "stopped" else begun)
+        return " · ".join([*begun, *self._facts_parts(facts)])
+
+    def _begun_text(self) -> str:
+        begun = [seam for seam in self.view.seams if seam.kind == "begun"]
+        if not begun:
+            return ""
+        is_all = begun[-1].offset >= len(self.view.text)
+        return self.tr("edited by you") if is_all else self.tr("begun by you")
+
+    def _progress_text(self, progress: AnswerProgress) -> str:
+        """What is known of the time it takes; nothing is guessed before it was measured."""
+        rest = _about(progress.rest_s)
+        if not progress.new_tokens:
+            if progress.first_token_s is None:
+                return self.tr("Reading the prompt …")
+            if progress.first_token_s < 0.5:
+                return self.tr("First word any moment")
+            first = self.tr("First word in about {0} s").format(_about(progress.first_token_s))
+            return self.tr("{0}, the whole in {1} s at most").format(first, rest) if rest else first
+        locale = QLocale()
+        parts = []
+        if progress.rate_tok_s:
+            parts.append(self.tr("{0} tok/s").format(locale.toString(progress.rate_tok_s, "f", 1)))
+        parts.append(self.tr("{0} tokens").format(locale.toString(progress.new_tokens)))
+        if rest:
+            parts.append(self.tr("{0} s more at most").format(rest))
+        return " · ".join(parts)
 
     def _facts_parts(self, facts: AnswerFacts) -> list[str]:
         locale = QLocale()
@@ -258,8 +382,6 @@ class MessageWidget(QWidget):
         parts.append(self.tr("{0} tokens").format(locale.toString(facts.new_tokens)))
         first = locale.toString(facts.time_to_first_token_s, "f", 1)
         parts.append(self.tr("first {0} s").format(first))
-        if self.view.seams:
-            parts.append(self.tr("went on after a break"))
         if facts.finish_reason == "length":
             parts.append(self.tr("length limit"))
         elif facts.finish_reason == "context":
@@ -288,15 +410,19 @@ class MessageWidget(QWidget):
         self._row.show_copied()
 
     def make_menu(self) -> QMenu:
-        """What else can be done with an answer."""
+        """What else can be done with a message."""
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.addAction(self.tr("Copy as Markdown")).triggered.connect(self._on_copy)
-        menu.addAction(self.tr("Copy as plain text")).triggered.connect(self._on_copy_plain)
-        menu.addSeparator()
-        menu.addAction(self.tr("What the model saw …")).triggered.connect(
-            lambda: self.inspect_requested.emit(self.view.id)
-        )
+        if not self._is_person:
+            menu.addAction(self.tr("Copy as Markdown")).triggered.connect(self._on_copy)
+            menu.addAction(self.tr("Copy as plain text")).triggered.connect(self._on_copy_plain)
+            menu.addSeparator()
+            menu.addAction(self.tr("What the model saw …")).triggered.connect(
+                lambda: self.inspect_requested.emit(self.view.id)
+            )
+            menu.addSeparator()
+        delete = menu.addAction(self.tr("Delete, with all below it"))
+        delete.triggered.connect(lambda: self.delete_requested.emit(self.view.id))
         return menu
 
     def _open_more(self) -> None:
@@ -312,8 +438,12 @@ class MessageWidget(QWidget):
         """Turns the message into a field; submitting asks for a new branch."""
         if self._editor is not None:
             return
-        self._editor = InlineEditor(self.view.text, self, is_person=self._is_person)
+        text = self.view.text
+        if not self._is_person:
+            text = part_thought(text, is_complete=True).answer
+        self._editor = InlineEditor(text, self, is_person=self._is_person)
         self._editor.submitted.connect(self._on_edit_submitted)
+        self._editor.go_on_requested.connect(self._on_go_on_requested)
         self._editor.cancelled.connect(self._stop_editing)
         self._set_parts_visible(False)
         self._editor.show()
@@ -322,7 +452,14 @@ class MessageWidget(QWidget):
 
     def _on_edit_submitted(self, text: str) -> None:
         self._stop_editing()
-        self.edit_submitted.emit(self.view.id, text)
+        if self._is_person:
+            self.edit_submitted.emit(self.view.id, text)
+        else:
+            self.write_answer_requested.emit(self.view.id, text, False)
+
+    def _on_go_on_requested(self, text: str) -> None:
+        self._stop_editing()
+        self.write_answer_requested.emit(self.view.id, text, True)
 
     def _stop_editing(self) -> None:
         if self._editor is not None:
@@ -333,7 +470,10 @@ class MessageWidget(QWidget):
         self.height_changed.emit()
 
     def _set_parts_visible(self, visible: bool) -> None:
-        self._bubble.setVisible(visible and self._is_person)
+        self._bubble.setVisible(visible and self._is_person and bool(self.view.text))
+        self._chips.setVisible(visible and bool(self.view.attachments))
+        if self._seam is not None:
+            self._seam.setVisible(visible)
         if not self._is_person:
             self.body.setVisible(visible)
             if self._thought is not None:
@@ -352,3 +492,11 @@ class MessageWidget(QWidget):
     def leaveEvent(self, event: QEvent) -> None:
         self._row.set_hovered(False)
         super().leaveEvent(event)
+
+
+def _about(seconds: float | None) -> str:
+    """A time as one says it: whole seconds, coarser where it is long; "" = not known."""
+    if seconds is None:
+        return ""
+    step = 1 if seconds < 20 else 5 if seconds < 120 else 30
+    return QLocale().toString(max(1, step * round(seconds / step)))

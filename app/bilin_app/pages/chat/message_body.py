@@ -6,6 +6,7 @@ from PySide6.QtCore import QEvent, QMimeData, QPointF, QRectF, QSize, Qt, QUrl, 
 from PySide6.QtGui import (
     QContextMenuEvent,
     QGuiApplication,
+    QHelpEvent,
     QPainter,
     QPainterPath,
     QPaintEvent,
@@ -16,7 +17,15 @@ from PySide6.QtGui import (
     QTextDocument,
     QWheelEvent,
 )
-from PySide6.QtWidgets import QFrame, QMenu, QTextBrowser, QTextEdit, QToolButton, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QMenu,
+    QTextBrowser,
+    QTextEdit,
+    QToolButton,
+    QToolTip,
+    QWidget,
+)
 from typing_extensions import override
 
 from bilin_app.pages.chat.document import MessageDocument
@@ -25,6 +34,7 @@ from bilin_app.pages.chat.markdown import (
     CODE_PADDING,
     CODE_PROPERTY,
     FORMULA_PROPERTY,
+    LIST_INDENT,
     MARKER_PROPERTY,
     QUOTE_INDENT,
     QUOTE_PROPERTY,
@@ -38,8 +48,12 @@ MAX_MARKS = 200
 
 
 def plain_text(document: QTextDocument, start: int, end: int) -> str:
-    """The letters from start to end, blocks a line each, pictures of formulas as their source."""
+    """The letters from start to end as they read: a row of a table on a line, cells by tabs.
+
+    A list's marks are written out, and a formula is its source again.
+    """
     lines: list[str] = []
+    row = None  # the table and row of the last line
     block = document.findBlock(start)
     while block.isValid() and block.position() < end:
         line: list[str] = []
@@ -52,9 +66,30 @@ def plain_text(document: QTextDocument, start: int, end: int) -> str:
                 source = fragment.charFormat().property(FORMULA_PROPERTY)
                 line.append(str(source) if source else fragment.text()[first:last])
             fragments += 1
-        lines.append("".join(line).replace("\u2028", "\n"))
+        text = "".join(line).replace("\u2028", "\n")
+        table = QTextCursor(block).currentTable()
+        if table is not None:
+            here = (table.firstPosition(), table.cellAt(block.position()).row())
+            if here == row:
+                lines[-1] += f"\t{text}"
+            else:
+                lines.append(text)
+            row = here
+        else:
+            row = None
+            lines.append(_mark_of(block, start) + text)
         block = block.next()
     return "\n".join(lines)
+
+
+def _mark_of(block: QTextBlock, start: int) -> str:
+    """A list item's mark, if its beginning is wanted."""
+    block_format = block.blockFormat()
+    marker = block_format.property(MARKER_PROPERTY)
+    if not marker or block.position() < start:
+        return ""
+    depth = max(1, round(block_format.leftMargin() / LIST_INDENT))
+    return f"{'  ' * (depth - 1)}{marker} "
 
 
 class MessageBody(QTextBrowser):
@@ -82,11 +117,16 @@ class MessageBody(QTextBrowser):
         self.is_streaming = False
         self._width = -1.0
         self._copy_buttons: list[QToolButton] = []
+        self._seam_texts: list[str] = []
         self.anchorClicked.connect(lambda url: self.link_clicked.emit(url.toString()))
 
-    def set_text(self, text: str, *, is_complete: bool) -> None:
-        """Shows Markdown, from the start."""
-        self.content.set_text(text, is_complete=is_complete)
+    def set_text(
+        self, text: str, *, is_complete: bool, seams: tuple[tuple[int, str], ...] = ()
+    ) -> None:
+        """Shows Markdown, from the start. seams: an offset and what is to be told of it."""
+        self._seam_texts = [about for _offset, about in seams]
+        places = tuple(offset for offset, _about in seams)
+        self.content.set_text(text, is_complete=is_complete, places=places)
         self._place_copy_buttons()
 
     def set_plain_text(self, text: str) -> None:
@@ -166,6 +206,7 @@ class MessageBody(QTextBrowser):
         self._paint_marks(painter, clip)
         painter.end()
         super().paintEvent(event)
+        self._paint_seams()
         if self.is_streaming:
             self._paint_caret()
 
@@ -223,10 +264,36 @@ class MessageBody(QTextBrowser):
         self, painter: QPainter, box: QRectF, block_format: QTextBlockFormat, marker: str
     ) -> None:
         painter.setPen(theme().palette.color("muted"))
-        painter.setFont(text_font("en", theme().sizes.text))
+        painter.setFont(text_font("en", theme().sizes.text, use="text"))
         gutter = QRectF(0, box.top(), block_format.leftMargin() - 8, block_format.lineHeight() + 2)
         align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         painter.drawText(gutter, align, marker)
+
+    def _seam_boxes(self) -> list[QRectF]:
+        height = theme().sizes.text + 4
+        places = [
+            self.cursorRect(self.content.place(index)) for index in range(len(self._seam_texts))
+        ]
+        return [QRectF(p.left(), p.center().y() - height / 2 + 1, 2, height) for p in places]
+
+    def _paint_seams(self) -> None:
+        """A thin broken line between two letters."""
+        if not self._seam_texts:
+            return
+        painter = QPainter(self.viewport())
+        painter.setPen(QPen(theme().palette.color("model"), 1.5, Qt.PenStyle.DotLine))
+        for box in self._seam_boxes():
+            painter.drawLine(box.topLeft(), box.bottomLeft())
+        painter.end()
+
+    @override
+    def viewportEvent(self, event: QEvent) -> bool:
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            for box, text in zip(self._seam_boxes(), self._seam_texts, strict=True):
+                if box.adjusted(-5, -3, 5, 3).contains(QPointF(event.pos())):
+                    QToolTip.showText(event.globalPos(), text, self)
+                    return True
+        return super().viewportEvent(event)
 
     def _paint_caret(self) -> None:
         cursor = QTextCursor(self.document())

@@ -24,6 +24,7 @@ class ActionRow(QWidget):
         self._is_hovered = False
         self._is_running = False
         self._num_versions = 1
+        self._is_unanswered = False
         self.copy = IconButton("copy", self)
         self.edit = IconButton("pencil-simple", self)
         self.again = IconButton("arrow-clockwise", self)
@@ -60,14 +61,15 @@ class ActionRow(QWidget):
         """Shows what can be done with a message in its state. about_facts: their tool tip."""
         self._is_running = view.state in ("waiting", "running")
         self._num_versions = view.num_versions
+        self._is_unanswered = view.is_unanswered
         is_queued = view.state == "queued"
         is_done = not self._is_running and not is_queued
         self.copy.setVisible(is_done and bool(view.text))
         self.edit.setVisible(is_done)
-        self.again.setVisible(is_done and not self._is_person)
+        self.again.setVisible(is_done and (not self._is_person or view.is_unanswered))
         self.carry_on.setVisible(is_done and view.can_continue)
         self.cancel.setVisible(is_queued)
-        self.more.setVisible(is_done and not self._is_person)
+        self.more.setVisible(is_done)
         has_versions = view.num_versions > 1 and not is_queued
         for widget in (self.previous, self.version, self.following):
             widget.setVisible(has_versions)
@@ -78,6 +80,10 @@ class ActionRow(QWidget):
         self._facts.setToolTip("\n".join(text for text in (facts, about_facts) if text))
         self._show_or_hide()
 
+    def show_facts(self, facts: str) -> None:
+        """Shows how far an answer is, while it is being written."""
+        self._facts.set_full_text(facts)
+
     def set_hovered(self, hovered: bool) -> None:
         """Whether the pointer or the focus is on the message."""
         self._is_hovered = hovered
@@ -86,10 +92,10 @@ class ActionRow(QWidget):
     def _show_or_hide(self) -> None:
         if not self._is_person:
             return
-        stays = self._num_versions > 1 or self.cancel.isVisibleTo(self)
+        stays = self._num_versions > 1 or self.cancel.isVisibleTo(self) or self._is_unanswered
         focus = any(button.hasFocus() for button in self._buttons())
         shown = self._is_hovered or stays or focus
-        for button in (self.copy, self.edit):
+        for button in (self.copy, self.edit, self.more):
             # Kept in the layout and in the focus order: nothing jumps, the keyboard reaches it.
             button.set_faint(not shown)
 
@@ -113,7 +119,10 @@ class ActionRow(QWidget):
         bare = self._is_person
         self.copy.set_texts("" if bare else self.tr("Copy"), self.tr("Copy this message"))
         self.edit.set_texts("" if bare else self.tr("Edit"), self.tr("Edit this message"))
-        self.again.set_texts(self.tr("Again"), self.tr("Answer again, as another version"))
+        if self._is_person:
+            self.again.set_texts(self.tr("Answer"), self.tr("Answer this message"))
+        else:
+            self.again.set_texts(self.tr("Again"), self.tr("Answer again, as another version"))
         self.carry_on.set_texts(self.tr("Continue"), self.tr("Continue this answer"))
         self.cancel.set_texts(self.tr("Do not send"), self.tr("Take this message out of the queue"))
         self.more.set_texts("", self.tr("More"))
@@ -184,10 +193,42 @@ class Notice(QFrame):
         self._detail.setAccessibleName(self.tr("Details"))
 
 
+class SeamNote(QWidget):
+    """Why an answer was broken off and where it was taken up again: a line below it."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("seam")
+        self._mark = IconMark("link-break", "muted", self)
+        self._mark.setFixedSize(14, 14)
+        self._text = label(self, wraps=True)
+        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(6)
+        row.addWidget(self._mark, 0, Qt.AlignmentFlag.AlignTop)
+        row.addWidget(self._text, 1)
+
+    def set_text(self, text: str) -> None:
+        """A sentence a line."""
+        self._text.setText(text)
+        self._text.setAccessibleName(text)
+        self.setAccessibleName(text)
+
+    def height_for(self, width: int) -> int:
+        """The height at a width, px."""
+        self._text.ensurePolished()
+        return max(self._mark.height(), self._text.heightForWidth(max(80, width - 20)))
+
+
 class InlineEditor(QFrame):
-    """A field in place of a message. Enter submits as in the composer; Esc gives up."""
+    """A field in place of a message. Enter submits as in the composer; Esc gives up.
+
+    Of an answer, `submitted` keeps it as it is now; `go_on_requested`: the model adds the rest.
+    """
 
     submitted = Signal(str)
+    go_on_requested = Signal(str)
     cancelled = Signal()
 
     def __init__(self, text: str, parent: QWidget, *, is_person: bool) -> None:
@@ -205,10 +246,14 @@ class InlineEditor(QFrame):
         self._submit = TextButton("primary", self)
         self._cancel.clicked.connect(self.cancelled)
         self._submit.clicked.connect(self._on_submit)
+        self.go_on = TextButton("", self, icon_name="play", token="ink")
+        self.go_on.setVisible(not is_person)
+        self.go_on.clicked.connect(self._on_go_on)
         row = QHBoxLayout()
         row.addWidget(self._hint)
         row.addStretch()
         row.addWidget(self._cancel)
+        row.addWidget(self.go_on)
         row.addWidget(self._submit)
         column = QVBoxLayout(self)
         column.setContentsMargins(12, 10, 10, 10)
@@ -225,7 +270,10 @@ class InlineEditor(QFrame):
                 self.cancelled.emit()
                 return True
             is_enter = event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
-            if is_enter and not event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            # An answer has paragraphs: there Enter breaks the line, and Ctrl+Enter keeps it.
+            with_ctrl = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
+            with_shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+            if is_enter and not with_shift and (self._is_person or with_ctrl):
                 self._on_submit()
                 return True
         return super().eventFilter(watched, event)
@@ -234,6 +282,11 @@ class InlineEditor(QFrame):
         text = self.edit.toPlainText().strip()
         if text:
             self.submitted.emit(text)
+
+    def _on_go_on(self) -> None:
+        text = self.edit.toPlainText().strip()
+        if text:
+            self.go_on_requested.emit(text)
 
     @override
     def changeEvent(self, event: QEvent) -> None:
@@ -246,3 +299,6 @@ class InlineEditor(QFrame):
         self._hint.setText(self.tr("The version before is kept"))
         self._cancel.set_texts(self.tr("Cancel"))
         self._submit.set_texts(self.tr("Send") if self._is_person else self.tr("Save"))
+        self.go_on.set_texts(
+            self.tr("Go on from here"), self.tr("The model goes on from the end of this text")
+        )

@@ -1,19 +1,24 @@
 """Binds the chat page's widgets to the controllers: nothing but connections."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QUrl, Signal
+from PySide6.QtCore import QObject, Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 
 from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.views import (
     ConversationView,
-    DeletedConversation,
+    DeletedItem,
+    DeletedMessages,
     EngineView,
     MessageView,
+    Preset,
     SearchHit,
 )
+from bilin_app.pages.chat.attachment_dialog import AttachmentDialog
 from bilin_app.pages.chat.markdown import is_safe_link
 from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.chat.view import ChatView
@@ -23,7 +28,7 @@ class ChatPage(QObject):
     """Keeps a ChatView and the controllers in step. title_changed: what the window is about."""
 
     title_changed = Signal(str)
-    answer_ended = Signal()
+    answer_ended = Signal(float)  # seconds since it was begun
 
     def __init__(self, view: ChatView, chat: ChatController, engine: EngineController) -> None:
         super().__init__(view)
@@ -31,8 +36,10 @@ class ChatPage(QObject):
         self._chat = chat
         self._engine = engine
         self._running = 0
+        self._began_at = 0.0
         self._num_queued = 0
         self._conversation = ConversationView(0, "")
+        self._undo: Callable[[], None] | None = None
         self._wanted_message = 0  # to scroll to once its conversation is open
         self._connect_chat()
         self._connect_engine()
@@ -49,13 +56,19 @@ class ChatPage(QObject):
         chat.message_changed.connect(view.change_message)
         chat.text_appended.connect(view.append_text)
         chat.running_changed.connect(self._on_running_changed)
-        chat.draft_cleared.connect(lambda: view.composer.set_text(""))
+        chat.draft_cleared.connect(self._on_draft_cleared)
         chat.draft_replaced.connect(view.composer.set_text)
         chat.notice.connect(view.toast.show_text)
         chat.context_counted.connect(view.composer.set_count)
         chat.search_done.connect(self._on_search_done)
         chat.deleted.connect(self._on_deleted)
         chat.prompt_inspected.connect(view.show_prompt)
+        chat.answer_progressed.connect(view.transcript.show_progress)
+        chat.attachments_changed.connect(view.composer.set_attachments)
+        chat.messages_deleted.connect(self._on_messages_deleted)
+        chat.model_changed.connect(lambda _model: self._show_model())
+        chat.presets.changed.connect(view.header.popover.show_presets)
+        chat.presets.deleted.connect(self._on_preset_deleted)
 
     def _connect_engine(self) -> None:
         self._engine.view_changed.connect(self._on_engine_changed)
@@ -74,13 +87,24 @@ class ChatPage(QObject):
         view.list.delete_requested.connect(chat.delete_conversation)
         view.list.export_requested.connect(self._on_export_requested)
         view.list.import_requested.connect(self._on_import_requested)
-        view.toast.acted.connect(chat.undo_delete)
+        view.toast.acted.connect(self._on_undo)
+        view.list.trash_requested.connect(self._open_trash)
         view.header.title_changed.connect(self._on_title_changed)
-        view.header.model_chosen.connect(self._engine.load)
+        view.header.model_chosen.connect(chat.set_model)
+        popover = view.header.popover
+        popover.preset_save_requested.connect(chat.presets.save)
+        popover.presets.chosen.connect(self._on_preset_chosen)
+        popover.presets.rename_requested.connect(chat.presets.rename)
+        popover.presets.delete_requested.connect(chat.presets.delete)
         view.header.sampling_changed.connect(chat.set_sampling)
         view.header.system_prompt_changed.connect(chat.set_system_prompt)
         view.empty.example_chosen.connect(chat.send)
-        view.composer.submitted.connect(chat.send)
+        view.composer.submitted.connect(lambda text: chat.send(text, view.composer.answer_start))
+        view.composer.attach_requested.connect(self._on_attach_requested)
+        view.composer.files_given.connect(chat.attach_files)
+        view.composer.long_text_pasted.connect(chat.attach_text)
+        view.composer.attachment_removed.connect(chat.detach)
+        view.composer.attachment_opened.connect(self._on_attachment_opened)
         view.composer.stop_requested.connect(chat.stop)
         view.composer.draft_changed.connect(chat.set_draft)
         view.composer.recall_requested.connect(view.transcript.start_editing_last)
@@ -90,6 +114,11 @@ class ChatPage(QObject):
         view.transcript.version_requested.connect(chat.show_version)
         view.transcript.unqueue_requested.connect(chat.withdraw_queued)
         view.transcript.inspect_requested.connect(chat.inspect_prompt)
+        view.transcript.write_answer_requested.connect(
+            lambda message, text, goes_on: chat.write_answer(message, text, goes_on=goes_on)
+        )
+        view.transcript.delete_requested.connect(chat.delete_message)
+        view.transcript.attachment_opened.connect(view.show_attachment)
         view.transcript.link_clicked.connect(self._on_link_clicked)
 
     def start_new(self) -> None:
@@ -104,6 +133,8 @@ class ChatPage(QObject):
         self._num_queued = len(conversation.queued)
         self._view.show_conversation(conversation)
         self._view.composer.set_text(conversation.draft)
+        self._view.composer.set_attachments(self._chat.attachments)
+        self._show_model()
         self._view.header.show_sampling(self._chat.sampling, conversation.system_prompt)
         self._show_running()
         self.title_changed.emit(conversation.title)
@@ -124,7 +155,9 @@ class ChatPage(QObject):
         was_running, self._running = self._running, message_id
         self._show_running()
         if was_running and not message_id:
-            self.answer_ended.emit()
+            self.answer_ended.emit(time.monotonic() - self._began_at)
+        elif message_id:
+            self._began_at = time.monotonic()
 
     def _show_running(self) -> None:
         self._view.composer.set_running(bool(self._running), self._num_queued)
@@ -134,9 +167,33 @@ class ChatPage(QObject):
         if query == self._view.list.search.text():
             self._view.list.show_hits(hits)
 
-    def _on_deleted(self, deleted: DeletedConversation) -> None:
+    def _on_deleted(self, deleted: DeletedItem) -> None:
         text = self.tr("Deleted: {0}").format(deleted.title)
+        self._offer_undo(text, self._chat.undo_delete)
+
+    def _on_messages_deleted(self, deleted: DeletedMessages) -> None:
+        text = self.tr("Messages deleted: {0}").format(deleted.count)
+        self._offer_undo(text, lambda: self._chat.restore_messages(deleted.id))
+
+    def _on_preset_deleted(self, preset: Preset) -> None:
+        text = self.tr("Preset deleted: {0}").format(preset.name)
+        presets = self._chat.presets
+        self._offer_undo(
+            text, lambda: presets.save(preset.name, preset.system_prompt, preset.sampling)
+        )
+
+    def _offer_undo(self, text: str, undo: Callable[[], None]) -> None:
+        self._undo = undo
         self._view.toast.show_text(text, self.tr("Undo"))
+
+    def _on_undo(self) -> None:
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            undo()
+
+    def _on_draft_cleared(self) -> None:
+        self._view.composer.set_text("")
+        self._view.composer.close_start()
 
     def _on_engine_changed(self, engine: EngineView) -> None:
         if engine.model is not None:
@@ -147,6 +204,8 @@ class ChatPage(QObject):
         self._view.show_model(
             self._engine.view.model, self._engine.models, tuple(self._engine.examples)
         )
+        chosen = self._engine.model_named(self._chat.model) if self._chat.model else None
+        self._view.header.show_chosen_model(chosen)
 
     # --- From the widgets -------------------------------------------------------------------------
 
@@ -163,6 +222,14 @@ class ChatPage(QObject):
         else:
             self._chat.open_conversation(conversation_id)
 
+    def _open_trash(self) -> None:
+        trash, dialog = self._chat.conversations, self._view.list.make_trash_dialog()
+        trash.trash_listed.connect(dialog.show_rows)
+        dialog.restore_requested.connect(trash.restore)
+        dialog.purge_requested.connect(trash.purge)
+        trash.list_trash()
+        dialog.open()
+
     def _on_export_requested(self, conversation_id: int, title: str) -> None:
         if path := self._view.ask_export_path(title):
             self._chat.export_conversation(conversation_id, Path(path))
@@ -170,6 +237,27 @@ class ChatPage(QObject):
     def _on_import_requested(self) -> None:
         if path := self._view.ask_import_path():
             self._chat.import_file(Path(path))
+
+    def _on_preset_chosen(self, preset: Preset) -> None:
+        self._chat.use_preset(preset)
+        self._view.header.show_sampling(preset.sampling, preset.system_prompt)
+
+    def _on_attach_requested(self) -> None:
+        if paths := self._view.ask_files():
+            self._chat.attach_files(paths)
+
+    def _on_attachment_opened(self, index: int) -> None:
+        attachments = self._chat.attachments
+        if index < len(attachments):
+            dialog = self._view.make_attachment_dialog(attachments[index], is_draft=True)
+            dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            dialog.finished.connect(lambda _code: self._on_attachment_closed(dialog, index))
+            dialog.open()
+
+    def _on_attachment_closed(self, dialog: AttachmentDialog, index: int) -> None:
+        gone = self._chat.detach(index) if dialog.is_inlined else None
+        if gone is not None:
+            self._view.composer.insert(gone.text)
 
     def _on_title_changed(self, title: str) -> None:
         self._chat.rename(self._conversation.id, title)

@@ -4,8 +4,9 @@ from PySide6.QtCore import QLocale
 from PySide6.QtGui import QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QCheckBox, QDialog, QHBoxLayout, QTextEdit, QVBoxLayout, QWidget
 
-from bilin_app.controllers.prompt_inspection import PromptInspection, TokenView
+from bilin_app.controllers.prompt_inspection import PromptInspection
 from bilin_app.pages.controls import TextButton, label
+from bilin_app.text.visible import visible
 from bilin_app.theme.fonts import code_families
 from bilin_app.theme.theme import theme
 
@@ -78,13 +79,9 @@ class PromptDialog(QDialog):
         cursor = QTextCursor(self._text.document())
         cursor.beginEditBlock()
         for token in self._inspection.tokens[:MAX_SHOWN_TOKENS]:
-            cursor.insertText(_visible(token), special if token.is_special else plain)
+            text = visible(token.text, keep="\n\t\u200d")
+            cursor.insertText(text, special if token.is_special else plain)
             if with_ids:
                 cursor.insertText(f" {token.token_id}  ", number)
         cursor.endEditBlock()
         self._text.moveCursor(QTextCursor.MoveOperation.Start)
-
-
-def _visible(token: TokenView) -> str:
-    """A token's text; control characters that would vanish are written out."""
-    return "".join(f"\\x{ord(c):02x}" if ord(c) < 32 and c not in "\n\t" else c for c in token.text)

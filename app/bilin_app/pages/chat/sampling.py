@@ -1,5 +1,7 @@
 """How the next answer is drawn, and the system prompt: a popover of the header."""
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import QEvent, QLocale, Qt, QTimer, Signal
 from PySide6.QtWidgets import (
     QDoubleSpinBox,
@@ -12,6 +14,8 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
+from bilin_app.controllers.views import Preset
+from bilin_app.pages.chat.preset_row import PresetRow
 from bilin_app.pages.controls import SPIN_MARGINS, TextButton, label
 from bilin_app.pages.popover import Popover
 from bilin_engine.protocol import Sampling
@@ -25,12 +29,14 @@ class SamplingPopover(Popover):
 
     sampling_changed = Signal(object)
     system_prompt_changed = Signal(str)
+    preset_save_requested = Signal(str, str, object)  # name, system prompt, sampling
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._sampling = Sampling()
         self._is_showing = False
         self.setFixedWidth(WIDTH)
+        self.presets = PresetRow(self)
         self._heading = label(self, "section")
         self._temperature = self._real(0.0, 5.0, 0.1)
         self._top_p = self._real(0.01, 1.0, 0.05)
@@ -91,6 +97,8 @@ class SamplingPopover(Popover):
             row.addStretch()
             row.addWidget(field)
             form.addRow(text, row)
+        self.column.addWidget(self.presets)
+        self.column.addSpacing(2)
         self.column.addLayout(head)
         self.column.addLayout(form)
         self.column.addSpacing(4)
@@ -105,9 +113,25 @@ class SamplingPopover(Popover):
         self._seed.editingFinished.connect(self._on_changed)
         self._reset.clicked.connect(self._on_reset)
         self._system.textChanged.connect(self._system_timer.start)
-        self._system_timer.timeout.connect(
-            lambda: self.system_prompt_changed.emit(self._system.toPlainText())
+        self._system_timer.timeout.connect(self._on_system_changed)
+        self.presets.save_requested.connect(
+            lambda name: self.preset_save_requested.emit(name, self.system_prompt, self._sampling)
         )
+        self.presets.height_changed.connect(self.fit)
+
+    @property
+    def system_prompt(self) -> str:
+        """What is written now."""
+        return self._system.toPlainText()
+
+    def show_presets(self, presets: Sequence[Preset]) -> None:
+        """Shows the presets there are."""
+        self.presets.show_presets(presets)
+        self.presets.show_values(self.system_prompt, self._sampling)
+
+    def _on_system_changed(self) -> None:
+        self.system_prompt_changed.emit(self.system_prompt)
+        self.presets.show_values(self.system_prompt, self._sampling)
 
     def show_values(self, sampling: Sampling, system_prompt: str) -> None:
         """Shows values without saying that they changed."""
@@ -124,6 +148,7 @@ class SamplingPopover(Popover):
             self._system.setPlainText(system_prompt)
             self._system.blockSignals(was_blocked)
         self._is_showing = False
+        self.presets.show_values(system_prompt, sampling)
 
     def _on_changed(self) -> None:
         if self._is_showing:
@@ -139,6 +164,7 @@ class SamplingPopover(Popover):
             seed=int(seed) if seed.isdecimal() else None,
         )
         self.sampling_changed.emit(self._sampling)
+        self.presets.show_values(self.system_prompt, self._sampling)
 
     def _on_reset(self) -> None:
         self.show_values(Sampling(), self._system.toPlainText())

@@ -13,7 +13,7 @@ from PySide6.QtGui import QKeyEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QAbstractScrollArea, QFrame, QPushButton, QWidget
 from typing_extensions import override
 
-from bilin_app.controllers.views import MessageView
+from bilin_app.controllers.views import AnswerProgress, MessageView
 from bilin_app.pages.chat.message import GAP, NAME_HEIGHT, ROW_HEIGHT, MessageWidget
 from bilin_app.theme.icons import icon
 from bilin_app.theme.theme import theme
@@ -43,6 +43,9 @@ class Transcript(QAbstractScrollArea):
     version_requested = Signal(int, int)
     unqueue_requested = Signal(int)
     inspect_requested = Signal(int)
+    write_answer_requested = Signal(int, str, bool)
+    delete_requested = Signal(int)
+    attachment_opened = Signal(object)
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -149,6 +152,11 @@ class Transcript(QAbstractScrollArea):
         self._pending.setdefault(message_id, []).append(text)
         if not self._flush_timer.isActive():
             self._flush_timer.start()
+
+    def show_progress(self, message_id: int, progress: AnswerProgress) -> None:
+        """How far an answer is; one out of view shows it with the next call."""
+        if message_id in self._widgets:
+            self._widgets[message_id].show_progress(progress)
 
     def flush(self) -> None:
         """Shows the text that waits."""
@@ -322,6 +330,9 @@ class Transcript(QAbstractScrollArea):
         widget.version_requested.connect(self.version_requested)
         widget.unqueue_requested.connect(self.unqueue_requested)
         widget.inspect_requested.connect(self.inspect_requested)
+        widget.write_answer_requested.connect(self.write_answer_requested)
+        widget.delete_requested.connect(self.delete_requested)
+        widget.attachment_opened.connect(self.attachment_opened)
         if self._query:
             widget.body.mark(self._query)
         self._widgets[view.id] = widget

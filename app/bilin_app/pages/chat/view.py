@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QFileDialog,
     QFrame,
@@ -24,7 +25,9 @@ from bilin_app.controllers.views import (
     MessageView,
     ModelView,
 )
+from bilin_app.pages.chat.attachment_dialog import AttachmentDialog
 from bilin_app.pages.chat.composer import Composer
+from bilin_app.pages.chat.composer_edit import local_files
 from bilin_app.pages.chat.conversation_list import ConversationList
 from bilin_app.pages.chat.empty import EmptyConversation
 from bilin_app.pages.chat.find_bar import FindBar
@@ -33,6 +36,7 @@ from bilin_app.pages.chat.link_dialog import LinkDialog
 from bilin_app.pages.chat.prompt_dialog import PromptDialog
 from bilin_app.pages.chat.transcript import COLUMN_WIDTH, MARGIN, Transcript
 from bilin_app.pages.controls import TextButton, label
+from bilin_app.text.attachments import Attachment
 
 SIDEBAR_WIDTH = 252
 TOAST_MS = 8000
@@ -44,6 +48,7 @@ class ChatView(QWidget):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setObjectName("page")
+        self.setAcceptDrops(True)
         self._conversation_id = -1
         self._messages: list[MessageView] = []
         self._queued: list[MessageView] = []
@@ -157,6 +162,21 @@ class ChatView(QWidget):
         """The question before a link is opened."""
         return LinkDialog(address, self)
 
+    def make_attachment_dialog(self, attachment: Attachment, *, is_draft: bool) -> AttachmentDialog:
+        """The text of an attachment."""
+        return AttachmentDialog(attachment, self, is_draft=is_draft)
+
+    def show_attachment(self, attachment: Attachment) -> None:
+        """Opens the text of an attachment that was sent."""
+        dialog = self.make_attachment_dialog(attachment, is_draft=False)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def ask_files(self) -> list[Path]:
+        """Files to attach."""
+        paths, _ = QFileDialog.getOpenFileNames(self, self.tr("Attach text or code files"))
+        return [Path(path) for path in paths]
+
     def make_prompt_dialog(self, inspection: PromptInspection) -> PromptDialog:
         """What the model saw before an answer."""
         return PromptDialog(inspection, self)
@@ -220,6 +240,17 @@ class ChatView(QWidget):
         side = (available - width) // 2
         self._composer_box.setContentsMargins(side, 0, available - width - side, 0)
         self.toast.place()
+
+    @override
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if local_files(event.mimeData()):
+            event.acceptProposedAction()
+
+    @override
+    def dropEvent(self, event: QDropEvent) -> None:
+        if files := local_files(event.mimeData()):
+            event.acceptProposedAction()
+            self.composer.files_given.emit(files)
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.editor_views import BlankState
+from bilin_app.pages.keymap import keymap
 from bilin_app.theme.fonts import text_font
 from bilin_app.theme.theme import theme
 from bilin_engine.protocol import BlankKind
@@ -78,16 +79,15 @@ class BlankObject(QPyTextObject):
         painter.restore()
 
     def _font(self):  # noqa: ANN202 - QFont
-        return text_font(theme().language, theme().sizes.text)
+        return text_font(theme().language, theme().sizes.text, use="text")
 
     def _texts(self, format: QTextFormat) -> tuple[str, str]:
         number, kind, state, _ = self._look(int(format.property(ID_PROPERTY) or 0))
         name = blank_name(number, kind)
         if state in ("waiting", "streaming"):
             return f"{name} …", ""
-        return name, QCoreApplication.translate("Blank", "Ctrl+Enter fills") if (
-            kind == "long"
-        ) else ""
+        hint = QCoreApplication.translate("Blank", "{0} fills").format(keymap().text("fill"))
+        return name, hint if kind == "long" else ""
 
 
 def blank_format(blank_id: int) -> QTextCharFormat:

@@ -60,7 +60,7 @@ class CandidateCard(QAbstractButton):
         return f"−{-self._candidate.logprob:.1f}" if self._candidate.logprob else ""
 
     def _font(self):  # noqa: ANN202 - QFont
-        return text_font(language_of(self._candidate.text), theme().sizes.ui)
+        return text_font(language_of(self._candidate.text), theme().sizes.ui, use="text")
 
     def _small(self):  # noqa: ANN202 - QFont
         return text_font(theme().language, theme().sizes.small)

@@ -3,7 +3,7 @@
 from PySide6.QtWidgets import QMenu
 from typing_extensions import override
 
-from bilin_app.controllers.views import ConversationRow
+from bilin_app.controllers.views import ListRow
 from bilin_app.pages.chat.conversation_list import ConversationList
 
 
@@ -11,14 +11,14 @@ class DocumentList(ConversationList):
     """The conversations' list with a document's words; a row's id is the document's."""
 
     @override
-    def make_menu(self, row: ConversationRow) -> QMenu:
+    def make_menu(self, row: ListRow) -> QMenu:
         menu = QMenu(self)
         delete = menu.addAction(self.tr("Delete"))
         delete.triggered.connect(lambda: self.delete_requested.emit(row.id))
         return menu
 
     @override
-    def _rename(self, row: ConversationRow) -> None:
+    def _rename(self, row: ListRow) -> None:
         self.conversation_chosen.emit(row.id)
 
     @override

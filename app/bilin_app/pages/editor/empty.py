@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from bilin_app.controllers.views import ExampleView
 from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.keymap import keymap
 from bilin_app.text.document import MASK_TEXTS
 from bilin_app.theme.theme import theme
 
@@ -54,9 +55,9 @@ class EmptyDocument(QWidget):
         shown = self._shown()
         self._about.setText(
             self.tr(
-                "Write, or open a file. Ctrl+M puts a blank at the cursor or makes one of what is "
-                "selected; Ctrl+Enter lets the model fill it with the text on both sides in view."
-            )
+                "Write, or open a file. {0} puts a blank at the cursor or makes one of what is "
+                "selected; {1} lets the model fill it with the text on both sides in view."
+            ).format(keymap().text("blank"), keymap().text("fill"))
         )
         self._try.setVisible(bool(shown))
         self._try.setText(self.tr("Try"))

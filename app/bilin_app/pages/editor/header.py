@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from bilin_app.controllers.editor_views import SaveState
 from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton
+from bilin_app.pages.keymap import keymap
 from bilin_app.theme.fonts import text_font
 from bilin_app.theme.theme import theme
 
@@ -152,9 +153,9 @@ class EditorHeader(QWidget):
         """The blanks that can be put into the text."""
         menu = QMenu(self)
         entries = (
-            ("short", self.tr("Short blank") + "\tCtrl+M"),
+            ("short", self.tr("Short blank") + "\t" + keymap().text("blank")),
             ("sentence", self.tr("Sentence blank")),
-            ("long", self.tr("Long blank") + "\tCtrl+Shift+M"),
+            ("long", self.tr("Long blank") + "\t" + keymap().text("long")),
             ("", ""),
             ("bridge", self.tr("Bridge: a passage after this paragraph")),
             ("continue", self.tr("Continue at the end")),

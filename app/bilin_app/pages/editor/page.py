@@ -1,5 +1,6 @@
 """Binds the editor page's widgets to the controllers: nothing but connections."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
@@ -8,16 +9,13 @@ from PySide6.QtWidgets import QFileDialog
 from bilin_app.controllers.editor import EditorController
 from bilin_app.controllers.editor_views import (
     BlankView,
-    DeletedDocument,
-    DocumentHitView,
-    DocumentRow,
     DocumentView,
     FillSettings,
     RevisionView,
     WindowRuler,
 )
 from bilin_app.controllers.engine import EngineController
-from bilin_app.controllers.views import ConversationRow, SearchHit
+from bilin_app.controllers.views import DeletedItem, ListRow, SearchHit
 from bilin_app.pages.editor.inspector import InspectorDialog
 from bilin_app.pages.editor.revisions import RevisionsDialog
 from bilin_app.pages.editor.view import EditorView
@@ -85,6 +83,7 @@ class EditorPage(QObject):
         view.list.hit_chosen.connect(lambda document_id, _m: editor.open_document(document_id))
         view.list.search_changed.connect(self._on_search_changed)
         view.list.delete_requested.connect(editor.delete_document)
+        view.list.trash_requested.connect(self._open_trash)
         view.toast.acted.connect(editor.undo_delete)
         header, panel = view.header, view.panel
         header.title_changed.connect(editor.rename)
@@ -136,6 +135,14 @@ class EditorPage(QObject):
         if name:
             self._editor.save_file(Path(name))
 
+    def _open_trash(self) -> None:
+        trash, dialog = self._editor.documents, self._view.list.make_trash_dialog()
+        trash.trash_listed.connect(dialog.show_rows)
+        dialog.restore_requested.connect(trash.restore)
+        dialog.purge_requested.connect(trash.purge)
+        trash.list_trash()
+        dialog.open()
+
     # --- From the controllers ---------------------------------------------------------------------
 
     def _on_opened(self, document: DocumentView) -> None:
@@ -171,10 +178,10 @@ class EditorPage(QObject):
     def _on_ruler(self, ruler: WindowRuler | None) -> None:
         self._view.show_ruler(ruler, len(self._editor.session.document))
 
-    def _on_documents(self, rows: list[DocumentRow]) -> None:
+    def _on_documents(self, rows: list[ListRow]) -> None:
         untitled = self.tr("Untitled")
         self._view.list.show_conversations(
-            [ConversationRow(row.id, row.title or untitled, row.updated_at) for row in rows]
+            [replace(row, title=row.title or untitled) for row in rows]
         )
         self._view.list.set_current(self._editor.document_id)
 
@@ -184,13 +191,11 @@ class EditorPage(QObject):
         else:
             self._view.list.show_hits(None)
 
-    def _on_search_done(self, query: str, hits: list[DocumentHitView]) -> None:
+    def _on_search_done(self, query: str, hits: list[SearchHit]) -> None:
         if query == self._view.list.search.text():
-            self._view.list.show_hits(
-                [SearchHit(h.id, 0, h.title, h.snippet, h.highlights, 0.0) for h in hits]
-            )
+            self._view.list.show_hits(hits)
 
-    def _on_deleted(self, deleted: DeletedDocument) -> None:
+    def _on_deleted(self, deleted: DeletedItem) -> None:
         text = self.tr("Deleted: {0}").format(deleted.title)
         self._view.toast.show_text(text, self.tr("Undo"))
 

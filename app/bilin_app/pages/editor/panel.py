@@ -24,6 +24,7 @@ from bilin_app.pages.controls import SPIN_MARGINS, ElidedLabel, TextButton, labe
 from bilin_app.pages.editor.blank_object import blank_name
 from bilin_app.pages.editor.candidates import Candidates
 from bilin_app.pages.editor.segmented import Segmented
+from bilin_app.pages.keymap import keymap
 from bilin_app.text.document import MASK_TEXTS
 from bilin_engine.protocol import BlankKind, FillConstraints, LengthLimit
 
@@ -217,9 +218,12 @@ class BlankPanel(QWidget):
             _capital(blank_name(view.number, view.kind)) if view else self.tr("No blank chosen")
         )
         running = self._is_running
+        keys = keymap()
         self.fill.set_texts(
             self.tr("Stop") if running else self.tr("Fill"),
-            self.tr("Stop filling (Esc)") if running else self.tr("Fill this blank (Ctrl+Enter)"),
+            self.tr("Stop filling ({0})").format(keys.text("stop"))
+            if running
+            else self.tr("Fill this blank ({0})").format(keys.text("fill")),
         )
         self.fill.setEnabled(running or view is not None)
         self.fill_all.setEnabled(not running and self._num_blanks > 0)
@@ -258,8 +262,10 @@ class BlankPanel(QWidget):
         if view.state in ("waiting", "streaming"):
             return self.tr("The model is filling this blank …")
         if view.candidates:
-            return self.tr("Candidates    Alt+↑/↓ · Tab accepts")
-        return self.tr("Ctrl+Enter fills it with both sides in view")
+            keys = keymap()
+            text = self.tr("Candidates    {0} the next · {1} accepts")
+            return text.format(keys.text("next"), keys.text("accept"))
+        return self.tr("{0} fills it with both sides in view").format(keymap().text("fill"))
 
     def _show_note(self) -> None:
         ruler, view = self._ruler, self._view
@@ -320,9 +326,8 @@ class BlankPanel(QWidget):
         self.kind.set_texts(self.tr("Kind of blank"), kinds)
         self._empty.setText(
             self.tr(
-                "Ctrl+M puts a blank at the cursor or makes one of what is selected; "
-                "Ctrl+Shift+M a long one."
-            )
+                "{0} puts a blank at the cursor or makes one of what is selected; {1} a long one."
+            ).format(keymap().text("blank"), keymap().text("long"))
         )
         self._restore.set_texts(self.tr("Restore"), self.tr("Put the original text back"))
         self._length_label.setText(self.tr("Length"))
@@ -337,7 +342,8 @@ class BlankPanel(QWidget):
         self._draw.setItemText(1, self.tr("Beam search"))
         self._draw.setAccessibleName(self.tr("How candidates are drawn"))
         self.fill_all.set_texts(
-            self.tr("Fill all"), self.tr("Fill all blanks in order (Ctrl+Shift+Enter)")
+            self.tr("Fill all"),
+            self.tr("Fill all blanks in order ({0})").format(keymap().text("fill_all")),
         )
         self._show_constraints(FillConstraints(), fields=True)
         self._show(fields=True)

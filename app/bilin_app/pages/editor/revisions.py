@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QDateTime, QLocale, Qt, Signal
+from PySide6.QtCore import QLocale, Qt, Signal
 from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
 
 from bilin_app.controllers.editor_views import RevisionView
 from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.dates import date_time
 
 
 class RevisionsDialog(QDialog):
@@ -32,12 +33,10 @@ class RevisionsDialog(QDialog):
         self.list = QListWidget(self)
         self.list.setAccessibleName(self.tr("Earlier versions"))
         for revision in revisions:
-            moment = QLocale().toString(
-                QDateTime.fromSecsSinceEpoch(round(revision.created_at)),
-                QLocale.FormatType.ShortFormat,
-            )
             text = self.tr("{moment} · {reason} · {count} characters").format(
-                moment=moment, reason=revision.reason, count=revision.num_characters
+                moment=date_time(revision.created_at),
+                reason=revision.reason,
+                count=QLocale().toString(revision.num_characters),
             )
             item = QListWidgetItem(text, self.list)
             item.setData(Qt.ItemDataRole.UserRole, revision.id)

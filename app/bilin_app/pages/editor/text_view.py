@@ -27,6 +27,7 @@ from typing_extensions import override
 from bilin_app.controllers.editor_views import BlankState, BlankView, DocumentView, WindowRuler
 from bilin_app.pages.editor.blank_object import OBJECT_TYPE, BlankObject, blank_format
 from bilin_app.pages.editor.headings import Headings
+from bilin_app.pages.keymap import event_keys, keymap
 from bilin_app.text.document import (
     BLANK_MARK,
     Document,
@@ -553,45 +554,38 @@ class TextView(QTextEdit):
 
     def _key_act(self, event: QKeyEvent):  # noqa: ANN202, C901 - a table of keys
         """What a key does here, or None where it is Qt's."""
-        key, current = event.key(), self._current
-        modifiers = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
-        ctrl, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
-        plain = Qt.KeyboardModifier.NoModifier
-        is_enter = key in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+        current, keys, pressed = self._current, keymap(), event_keys(event)
         view = self._blanks.get(current)
         if event.matches(QKeySequence.StandardKey.Undo):
             return self.undo_requested.emit
-        if event.matches(QKeySequence.StandardKey.Redo) or (
-            key == Qt.Key.Key_Y and modifiers == ctrl
-        ):
+        if event.matches(QKeySequence.StandardKey.Redo) or pressed == "Ctrl+Y":
             return self.redo_requested.emit
-        if key == Qt.Key.Key_M and modifiers in (ctrl, ctrl | shift):
-            kind = "long" if modifiers & shift else "short"
-            return lambda: self.blank_requested.emit(*self.selection, kind)
-        if is_enter and modifiers == ctrl:
+        for name, kind in (("blank", "short"), ("long", "long")):
+            if keys.matches(event, name):
+                return lambda k=kind: self.blank_requested.emit(*self.selection, k)
+        if keys.matches(event, "fill"):
             return lambda: self.fill_requested.emit(self._nearest_blank())
-        if is_enter and modifiers == ctrl | shift:
+        if keys.matches(event, "fill_all"):
             return self.fill_all_requested.emit
-        if is_enter and modifiers == shift:
+        if pressed == "Shift+Return":
             return lambda: self.textCursor().insertBlock()
-        if key == Qt.Key.Key_Escape and modifiers == plain and view is not None:
+        if keys.matches(event, "stop") and view is not None:
             if view.state in ("waiting", "streaming"):
                 return self.stop_requested.emit
             if self._is_offered():
                 return lambda: self.reject_requested.emit(current)
         if view is None or not view.candidates:
             return None
-        alt = Qt.KeyboardModifier.AltModifier
-        if key in (Qt.Key.Key_Up, Qt.Key.Key_Down) and modifiers == alt:
-            step = 1 if key == Qt.Key.Key_Down else -1
-            return lambda: self.cycle_requested.emit(current, step)
-        if key == Qt.Key.Key_R and modifiers == ctrl:
+        for name, step in (("next", 1), ("previous", -1)):
+            if keys.matches(event, name):
+                return lambda s=step: self.cycle_requested.emit(current, s)
+        if keys.matches(event, "again"):
             return lambda: self.again_requested.emit(current)
         if not self._is_offered() or view.state != "offered":
             return None
-        if key == Qt.Key.Key_Tab and modifiers == plain:
+        if keys.matches(event, "accept"):
             return lambda: self.accept_requested.emit(current)
-        if key == Qt.Key.Key_Right and modifiers == ctrl:
+        if keys.matches(event, "word"):
             return lambda: self.word_requested.emit(current)
         return None
 

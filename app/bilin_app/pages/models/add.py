@@ -57,10 +57,12 @@ class AddDialog(QDialog):
 
     def _choice_values(self) -> tuple[str, ...]:
         folder = self._folder
-        if folder.problem or folder.kind not in ("model", "reference", "hugging_face"):
+        if folder.problem or folder.kind not in ("model", "reference", "hugging_face", "gguf"):
             return ()
         if folder.kind == "model":
             return ("", IN_PLACE)
+        if folder.kind == "gguf":  # the engine's order: what loses least for this file is first
+            return tuple(folder.needed_bytes)
         return tuple(size for size in ("", *GROUPS) if size in folder.needed_bytes)
 
     def _build(self, group_size: str) -> None:

@@ -175,7 +175,7 @@ class _FactsCard(QFrame):
 
 
 class _LoadCard(QFrame):
-    """How far loading is, or why it did not work."""
+    """How far loading is, why it did not work, or what of it was done otherwise than asked."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -208,6 +208,7 @@ class _LoadCard(QFrame):
             "open": self.tr("Opening the files"),
             "weights": self.tr("Reading the weights"),
             "threads": self.tr("Choosing the number of threads"),
+            "selftest": self.tr("Testing these devices, once"),
         }
         text = stages.get(load.stage, self.tr("Starting"))
         percent = QLocale.c().toString(round(load.fraction * 100))

@@ -48,10 +48,10 @@ def number_en(value: int) -> str:
 
 
 _ZH_OPS = {
-    "+": ("加", "加上", "+", " + "),
-    "-": ("减", "减去", "-", " - "),
-    "*": ("乘", "乘以", "×", "*", " × "),
-    "/": ("除以", "÷", "/", " ÷ "),
+    "+": ("加", "加上", "+", " + ", " 加 "),
+    "-": ("减", "减去", "-", " - ", " 减 "),
+    "*": ("乘", "乘以", "×", "*", " × ", " 乘以 "),
+    "/": ("除以", "÷", "/", " ÷ ", " 除以 "),
 }
 _EN_OPS = {
     "+": ("plus", "plus", "+", "and"),
@@ -59,13 +59,75 @@ _EN_OPS = {
     "*": ("times", "times", "multiplied by", "×", "*"),
     "/": ("divided by", "÷", "/", "over"),
 }
+# The same asked without an operator between the numbers; @ is the left one, % the right one.
+_ZH_ROUNDABOUT = {
+    "+": (
+        "@和%的和是多少",
+        "@跟%加起来是多少",
+        "@与%相加等于几",
+        "@再加%是多少",
+        "把@和%加起来",
+        "比@多%的数是几",
+    ),
+    "-": (
+        "@和%的差是多少",
+        "@去掉%还剩多少",
+        "@里面减掉%剩几",
+        "从@里减去%",
+        "比@少%的数是几",
+        "@比%多多少",
+    ),
+    "*": ("@和%的积是多少", "@个%是多少", "@的%倍是多少", "@与%相乘得几", "@跟%乘起来等于几"),
+    "/": (
+        "@和%的商是多少",
+        "@里面有几个%",
+        "@是%的几倍",
+        "把@平均分成%份，每份多少",
+        "@用%去除得几",
+    ),
+}
+_EN_ROUNDABOUT = {
+    "+": (
+        "the sum of @ and %",
+        "add @ and %",
+        "what do you get when you add % to @",
+        "% more than @",
+        "@ and % together",
+        "what do @ and % add up to",
+        "what is the total of @ and %",
+    ),
+    "-": (
+        "the difference between @ and %",
+        "subtract % from @",
+        "take % away from @",
+        "% less than @",
+        "@ take away %",
+        "what is left when you take % from @",
+        "@ less %",
+    ),
+    "*": (
+        "the product of @ and %",
+        "multiply @ by %",
+        "@ multiplied with %",
+        "what do @ and % multiply to",
+        "what do you get when you multiply @ and %",
+    ),
+    "/": (
+        "divide @ by %",
+        "how many times does % go into @",
+        "the quotient of @ and %",
+        "@ shared by %",
+        "what do you get when you divide @ by %",
+    ),
+}
+_ROUNDABOUT = 0.2
 _ZH_SUM = read_frames("zh_sum")
 _EN_SUM = read_frames("en_sum")
 
 
 def _operands(rng: random.Random) -> tuple[str, int, int, int]:
-    sign = rng.choices("+-*/", (5, 3, 3, 1))[0]
-    top = 99 if rng.random() < 0.05 else 20
+    sign = rng.choices("+-*/", (5, 4, 4, 2))[0]
+    top = rng.choices((10, 20, 99), (3, 5, 2))[0]
     if sign == "+":
         left, right = rng.randint(0, top), rng.randint(0, top)
         return sign, left, right, left + right
@@ -86,13 +148,22 @@ def sample_sum(rng: random.Random, lang: Lang) -> Exchange:
         show = number_zh if in_words else str
         operation = rng.choice(_ZH_OPS[sign][: 2 if in_words else None])
         asked = f"{show(left)}{operation}{show(right)}"
-        text = rng.choice(_ZH_SUM).sample(rng).replace("@", asked)
+        if rng.random() < _ROUNDABOUT:
+            text = rng.choice(_ZH_ROUNDABOUT[sign])
+            text = text.replace("@", show(left)).replace("%", show(right))
+        else:
+            text = rng.choice(_ZH_SUM).sample(rng).replace("@", asked)
         answer = f"{show(left)}{_ZH_OPS[sign][0]}{show(right)}等于{show(result)}。"
         return Exchange(lang, vary(rng, lang, text), answer, "sum")
     show = number_en if in_words else str
     operation = rng.choice(_EN_OPS[sign][:2] if in_words else _EN_OPS[sign])
-    asked = f" {show(left)} {operation} {show(right)}"
-    text = rng.choice(_EN_SUM).sample(rng).replace("@", asked).strip()
+    space = "" if not in_words and not operation.isalpha() and rng.random() < 0.4 else " "
+    asked = f" {show(left)}{space}{operation}{space}{show(right)}"
+    if rng.random() < _ROUNDABOUT:
+        text = rng.choice(_EN_ROUNDABOUT[sign])
+        text = text.replace("@", show(left)).replace("%", show(right))
+    else:
+        text = rng.choice(_EN_SUM).sample(rng).replace("@", asked).strip()
     shown = show(left)
     answer = f"{shown[:1].upper()}{shown[1:]} {_EN_OPS[sign][0]} {show(right)} is {show(result)}."
     return Exchange(lang, vary(rng, lang, text), answer, "sum")

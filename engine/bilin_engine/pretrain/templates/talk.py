@@ -11,8 +11,12 @@ from bilin_engine.pretrain.templates.exchange import (
     vary_message,
 )
 from bilin_engine.pretrain.templates.grammar import Pool
+from bilin_engine.pretrain.templates.wording import colloquial
 
 _EN_TAIL = ("", "", "", "", " in Bilin", " in this app", " here", " in the app")
+# Shares of questions that are worded as people type; the rest are as the grammars give them.
+_COLLOQUIAL_HOW_TO = 0.65
+_COLLOQUIAL_TALK = 0.3
 
 
 class TalkTemplates:
@@ -35,6 +39,8 @@ class TalkTemplates:
         question = (
             vary(rng, lang, text, start=True) if is_question else vary_message(rng, lang, text)
         )
+        if rng.random() < _COLLOQUIAL_TALK:
+            question = colloquial(rng, lang, question)
         return Exchange(lang, question, intent[lang], intent["id"])
 
 
@@ -62,7 +68,7 @@ class HowToTemplates:
         """One exchange; intents equally likely."""
         intent = rng.choice(self._intents)
         asks = self._pools[intent["id"], lang, "ask"]
-        if rng.random() < 0.3:
+        if rng.random() < 0.45:
             text = asks.sample(rng)
         else:
             doing = self._pools[intent["id"], lang, "do"].sample(rng)
@@ -70,4 +76,7 @@ class HowToTemplates:
             text = frame.replace("@", doing if lang == "zh" else " " + doing)
             if lang == "en" and not any(word in text for word in ("Bilin", "app")):
                 text += rng.choice(_EN_TAIL)
-        return Exchange(lang, vary(rng, lang, text), intent[lang], "howto:" + intent["id"])
+        question = vary(rng, lang, text)
+        if rng.random() < _COLLOQUIAL_HOW_TO:
+            question = colloquial(rng, lang, question)
+        return Exchange(lang, question, intent[lang], "howto:" + intent["id"])

@@ -1,0 +1,194 @@
+"""What is attached to the message being written, per conversation: read, counted, kept."""
+
+import itertools
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from PySide6.QtCore import QObject, Signal
+
+from bilin_app.controllers import sentences
+from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.mailbox import Mailbox
+from bilin_app.storage.conversations import set_draft_attachments
+from bilin_app.storage.errors import StorageError
+from bilin_app.storage.store import Store
+from bilin_app.text.attachments import (
+    MAX_BYTES,
+    Attachment,
+    NotTextError,
+    clean_name,
+    decode,
+    encode_attachments,
+    fenced,
+)
+from bilin_engine.protocol import CountTokens, Message, TokenCount
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTACHMENTS = 20
+MAX_TOTAL_CHARS = 8_000_000  # of one message: what a frame to the engine surely holds
+
+Problem = Literal["", "no_file", "too_large", "binary", "empty", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A file's text, or why there is none. detail: the system's word, for "unreadable"."""
+
+    text: str = ""
+    problem: Problem = ""
+    size_bytes: int = 0
+    detail: str = ""
+
+
+class Attachments(QObject):
+    """changed(int): of this conversation (0 = a new one). refused(str): why a file is none.
+
+    store_refused(StorageError): they are only in memory.
+    """
+
+    changed = Signal(int)
+    refused = Signal(str)
+    store_refused = Signal(object)
+
+    def __init__(self, store: Store, engine: EngineController) -> None:
+        super().__init__()
+        self._store = store
+        self._engine = engine
+        self._mailbox = Mailbox(self)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="bilin-attachments")
+        self._lists: dict[int, tuple[Attachment, ...]] = {}
+        self._num_reading = 0
+        self._after_reading: list[Callable[[], None]] = []
+        self._numbers = itertools.count(1)
+
+    def close(self) -> None:
+        """Waits for the file that is being read."""
+        self._reader.shutdown(cancel_futures=True)
+
+    def of(self, conversation_id: int) -> tuple[Attachment, ...]:
+        """What is attached now."""
+        return self._lists.get(conversation_id, ())
+
+    def show_stored(self, conversation_id: int, stored: tuple[Attachment, ...]) -> None:
+        """What the database has, unless this run of the app knows better."""
+        self._lists.setdefault(conversation_id, stored)
+
+    def add_files(self, conversation_id: int, paths: list[Path]) -> None:
+        """Reads files beside the GUI thread; each is attached, or `refused` says why not."""
+        for path in paths:
+            self._num_reading += 1
+            future = self._reader.submit(_read, path)
+            self._mailbox.when(
+                future, lambda read, path=path: self._on_read(conversation_id, path, read)
+            )
+
+    def add_text(self, conversation_id: int, text: str) -> None:
+        """Attaches a text that was pasted."""
+        name = sentences.pasted_name(next(self._numbers))
+        self._add(conversation_id, Attachment(name, text))
+
+    def remove(self, conversation_id: int, index: int) -> Attachment | None:
+        """Takes one away and returns it."""
+        attached = self.of(conversation_id)
+        if not 0 <= index < len(attached):
+            return None
+        self.set(conversation_id, (*attached[:index], *attached[index + 1 :]))
+        return attached[index]
+
+    def set(self, conversation_id: int, attached: tuple[Attachment, ...]) -> None:
+        """Attaches these and no others."""
+        self._lists[conversation_id] = attached
+        self.changed.emit(conversation_id)
+        future = self._store.write_soon(
+            set_draft_attachments, conversation_id, encode_attachments(attached)
+        )
+        self._mailbox.when(future, None, self._on_store_refused)
+
+    def sent(self, conversation_id: int) -> None:
+        """They are on their way with the message, which clears them in the database too."""
+        if self._lists.get(conversation_id):
+            self._lists[conversation_id] = ()
+            self.changed.emit(conversation_id)
+
+    def when_read(self, action: Callable[[], None]) -> bool:
+        """Whether a file is still being read; then acts once all are."""
+        if self._num_reading:
+            self._after_reading.append(action)
+        return bool(self._num_reading)
+
+    def _on_read(self, conversation_id: int, path: Path, read: _Read) -> None:
+        self._num_reading -= 1
+        if read.problem:
+            self.refused.emit(_refusal(path, read))
+        else:
+            self._add(conversation_id, Attachment(clean_name(path.name), read.text))
+        if not self._num_reading:
+            actions, self._after_reading = self._after_reading, []
+            for action in actions:
+                action()
+
+    def _add(self, conversation_id: int, attachment: Attachment) -> None:
+        attached = self.of(conversation_id)
+        total = sum(len(one.text) for one in attached) + len(attachment.text)
+        if len(attached) >= MAX_ATTACHMENTS or total > MAX_TOTAL_CHARS:
+            self.refused.emit(sentences.too_many_attachments(MAX_ATTACHMENTS, MAX_TOTAL_CHARS))
+            return
+        self.set(conversation_id, (*attached, attachment))
+        self._count(conversation_id, attachment)
+
+    def _count(self, conversation_id: int, attachment: Attachment) -> None:
+        model = self._engine.model
+        if model is None:
+            return
+        message = Message("user", fenced(attachment))
+
+        def counted(count: TokenCount) -> None:
+            number = count.per_message[0]
+            attached = self.of(conversation_id)
+            if attachment in attached:
+                with_count = replace(attachment, num_tokens=number)
+                self.set(
+                    conversation_id,
+                    tuple(with_count if one == attachment else one for one in attached),
+                )
+
+        handle = self._engine.send(lambda i: CountTokens(id=i, model=model.id, messages=(message,)))
+        handle.done.connect(counted)
+
+    def _on_store_refused(self, error: StorageError) -> None:
+        self.store_refused.emit(error)
+
+
+def _read(path: Path) -> _Read:
+    try:
+        if not path.is_file():  # a folder; or a pipe, which would be read for ever
+            return _Read(problem="no_file")
+        size_bytes = path.stat().st_size
+        if size_bytes > MAX_BYTES:
+            return _Read(problem="too_large", size_bytes=size_bytes)
+        with path.open("rb") as file:
+            return _Read(decode(file.read(MAX_BYTES)))
+    except NotTextError as error:
+        return _Read(problem=error.reason)
+    except OSError as error:
+        return _Read(problem="unreadable", detail=error.strerror or str(error))
+
+
+def _refusal(path: Path, read: _Read) -> str:
+    name = clean_name(path.name)
+    match read.problem:
+        case "no_file":
+            return sentences.attachment_no_file(name)
+        case "too_large":
+            return sentences.attachment_too_large(name, read.size_bytes, MAX_BYTES)
+        case "binary":
+            return sentences.attachment_binary(name)
+        case "empty":
+            return sentences.attachment_empty(name)
+        case _:
+            return sentences.attachment_unreadable(name, read.detail)

@@ -1,0 +1,255 @@
+"""The one answer that is being written, whatever conversation is on show: begun, stopped, ended.
+
+When the engine dies in the middle of it, it is started again and the same answer goes on, once; a
+second death in a row leaves that to the person.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import TypeVar
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from bilin_app.controllers.answer_ends import AnswerEnds
+from bilin_app.controllers.answer_run import AnswerOutcome, AnswerRun
+from bilin_app.controllers.answer_speeds import AnswerSpeeds
+from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.mailbox import Mailbox
+from bilin_app.controllers.message_views import encode, message_view
+from bilin_app.controllers.prompt import answer_job
+from bilin_app.controllers.views import EngineView, MessageView, Seam
+from bilin_app.storage import conversations as stored
+from bilin_app.storage.conversations import AnswerContext, ConversationContent
+from bilin_app.storage.errors import StorageError
+from bilin_app.storage.store import Store
+
+T = TypeVar("T")
+
+
+class RunningAnswer(QObject):
+    """Nothing is begun while something else is on its way to or from the database (`begin`).
+
+    begun(int, ConversationContent | None, int): the answer, its conversation, the visit to show it
+    in. started(int), text_appended(int, str), progressed(int, AnswerProgress): of the answer.
+    ended(int, AnswerOutcome): for good, not before it goes on by itself. idle(): what waits may be
+    sent. free(): something else may be begun. model_gone(str): the conversation's model is not
+    there; another answers. refused, journal_refused (StorageError): a write, a piece of the text.
+    """
+
+    begun = Signal(int, object, int)
+    started = Signal(int)
+    text_appended = Signal(int, str)
+    progressed = Signal(int, object)
+    ended = Signal(int, object)
+    idle = Signal()
+    free = Signal()
+    model_gone = Signal(str)
+    refused = Signal(object)
+    journal_refused = Signal(object)
+
+    def __init__(
+        self,
+        store: Store,
+        engine: EngineController,
+        speeds: AnswerSpeeds,
+        visit_of: Callable[[int], int],
+    ) -> None:
+        """visit_of: the number of the visit to a conversation, if it is on show."""
+        super().__init__()
+        self._store = store
+        self._engine = engine
+        self._speeds = speeds
+        self._visit_of = visit_of
+        self._mailbox = Mailbox(self)
+        self._run: AnswerRun | None = None
+        self._then: Callable[[], None] | None = None  # when the run has ended, before `idle`
+        self._resume_id = 0  # the answer that mending the engine goes on with
+        self._is_revived = False  # it goes on after a death already
+        self.is_beginning = False
+        self.ends = AnswerEnds(store)
+        engine.ready.connect(self._on_engine_ready)
+        engine.mended.connect(self._on_engine_mended)
+        engine.view_changed.connect(self._on_engine_view)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether an answer is being written, or waits for the engine."""
+        return self._run is not None
+
+    @property
+    def message_id(self) -> int:
+        """The message being written, 0 = none."""
+        return self._run.job.message_id if self._run else 0
+
+    @property
+    def conversation_id(self) -> int:
+        """Its conversation, 0 = none."""
+        return self._run.job.conversation_id if self._run else 0
+
+    def overlay(self, view: MessageView) -> MessageView:
+        """A message with what the database does not know yet of it."""
+        if self._run is not None and view.id == self.message_id:
+            state = "running" if self._run.is_streaming else "waiting"
+            return replace(view, text=self._run.text, state=state, seams=self._run.job.seams)
+        return self.ends.overlay(view)
+
+    def begin(
+        self,
+        future: Future[T],
+        done: Callable[[T], None],
+        refused: Callable[[StorageError], None] | None = None,
+    ) -> None:
+        """Nothing else is begun until `end_beginning`, or the refusal."""
+        self.is_beginning = True
+
+        def on_refused(error: StorageError) -> None:
+            self.is_beginning = False
+            (refused or self.refused.emit)(error)
+
+        self._mailbox.when(future, done, on_refused)
+
+    def end_beginning(self) -> None:
+        """What was begun runs, or came to nothing."""
+        self.is_beginning = False
+        self.free.emit()
+
+    def must_wait(self, action: Callable[[], None]) -> bool:
+        """Ends the running answer first, then acts. While one is being begun, refuses."""
+        if self.is_beginning:
+            return True
+        if self._run is None:
+            return False
+        self._then = action
+        self._run.stop()
+        return True
+
+    def start(self, conversation_id: int, answer_id: int, visit: int) -> None:
+        """Reads what the answer answers, starts it and shows it (in that very visit)."""
+
+        def read(
+            connection: sqlite3.Connection,
+        ) -> tuple[AnswerContext | None, ConversationContent | None]:
+            return (
+                stored.answer_context(connection, answer_id),
+                stored.load_conversation(connection, conversation_id),
+            )
+
+        def start(found: tuple[AnswerContext | None, ConversationContent | None]) -> None:
+            context, content = found
+            if context is None:  # deleted within these milliseconds
+                self.end_beginning()
+                return
+            self._start_run(context, content, visit)
+
+        self.begin(self._store.read(read), start)
+
+    def _start_run(
+        self, context: AnswerContext, content: ConversationContent | None, visit: int
+    ) -> None:
+        job = answer_job(context, self._engine.recommended_sampling)
+        answer_id = job.message_id
+        if job.model and self._engine.infos and not self._engine.can_load(job.model):
+            self.model_gone.emit(job.model)
+        run = AnswerRun(job, self._engine, self._store, self._speeds, self)
+        run.started.connect(lambda: self.started.emit(answer_id))
+        run.text_appended.connect(lambda text: self.text_appended.emit(answer_id, text))
+        run.progressed.connect(lambda progress: self.progressed.emit(answer_id, progress))
+        run.ended.connect(self._on_ended)
+        run.journal_refused.connect(self.journal_refused)
+        self._run = run
+        self._resume_id = 0
+        self.begun.emit(answer_id, content, visit)
+        self.is_beginning = False
+        run.dispatch()
+        self.end_beginning()
+
+    def resume(self, message_id: int) -> None:
+        """Goes on with an answer that ended early; a seam where it was broken off."""
+
+        def resume(connection: sqlite3.Connection) -> AnswerContext | None:
+            context = stored.answer_context(connection, message_id)
+            if context is None:
+                return None
+            view = message_view(context.answer, is_last=True)
+            seams = view.seams
+            if view.state == "interrupted" and view.text:
+                seams = (*seams, Seam(len(view.text), view.failure))
+            stored.resume_answer(connection, message_id, encode(seams))
+            return context
+
+        def resumed(context: AnswerContext | None) -> None:
+            self.ends.forget(message_id)
+            if context is None:
+                self.end_beginning()
+            else:
+                conversation_id = context.answer.conversation_id
+                self.start(conversation_id, message_id, self._visit_of(conversation_id))
+
+        self.ends.save()  # the text to go on from, if it is not saved yet
+        self.begin(self._store.write(resume), resumed)
+
+    def stop(self) -> None:
+        """Ends the running answer; what it has stays."""
+        if self._run is not None:
+            self._run.stop()
+
+    def close(self, failure: str) -> None:
+        """The app is closing: keeps the answer as it is. failure: why it ends early."""
+        if self._run is not None:
+            outcome = self._run.close(failure)
+            if outcome is not None:
+                self.ends.keep(self._run.job, outcome)
+            self._run = None
+        self.ends.save()
+
+    # --- Ends -------------------------------------------------------------------------------------
+
+    def _on_ended(self, outcome: AnswerOutcome) -> None:
+        run, self._run = self._run, None
+        assert run is not None
+        run.deleteLater()
+        message_id = run.job.message_id
+        self.ends.keep(run.job, outcome)
+        then, self._then = self._then, None
+        if outcome.is_death and then is None and not self._is_revived:
+            self.ends.save()
+            self.is_beginning = True
+            # Later: the engine's own end, which says what to start again, is told after this.
+            QTimer.singleShot(0, self, lambda: self._revive(message_id, outcome))
+            return
+        self._is_revived = False
+        self._tell_end(message_id, outcome)
+        if then is not None:
+            then()
+        elif outcome.state in ("done", "stopped"):
+            self.idle.emit()
+
+    def _tell_end(self, message_id: int, outcome: AnswerOutcome) -> None:
+        self.ended.emit(message_id, outcome)
+        if outcome.is_engine_trouble:
+            self._resume_id = message_id
+        self.ends.save()
+
+    def _revive(self, message_id: int, outcome: AnswerOutcome) -> None:
+        if self._engine.recover():
+            self._is_revived = True
+            self.resume(message_id)
+        else:
+            self._tell_end(message_id, outcome)
+            self.end_beginning()
+
+    # --- The engine -------------------------------------------------------------------------------
+
+    def _on_engine_ready(self, _model: str) -> None:
+        if self._run is not None:
+            self._run.dispatch()
+
+    def _on_engine_view(self, _view: EngineView) -> None:
+        if self._run is not None and self._run.is_waiting:
+            self._run.dispatch()
+
+    def _on_engine_mended(self) -> None:
+        if self._resume_id and self._run is None and not self.is_beginning:
+            self.resume(self._resume_id)

@@ -1,0 +1,53 @@
+"""The composer's text field: plain text only; what is too long or a file is handed on."""
+
+from pathlib import Path
+
+from PySide6.QtCore import QMimeData, Signal
+from PySide6.QtGui import QGuiApplication, QKeyEvent, Qt
+from PySide6.QtWidgets import QPlainTextEdit
+from typing_extensions import override
+
+LONG_PASTE_CHARS = 4_000
+LONG_PASTE_LINES = 80
+
+
+def local_files(data: QMimeData) -> list[Path]:
+    """The files of this computer that are dragged or pasted."""
+    return [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
+
+
+class ComposerEdit(QPlainTextEdit):
+    """long_text_pasted(str): to be attached; Ctrl+Shift+V pastes it all the same.
+
+    files_given(list[Path]): files that were pasted.
+    """
+
+    long_text_pasted = Signal(str)
+    files_given = Signal(object)
+
+    @override
+    def insertFromMimeData(self, source: QMimeData) -> None:
+        if files := local_files(source):
+            self.files_given.emit(files)
+            return
+        text = source.text().replace("\r\n", "\n")
+        if len(text) > LONG_PASTE_CHARS or text.count("\n") >= LONG_PASTE_LINES:
+            self.long_text_pasted.emit(text)
+        elif text:
+            self.insertPlainText(text)
+
+    @override
+    def canInsertFromMimeData(self, source: QMimeData) -> bool:
+        return source.hasText() or source.hasUrls()
+
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        both = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+        if event.key() == Qt.Key.Key_V and event.modifiers() == both:
+            self.paste_whole()
+        else:
+            super().keyPressEvent(event)
+
+    def paste_whole(self) -> None:
+        """Pastes text however long it is."""
+        self.insertPlainText(QGuiApplication.clipboard().text().replace("\r\n", "\n"))

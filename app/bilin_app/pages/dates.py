@@ -1,0 +1,29 @@
+"""Moments as people read them, in the language of the window. Times: seconds since the epoch."""
+
+from datetime import date, datetime
+
+from PySide6.QtCore import QCoreApplication, QDate, QDateTime, QLocale
+
+_FORM = QLocale.FormatType.ShortFormat
+
+
+def day_of(at: float) -> date:
+    """The day here."""
+    return datetime.fromtimestamp(at).astimezone().date()
+
+
+def date_time(at: float) -> str:
+    """As "28/11/2026 14:05", in the order of the language."""
+    return QLocale().toString(QDateTime.fromSecsSinceEpoch(round(at)), _FORM)
+
+
+def short_date(at: float) -> str:
+    """Today the time, else the day; the year only where it is another one."""
+    moment = QDateTime.fromSecsSinceEpoch(round(at))
+    locale, today = QLocale(), QDate.currentDate()
+    if moment.date() == today:
+        return locale.toString(moment.time(), _FORM)
+    if moment.date().year() == today.year():
+        form = QCoreApplication.translate("Dates", "MMM d", "a day, as QLocale reads it")
+        return locale.toString(moment.date(), form)
+    return locale.toString(moment.date(), _FORM)

@@ -1,0 +1,81 @@
+"""Before the window: where the data lie, and bringing them there if that was asked for."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from PySide6.QtCore import QCoreApplication, QEventLoop, QLockFile, QTimer
+from PySide6.QtWidgets import QApplication, QProgressDialog
+
+from bilin_app.controllers import sentences
+from bilin_app.data_move import move_data
+from bilin_app.paths import AppPaths
+from bilin_app.storage.settings import Settings, SettingsFile
+
+T = TypeVar("T")
+
+POLL_MS = 50
+SHOW_AFTER_MS = 500
+
+
+def find_data(
+    paths: AppPaths, prepare: Callable[[Settings], None]
+) -> tuple[AppPaths, tuple[str, ...]]:
+    """The paths with the data folder a person chose, and what to tell about it.
+
+    A move that was asked for is done here, while nothing is open; prepare: called before anything
+    is shown. A folder that is not there (a disk that is not plugged in) costs only this start.
+    """
+    file = SettingsFile(paths.settings)
+    settings = file.load().settings
+    if not settings.data_dir:
+        return paths, ()
+    chosen = Path(settings.data_dir)
+    if settings.move_from:
+        old = Path(settings.move_from)
+        lock = QLockFile(str(old / "bilin.lock"))
+        if not lock.tryLock(0) and lock.error() == QLockFile.LockError.LockFailedError:
+            return replace(paths, data_dir=old), ()  # it runs there still; this start raises it
+        prepare(settings)
+        told = _move(file, settings, old, chosen)
+        lock.unlock()
+        settings = file.load().settings
+        if not settings.data_dir:
+            return paths, (told,)
+        return replace(paths, data_dir=Path(settings.data_dir)), (told,)
+    if not chosen.is_dir():
+        return paths, (sentences.data_folder_gone(chosen, paths.data_dir),)
+    return replace(paths, data_dir=chosen), ()
+
+
+def _move(file: SettingsFile, settings: Settings, old: Path, new: Path) -> str:
+    report = _with_progress(lambda: move_data(old, new))
+    if report.problem:
+        file.save(replace(settings, data_dir=str(old), move_from=""))
+        return sentences.data_not_moved(old, report.problem)
+    file.save(replace(settings, move_from=""))
+    return sentences.data_moved(new, old if report.kept_old else None)
+
+
+def _with_progress(job: Callable[[], T]) -> T:
+    """Does something in a thread; what takes long is shown."""
+    with ThreadPoolExecutor(1, thread_name_prefix="bilin-move") as pool:
+        future: Future[T] = pool.submit(job)
+        if QApplication.instance() is None:
+            return future.result()
+        dialog = QProgressDialog(
+            QCoreApplication.translate("Startup", "Your data are on their way to the new folder …"),
+            "",
+            0,
+            0,
+        )
+        dialog.setCancelButton(None)  # type: ignore[arg-type]
+        dialog.setMinimumDuration(SHOW_AFTER_MS)
+        loop, timer = QEventLoop(), QTimer()
+        timer.timeout.connect(lambda: loop.quit() if future.done() else dialog.setValue(0))
+        timer.start(POLL_MS)
+        loop.exec()
+        dialog.close()
+        return future.result()

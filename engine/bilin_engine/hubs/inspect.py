@@ -1,0 +1,107 @@
+"""What a download would fetch and make, asked of the hub before anything is fetched."""
+
+import dataclasses
+import json
+from typing import Any
+
+from bilin_engine.config import (
+    MAX_CONFIG_BYTES,
+    ModelConfig,
+    QuantizationConfig,
+    parse_model_config,
+)
+from bilin_engine.errors import BilinError
+from bilin_engine.hubs.base import HubFile, HubSource, Listing
+from bilin_engine.hubs.selection import Selection, choose_files
+from bilin_engine.placement.cost import file_bytes, file_bytes_by_group
+from bilin_engine.protocol import Repository, RepositoryFile, RepositoryListed
+
+CONFIG = "config.json"
+DESCRIPTION = "bilin.json"
+
+
+def inspect_repository(source: HubSource, repository: Repository, file: str) -> RepositoryListed:
+    """Asks for the listing, the configuration and one byte of the weights. Raises HubError.
+
+    What makes no model here is `problem`, not an error.
+    """
+    listing = source.list_files()
+    chosen = choose_files(listing.files, repository.name, file)
+    by_name = {one.name: one for one in chosen.files}
+    problem, family, hosts = chosen.problem, "", ()
+    needed: dict[str, int] = {}
+    is_ready = DESCRIPTION in by_name
+    if not problem and CONFIG in by_name:
+        try:
+            content = read_config(source, by_name[CONFIG])
+            config = parse_config(content, repository.name)
+            family, needed = config.architecture, needed_bytes(config, content)
+            is_ready = is_ready or config.quantization is not None
+        except BilinError as error:
+            problem = error.message
+    if chosen.files and not problem:
+        hosts = _hosts(source, max(chosen.files, key=lambda one: one.size_bytes))
+    return RepositoryListed(
+        repository=repository,
+        endpoint=source.endpoint,
+        revision=listing.revision,
+        files=_told(chosen.files),
+        hosts=hosts,
+        licence=listing.licence,
+        family=family,
+        needed_bytes=needed,
+        is_ready=is_ready,
+        gguf_files=_told(chosen.ggufs),
+        num_others=_num_others(listing, chosen),
+        has_token=source.has_token,
+        problem=problem,
+    )
+
+
+def read_config(source: HubSource, file: HubFile) -> dict[str, Any]:
+    """The repository's config.json. Raises HubError, ModelBrokenError."""
+    content = bytearray()
+    with source.open_range(file, 0, "") as opened:
+        for block in opened.blocks:
+            content += block
+            if len(content) > MAX_CONFIG_BYTES:
+                break
+    try:
+        parsed = json.loads(content) if len(content) <= MAX_CONFIG_BYTES else None
+    except (ValueError, RecursionError):
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def parse_config(content: dict[str, Any], where: str) -> ModelConfig:
+    """A published configuration. Raises UnsupportedModelError, ModelBrokenError.
+
+    GPTQ's codes are kept by the import, which reads the rest of that value.
+    """
+    quantization = content.get("quantization_config")
+    is_gptq = isinstance(quantization, dict) and quantization.get("quant_method") == "gptq"
+    if not is_gptq:
+        return parse_model_config(content, f"{where}: {CONFIG}")
+    plain = {key: value for key, value in content.items() if key != "quantization_config"}
+    return parse_model_config(plain, f"{where}: {CONFIG}")
+
+
+def needed_bytes(config: ModelConfig, content: dict[str, Any]) -> dict[str, int]:
+    """Disk the model takes, by group size; "" = codes that are kept as they are published."""
+    if config.quantization is None and content.get("quantization_config") is not None:
+        packed = dataclasses.replace(config, quantization=QuantizationConfig.uniform(4, 128))
+        return {"": file_bytes(packed)}
+    return file_bytes_by_group(config)
+
+
+def _hosts(source: HubSource, file: HubFile) -> tuple[str, ...]:
+    with source.open_range(file, max(0, file.size_bytes - 1), "") as opened:
+        return opened.hosts
+
+
+def _told(files: tuple[HubFile, ...]) -> tuple[RepositoryFile, ...]:
+    return tuple(RepositoryFile(file.name, file.size_bytes) for file in files)
+
+
+def _num_others(listing: Listing, chosen: Selection) -> int:
+    return len(listing.files) + listing.num_below - len(chosen.files)

@@ -1,0 +1,226 @@
+"""Before the first tensor-parallel load on new cards: the self-test, once, and what may be used.
+
+Some machines move data between cards wrongly, and a model then answers nonsense without an error.
+So ranks compute on a set of cards only after the self-test passed there. Its result is remembered
+for these cards, this driver and these versions of Bilin and torch. What failed is not used: another
+collective, then a layer split, then one device; the person is told.
+
+The test itself needs torch and runs in a process of its own; this module knows its report only.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from bilin_engine import __version__
+from bilin_engine.errors import WorkerDiedError
+from bilin_engine.protocol import DeviceInfo, LoadSettings
+from bilin_engine.server.devices import driver_version, list_devices
+from bilin_engine.server.tasks import Task
+
+logger = logging.getLogger(__name__)
+
+RESULTS_FILE = "selftest.json"
+
+Collective = Literal["auto", "gloo", "nccl", "shared_memory"]
+
+
+class SelftestOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What the report says of running on several devices; the names are the report's own.
+
+    collectives: those over which ranks agreed with one, fastest first. failed: checks that did.
+    """
+
+    mode: Literal["tensor_parallel", "layer_split", "single"]
+    collectives: tuple[str, ...]
+    failed: tuple[str, ...]
+    kernels_passed: bool = True
+
+
+class SelftestProgress(msgspec.Struct, frozen=True, tag="check"):
+    """A line of the process: this check begins, number `done` of about `total`."""
+
+    name: str
+    done: int
+    total: int
+
+
+class SelftestDone(msgspec.Struct, frozen=True, tag="done"):
+    """The process's last line."""
+
+    outcome: SelftestOutcome
+
+
+_LINE = msgspec.json.Decoder(SelftestProgress | SelftestDone)
+
+
+@dataclass(frozen=True, slots=True)
+class SelftestCommand:
+    """How the test is started. covers_cpu: ranks on the processor are tested too, for tests."""
+
+    arguments: tuple[str, ...] = (sys.executable, "-P", "-m", "bilin_engine.selftest", "--report")
+    covers_cpu: bool = False
+
+    def for_devices(self, names: Sequence[str], world_size: int) -> list[str]:
+        """The whole command line."""
+        gpus = [name.partition(":")[2] for name in names if name.startswith("cuda:")]
+        command = [*self.arguments, "--parent", str(os.getpid()), "--world-size", str(world_size)]
+        return [*command, "--gpus", ",".join(gpus)] if gpus else command
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Settings that may be used, and the sentence that says what is not, or ""."""
+
+    settings: LoadSettings
+    notice: str = ""
+
+
+class SelftestGate:
+    """Asked before ranks are started. Belongs to the supervisor's work thread."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        command: SelftestCommand | None = None,
+        devices: Callable[[], Sequence[DeviceInfo]] = list_devices,
+        driver: Callable[[], str] = driver_version,
+    ) -> None:
+        """state_dir: where results are remembered; it may not exist yet."""
+        self._file = state_dir / RESULTS_FILE
+        self._command = command or SelftestCommand()
+        self._devices = devices
+        self._driver = driver
+
+    def allow(
+        self,
+        settings: LoadSettings,
+        world_size: int,
+        task: Task,
+        on_progress: Callable[[float], None],
+    ) -> Allowed:
+        """What these tensor-parallel settings become. Tests the devices first if they are new.
+
+        on_progress hears 0..1 while the test runs. Raises CancelledTaskError, and WorkerDiedError
+        where the test itself cannot run: then nothing is known, so nothing is used.
+        """
+        names = [name.strip() for name in settings.device.split(",")]
+        # Several ranks on one card move nothing between cards.
+        on_cards = len(set(names)) > 1 and all(name.startswith("cuda:") for name in names)
+        if not on_cards and not self._command.covers_cpu:
+            return Allowed(settings)
+        key = self._key(names, world_size)
+        known = self._read()
+        outcome = known.get(key)
+        if outcome is None:
+            outcome = self._test(names, world_size, task, on_progress)
+            self._write({**known, key: outcome})
+        return _allowed(settings, names, outcome)
+
+    def _key(self, names: Sequence[str], world_size: int) -> str:
+        """These cards in these places, the driver and the versions."""
+        labels = {device.name: device.label for device in self._devices()}
+        cards = [f"{name} {labels.get(name, '')}".strip() for name in names]
+        parts = (*cards, f"{world_size} ranks", f"driver {self._driver() or 'none'}")
+        return "; ".join((*parts, f"bilin {__version__}", f"torch {metadata.version('torch')}"))
+
+    def _test(
+        self,
+        names: Sequence[str],
+        world_size: int,
+        task: Task,
+        on_progress: Callable[[float], None],
+    ) -> SelftestOutcome:
+        logger.info("testing %s before the first load on them", ", ".join(names))
+        try:
+            process = subprocess.Popen(
+                self._command.for_devices(names, world_size),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+            )
+        except OSError as error:
+            raise WorkerDiedError(f"the self-test cannot be started: {error}") from error
+        task.wake_with(process.kill)
+        outcome: SelftestOutcome | None = None
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                try:
+                    said = _LINE.decode(line)
+                except msgspec.DecodeError:
+                    logger.warning("the self-test said %r", line[:200])
+                    continue
+                if isinstance(said, SelftestDone):
+                    outcome = said.outcome
+                else:
+                    on_progress(said.done / max(said.total, 1))
+        finally:
+            task.wake_with(None)
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        task.check()
+        if outcome is None:
+            raise WorkerDiedError(
+                "the self-test of these devices ended without a result, so several of them are not "
+                "used together; load on one device, or run bilin-engine selftest to see why"
+            )
+        return outcome
+
+    def _read(self) -> dict[str, SelftestOutcome]:
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=dict[str, SelftestOutcome])
+        except (OSError, msgspec.DecodeError):
+            return {}
+
+    def _write(self, results: dict[str, SelftestOutcome]) -> None:
+        """Best kept, not needed: without it the next load tests again."""
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=self._file.parent, prefix=".selftest.")
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.encode(results))
+            Path(temporary).replace(self._file)
+        except OSError as error:
+            logger.warning("%s cannot be written: %s", self._file, error)
+
+
+def _allowed(settings: LoadSettings, names: Sequence[str], outcome: SelftestOutcome) -> Allowed:
+    notices: list[str] = []
+    failed = ", ".join(outcome.failed)
+    if not outcome.kernels_passed and settings.backend in ("auto", "cuda"):
+        settings = msgspec.structs.replace(settings, backend="reference")
+        notices.append("the kernels are replaced by the slower reference")
+    if outcome.mode == "tensor_parallel":
+        asked = settings.collective
+        usual = "nccl" if names[0].startswith("cuda") else "shared_memory"
+        wanted = usual if asked == "auto" else asked
+        if wanted not in outcome.collectives:
+            other: Collective = outcome.collectives[0]  # pyright: ignore[reportAssignmentType]
+            settings = msgspec.structs.replace(settings, collective=other)
+            notices.append(f"the ranks meet over {other} instead of {wanted}")
+    elif outcome.mode == "layer_split":
+        settings = msgspec.structs.replace(
+            settings, mode="layer_split", world_size=0, collective="auto"
+        )
+        notices.append("the model is split by layers instead of tensor parallel")
+    else:
+        settings = msgspec.structs.replace(
+            settings, mode="single", world_size=0, collective="auto", device=names[0]
+        )
+        notices.append(f"the model is on {names[0]} alone instead of on several devices")
+    if not notices:
+        return Allowed(settings)
+    said = f"The self-test of these devices failed ({failed}): {'; '.join(notices)}."
+    return Allowed(settings, said)

@@ -1,0 +1,40 @@
+import pytest
+
+from bilin_app.controllers.answer_speeds import AnswerSpeeds, Speed
+from bilin_app.controllers.views import AnswerFacts, ModelView
+from bilin_app.storage.model_notes import ModelNotes
+
+MODEL = ModelView("m", "m", "m")
+
+
+def facts(prompt_tokens, first_s, new_tokens, rate):
+    return AnswerFacts(MODEL, prompt_tokens, new_tokens, first_s, rate, 1, "stop")
+
+
+def test_nothing_is_said_before_it_was_measured():
+    assert AnswerSpeeds(ModelNotes()).of("m") == Speed(0.0, 0.0)
+
+
+def test_rates_are_learned_from_a_finished_answer_and_kept(tmp_path):
+    AnswerSpeeds(ModelNotes(tmp_path / "models.json")).learn(facts(500, 2.0, 101, 20.0))
+    speed = AnswerSpeeds(ModelNotes(tmp_path / "models.json")).of("m")
+    assert speed.prefill_tok_s == pytest.approx(250.0)
+    assert speed.decode_tok_s == pytest.approx(20.0)
+
+
+def test_long_answers_weigh_more_and_the_newest_most():
+    speeds = AnswerSpeeds(ModelNotes())
+    speeds.learn(facts(1000, 10.0, 101, 10.0))
+    speeds.learn(facts(10, 1.0, 11, 1.0))
+    assert 70.0 < speeds.of("m").prefill_tok_s < 100.0
+    assert 4.0 < speeds.of("m").decode_tok_s < 10.0
+    for _ in range(20):
+        speeds.learn(facts(1000, 1.0, 101, 50.0))
+    assert speeds.of("m").prefill_tok_s == pytest.approx(1000.0, rel=0.05)
+    assert speeds.of("m").decode_tok_s == pytest.approx(50.0, rel=0.05)
+
+
+def test_a_few_words_say_nothing_of_the_rate():
+    speeds = AnswerSpeeds(ModelNotes())
+    speeds.learn(facts(100, 1.0, 3, 900.0))
+    assert speeds.of("m") == Speed(100.0, 0.0)

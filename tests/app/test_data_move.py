@@ -1,0 +1,153 @@
+"""The data folder into another place: nothing is lost, whatever breaks."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QLockFile
+
+from bilin_app import data_move
+from bilin_app.data_move import move_data
+from bilin_app.paths import app_paths
+from bilin_app.startup import find_data
+from bilin_app.storage.settings import Settings, SettingsFile
+
+
+def fill(folder: Path) -> dict[str, bytes]:
+    (folder / "models" / "mine").mkdir(parents=True)
+    for name in ("bilin.db", "bilin.db-wal", "models/mine/weights", "window.state"):
+        (folder / name).write_bytes(name.encode() * 100)
+    return content(folder)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "bilin.lock"
+    }
+
+
+@pytest.fixture
+def other_disk(monkeypatch):
+    """Every folder seems to lie on a disk of its own."""
+    monkeypatch.setattr(data_move, "_device", lambda path: hash(str(path)))
+
+
+def test_on_the_same_disk_all_is_moved(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "far" / "new"
+    before = fill(old)
+    report = move_data(old, new)
+    assert (report.problem, report.kept_old) == ("", False)
+    assert content(new) == before
+    assert content(old) == {}
+
+
+@pytest.mark.usefixtures("other_disk")
+def test_onto_another_disk_all_is_copied_and_the_old_stays(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    before = fill(old)
+    report = move_data(old, new)
+    assert (report.problem, report.kept_old) == ("", True)
+    assert content(new) == content(old) == before
+
+
+def test_what_lies_there_already_is_never_written_over(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    before = fill(old)
+    new.mkdir()
+    (new / "bilin.db").write_text("another's")
+    report = move_data(old, new)
+    assert "bilin.db" in report.problem
+    assert content(old) == before
+    assert content(new) == {"bilin.db": b"another's"}
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_disk_that_breaks_off_leaves_the_old_whole(tmp_path, monkeypatch, is_far):
+    old, new = tmp_path / "old", tmp_path / "new"
+    before = fill(old)
+    if is_far:
+        monkeypatch.setattr(data_move, "_device", lambda path: hash(str(path)))
+    true_rename, calls = Path.rename, []
+
+    def rename(path, target):
+        calls.append(path)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+        return true_rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    report = move_data(old, new)
+    assert "No space left" in report.problem
+    assert content(old) == before
+    assert content(new) == {}
+
+
+def test_a_move_that_a_crash_broke_off_goes_on(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    before = fill(old)
+    new.mkdir()
+    (old / "bilin.db-wal").rename(new / "bilin.db-wal")
+    assert move_data(old, new).problem == ""
+    assert content(new) == before
+
+
+# --- At the start ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def profile(tmp_path):
+    paths = replace(app_paths(tmp_path / "home"), data_dir=tmp_path / "home" / "data")
+    before = fill(paths.data_dir)
+    file = SettingsFile(paths.settings)
+    return paths, file, before
+
+
+def test_a_start_moves_once_and_stays_there(profile, tmp_path):
+    paths, file, before = profile
+    new = tmp_path / "new"
+    file.save(Settings(data_dir=str(new), move_from=str(paths.data_dir), theme="dark"))
+    prepared = []
+    found, told = find_data(paths, prepared.append)
+    assert found.data_dir == new
+    assert found.settings == paths.settings
+    assert [str(new) in sentence for sentence in told] == [True]
+    assert len(prepared) == 1
+    assert content(new) == before
+    assert file.load().settings == Settings(data_dir=str(new), theme="dark")
+    assert find_data(paths, prepared.append) == (found, ())
+    assert len(prepared) == 1
+
+
+def test_a_move_that_fails_leaves_the_data_in_use(profile, tmp_path):
+    paths, file, before = profile
+    (tmp_path / "file").write_text("in the way")
+    file.save(Settings(data_dir=str(tmp_path / "file" / "x"), move_from=str(paths.data_dir)))
+    found, told = find_data(paths, lambda _settings: None)
+    assert found.data_dir == paths.data_dir
+    assert content(found.data_dir) == before
+    assert str(paths.data_dir) in told[0]
+    assert file.load().settings.move_from == ""
+
+
+def test_nothing_moves_under_an_app_that_runs(profile, tmp_path):
+    paths, file, before = profile
+    file.save(Settings(data_dir=str(tmp_path / "new"), move_from=str(paths.data_dir)))
+    lock = QLockFile(str(paths.lock))
+    assert lock.tryLock(0)
+    found, _told = find_data(paths, lambda _settings: None)
+    lock.unlock()
+    assert found.data_dir == paths.data_dir  # where its lock and its socket are found
+    assert content(paths.data_dir) == before
+    assert file.load().settings.move_from
+
+
+def test_a_disk_that_is_not_plugged_in_is_told(profile, tmp_path):
+    paths, file, _before = profile
+    file.save(Settings(data_dir=str(tmp_path / "unplugged")))
+    found, told = find_data(paths, lambda _settings: None)
+    assert found == paths
+    assert "unplugged" in told[0]
+    assert not (tmp_path / "unplugged").exists()
+    assert file.load().settings.data_dir == str(tmp_path / "unplugged")  # it may come back

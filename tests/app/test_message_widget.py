@@ -1,0 +1,186 @@
+"""One message: its seams, its progress, its attachments, what is copied from it."""
+
+from dataclasses import replace
+
+import pytest
+from PySide6.QtCore import QEvent
+from PySide6.QtGui import QTextCursor
+from PySide6.QtWidgets import QWidget
+
+from bilin_app.controllers.views import AnswerFacts, AnswerProgress, MessageView, ModelView, Seam
+from bilin_app.pages.chat.attachment_dialog import MAX_LINE, AttachmentDialog
+from bilin_app.pages.chat.message import MessageWidget
+from bilin_app.pages.chat.message_body import plain_text
+from bilin_app.text.attachments import Attachment
+from bilin_app.theme.theme import Look, start_theme
+
+pytestmark = pytest.mark.gui
+
+MODEL = ModelView("m", "模型", "Model")
+FACTS = AnswerFacts(MODEL, 64, 214, 0.4, 38.2, 7, "stop")
+ANSWER = MessageView(2, 1, "assistant", "one two three", "done", 0.0, facts=FACTS)
+
+
+@pytest.fixture
+def make(qapp):
+    start_theme(qapp, Look("light", "en"))
+    owner = QWidget()
+    owner.resize(700, 500)
+    owner.show()
+
+    def make(view):
+        widget = MessageWidget(view, "Model", owner)
+        widget.resize(600, widget.height_for(600))
+        widget.show()
+        return widget
+
+    yield make
+    owner.close()
+    owner.deleteLater()
+    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+
+def facts_of(widget):
+    return widget._row._facts.accessibleName()
+
+
+def test_a_seam_is_told_below_the_answer_and_drawn_where_it_is(make):
+    plain = make(ANSWER)
+    widget = make(replace(ANSWER, seams=(Seam(7, "The engine crashed (SIGSEGV)."),)))
+    assert widget._seam is not None
+    assert "SIGSEGV" in widget._seam.accessibleName()
+    assert widget.height_for(600) > plain.height_for(600)
+    assert widget.body.content.place(0).position() == 7
+    [box] = widget.body._seam_boxes()
+    cursor = QTextCursor(widget.body.document())
+    cursor.setPosition(7)
+    assert box.left() == widget.body.cursorRect(cursor).left()
+    widget.grab()
+
+
+def test_a_seam_stays_in_its_block_while_the_answer_grows(make):
+    text = "first\n\nsecond **bo"
+    running = replace(ANSWER, text=text, state="running", facts=None)
+    widget = make(running)
+    widget.set_view(replace(running, seams=(Seam(len(text), "why"),)))
+    widget.append_text("ld** word\n\nthird")
+    cursor = widget.body.content.place(0)
+    assert cursor.block().text() == "second bold word"
+    assert widget.body.content.text == text + "ld** word\n\nthird"
+
+
+def test_a_seam_counts_from_the_answer_behind_a_thought(make):
+    text = "<think>\nhm\n</think>\n\none two"
+    widget = make(replace(ANSWER, text=text, seams=(Seam(len(text) - 1, "why"),)))
+    assert widget.body.content.place(0).position() == 6
+
+
+def test_words_of_the_persons_are_said_to_be_theirs(make):
+    begun = make(replace(ANSWER, seams=(Seam(3, "", "begun"),)))
+    assert facts_of(begun).startswith("begun by you")
+    assert begun._seam is None
+    edited = make(replace(ANSWER, facts=None, seams=(Seam(13, "", "begun"),)))
+    assert facts_of(edited) == "edited by you"
+
+
+@pytest.mark.parametrize(
+    ("progress", "said"),
+    [
+        (AnswerProgress(), "Reading the prompt …"),
+        (
+            AnswerProgress(first_token_s=12.2, rest_s=41.0),
+            "First word in about 12 s, the whole in 40 s at most",
+        ),
+        (AnswerProgress(first_token_s=0.0, rest_s=30.0), "First word any moment"),
+        (AnswerProgress(214, 38.25, rest_s=7.6), "38.2 tok/s · 214 tokens · 8 s more at most"),
+        (AnswerProgress(214, 38.25), "38.2 tok/s · 214 tokens"),
+    ],
+)
+def test_the_time_is_told_while_an_answer_is_written(make, progress, said):
+    widget = make(replace(ANSWER, text="", state="running", facts=None))
+    widget.show_progress(progress)
+    assert facts_of(widget).replace("38.3", "38.2") == said
+
+
+def test_what_an_answer_took_names_model_and_seed(make):
+    widget = make(ANSWER)
+    assert facts_of(widget) == "38.2 tok/s · 214 tokens · first 0.4 s"
+    assert "Model: Model" in widget._row._facts.toolTip()
+    assert "Seed: 7" in widget._row._facts.toolTip()
+
+
+def test_attachments_stand_over_the_words_and_open(make):
+    attachments = (Attachment("a.py", "x = 1"), Attachment("b" * 200 + ".py", "y", 12))
+    view = MessageView(1, 1, "user", "look", "done", 0.0, attachments=attachments)
+    widget, opened = make(view), []
+    widget.attachment_opened.connect(opened.append)
+    widget._chips.chips[1].open.click()
+    assert opened == [attachments[1]]
+    assert widget._bubble.y() > widget._chips.y()
+    alone = make(replace(view, text=""))
+    assert alone.height_for(600) < widget.height_for(600)
+    assert alone._bubble.isHidden()
+
+
+def test_an_attachment_hides_nothing_and_breaks_long_lines_on_show_alone(make):
+    owner = make(ANSWER)
+    text = "a\u202eb\n" + "x" * 5000
+    dialog = AttachmentDialog(Attachment("n", text), owner, is_draft=True)
+    shown = dialog.text.toPlainText()
+    assert "a\\u202eb" in shown
+    assert max(map(len, shown.split("\n"))) == MAX_LINE
+    assert shown.count("x") == 5000
+    assert not dialog.inline.isHidden()
+    dialog.inline.click()
+    assert dialog.is_inlined
+
+
+def test_a_selection_of_everything_reads_as_it_looks(make):
+    source = (
+        "Intro **bold**\n\n- one\n  - inner\n- [x] done\n\n1. first\n2. second\n\n"
+        "| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nx = 1\ny = 2\n```\n\nend"
+    )
+    widget = make(replace(ANSWER, text=source))
+    document = widget.body.document()
+    lines = plain_text(document, 0, document.characterCount()).split("\n")
+    assert [line for line in lines if line] == [
+        "Intro bold", "• one", "  ◦ inner", "☑ done", "1. first", "2. second",
+        "a\tb", "1\t2", "x = 1", "y = 2", "end",
+    ]  # fmt: skip
+    widget.body.selectAll()
+    assert widget.body.createMimeDataFromSelection().text().split("\n") == lines
+
+
+def test_a_deleted_answers_question_offers_to_be_answered(make):
+    asked, wanted = MessageView(1, 1, "user", "why?", "done", 0.0, is_unanswered=True), []
+    widget = make(asked)
+    widget.regenerate_requested.connect(wanted.append)
+    assert widget._row.again.isVisibleTo(widget)
+    assert widget._row.again.accessibleName() == "Answer this message"
+    widget._row.again.click()
+    assert wanted == [1]
+    assert not make(replace(asked, is_unanswered=False))._row.again.isVisibleTo(widget)
+
+
+def test_editing_an_answer_keeps_it_or_lets_the_model_go_on(make):
+    written = []
+    widget = make(replace(ANSWER, text="<think>\nhm\n</think>\n\nhere"))
+    widget.write_answer_requested.connect(lambda *said: written.append(said))
+    for goes_on in (False, True):
+        widget.start_editing()
+        editor = widget._editor
+        assert editor is not None
+        assert editor.edit.toPlainText() == "here"
+        editor.edit.insertPlainText(" and there")
+        (editor.go_on if goes_on else editor._submit).click()
+    assert written == [(2, "here and there", False), (2, "here and there", True)]
+
+
+def test_a_message_is_deleted_from_its_menu(make):
+    for view in (ANSWER, MessageView(1, 1, "user", "why?", "done", 0.0)):
+        widget, gone = make(view), []
+        widget.delete_requested.connect(gone.append)
+        menu = widget.make_menu()
+        menu.actions()[-1].trigger()
+        menu.close()
+        assert gone == [view.id]

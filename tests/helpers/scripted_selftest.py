@@ -1,0 +1,42 @@
+"""A self-test that says at once what it is told to: `scripted_selftest.py WORDS COUNT_FILE`.
+
+WORDS: "layer_split", "dies", "hangs", or collectives by commas that passed ("gloo"). Each run adds
+a line to COUNT_FILE with the arguments it got.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from bilin_engine.server.selftest_gate import SelftestDone, SelftestOutcome, SelftestProgress
+
+words, count_file, *arguments = sys.argv[1:]
+with Path(count_file).open("a", encoding="utf-8") as file:
+    file.write(" ".join(arguments) + "\n")
+
+
+def say(line: SelftestProgress | SelftestDone) -> None:
+    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    sys.stdout.flush()
+
+
+say(SelftestProgress("kernels against reference", 0, 2))
+if words == "hangs":
+    time.sleep(60)
+if words == "dies":
+    sys.exit(3)
+say(SelftestProgress("all-reduce", 1, 2))
+kernels = "kernels" not in words
+if words in ("layer_split", "single"):
+    outcome = SelftestOutcome(mode=words, collectives=(), failed=("all-reduce, nccl",))  # type: ignore[arg-type]
+else:
+    passed = tuple(name for name in words.split(",") if name != "kernels")
+    failed = () if "shared_memory" in passed else ("all-reduce, shared_memory",)
+    if not kernels:
+        failed = (*failed, "kernels against reference")
+    outcome = SelftestOutcome(
+        mode="tensor_parallel", collectives=passed, failed=failed, kernels_passed=kernels
+    )
+say(SelftestDone(outcome))
