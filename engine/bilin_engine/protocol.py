@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 11
+PROTOCOL_VERSION = 12
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -504,6 +504,27 @@ class Generate(
     sampling: Sampling = Sampling()
 
 
+class BatchPrompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One text of a `GenerateBatch`, with its own sampling, stop texts and seed."""
+
+    segments: tuple[Segment, ...]
+    sampling: Sampling = Sampling()
+
+
+class GenerateBatch(
+    msgspec.Struct, frozen=True, kw_only=True, tag="generate_batch", forbid_unknown_fields=True
+):
+    """Continues several texts, decoded together; each as `Generate` would continue it alone.
+
+    Sends one `Started` (tokens of all prompts, the first one's seed) and `TextDelta`s whose
+    `candidate` is the prompt's index; ends in `Done(BatchResult)`.
+    """
+
+    id: int
+    model: str
+    prompts: tuple[BatchPrompt, ...]
+
+
 class Fill(msgspec.Struct, frozen=True, kw_only=True, tag="fill", forbid_unknown_fields=True):
     """Fills one blank (`blank` = its index) or all in order (None), each seen by the next.
 
@@ -670,6 +691,7 @@ Request = (
     | InspectWindow
     | Chat
     | Generate
+    | GenerateBatch
     | Fill
     | Score
     | Proofread
@@ -1024,6 +1046,12 @@ class ProofreadResult(msgspec.Struct, frozen=True, kw_only=True, tag="proofread_
     way: FillWay
 
 
+class BatchResult(msgspec.Struct, frozen=True, kw_only=True, tag="batch_result"):
+    """One result a prompt, in the order asked."""
+
+    results: tuple[ChatResult, ...]
+
+
 class ScoredToken(msgspec.Struct, frozen=True):
     """One token and its natural log-probability after all before it."""
 
@@ -1053,6 +1081,7 @@ Result = (
     | PromptView
     | WindowView
     | ChatResult
+    | BatchResult
     | FillResult
     | ScoreResult
     | ProofreadResult
@@ -1171,6 +1200,27 @@ class WorkerRead(
     num_expected: int = 0
 
 
+class WorkerBatch(
+    msgspec.Struct, frozen=True, kw_only=True, tag="worker_batch", forbid_unknown_fields=True
+):
+    """Generates or scores many requests in the slots together; their own ids play no part.
+
+    Sends `WorkerTokens` whose `candidates` are indices in `requests` (of those that draw one
+    candidate); ends in `WorkerBatchGenerated`, `Cancelled` or `Failed`.
+    """
+
+    id: int
+    requests: tuple[WorkerGenerate, ...]
+
+
+class WorkerEndRow(msgspec.Struct, frozen=True, tag="worker_end_row", forbid_unknown_fields=True):
+    """Enough of one row of the batch `target`: a stop text came. Not answered, as `Cancel`."""
+
+    id: int
+    target: int
+    row: int
+
+
 class WorkerLogits(
     msgspec.Struct, frozen=True, kw_only=True, tag="worker_logits", forbid_unknown_fields=True
 ):
@@ -1193,7 +1243,15 @@ class WorkerMemory(msgspec.Struct, frozen=True, tag="worker_memory", forbid_unkn
 
 
 WorkerRequest = (
-    Hello | WorkerLoad | WorkerGenerate | WorkerRead | WorkerLogits | WorkerMemory | Cancel
+    Hello
+    | WorkerLoad
+    | WorkerGenerate
+    | WorkerRead
+    | WorkerBatch
+    | WorkerEndRow
+    | WorkerLogits
+    | WorkerMemory
+    | Cancel
 )
 
 
@@ -1261,6 +1319,13 @@ class WorkerWordsRead(msgspec.Struct, frozen=True, tag="worker_words_read"):
     words: tuple[WorkerWord, ...]
 
 
+class WorkerBatchGenerated(msgspec.Struct, frozen=True, kw_only=True, tag="worker_batch_generated"):
+    """One result a request, in their order; the ids in them are the batch's."""
+
+    id: int
+    results: tuple[WorkerGenerated, ...]
+
+
 class WorkerLogitsWritten(msgspec.Struct, frozen=True, tag="worker_logits_written"):
     """The file is whole. vocab_size: V."""
 
@@ -1283,6 +1348,7 @@ WorkerEvent = (
     | WorkerTokens
     | WorkerGenerated
     | WorkerWordsRead
+    | WorkerBatchGenerated
     | WorkerLogitsWritten
     | WorkerMemoryReport
     | Cancelled

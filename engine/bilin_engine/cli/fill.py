@@ -1,4 +1,4 @@
-"""`bilin-engine fill` and `generate`: blanks filled, texts continued."""
+"""`bilin-engine fill`: blanks filled."""
 
 import argparse
 
@@ -12,15 +12,11 @@ from bilin_engine.cli.report import plain_text, print_json
 from bilin_engine.generation.masks import parse_mask_text
 from bilin_engine.protocol import (
     Candidate,
-    ChatResult,
-    Event,
     Fill,
     FillConstraints,
     FilledBlank,
     FillResult,
-    Generate,
     Sampling,
-    TextDelta,
 )
 
 
@@ -90,32 +86,3 @@ def _choices(value: str | None) -> tuple[str, ...]:
     if value is None:
         return ()
     return tuple(choice for part in value.replace("，", ",").split(",") if (choice := part.strip()))
-
-
-def run_generate(options: argparse.Namespace) -> int:
-    """Continues a text, streaming."""
-
-    def on_event(event: Event) -> None:
-        if isinstance(event, TextDelta) and not options.json:
-            print(plain_text(event.text), end="", flush=True)
-
-    with options.open_session(options) as session:
-        recommended = session.model(options.model).sampling
-        session.load(
-            options.model, load_settings(options), tells_memory=options.load_report or None
-        )
-        result = session.ask(
-            lambda i: Generate(
-                id=i,
-                model=options.model,
-                segments=parse_mask_text(options.text),
-                sampling=sampling(options, recommended),
-            ),
-            ChatResult,
-            on_event,
-        )
-    if options.json:
-        print_json(result)
-    else:
-        print()
-    return EXIT_OK

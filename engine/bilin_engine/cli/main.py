@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from bilin_engine import __version__
 from bilin_engine.cli import (
@@ -12,6 +13,7 @@ from bilin_engine.cli import (
     download,
     evaluate,
     fill,
+    generate,
     job,
     logits,
     plan,
@@ -95,9 +97,29 @@ def _parser() -> ArgumentParser:
     chatting.add_argument("--system", default="", metavar="TEXT", help="system prompt")
     _add_generation(chatting)
 
-    generating = add("generate", fill.run_generate, "Continue a text. 续写文本。")
+    generating = add("generate", generate.run, "Continue a text. 续写文本。")
     generating.add_argument("model")
-    generating.add_argument("text", type=text_argument, help="the text, a file, or - for stdin")
+    generating.add_argument(
+        "texts",
+        nargs="*",
+        type=text_argument,
+        metavar="text",
+        help="the text, a file, or - for stdin; several are decoded together",
+    )
+    generating.add_argument(
+        "--prompts-file",
+        type=Path,
+        metavar="FILE",
+        help="many texts, decoded together: one a line, or in a .jsonl file objects with text and, "
+        "where wanted, sampling values of their own (seed, temperature, max_new_tokens, …)",
+    )
+    generating.add_argument(
+        "--batch",
+        type=int,
+        default=0,
+        metavar="N",
+        help="at a time; 0 = by the model's size",
+    )
     _add_generation(generating)
 
     filling = add("fill", fill.run_fill, "Fill the blanks of a text. 填空。")

@@ -33,6 +33,7 @@ from bilin_engine.protocol import (
     Failed,
     Fill,
     Generate,
+    GenerateBatch,
     InspectFolder,
     InspectPrompt,
     InspectWindow,
@@ -54,6 +55,7 @@ from bilin_engine.protocol import (
     UnloadModel,
 )
 from bilin_engine.server.answers import Answering
+from bilin_engine.server.batch_answers import answer_batch
 from bilin_engine.server.catalog import list_catalog
 from bilin_engine.server.devices import list_devices
 from bilin_engine.server.fill_prompts import inspect_fill, inspect_window
@@ -74,7 +76,7 @@ logger = logging.getLogger(__name__)
 
 JOIN_S = 10.0
 
-_Answered = Chat | Generate | Fill | Score | Proofread  # by the loaded model
+_Answered = Chat | Generate | GenerateBatch | Fill | Score | Proofread  # by the loaded model
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +259,7 @@ class Supervisor:
                 return self._to_add(task)
             case DeleteModel(model=model):
                 return self._ops.delete(model)
-            case Chat() | Generate() | Fill() | Score() | Proofread():
+            case Chat() | Generate() | GenerateBatch() | Fill() | Score() | Proofread():
                 return self._generate(task)
             case request:
                 return self._change(request)
@@ -300,13 +302,16 @@ class Supervisor:
     def _generate(self, task: Task) -> Result:
         request = task.request
         assert isinstance(request, _Answered)
-        answering = Answering(self._host.use(task, request.model), task, self._emit)
+        model = self._host.use(task, request.model)
+        answering = Answering(model, task, self._emit)
         try:
             match request:
                 case Chat():
                     return answering.chat(request)
                 case Generate():
                     return answering.generate(request)
+                case GenerateBatch():
+                    return answer_batch(model, task, request, self._emit)
                 case Fill():
                     return answering.fill(request)
                 case Score():

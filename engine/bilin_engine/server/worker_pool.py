@@ -8,7 +8,7 @@ import logging
 import math
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bilin_engine import processes
@@ -20,6 +20,9 @@ from bilin_engine.protocol import (
     Failed,
     Hello,
     Progress,
+    WorkerBatch,
+    WorkerBatchGenerated,
+    WorkerEndRow,
     WorkerEvent,
     WorkerGenerate,
     WorkerGenerated,
@@ -163,6 +166,24 @@ class WorkerPool:
         assert isinstance(final, WorkerWordsRead)
         return final
 
+    def generate_batch(
+        self, task: Task, request: WorkerBatch, on_tokens: Callable[[WorkerTokens], Iterable[int]]
+    ) -> tuple[WorkerGenerated, ...]:
+        """Generates or scores many requests together; results in their order.
+
+        `on_tokens` says which rows are over for whoever listens. Raises as `generate`.
+        """
+
+        def on_event(event: WorkerEvent) -> bool:
+            if isinstance(event, WorkerTokens):
+                for row in on_tokens(event):
+                    self._workers[RANK_0].send(WorkerEndRow(self.next_id(), request.id, row))
+            return True
+
+        (final,) = self._run(task, request, (RANK_0,), on_event, cancel_s=self._limits.cancel_s)
+        assert isinstance(final, WorkerBatchGenerated)
+        return final.results
+
     def logits(self, task: Task, request: WorkerLogits) -> WorkerLogitsWritten:
         """Writes log-probs of every position to a file. Raises as `generate`."""
         (final,) = self._run(
@@ -207,7 +228,12 @@ class WorkerPool:
     def _run(
         self,
         task: Task,
-        request: WorkerLoad | WorkerGenerate | WorkerRead | WorkerLogits | WorkerMemory,
+        request: WorkerLoad
+        | WorkerGenerate
+        | WorkerRead
+        | WorkerBatch
+        | WorkerLogits
+        | WorkerMemory,
         ranks: "range | tuple[int, ...]",
         on_event: Callable[[WorkerEvent], bool],
         *,

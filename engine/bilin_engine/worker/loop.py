@@ -10,9 +10,9 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 from bilin_engine import processes
@@ -28,7 +28,10 @@ from bilin_engine.protocol import (
     FrameError,
     Hello,
     Progress,
+    WorkerBatch,
+    WorkerBatchGenerated,
     WorkerCandidate,
+    WorkerEndRow,
     WorkerExpected,
     WorkerGenerate,
     WorkerGenerated,
@@ -59,7 +62,7 @@ FLUSH_S = 0.02  # a batch of tokens waits this long at most while more keep comi
 
 EXIT_BROKEN = 4
 
-_Work = WorkerLoad | WorkerGenerate | WorkerRead | WorkerLogits | WorkerMemory
+_Work = WorkerLoad | WorkerGenerate | WorkerRead | WorkerBatch | WorkerLogits | WorkerMemory
 OnProgress = Callable[[str, float], None]
 OnToken = Callable[[int, int, float], None]
 LoadRunner = Callable[[WorkerLoad, OnProgress], "Runner"]
@@ -67,6 +70,11 @@ GenerateTokens = Callable[
     ["Runner", GenerationRequest, OnToken, Callable[[], bool]], GenerationResult
 ]
 ReadWords = Callable[["Runner", WorkerRead, Callable[[], bool]], tuple[WorkerWord, ...]]
+GenerateBatch = Callable[
+    ["Runner", Sequence[GenerationRequest], OnToken, Callable[[], bool], Callable[[int], bool]],
+    list[GenerationResult],
+]
+Answer = TypeVar("Answer")
 
 
 def load_with_torch(request: WorkerLoad, on_progress: OnProgress, rank: int = 0) -> "Runner":
@@ -143,6 +151,20 @@ def read_words_with_torch(
     )
 
 
+def generate_batch_with_torch(
+    runner: "Runner",
+    requests: Sequence[GenerationRequest],
+    on_token: OnToken,
+    should_stop: Callable[[], bool],
+    row_ended: Callable[[int], bool],
+) -> list[GenerationResult]:
+    """The real generation of many requests; slot 0 holds nothing to go on from afterwards."""
+    from bilin_engine.generation.batch import generate_batch
+
+    _MEMORIES.pop(runner, None)
+    return generate_batch(runner, requests, on_token, should_stop, row_ended)
+
+
 def write_logits_with_torch(
     runner: "Runner", request: WorkerLogits, should_stop: Callable[[], bool]
 ) -> None:
@@ -169,6 +191,7 @@ class WorkerLoop:
         load: LoadRunner = load_with_torch,
         generate: GenerateTokens = generate_with_torch,
         read_words: ReadWords = read_words_with_torch,
+        generate_batch: GenerateBatch = generate_batch_with_torch,
         *,
         rank: int = 0,
     ) -> None:
@@ -178,9 +201,12 @@ class WorkerLoop:
         self._load_runner = load
         self._generate_tokens = generate
         self._read_words = read_words
+        self._generate_batch = generate_batch
         self._runner: Runner | None = None
         self._requests: queue.SimpleQueue[_Work] = queue.SimpleQueue()
-        self._cancelled: set[int] = set()  # set.add and `in` are atomic: reader and main share it
+        # set.add and `in` are atomic: reader and main share these
+        self._cancelled: set[int] = set()
+        self._ended_rows: set[tuple[int, int]] = set()
 
     def run(self) -> None:
         """Never returns: the reader thread ends the process."""
@@ -196,6 +222,8 @@ class WorkerLoop:
                 match message:
                     case Cancel():
                         self._cancelled.add(message.target)
+                    case WorkerEndRow():
+                        self._ended_rows.add((message.target, message.row))
                     case Hello():
                         raise FrameError("the supervisor said Hello twice")
                     case _:
@@ -221,6 +249,8 @@ class WorkerLoop:
                     self._generate(request)
                 case WorkerRead():
                     self._read_places(request)
+                case WorkerBatch():
+                    self._batch(request)
                 case WorkerLogits():
                     self._write_logits(request)
                 case WorkerMemory():
@@ -308,32 +338,65 @@ class WorkerLoop:
         self._channel.send(WorkerWordsRead(request.id, words))
 
     def _generate(self, request: WorkerGenerate) -> None:
+        generation = generation_request(request)
+        result = self._stoppable(
+            request.id,
+            lambda runner, tell, should_stop: self._generate_tokens(
+                runner, generation, tell, should_stop
+            ),
+        )
+        self._channel.send(
+            Cancelled(request.id) if result is None else generated(request.id, result)
+        )
+
+    def _batch(self, request: WorkerBatch) -> None:
+        generations = [generation_request(one) for one in request.requests]
+        try:
+            results = self._stoppable(
+                request.id,
+                lambda runner, tell, should_stop: self._generate_batch(
+                    runner,
+                    generations,
+                    tell,
+                    should_stop,
+                    lambda row: (request.id, row) in self._ended_rows,
+                ),
+            )
+        finally:
+            self._ended_rows = {pair for pair in self._ended_rows if pair[0] != request.id}
+        if results is None:
+            self._channel.send(Cancelled(request.id))
+            return
+        found = tuple(generated(request.id, result) for result in results)
+        self._channel.send(WorkerBatchGenerated(id=request.id, results=found))
+
+    def _stoppable(
+        self,
+        request_id: int,
+        work: "Callable[[Runner, OnToken, Callable[[], bool]], Answer]",
+    ) -> Answer | None:
+        """What `work` gives, its tokens told; None when it was cancelled."""
         if self._runner is None:
             raise NotLoadedError("this worker holds no model yet")
-        batch = _TokenBatch(self._channel, request.id)
+        batch = _TokenBatch(self._channel, request_id)
         was_stopped = False
 
         def should_stop() -> bool:
             nonlocal was_stopped
-            was_stopped = was_stopped or request.id in self._cancelled
+            was_stopped = was_stopped or request_id in self._cancelled
             return was_stopped
 
         try:
-            result = self._generate_tokens(
-                self._runner, generation_request(request), batch.add, should_stop
-            )
+            result = work(self._runner, batch.add, should_stop)
         except Exception:
             # Once told to stop, generation leaves by an exception of its own.
             if not was_stopped:
                 raise
             result = None
         finally:
-            self._cancelled.discard(request.id)
+            self._cancelled.discard(request_id)
         batch.flush()
-        if result is None or was_stopped:
-            self._channel.send(Cancelled(request.id))
-        else:
-            self._channel.send(generated(request.id, result))
+        return None if was_stopped else result
 
     def _report_memory(self, request: WorkerMemory) -> None:
         memory = self._runner.memory_bytes() if self._runner is not None else {}

@@ -1,0 +1,113 @@
+"""GenerateBatch: several texts become one batch of ids, and its tokens several texts.
+
+On the supervisor's work thread, as `answers`.
+"""
+
+import secrets
+from collections.abc import Callable
+
+import msgspec
+
+from bilin_engine.errors import BadRequestError, BilinError
+from bilin_engine.generation.masks import stop_ids
+from bilin_engine.protocol import (
+    BatchPrompt,
+    BatchResult,
+    ChatResult,
+    Event,
+    GenerateBatch,
+    Started,
+    TextDelta,
+    WorkerBatch,
+    WorkerGenerate,
+    WorkerGenerated,
+    WorkerTokens,
+)
+from bilin_engine.server.answers import SEED_BITS, LoadedModel
+from bilin_engine.server.tasks import Task
+from bilin_engine.server.text_stream import TextStream
+
+MAX_PROMPTS = 4096
+
+
+def answer_batch(
+    model: LoadedModel, task: Task, request: GenerateBatch, emit: Callable[[Event], None]
+) -> BatchResult:
+    """Continues every prompt; `emit` gets Started and TextDelta.
+
+    Raises BadRequestError and ContextOverflowError with the number of the prompt that is wrong.
+    """
+    if not 1 <= len(request.prompts) <= MAX_PROMPTS:
+        raise BadRequestError(f"{len(request.prompts)} prompts; give 1 to {MAX_PROMPTS}")
+    rows = [
+        _row(model, prompt, index, len(request.prompts))
+        for index, prompt in enumerate(request.prompts)
+    ]
+    streams = [
+        TextStream(model.text.decoder(), prompt.sampling.stop_texts) for prompt in request.prompts
+    ]
+    first_seed = rows[0].sampling.seed
+    assert first_seed is not None
+    emit(
+        Started(
+            id=request.id,
+            prompt_tokens=sum(len(row.token_ids) for row in rows),
+            context_length=model.context_length,
+            seed=first_seed,
+        )
+    )
+
+    def tell(row: int, text: str) -> None:
+        if text:
+            num_tokens = streams[row].take_num_tokens()
+            emit(TextDelta(id=request.id, text=text, num_tokens=num_tokens, candidate=row))
+
+    def on_tokens(tokens: WorkerTokens) -> list[int]:
+        shown: dict[int, str] = {}
+        ended: list[int] = []
+        for row, token_id in zip(tokens.candidates, tokens.token_ids, strict=True):
+            stream = streams[row]
+            if stream.is_stopped:
+                continue
+            shown[row] = shown.get(row, "") + stream.feed(token_id)
+            if stream.is_stopped:
+                ended.append(row)
+        for row, text in shown.items():
+            tell(row, text)
+        return ended
+
+    batch = WorkerBatch(id=model.pool.next_id(), requests=tuple(rows))
+    results = model.pool.generate_batch(task, batch, on_tokens)
+    for row, stream in enumerate(streams):
+        if not stream.is_stopped:
+            tell(row, stream.finish())
+    return BatchResult(results=tuple(map(_result, streams, results)))
+
+
+def _row(model: LoadedModel, prompt: BatchPrompt, index: int, count: int) -> WorkerGenerate:
+    sampling = prompt.sampling
+    if sampling.seed is None:
+        sampling = msgspec.structs.replace(sampling, seed=secrets.randbits(SEED_BITS))
+    try:
+        layout = model.text.continuation(prompt.segments, model.context_length)
+    except BilinError as error:
+        if count == 1:
+            raise
+        message = f"prompt {index + 1} of {count}: {error.message}"
+        raise type(error)(message, detail=error.detail) from error
+    return WorkerGenerate(
+        id=0,
+        token_ids=layout.token_ids,
+        position_ids=layout.position_ids,
+        prefix_len=layout.prefix_len,
+        output_position=layout.output_position,
+        mask_index=layout.mask_index,
+        sampling=sampling,
+        stop_ids=tuple(sorted(stop_ids(model.text.tokenizer.specials))),
+        banned_ids=model.text.banned_ids(model.vocab_size),
+    )
+
+
+def _result(stream: TextStream, found: WorkerGenerated) -> ChatResult:
+    reason = "stop_text" if stream.is_stopped else found.candidates[0].finish_reason
+    return ChatResult(text=stream.text, finish_reason=reason, stats=found.stats)
