@@ -153,7 +153,7 @@ def test_rows_are_decoded_together_and_a_free_slot_is_taken_at_once(runner, monk
     assert sum(steps) == sum(lengths) - len(lengths)
 
 
-def test_prompts_are_encoded_together_up_to_a_limit(runner, monkeypatch):
+def test_prompts_are_scored_together_up_to_a_limit(runner, monkeypatch):
     passes = []
     prefill = LocalRunner.prefill
 
@@ -163,9 +163,10 @@ def test_prompts_are_encoded_together_up_to_a_limit(runner, monkeypatch):
 
     monkeypatch.setattr(LocalRunner, "prefill", counting)
     monkeypatch.setattr("bilin_engine.generation.batch.MAX_PASS_TOKENS", 30)
-    sampling = Sampling(max_new_tokens=1, seed=1)
     requests = [
-        GenerationRequest(counted(range(10, 10 + n)), sampling, frozenset())
+        GenerationRequest(
+            counted(range(10, 10 + n)), Sampling(seed=1), frozenset(), forced_choices=((9,),)
+        )
         for n in (10, 10, 10, 40)
     ]
     batch(runner, requests)

@@ -35,8 +35,8 @@ from bilin_engine.generation.sampling import (
 from bilin_engine.protocol import FinishReason, GenerationStats
 from bilin_engine.runners.base import PrefillRow, Runner, ShouldStop
 
-# Prompts are encoded together up to this many tokens: beyond it the arithmetic is the cost, not
-# the weights, and memory grows with every row.
+# Prompts are scored together up to this many tokens: beyond it the arithmetic is the cost, not the
+# weights, and memory grows with every row.
 MAX_PASS_TOKENS = 512
 # Choices of one prompt are rows of their own, each with the whole prompt, up to this many tokens;
 # above it one prefill and a row of each choice's own tokens cost less.
@@ -182,21 +182,20 @@ class _Batch:
         return _Row(draft, seed, *answer_budget(self.runner, request))
 
     def _admit(self, waiting: deque[_Row]) -> None:
-        """Encodes waiting prompts into free slots; a row may be over with its first token."""
+        """Encodes waiting prompts into free slots; a row may be over with its first token.
+
+        Each in a pass of its own: INT4 on the processor computes many rows in another way than few,
+        and a row's tokens must not depend on who came with it.
+        """
         while waiting and len(self.running) < self.runner.num_slots:
-            taken = {row.slot for row in self.running}
-            free = [slot for slot in range(self.runner.num_slots) if slot not in taken]
-            joining = _pass(waiting, len(free), lambda row: row.num_prompt)
-            for row, slot in zip(joining, free, strict=False):
-                row.slot = slot
-            logits = self.runner.prefill(
-                [_prefill_row(row) for row in joining], "last", self.should_stop
-            )
-            now_s = time.perf_counter()
-            for row, found in zip(joining, logits, strict=True):
-                row.prefilled_s = now_s
-                self._choose(row, found[0])
-            self.running += [row for row in joining if not row.is_over]
+            row = waiting.popleft()
+            taken = {other.slot for other in self.running}
+            row.slot = next(s for s in range(self.runner.num_slots) if s not in taken)
+            logits = self.runner.prefill([_prefill_row(row)], "last", self.should_stop)
+            row.prefilled_s = time.perf_counter()
+            self._choose(row, logits[0][0])
+            if not row.is_over:
+                self.running.append(row)
 
     def _step(self) -> None:
         rows = self.running
