@@ -33,6 +33,11 @@ class ScriptedModel:
         assert max_new_tokens > 0
         return self.answers[messages[-1].text]
 
+    def chat_many(
+        self, conversations: Sequence[Sequence[Message]], max_new_tokens: int
+    ) -> list[str]:
+        return [self.chat(messages, max_new_tokens) for messages in conversations]
+
     def complete(self, prompt: PromptLayout, sampling: Sampling) -> tuple[int, ...]:
         self.prompts.append(prompt)
         self.samplings.append(sampling)
@@ -42,3 +47,8 @@ class ScriptedModel:
         self.prompts.append(prompt)
         self.scored.append(list(choices))
         return [self.rule(choice) for choice in choices]
+
+    def score_many(
+        self, asked: Sequence[tuple[PromptLayout, Sequence[tuple[int, ...]]]]
+    ) -> list[list[float]]:
+        return [self.score(prompt, choices) for prompt, choices in asked]

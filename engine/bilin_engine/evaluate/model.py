@@ -1,26 +1,26 @@
 """The model under evaluation: three questions that every task is asked through."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from bilin_engine.chat_format import ChatFormat, load_chat_format
 from bilin_engine.errors import BadRequestError, ModelBrokenError
+from bilin_engine.generation.batch import generate_batch
 from bilin_engine.generation.generate import generate
 from bilin_engine.generation.masks import ids_without_text, stop_ids
 from bilin_engine.generation.request import GenerationRequest, PromptLayout
 from bilin_engine.library import Library
 from bilin_engine.protocol import LoadSettings, Message, Sampling
-from bilin_engine.runners.base import Runner, StoppedError
+from bilin_engine.runners.base import Runner
 from bilin_engine.runners.load import load_runner
 from bilin_engine.tokenizers.base import Tokenizer
 from bilin_engine.tokenizers.load import load_tokenizer
 from bilin_engine.tokenizers.streaming import StreamDecoder
 
-# Beams of the reference's task files; its LAMBADA search alone takes more.
-NUM_SLOTS = 4
+# Beams of the reference's task files are 4; questions and prompts go eight at a time.
+NUM_SLOTS = 8
 
 
 class EvaluatedModel(Protocol):
@@ -43,12 +43,24 @@ class EvaluatedModel(Protocol):
         """The greedy answer. Raises BadRequestError for a model that cannot chat."""
         ...
 
+    def chat_many(
+        self, conversations: Sequence[Sequence[Message]], max_new_tokens: int
+    ) -> list[str]:
+        """`chat` of each, together where that is faster."""
+        ...
+
     def complete(self, prompt: PromptLayout, sampling: Sampling) -> tuple[int, ...]:
         """The output's ids, stop token left out."""
         ...
 
     def score(self, prompt: PromptLayout, choices: Sequence[tuple[int, ...]]) -> list[float]:
         """Sum of natural log-probs of each choice's tokens after the prompt, in order."""
+        ...
+
+    def score_many(
+        self, asked: Sequence[tuple[PromptLayout, Sequence[tuple[int, ...]]]]
+    ) -> list[list[float]]:
+        """`score` of each prompt and its choices, together where that is faster."""
         ...
 
 
@@ -68,21 +80,36 @@ class RunnerModel:
 
     def chat(self, messages: Sequence[Message], max_new_tokens: int) -> str:
         """As `EvaluatedModel.chat`; ends at the format's stop texts too."""
-        if self.chat_format is None:
+        return self.chat_many([messages], max_new_tokens)[0]
+
+    def chat_many(
+        self, conversations: Sequence[Sequence[Message]], max_new_tokens: int
+    ) -> list[str]:
+        """As `EvaluatedModel.chat_many`: as many at a time as there are slots."""
+        chat_format = self.chat_format
+        if chat_format is None:
             message = f"{self.name} cannot chat; probe files need a model that can"
             raise BadRequestError(message)
-        prompt = self.chat_format.layout(messages, self.tokenizer, self.max_length)
-        reply = _Reply(self.tokenizer, self.chat_format.stop_texts)
-        stops = self.chat_format.stop_ids(self.tokenizer)
-        request = GenerationRequest(
-            prompt=prompt,
-            sampling=Sampling(temperature=0.0, max_new_tokens=max_new_tokens, seed=0),
-            stop_ids=stops,
-            banned_ids=ids_without_text(self.tokenizer, self.runner.vocab_size) - stops,
+        stops = chat_format.stop_ids(self.tokenizer)
+        banned = ids_without_text(self.tokenizer, self.runner.vocab_size) - stops
+        requests = [
+            GenerationRequest(
+                prompt=chat_format.layout(messages, self.tokenizer, self.max_length),
+                sampling=Sampling(temperature=0.0, max_new_tokens=max_new_tokens, seed=0),
+                stop_ids=stops,
+                banned_ids=banned,
+            )
+            for messages in conversations
+        ]
+        replies = [_Reply(self.tokenizer, chat_format.stop_texts) for _ in requests]
+        generate_batch(
+            self.runner,
+            requests,
+            lambda row, token_id, _logprob: replies[row].on_token(token_id),
+            lambda: False,
+            lambda row: replies[row].is_ended,
         )
-        with suppress(StoppedError):  # a stop text came: the reply is whole
-            generate(self.runner, request, reply.on_token, lambda: reply.is_ended)
-        return reply.text()
+        return [reply.text() for reply in replies]
 
     def complete(self, prompt: PromptLayout, sampling: Sampling) -> tuple[int, ...]:
         """As `EvaluatedModel.complete`."""
@@ -93,14 +120,28 @@ class RunnerModel:
 
     def score(self, prompt: PromptLayout, choices: Sequence[tuple[int, ...]]) -> list[float]:
         """As `EvaluatedModel.score`, in float32."""
-        request = GenerationRequest(
-            prompt=prompt,
-            sampling=Sampling(temperature=0.0, seed=0),
-            stop_ids=stop_ids(self.tokenizer.specials),
-            forced_choices=tuple(choices),
-        )
-        scores = dict(self._run(request))
-        return [scores[choice] for choice in choices]
+        return self.score_many([(prompt, choices)])[0]
+
+    def score_many(
+        self, asked: Sequence[tuple[PromptLayout, Sequence[tuple[int, ...]]]]
+    ) -> list[list[float]]:
+        """As `EvaluatedModel.score_many`: short prompts share their passes."""
+        stops = stop_ids(self.tokenizer.specials)
+        requests = [
+            GenerationRequest(
+                prompt=prompt,
+                sampling=Sampling(temperature=0.0, seed=0),
+                stop_ids=stops,
+                forced_choices=tuple(choices),
+            )
+            for prompt, choices in asked
+        ]
+        results = generate_batch(self.runner, requests, lambda *_: None, lambda: False)
+        found = [{c.token_ids: sum(c.logprobs) for c in r.candidates} for r in results]
+        return [
+            [scores[choice] for choice in choices]
+            for scores, (_, choices) in zip(found, asked, strict=True)
+        ]
 
     def _run(self, request: GenerationRequest) -> list[tuple[tuple[int, ...], float]]:
         result = generate(self.runner, request, lambda *_: None, lambda: False)
@@ -116,7 +157,7 @@ class _Reply:
         self._text = ""
         self.is_ended = False
 
-    def on_token(self, _candidate: int, token_id: int, _logprob: float) -> None:
+    def on_token(self, token_id: int) -> None:
         self._text += self._decoder.feed(token_id)
         ends = [self._text.find(stop) for stop in self._stop_texts if stop in self._text]
         if ends and not self.is_ended:

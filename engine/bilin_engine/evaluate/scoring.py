@@ -19,6 +19,7 @@ from bilin_engine.evaluate.metrics import best_over_targets, exact_match, percen
 from bilin_engine.evaluate.model import EvaluatedModel
 from bilin_engine.evaluate.report import FileResult, ItemResult, TaskResult
 from bilin_engine.evaluate.tasks import (
+    MultipleChoiceLine,
     TaskConfig,
     read_choices,
     read_pile_documents,
@@ -33,6 +34,8 @@ from bilin_engine.protocol import BlankKind, Sampling
 # A window's logits are scored in pieces of this many tokens: 2,047 rows of GLM-130B's 150,528
 # logits would take 1.2 GB at once.
 SCORED_AT_ONCE = 512
+
+LINES_AT_ONCE = 64  # scored together as slots allow; progress is told in between
 
 SHOWN_CHARACTERS = 200  # of a context, in the report's items
 
@@ -82,25 +85,34 @@ def _run_choices(
 ) -> _FileFindings:
     items = []
     lines = read_choices(path, model.tokenizer)
-    for done, line in enumerate(lines):
+    for done in range(0, len(lines), LINES_AT_ONCE):
         on_progress(done / len(lines))
-        # Choices of one token each share one `sop` in the reference, and so take one place.
-        room = sum(map(len, line.choices))
-        room = 1 if room == len(line.choices) else room
-        prompt = context_prompt(task, line.text, model.tokenizer.specials, window, room)
-        scores = model.score(prompt, line.choices)
-        chosen = scores.index(max(scores))
-        items.append(
-            ItemResult(
-                question=model.tokenizer.decode(line.text)[-SHOWN_CHARACTERS:],
-                expected=str(line.label),
-                predicted=str(chosen),
-                score=float(chosen == line.label),
+        asked = lines[done : done + LINES_AT_ONCE]
+        prompts = [_choice_prompt(model, task, line, window) for line in asked]
+        choices = [line.choices for line in asked]
+        found = model.score_many(list(zip(prompts, choices, strict=True)))
+        for line, scores in zip(asked, found, strict=True):
+            chosen = scores.index(max(scores))
+            items.append(
+                ItemResult(
+                    question=model.tokenizer.decode(line.text)[-SHOWN_CHARACTERS:],
+                    expected=str(line.label),
+                    predicted=str(chosen),
+                    score=float(chosen == line.label),
+                )
             )
-        )
     # With one label a sample, micro-averaged precision, recall and F1 are the accuracy.
     accuracy = percent([item.score for item in items])
     return dict.fromkeys(task.shown_metrics, accuracy), items, len(items)
+
+
+def _choice_prompt(
+    model: EvaluatedModel, task: TaskConfig, line: MultipleChoiceLine, window: int
+) -> PromptLayout:
+    # Choices of one token each share one `sop` in the reference, and so take one place.
+    room = sum(map(len, line.choices))
+    room = 1 if room == len(line.choices) else room
+    return context_prompt(task, line.text, model.tokenizer.specials, window, room)
 
 
 def _run_generation(
