@@ -190,8 +190,8 @@ def test_the_cuda_kernels_refuse_int8_keys_and_values_and_say_what_would_be_righ
 def test_glm_130b_keeps_keys_and_values_in_int8(folder):
     """A quarter of float32 and a scale of 4 bytes a head; log-probs move by what rounding moves.
 
-    A value is off by at most 1/254 of its head's largest, in keys and in values, through three
-    layers: 6/254 of logits that reach 20 would be 0.5; the mean is far below.
+    A value is off by at most 1/254 of its head's largest, twice the 1/512 of each value that
+    bfloat16 rounds away, which moves log-probs of this model by 0.02; 0.1 leaves room for both.
     """
     row = PrefillRow(0, list(range(5, 35)), list(range(30)), 20)
     found, sizes = {}, {}
@@ -205,5 +205,5 @@ def test_glm_130b_keeps_keys_and_values_in_int8(folder):
         runner.close()
     assert sizes == {"float16": 30 * 3 * 2 * 4 * 16 * 2, "int8": 30 * 3 * 2 * 4 * (16 + 4)}
     off = (found["int8"] - found["float16"]).abs()
-    assert 0 < off.max() < 0.5
-    assert off.mean() < 0.1
+    assert 0 < off.max() < 0.1
+    assert off.mean() < 0.02
