@@ -118,16 +118,12 @@ class LocalRunner(Runner):
         block = self._cache.block(slots[0])
         if self._cpu_step is not None and len(slots) == 1 and isinstance(block, torch.Tensor):
             length = self._cache.length(slots[0])
-            return self._cpu_step(
-                token_ids[0], position_ids[0], block, length, _poll(should_stop)
-            )
+            return self._cpu_step(token_ids[0], position_ids[0], block, length, _poll(should_stop))
         spans = [
             self._span(slot, index, 1, self._cache.length(slot), 0)
             for index, slot in enumerate(slots)
         ]
-        return self._forward(
-            token_ids, position_ids, spans, list(range(len(slots))), should_stop
-        )
+        return self._forward(token_ids, position_ids, spans, list(range(len(slots))), should_stop)
 
     def _forward(
         self,
