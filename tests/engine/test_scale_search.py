@@ -75,9 +75,9 @@ def test_whole_rows_and_int8_are_the_papers_recipe():
 
 
 def test_what_cannot_be_quantized_is_named():
+    damaged = torch.zeros(2, 64)
+    damaged[1, 3] = torch.nan
     with pytest.raises(ModelBrokenError, match=r"w holds nan at \[1, 3\]"):
-        damaged = torch.zeros(2, 64)
-        damaged[1, 3] = torch.nan
         scale_search.quantize(damaged, G32, "w")
     with pytest.raises(ModelBrokenError, match=r"w: a weight of 1e\+06 is too large"):
         scale_search.quantize(torch.full((2, 64), 1e6), G32, "w")
