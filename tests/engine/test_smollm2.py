@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct, a real model that a registry package carries, from its GGUF to an answer."""
+"""SmolLM2-135M-Instruct, a real model from a package registry: from its GGUF to an answer."""
 
 import subprocess
 import sys
