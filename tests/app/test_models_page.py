@@ -133,6 +133,16 @@ def test_a_name_that_is_no_folder_name_is_refused(view, qtbot, name):
     assert not dialog.go.isEnabled()
 
 
+def test_a_gguf_file_is_converted_with_the_groups_that_lose_least(view, qtbot):
+    folder = replace(FOLDER, kind="gguf", title="tiny", needed_bytes={"32": 9, "128": 8, "row": 7})
+    dialog = AddDialog(view, folder)
+    qtbot.addWidget(dialog)
+    asked = []
+    dialog.convert_requested.connect(lambda *values: asked.append(values))
+    dialog.go.click()
+    assert asked == [(folder.path, "tiny-int4", "32")]
+
+
 def test_what_cannot_be_added_says_why(view, qtbot):
     folder = replace(FOLDER, kind="gguf", problem="GGUF files cannot be imported")
     dialog = AddDialog(view, folder)

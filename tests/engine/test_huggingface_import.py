@@ -13,7 +13,7 @@ from published_model import weights_of, write_source
 from safetensors.torch import load_file
 from tiny_causal import tiny_config
 
-from bilin_engine.checkpoints import int4, streaming
+from bilin_engine.checkpoints import int4, scale_search, streaming
 from bilin_engine.checkpoints.huggingface import (
     ImportSettings,
     adopt,
@@ -51,7 +51,7 @@ def test_plain_weights_are_quantized_as_the_whole_model_would(tmp_path, case, sh
             if scheme is None:
                 assert torch.equal(model.tensor(name), weight)
                 continue
-            expected = int4.quantize(weight, scheme, name)
+            expected = scale_search.quantize(weight, scheme, name)
             assert torch.equal(
                 model.tensor(f"{module}.weight_packed"), int4.pack(expected.codes, 4)
             )

@@ -8,6 +8,7 @@ import pytest
 from reference_checkpoint import random_model, write_checkpoint
 
 from bilin_engine.config import GLMConfig
+from bilin_engine.library import read_description
 from bilin_engine.protocol import (
     ConvertModel,
     ImportFolder,
@@ -37,19 +38,26 @@ def checkpoint(tmp_path_factory):
     return folder
 
 
+def done(folder) -> JobDone:
+    """What a job answers that made or checked a folder: also what quantizing had lost."""
+    error = read_description(folder).quantization_error
+    return JobDone(str(folder), quantization_error=error)
+
+
 @pytest.fixture(scope="module")
 def converted(checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "made"
     stages = []
     work = ConvertModel(source=str(checkpoint), folder=str(folder), group_size="64")
     end = run(work, lambda progress: stages.append(progress.stage))
-    assert end == JobDone(str(folder))
+    assert end == done(folder)
+    assert 0.03 < end.quantization_error < 0.12
     assert {"convert", "hash"} <= set(stages)
     return folder
 
 
 def test_a_checkpoint_is_converted_and_then_verifies(converted):
-    assert run(VerifyModel(str(converted))) == JobDone(str(converted))
+    assert run(VerifyModel(str(converted))) == done(converted)
 
 
 def test_a_changed_byte_is_found_and_its_file_named(converted, tmp_path):
@@ -68,7 +76,7 @@ def test_a_changed_byte_is_found_and_its_file_named(converted, tmp_path):
 
 def test_a_folder_is_imported_whole_and_compared(converted, tmp_path):
     folder = tmp_path / "copy"
-    assert run(ImportFolder(source=str(converted), folder=str(folder))) == JobDone(str(folder))
+    assert run(ImportFolder(source=str(converted), folder=str(folder))) == done(folder)
     assert {p.name for p in folder.iterdir()} == {p.name for p in converted.iterdir()}
 
 

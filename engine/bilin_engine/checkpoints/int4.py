@@ -6,8 +6,8 @@ The layout is compressed-tensors' "pack-quantized", symmetric, so anyone can rea
     weight_scale   float [n, k / group_size], or [n, 1] for whole rows
     weight_shape   int64 [2]                           n, k before packing
 
-Codes are symmetric, -7..7 (-127..127 for INT8): scale = absmax / 7, as GLM-130B's own recipe
-(glm.md 2.5), so its shards convert without loss. The code -8 is read but never written.
+`quantize` is GLM-130B's own recipe (glm.md 2.5), so its shards convert without loss: codes -7..7
+(-127..127 for INT8), scale = absmax / 7. `scale_search` does better, and uses the code -8 too.
 """
 
 from dataclasses import dataclass
@@ -58,11 +58,7 @@ def quantize(
     highest = 2 ** (scheme.bits - 1) - 1
     grouped = weight.float().unflatten(1, (groups, -1))
     scales = (grouped.abs().amax(dim=2) / highest).to(scale_dtype)
-    if not torch.isfinite(scales).all():
-        raise ModelBrokenError(
-            f"{name}: a weight of {weight.abs().max().item():.4g} is too large for "
-            f"{scale_dtype} scales; the largest scale is {torch.finfo(scale_dtype).max:.4g}"
-        )
+    require_scales(scales, weight, name)
     scales = torch.where(scales == 0, torch.finfo(scale_dtype).tiny, scales)
     ratio = grouped / scales.float().unsqueeze(2)
     if weight.dtype == torch.float16:
@@ -109,6 +105,16 @@ def unpack_unsigned(packed: torch.Tensor, k: int, bits: int) -> torch.Tensor:
 def unpack(packed: torch.Tensor, k: int, bits: int) -> torch.Tensor:
     """The int8 codes [n, k] of `pack`."""
     return (unpack_unsigned(packed, k, bits).to(torch.int16) - (1 << (bits - 1))).to(torch.int8)
+
+
+def require_scales(scales: torch.Tensor, weight: torch.Tensor, name: str) -> None:
+    """Raises ModelBrokenError, naming the tensor, where a scale is too large for its type."""
+    if torch.isfinite(scales).all():
+        return
+    raise ModelBrokenError(
+        f"{name}: a weight of {weight.abs().max().item():.4g} is too large for "
+        f"{scales.dtype} scales; the largest scale is {torch.finfo(scales.dtype).max:.4g}"
+    )
 
 
 def require_finite(tensor: torch.Tensor, name: str) -> None:

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from bilin_engine.checkpoints import int4
+from bilin_engine.checkpoints import int4, scale_search
 from bilin_engine.checkpoints.model_folder import (
     BILIN_FILE,
     ModelFolder,
@@ -250,7 +250,7 @@ def _block(
         int4.require_finite(scales, f"{source.folder}: {spec.name}, its scales")
     else:
         weight = source.rows(spec, start, stop)
-        quantized = int4.quantize(weight, scheme, spec.name)
+        quantized = scale_search.quantize(weight, scheme, spec.name)
         codes, scales = quantized.codes, quantized.scales
         error = int4.squared_error(weight, quantized)
     parts = {

@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bilin_engine.cli import peer
 from bilin_engine.cli.arguments import EXIT_OK, ArgumentParser, load_settings
 from bilin_engine.cli.report import print_json
 from bilin_engine.cli.session import Session
@@ -46,6 +47,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="do not measure again beside a busy process (on the processor, 10 s)",
     )
+    peer.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -79,6 +81,10 @@ def _run_random(options: argparse.Namespace) -> int:
 
 
 def _run_model(options: argparse.Namespace) -> int:
+    if options.peer_gguf is not None:
+        with options.open_session(options) as session:
+            info = session.model(options.model)
+        return peer.run(options, info)
     load = load_settings(options)
     with options.open_session(options) as session:
         info = session.model(options.model)

@@ -91,9 +91,13 @@ class Int4CpuLinear(Linear):
             return (x @ self._dense).float()
         if rows >= CROSSOVER_ROWS and kernel_block() is not None:
             return (x @ self._dequantize(self._workspace.get(self.k, self.n))).float()
+        return self.few(x).float()
+
+    def few(self, x: torch.Tensor) -> torch.Tensor:
+        """The kernel alone, for few rows: any float [m, k] -> bfloat16 [m, n]."""
         return torch.ops.aten._weight_int4pack_mm_for_cpu(
-            x, self._packed, self._group, self._scales_and_zeros
-        ).float()
+            x.to(torch.bfloat16), self._packed, self._group, self._scales_and_zeros
+        )
 
     @property
     def size_bytes(self) -> int:

@@ -116,6 +116,11 @@ class VocabParallelEmbedding:
         self.weight = weights.rows(name, self._own, dtype)
         self._collective = weights.collective
 
+    @property
+    def num_ranks(self) -> int:
+        """Among which the rows are shared."""
+        return self._collective.world_size
+
     def embed(self, token_ids: torch.Tensor) -> torch.Tensor:
         """int64 [T] -> float32 [T, h]."""
         if self._collective.world_size == 1:

@@ -71,7 +71,8 @@ class Rotation:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Rotates x [T, H, D]: first half x1*cos - x2*sin, second half x2*cos + x1*sin."""
-        return x * self._cos + x.roll(x.shape[-1] // 2, dims=-1) * self._sin
+        turned = x * self._cos
+        return turned.addcmul_(x.roll(x.shape[-1] // 2, dims=-1), self._sin)
 
 
 class RotaryFrequencies:
@@ -135,7 +136,7 @@ class NeighbourRotation:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Rotates x [T, H, D]: x[2j]*cos - x[2j+1]*sin, x[2j+1]*cos + x[2j]*sin."""
         swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-        return x * self._cos + swapped * self._sin
+        return (x * self._cos).addcmul_(swapped, self._sin)
 
 
 class RotaryTable2D:

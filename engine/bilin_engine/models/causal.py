@@ -59,7 +59,7 @@ class GroupedAttention:
         self._head_dim = dim = config.head_dim
         heads = share(config.num_attention_heads, weights, "num_attention_heads")
         kv_heads = share_heads(config.num_key_value_heads, weights, "num_key_value_heads")
-        self._widths = [heads.size * dim, kv_heads.size * dim, kv_heads.size * dim]
+        self._num_heads, self._num_kv_heads = heads.size, kv_heads.size
         query = Part(heads.start * dim, heads.stop * dim)
         shared = Part(kv_heads.start * dim, kv_heads.stop * dim)
         if fused is None:
@@ -82,9 +82,10 @@ class GroupedAttention:
 
     def __call__(self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span]) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, h]; appends to the spans' caches."""
-        parts = self.query_key_value(x).split(self._widths, dim=1)
-        query, key, value = (part.unflatten(1, (-1, self._head_dim)) for part in parts)
-        query, key = rotate(query), rotate(key)
+        mixed = self.query_key_value(x).unflatten(1, (-1, self._head_dim))
+        num_turned = self._num_heads + self._num_kv_heads
+        turned, value = rotate(mixed[:, :num_turned]), mixed[:, num_turned:]
+        query, key = turned[:, : self._num_heads], turned[:, self._num_heads :]
         context = [
             attend(query[rows], key[rows], value[rows], span, self._layer)
             for span in spans

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 
 from bilin_engine.layers.attention import Span
-from bilin_engine.models.base import Model
+from bilin_engine.models.base import Model, Poll
+from bilin_engine.models.cpu_step import CpuStep
 from bilin_engine.runners.base import PrefillRow, Runner, ShouldStop, StoppedError
 from bilin_engine.runners.threads import ThreadPacer
 
@@ -27,6 +28,7 @@ class LocalRunner(Runner):
         self._model: Model | None = model
         self._cache = model.new_cache(num_slots, max_length)
         self.pacer: ThreadPacer | None = None  # chooses threads as the load changes
+        self._cpu_step = CpuStep.of(model)
 
     @torch.inference_mode()
     def prefill(
@@ -66,12 +68,8 @@ class LocalRunner(Runner):
     ) -> torch.Tensor:
         """As `Runner.decode`."""
         self._check_decode(slots, token_ids, position_ids)
-        spans = [
-            self._span(slot, index, 1, self._cache.length(slot), 0)
-            for index, slot in enumerate(slots)
-        ]
         started_s = time.perf_counter()
-        out = self._forward(token_ids, position_ids, spans, list(range(len(slots))), should_stop)
+        out = self._decoded(slots, token_ids, position_ids, should_stop)
         if self.pacer is not None:
             self.pacer.stepped(time.perf_counter() - started_s)
             self.num_threads = self.pacer.count
@@ -107,8 +105,25 @@ class LocalRunner(Runner):
 
     def close(self) -> None:
         """As `Runner.close`."""
-        self._model = None
+        self._model = self._cpu_step = None
         self._cache.clear()
+
+    def _decoded(
+        self,
+        slots: Sequence[int],
+        token_ids: Sequence[int],
+        position_ids: Sequence[int],
+        should_stop: ShouldStop | None,
+    ) -> torch.Tensor:
+        block = self._cache.block(slots[0])
+        if self._cpu_step is not None and len(slots) == 1 and isinstance(block, torch.Tensor):
+            length = self._cache.length(slots[0])
+            return self._cpu_step(token_ids[0], position_ids[0], block, length, _poll(should_stop))
+        spans = [
+            self._span(slot, index, 1, self._cache.length(slot), 0)
+            for index, slot in enumerate(slots)
+        ]
+        return self._forward(token_ids, position_ids, spans, list(range(len(slots))), should_stop)
 
     def _forward(
         self,
@@ -121,18 +136,13 @@ class LocalRunner(Runner):
         model = self._loaded()
         self._check_tokens(token_ids, position_ids)
 
-        def poll() -> None:
-            if should_stop is not None and should_stop():
-                # What was half written must not be mistaken for a whole sequence.
-                raise StoppedError
-
         device = self._cache.device
         return model.forward(
             torch.tensor(token_ids, dtype=torch.int64, device=device),
             torch.tensor(position_ids, dtype=torch.int64, device=device),
             spans,
             torch.tensor(output_rows, dtype=torch.int64, device=device),
-            poll,
+            _poll(should_stop),
         ).cpu()
 
     def _span(self, slot: int, first: int, count: int, start: int, prefix_len: int) -> Span:
@@ -196,6 +206,15 @@ class LocalRunner(Runner):
             raise ValueError(f"slot {row.slot}: prefix_len {row.prefix_len} of {count} tokens")
         if row.prefix_len and not self._loaded().has_bidirectional_prefix:
             raise ValueError(f"slot {row.slot}: this model is causal; prefix_len must be 0")
+
+
+def _poll(should_stop: ShouldStop | None) -> Poll:
+    def poll() -> None:
+        if should_stop is not None and should_stop():
+            # What was half written must not be mistaken for a whole sequence.
+            raise StoppedError
+
+    return poll
 
 
 def _picked(logits: Literal["last", "all"] | Sequence[int], count: int) -> Sequence[int]:

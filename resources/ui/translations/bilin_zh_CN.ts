@@ -1428,6 +1428,18 @@
             <source>{0} is writing an answer.</source>
             <translation>{0} 正在写回答。</translation>
         </message>
+        <message>
+            <source>A folder with a model…</source>
+            <translation>模型文件夹…</translation>
+        </message>
+        <message>
+            <source>A GGUF file…</source>
+            <translation>GGUF 文件…</translation>
+        </message>
+        <message>
+            <source>A GGUF file</source>
+            <translation>GGUF 文件</translation>
+        </message>
     </context>
     <context>
         <name>Notice</name>

@@ -202,6 +202,12 @@ def ask_for_folder(parent: QWidget, title: str) -> str:
     return QFileDialog.getExistingDirectory(parent, title)
 
 
+def ask_for_gguf(parent: QWidget, title: str) -> str:
+    """The GGUF file a person chooses, "" for none."""
+    path, _filter = QFileDialog.getOpenFileName(parent, title, "", "GGUF (*.gguf)")
+    return path
+
+
 def _plain_name(text: str) -> str:
     """A folder's name, or "" for text that is none."""
     name = text.strip()

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, QUrl
-from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QMessageBox
+from PySide6.QtGui import QCursor, QDesktopServices
+from PySide6.QtWidgets import QMenu, QMessageBox
 
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.model_views import FolderView, ModelRow, PlacementChoice
 from bilin_app.controllers.models import ModelsController
 from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.models import words
-from bilin_app.pages.models.add import AddDialog, ask_for_folder
+from bilin_app.pages.models.add import AddDialog, ask_for_folder, ask_for_gguf
 from bilin_app.pages.models.view import ModelsView
 
 
@@ -94,8 +94,26 @@ class ModelsPage(QObject):
                     self._models.delete(row.id)
 
     def _on_add_requested(self) -> None:
-        title = self.tr("A folder with a model")
-        path = ask_for_folder(self._view, title)
+        menu = self.make_add_menu()
+        menu.aboutToHide.connect(menu.deleteLater)
+        menu.popup(QCursor.pos())
+
+    def make_add_menu(self) -> QMenu:
+        """What can be added: a file dialog shows folders or files, not both."""
+        menu = QMenu(self._view)
+        folder = menu.addAction(self.tr("A folder with a model…"))
+        folder.triggered.connect(self._add_folder)
+        file = menu.addAction(self.tr("A GGUF file…"))
+        file.triggered.connect(self._add_file)
+        return menu
+
+    def _add_folder(self) -> None:
+        self._inspect(ask_for_folder(self._view, self.tr("A folder with a model")))
+
+    def _add_file(self) -> None:
+        self._inspect(ask_for_gguf(self._view, self.tr("A GGUF file")))
+
+    def _inspect(self, path: str) -> None:
         if path:
             self._models.inspect(path)
 
