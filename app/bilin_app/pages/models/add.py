@@ -131,7 +131,7 @@ class AddDialog(QDialog):
         self._cancel.set_texts(self.tr("Cancel") if is_possible else self.tr("Close"))
         self.go.setVisible(is_possible)
         self.go.set_texts(self.tr("Convert") if converts else self.tr("Add"))
-        has_name = bool(_plain_name(self.name.text())) or not needs_name
+        has_name = bool(plain_name(self.name.text())) or not needs_name
         self.go.setEnabled(has_name and self._has_room())
 
     def _found_words(self) -> str:
@@ -181,7 +181,7 @@ class AddDialog(QDialog):
         return text
 
     def _on_go(self) -> None:
-        name = _plain_name(self.name.text())
+        name = plain_name(self.name.text())
         if self.value == IN_PLACE:
             self.in_place_requested.emit(self._folder.path)
         elif self._folder.kind == "model":
@@ -202,7 +202,7 @@ def ask_for_folder(parent: QWidget, title: str) -> str:
     return QFileDialog.getExistingDirectory(parent, title)
 
 
-def _plain_name(text: str) -> str:
+def plain_name(text: str) -> str:
     """A folder's name, or "" for text that is none."""
     name = text.strip()
     is_plain = name and not name.startswith(".") and not any(c in name for c in '/\\:*?"<>|')
