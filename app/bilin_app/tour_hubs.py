@@ -15,8 +15,7 @@ from bilin_app.theme.fonts import Language
 GIB = 2**30
 _Sizes = tuple[int, int, int, Literal["fits", "short", "unknown"], int, int]
 _9B: _Sizes = (9_400_279_040, 18_800_558_080, 6_690_000_000, "fits", round(6.9 * GIB), 0)
-_SHORT: tuple[Literal["short"], int, int] = ("short", round(20.9 * GIB), round(9.6 * GIB))
-_32B: _Sizes = (33_140_000_000, 66_280_000_000, 19_860_000_000, *_SHORT)
+_32B: _Sizes = (
     33_140_000_000,
     66_280_000_000,
     19_860_000_000,

@@ -1534,6 +1534,10 @@
             <source>verified</source>
             <translation>已校验</translation>
         </message>
+        <message>
+            <source>From a hub</source>
+            <translation>从模型库下载</translation>
+        </message>
     </context>
     <context>
         <name>ModelsController</name>
@@ -2767,6 +2771,10 @@
         <message>
             <source>{0} s left</source>
             <translation>剩余 {0} 秒</translation>
+        </message>
+        <message>
+            <source>waiting for the hub</source>
+            <translation>等待模型库</translation>
         </message>
     </context>
     <context>

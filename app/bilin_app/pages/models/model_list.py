@@ -172,7 +172,7 @@ class ModelList(QWidget):
         self.search.textChanged.connect(lambda _text: self._show())
         self.add = TextButton("link", self, icon_name="plus")
         self.add.clicked.connect(self.add_requested)
-        self.hub = TextButton("link", self, icon_name="cloud-arrow-down")
+        self.hub = TextButton("link", self, icon_name="download-simple")
         self.hub.clicked.connect(self.hub_requested)
         self.view = QListView(self)
         self._models = _Models(self)
