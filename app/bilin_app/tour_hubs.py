@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from bilin_app.controllers import sentences
 from bilin_app.controllers.hub_views import (
     CatalogRow,
     HubChoice,
@@ -103,7 +104,8 @@ def repository(language: Language) -> RepositoryView:
 def refusal(language: Language) -> str:
     """What is said where a hub cannot be reached."""
     where = "modelscope.cn" if language == "zh" else "huggingface.co"
-    return f"{where} cannot be reached: [Errno 101] Network is unreachable"
+    message = f"{where} cannot be reached: [Errno 101] Network is unreachable"
+    return sentences.request_failed("hub_unreachable", message)
 
 
 def jobs(language: Language) -> list[JobView]:

@@ -479,10 +479,6 @@
             <translation>放得下：{0}</translation>
         </message>
         <message>
-            <source>needs {0} more in {1}</source>
-            <translation>{1}还差 {0}</translation>
-        </message>
-        <message>
             <source>its size is known once the hub is asked</source>
             <translation>大小要向模型库查询后才知道</translation>
         </message>
@@ -517,6 +513,10 @@
         <message>
             <source>Catalog</source>
             <translation>模型目录</translation>
+        </message>
+        <message>
+            <source>{1} lacks {0}</source>
+            <translation>{1} 还差 {0}</translation>
         </message>
     </context>
     <context>
@@ -2224,6 +2224,10 @@
         <message>
             <source>The report is on the clipboard. Read it before you send it.</source>
             <translation>报告已复制到剪贴板，发送前请先看一遍。</translation>
+        </message>
+        <message>
+            <source>{message}. Another source, or a mirror under Advanced, may be reachable.</source>
+            <translation>{message}。可以换一个来源，或在“高级”里填写镜像地址。</translation>
         </message>
     </context>
     <context>

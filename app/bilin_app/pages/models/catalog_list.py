@@ -15,6 +15,7 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QFontMetricsF, QPainter, QPen
 from PySide6.QtWidgets import (
     QAbstractItemView,
+    QFrame,
     QListView,
     QStyle,
     QStyledItemDelegate,
@@ -138,6 +139,7 @@ class CatalogList(QListView):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setObjectName("catalogList")
+        self.setFrameShape(QFrame.Shape.NoFrame)
         self._rows = _Rows(self)
         self.setModel(self._rows)
         self.setItemDelegate(_RowDelegate(self))
@@ -165,7 +167,7 @@ class CatalogList(QListView):
         if row.fit == "fits":
             return self.tr("fits: {0}").format(_gib(row.needed_bytes)), "accent"
         if row.fit == "short":
-            text = self.tr("needs {0} more in {1}")
+            text = self.tr("{1} lacks {0}")
             place = self._device(row.short_device)
             return text.format(_gib(row.short_bytes), place), "danger"
         return self.tr("its size is known once the hub is asked"), "muted"

@@ -229,7 +229,8 @@ class HubDialog(QDialog):
         view = self._view
         if view is None or not view.files:
             return ""
-        lines = [f"{words.disk_size(f.size_bytes):>9}   {f.name}" for f in view.files]
+        largest_first = sorted(view.files, key=lambda f: -f.size_bytes)
+        lines = [f"{f.name}   {words.disk_size(f.size_bytes)}" for f in largest_first]
         self._files.setPlainText("\n".join(lines))
         text = self.tr("{0} files, {1}, from {2}.")
         where = ", ".join(view.hosts) or NAMES[view.choice.hub]
