@@ -1,5 +1,7 @@
 """Adding a model: what was found, what may be done with it, what that needs."""
 
+import unicodedata
+
 from PySide6.QtCore import QEvent, Signal
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -206,9 +208,14 @@ def plain_name(text: str) -> str:
     """A folder's name, or "" for text that is none."""
     name = text.strip()
     is_plain = name and not name.startswith(".") and not any(c in name for c in '/\\:*?"<>|')
-    return name if is_plain and name.isprintable() and len(name.encode()) <= 200 else ""
+    return name if is_plain and _is_visible(name) and len(name.encode()) <= 200 else ""
 
 
 def _folder_name(folder: FolderView) -> str:
     name = folder.title
     return name if folder.kind == "model" else f"{name}-int4"
+
+
+def _is_visible(name: str) -> bool:
+    """Whether nothing in a name moves a cursor; Chinese spaces are no more than spaces."""
+    return all(c.isprintable() or unicodedata.category(c) == "Zs" for c in name)
