@@ -140,7 +140,7 @@ class Engine(QObject):
 
 
 @pytest.fixture
-def engine(qapp):
+def engine():
     return Engine()
 
 

@@ -23,7 +23,7 @@ class CatalogRow:
     family: str
     languages: tuple[str, ...]
     licence: str
-    repositories: dict[str, str]
+    repositories: dict[HubName, str]
     is_runnable: bool = True
     num_parameters: int = 0
     download_bytes: int = 0

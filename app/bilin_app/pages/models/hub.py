@@ -270,7 +270,7 @@ class HubDialog(QDialog):
         hub = HUBS[self.hub.currentIndex()]
         if hub not in row.repositories:
             hub = next(iter(row.repositories))
-            self.hub.setCurrentIndex(HUBS.index(hub))  # type: ignore[arg-type]
+            self.hub.setCurrentIndex(HUBS.index(hub))
         self.repository.setText(row.repositories[hub])
 
     def _on_hub_changed(self, index: int) -> None:
