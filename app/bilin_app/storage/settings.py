@@ -30,7 +30,8 @@ class Settings:
     tells_answers: through the desktop, when a long one ends out of view. data_dir: where the data
     lie, "" = the platform's folder; move_from: a folder whose contents go there at the next start.
     hub: where models are fetched from first; "by language" = ModelScope in Chinese. hub_endpoint,
-    hub_proxy: "" = the environment's. shortcuts: (name, keys) of those that were changed; names that are not known stay.
+    hub_proxy: "" = the environment's. shortcuts: (name, keys) of those that were changed; names
+    that are not known stay.
     """
 
     language: Language = "system"
