@@ -375,8 +375,7 @@ def test_a_disk_that_fills_up_keeps_what_is_there(hub, models, published, monkey
 
 @pytest.mark.parametrize("hub_name", HUBS)
 @pytest.mark.parametrize(
-    "path",
-    ["../../outside.safetensors", "/etc/passwd", "..", "a\\b", "a\nb", "a\ud800", "", "x/../../y"],
+    "path", ["../../out.safetensors", "/etc/passwd", "..", "a\\b", "a\nb", "a\ud800", "x/../y"]
 )
 def test_a_listing_that_leads_out_of_its_folder_is_refused(hub, models, hub_name, path):
     hub.extra = [{"type": "file", "path": path, "size": 1, "oid": ""}]
@@ -535,3 +534,16 @@ def test_gguf_files_are_offered_to_choose_from(models):
     assert done.then is not None
     assert done.then.source == str(place_of(models) / "田中-Q8_0.gguf")
     assert whole_files(place_of(models)) == {"田中-Q8_0.gguf": b"y" * 70}
+
+
+def test_the_parts_of_one_gguf_model_are_fetched_together():
+    names = [f"q4-{n:05d}-of-00002.gguf" for n in (1, 2)]
+    server = HubServer(dict.fromkeys((*names, "q8.gguf"), b"x" * 9))
+    try:
+        found = inspect(server)
+        assert [file.name for file in found.gguf_files] == [names[0], "q8.gguf"]
+        assert [file.name for file in inspect(server, file=names[0]).files] == names
+        del server.files[names[1]]
+        assert f"{names[1]} is missing" in inspect(server, file=names[0]).problem
+    finally:
+        server.close()
