@@ -18,6 +18,7 @@ from bilin_app.controllers import sentences
 from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.editor import EditorController
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.hubs import HubsController
 from bilin_app.controllers.models import ModelsController
 from bilin_app.controllers.report import Report
 from bilin_app.controllers.settings import SettingsController
@@ -28,6 +29,7 @@ from bilin_app.main_window import MainWindow
 from bilin_app.pages.chat.page import ChatPage
 from bilin_app.pages.editor.page import EditorPage
 from bilin_app.pages.keymap import keymap
+from bilin_app.pages.models.hub_page import HubPage
 from bilin_app.pages.models.page import ModelsPage
 from bilin_app.paths import AppPaths
 from bilin_app.storage.model_notes import ModelNotes
@@ -83,6 +85,8 @@ class Application(QObject):
         self.models_page = ModelsPage(self.window.models, self.models, self.engine)
         self._report = Report(self.engine, paths.log_dir, self)
         self._menu = DesktopEntry(ui_folder())
+        hubs = HubsController(self.engine, paths.models_dir, self)
+        self.hub_page = HubPage(self.window.models, hubs, self.settings)
         self._is_closed = False
         self._connect()
         self._show_settings(settings)
@@ -242,6 +246,7 @@ def _engine_command(paths: AppPaths, settings: Settings) -> EngineCommand:
     return installed_engine(
         log_dir=paths.log_dir,
         models_dir=paths.models_dir,
+        token_file=paths.hub_tokens,
         idle_unload_s=60.0 * settings.idle_unload_min,
         nice=LOW_PRIORITY_NICE if settings.engine_priority == "low" else 0,
     )

@@ -32,6 +32,11 @@ class AppPaths:
         return self.data_dir / "models"
 
     @property
+    def hub_tokens(self) -> Path:
+        """Tokens for model hubs, mode 0600; the engine's alone to read and write."""
+        return self.config_dir / "hub_tokens.json"
+
+    @property
     def model_notes(self) -> Path:
         """How each model was loaded last and how fast it was here."""
         return self.data_dir / "models.json"

@@ -12,7 +12,7 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QPainter, QPixmap
 from PySide6.QtWidgets import QApplication, QWidget
 
-from bilin_app import tour_chat, tour_editor, tour_models
+from bilin_app import tour_chat, tour_editor, tour_hubs, tour_models
 from bilin_app.controllers import sentences
 from bilin_app.controllers.model_views import LoadView, PlacementChoice
 from bilin_app.controllers.prompt_inspection import PromptInspection, TokenView
@@ -26,6 +26,7 @@ from bilin_app.controllers.views import (
     TrashRow,
 )
 from bilin_app.main_window import MainWindow
+from bilin_app.pages.models.hub import HubDialog
 from bilin_app.storage.settings import Settings
 from bilin_app.theme.fonts import Language
 from bilin_app.theme.palette import Scheme
@@ -303,6 +304,40 @@ def _show_models_loading(window: MainWindow, texts: TourTexts) -> None:
     window.models.detail.placement.show_placement(tour_models.fitting_placement(real=False))
 
 
+def _hub_dialog(window: MainWindow, texts: TourTexts) -> HubDialog:
+    _models(window, texts, "bilin-mini", loaded="bilin-mini")
+    dialog = HubDialog(window.models, tour_hubs.first_hub(texts.language), "", "")
+    dialog.show_catalog(tour_hubs.CATALOG)
+    dialog.show()
+    return dialog
+
+
+def _show_hub(window: MainWindow, texts: TourTexts) -> QWidget:
+    dialog = _hub_dialog(window, texts)
+    dialog.catalog.setCurrentIndex(dialog.catalog.model().index(0, 0))
+    dialog.advanced.setChecked(True)
+    return dialog
+
+
+def _show_hub_found(window: MainWindow, texts: TourTexts) -> QWidget:
+    dialog = _hub_dialog(window, texts)
+    dialog.catalog.setCurrentIndex(dialog.catalog.model().index(0, 0))
+    dialog.show_repository(tour_hubs.repository(texts.language))
+    return dialog
+
+
+def _show_hub_refused(window: MainWindow, texts: TourTexts) -> QWidget:
+    dialog = _hub_dialog(window, texts)
+    dialog.repository.setText("zai-org/GLM-4-9B-0414")
+    dialog.show_refusal(tour_hubs.refusal(texts.language))
+    return dialog
+
+
+def _show_hub_work(window: MainWindow, texts: TourTexts) -> None:
+    _models(window, texts, "bilin-mini", loaded="bilin-mini")
+    window.models.show_jobs(tour_hubs.jobs(texts.language))
+
+
 def _show_find(window: MainWindow, texts: TourTexts) -> None:
     _show_long(window, texts)
     window.chat.find_bar.field.setText("凯旋门" if texts.language == "zh" else "Napoleon")
@@ -503,6 +538,10 @@ SCENES = (
     Scene("models-loaded", _show_models_loaded),
     Scene("models-loading", _show_models_loading),
     Scene("models-work", _show_models_work),
+    Scene("hub", _show_hub),
+    Scene("hub-found", _show_hub_found),
+    Scene("hub-refused", _show_hub_refused),
+    Scene("hub-work", _show_hub_work),
     Scene("settings", _show_settings),
     Scene("settings-end", _show_settings_end),
     Scene("report", _show_report),

@@ -123,7 +123,9 @@ def test_a_second_start_with_the_same_profile_says_so_and_ends(tmp_path):
 
 
 def test_the_installed_engine_is_started_safely(tmp_path):
-    command = installed_engine(log_dir=tmp_path / "l", models_dir=tmp_path / "m")
+    command = installed_engine(
+        log_dir=tmp_path / "l", models_dir=tmp_path / "m", token_file=tmp_path / "t"
+    )
     assert command.program == sys.executable
     assert command.arguments[:4] == ("-P", "-m", "bilin_engine", "stdio")
     assert ("--log-dir", str(tmp_path / "l")) == command.arguments[4:6]

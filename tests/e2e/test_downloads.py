@@ -26,6 +26,7 @@ from bilin_engine.protocol import (
     DownloadModel,
     EngineStatus,
     Failed,
+    Hub,
     JobsChanged,
     KeepToken,
     ListCatalog,
@@ -108,7 +109,7 @@ def watched(tmp_path):
         each.queue.close()
 
 
-def work(hub, models, hub_name="hugging_face", **values):
+def work(hub, models, hub_name: Hub = "hugging_face", **values):
     repository = Repository(hub=hub_name, name=hub.name, endpoint=hub.endpoint)
     return DownloadModel(
         repository=repository, folder=str(models / "田中　模型 🙂"), group_size="32", **values

@@ -27,7 +27,7 @@ from bilin_engine.jobs.base import JobReporter, JobStopped
 from bilin_engine.jobs.convert import convert_model
 from bilin_engine.jobs.download import Patience, download_model
 from bilin_engine.library import Library, download_folder
-from bilin_engine.protocol import ConvertModel, DownloadModel, JobDone, Repository
+from bilin_engine.protocol import ConvertModel, DownloadModel, Hub, JobDone, Repository
 
 HUBS = ("hugging_face", "modelscope")
 IMPATIENT = Patience(0.005, 0.02)
@@ -62,7 +62,7 @@ def models(tmp_path):
     return folder
 
 
-def repository(server, hub="hugging_face", **values):
+def repository(server, hub: Hub = "hugging_face", **values):
     return Repository(hub=hub, name=server.name, endpoint=server.endpoint, **values)
 
 
@@ -142,6 +142,12 @@ def test_only_files_of_a_model_are_fetched(hub, models, published):
     fetch(hub, models)
     assert whole_files(place_of(models)) == published
     assert not hub.asked_for("pytorch_model.bin")
+
+
+def test_names_in_every_script_are_names(hub, models, published):
+    hub.files |= {"说明　书.md": b"x", "🙂.png": b"y"}
+    fetch(hub, models)
+    assert whole_files(place_of(models)) == published
 
 
 def test_pickles_alone_are_refused_in_a_sentence(models):
@@ -369,7 +375,7 @@ def test_a_disk_that_fills_up_keeps_what_is_there(hub, models, published, monkey
 
 @pytest.mark.parametrize("hub_name", HUBS)
 @pytest.mark.parametrize(
-    "path", ["../../outside.safetensors", "/etc/passwd", "..", "a\\b", "a\nb", "a//b", "x/../../y"]
+    "path", ["../../out.safetensors", "/etc/passwd", "..", "a\\b", "a\nb", "a\ud800", "x/../y"]
 )
 def test_a_listing_that_leads_out_of_its_folder_is_refused(hub, models, hub_name, path):
     hub.extra = [{"type": "file", "path": path, "size": 1, "oid": ""}]
@@ -487,7 +493,7 @@ def test_a_forgotten_token_is_gone(tmp_path):
 # --- Before a download ----------------------------------------------------------------------------
 
 
-def inspect(server, hub="hugging_face", file=""):
+def inspect(server, hub: Hub = "hugging_face", file=""):
     asked = repository(server, hub)
     with open_repository(asked, environment={}) as source:
         return inspect_repository(source, asked, file)
@@ -528,3 +534,16 @@ def test_gguf_files_are_offered_to_choose_from(models):
     assert done.then is not None
     assert done.then.source == str(place_of(models) / "田中-Q8_0.gguf")
     assert whole_files(place_of(models)) == {"田中-Q8_0.gguf": b"y" * 70}
+
+
+def test_the_parts_of_one_gguf_model_are_fetched_together():
+    names = [f"q4-{n:05d}-of-00002.gguf" for n in (1, 2)]
+    server = HubServer(dict.fromkeys((*names, "q8.gguf"), b"x" * 9))
+    try:
+        found = inspect(server)
+        assert [file.name for file in found.gguf_files] == [names[0], "q8.gguf"]
+        assert [file.name for file in inspect(server, file=names[0]).files] == names
+        del server.files[names[1]]
+        assert f"{names[1]} is missing" in inspect(server, file=names[0]).problem
+    finally:
+        server.close()

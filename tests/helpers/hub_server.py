@@ -60,14 +60,14 @@ class HubServer:
 
             def do_GET(self):
                 outer.asked.append(
-                    Asked(self.server.server_port, self.path, dict(self.headers.items()))
+                    Asked(self.server.server_address[1], self.path, dict(self.headers.items()))
                 )
                 try:
                     answer(self)
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True
 
-            def log_message(self, *_arguments):
+            def log_message(self, format, *args):
                 pass
 
         class Server(ThreadingHTTPServer):

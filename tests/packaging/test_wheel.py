@@ -47,6 +47,7 @@ def test_the_wheel_holds_programs_interface_models_and_kernel_sources():
         files = [path for path in folder.rglob("*") if path.is_file()]
         assert files
         assert {f"{target}/{path.relative_to(folder)}" for path in files} <= holds
+    assert "bilin_engine/_catalog.json" in holds
     assert not [name for name in holds if name.endswith((".pyc", ".pt", ".pdf"))]
 
 

@@ -53,6 +53,10 @@ def engine_ended(end: EngineEnd) -> str:
 def request_failed(code: str, message: str) -> str:
     """The engine's own sentence, introduced in the window's language where it has another."""
     known = {
+        "hub_unreachable": translate(
+            "Sentences",
+            "{message}. Another source, or a mirror under Advanced, may be reachable.",
+        ),
         "out_of_memory": translate("Sentences", "{message}", "out of memory"),
         "context_overflow": translate("Sentences", "{message}", "the text does not fit"),
         "model_broken": translate("Sentences", "{message}", "a model folder is damaged"),

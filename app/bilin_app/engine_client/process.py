@@ -48,7 +48,7 @@ class EngineCommand:
 
 
 def installed_engine(
-    *, log_dir: Path, models_dir: Path, idle_unload_s: float = 0.0, nice: int = 10
+    *, log_dir: Path, models_dir: Path, token_file: Path, idle_unload_s: float = 0.0, nice: int = 10
 ) -> EngineCommand:
     """The engine of this installation. idle_unload_s 0 = a model stays loaded.
 
@@ -57,6 +57,7 @@ def installed_engine(
     options = {
         "--log-dir": log_dir,
         "--models-dir": models_dir,
+        "--token-file": token_file,
         "--idle-unload": idle_unload_s,
         "--nice": nice,
     }

@@ -18,6 +18,7 @@ Language = Literal["system", "zh", "en"]
 Theme = Literal["system", "light", "dark"]
 SendKey = Literal["enter", "ctrl+enter"]
 EnginePriority = Literal["low", "normal"]
+HubChoice = Literal["by language", "hugging_face", "modelscope"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,9 @@ class Settings:
     is unloaded; 0 = never. last_model: loaded at the next start; "" = the bundled one.
     tells_answers: through the desktop, when a long one ends out of view. data_dir: where the data
     lie, "" = the platform's folder; move_from: a folder whose contents go there at the next start.
-    shortcuts: (name, keys) of those that were changed; names that are not known stay.
+    hub: where models are fetched from first; "by language" = ModelScope in Chinese. hub_endpoint,
+    hub_proxy: "" = the environment's. shortcuts: (name, keys) of those that were changed; names
+    that are not known stay.
     """
 
     language: Language = "system"
@@ -43,6 +46,9 @@ class Settings:
     last_model: str = ""
     idle_unload_min: int = 0
     engine_priority: EnginePriority = "low"
+    hub: HubChoice = "by language"
+    hub_endpoint: str = ""
+    hub_proxy: str = ""
     tells_answers: bool = False
     data_dir: str = ""
     move_from: str = ""
@@ -110,6 +116,9 @@ _RULES: dict[str, _Rule] = {
     "last_model": _TEXT,
     "idle_unload_min": _whole(0, 10_000),
     "engine_priority": _one_of("low", "normal"),
+    "hub": _one_of("by language", "hugging_face", "modelscope"),
+    "hub_endpoint": _TEXT,
+    "hub_proxy": _TEXT,
     "tells_answers": _YES_NO,
     "data_dir": _PATH,
     "move_from": _PATH,

@@ -149,6 +149,8 @@ QPushButton[role="segment"]:checked { background: $accent_soft; color: $accent; 
 QPushButton[role="segment"]:focus { border: 2px solid $accent; padding: 3px 11px; }
 QPushButton[role="segment"]:disabled { color: $line; }
 #queue { background: $paper; border-top: 1px solid $line; }
+#catalogList { background: $surface; border: 1px solid $line; border-radius: 8px;
+    padding: 3px; }
 #modelScroll, #modelScroll > QWidget > QWidget, #modelList { background: transparent;
     border: none; }
 QProgressBar { background: $raised; border: none; border-radius: 3px; min-height: 6px;

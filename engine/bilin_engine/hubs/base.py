@@ -1,6 +1,7 @@
 """The seam between a download and a hub: a listing, and the bytes of one file from an offset."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -158,12 +159,8 @@ def parse_link(text: str) -> tuple[Hub | None, str]:
 def check_listed(path: str, where: str) -> None:
     """Raises HubError for a path no repository can hold: it would lead out of a folder."""
     parts = path.split("/")
-    if (
-        not path
-        or not path.isprintable()
-        or "\\" in path
-        or any(p in ("", ".", "..") for p in parts)
-    ):
+    has_control = any(unicodedata.category(c) in ("Cc", "Cs") for c in path)
+    if has_control or "\\" in path or any(part in ("", ".", "..") for part in parts):
         raise HubError(
             f"the listing of {where} names {path[:120]!r}, which is no file of a repository; "
             "nothing was fetched"

@@ -33,7 +33,9 @@ SMALL_FILES = frozenset(
         "vocab.json",
     }
 )
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.safetensors")
+_PART = re.compile(
+    r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(?P<kind>\.safetensors|\.gguf)"
+)
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -49,10 +51,12 @@ class Selection:
 def choose_files(listed: Sequence[HubFile], where: str, gguf: str = "") -> Selection:
     """What of a listing is fetched. where: the repository, for sentences. gguf: the file wanted."""
     usable = [file for file in listed if len(file.name.encode()) <= MAX_NAME_BYTES]
-    ggufs = tuple(file for file in usable if file.name.endswith(".gguf"))
+    all_ggufs = [file for file in usable if file.name.endswith(".gguf")]
+    ggufs = tuple(file for file in all_ggufs if _is_first(file.name))
     if gguf:
-        found = tuple(file for file in ggufs if file.name == gguf)
-        problem = "" if found else f"{where} has no file {gguf[:120]}"
+        found = tuple(file for file in all_ggufs if _model_of(file.name) == _model_of(gguf))
+        has_it = any(file.name == gguf for file in found)
+        problem = _missing(found, where) if has_it else f"{where} has no file {gguf[:120]}"
         return Selection(found, ggufs, problem)
     small = [file for file in usable if file.name in SMALL_FILES]
     weights = _weights(usable)
@@ -82,12 +86,26 @@ def _weights(files: Sequence[HubFile]) -> list[HubFile]:
     return sorted(own or others, key=lambda file: file.name)
 
 
+def _is_first(name: str) -> bool:
+    """Whether a file is a whole model, or the first part of one."""
+    match = _PART.fullmatch(name)
+    return match is None or int(match["index"]) == 1
+
+
+def _model_of(name: str) -> str:
+    """What the parts of one model have in common."""
+    match = _PART.fullmatch(name)
+    return f"{match['stem']} of {match['count']}" if match else name
+
+
 def _missing(weights: Sequence[HubFile], where: str) -> str:
     names = {file.name for file in weights}
     for file in weights:
-        match = _SHARD.fullmatch(file.name)
-        for index in range(1, int(match["count"]) + 1) if match else ():
-            name = f"{match['stem']}-{index:05d}-of-{match['count']}.safetensors"  # type: ignore[index]
+        match = _PART.fullmatch(file.name)
+        if match is None:
+            continue
+        for index in range(1, int(match["count"]) + 1):
+            name = f"{match['stem']}-{index:05d}-of-{match['count']}{match['kind']}"
             if name not in names:
                 return f"{where} is not whole: {name} is missing"
     return ""

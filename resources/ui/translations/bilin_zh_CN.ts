@@ -469,6 +469,57 @@
         </message>
     </context>
     <context>
+        <name>CatalogList</name>
+        <message>
+            <source>cannot run yet ({0})</source>
+            <translation>暂不支持（{0}）</translation>
+        </message>
+        <message>
+            <source>fits: {0}</source>
+            <translation>放得下：{0}</translation>
+        </message>
+        <message>
+            <source>its size is known once the hub is asked</source>
+            <translation>大小要向模型库查询后才知道</translation>
+        </message>
+        <message>
+            <source>Chinese</source>
+            <translation>中文</translation>
+        </message>
+        <message>
+            <source>English</source>
+            <translation>英文</translation>
+        </message>
+        <message>
+            <source>download {0}, INT4 {1}</source>
+            <translation>下载 {0}，INT4 {1}</translation>
+        </message>
+        <message>
+            <source>, </source>
+            <translation>、</translation>
+        </message>
+        <message>
+            <source>INT4 at {0} tokens needs {1}</source>
+            <translation>INT4、上下文 {0} 词元时需要 {1}</translation>
+        </message>
+        <message>
+            <source>main memory</source>
+            <translation>内存</translation>
+        </message>
+        <message>
+            <source>GPU {0}</source>
+            <translation>显卡 {0}</translation>
+        </message>
+        <message>
+            <source>Catalog</source>
+            <translation>模型目录</translation>
+        </message>
+        <message>
+            <source>{1} lacks {0}</source>
+            <translation>{1} 还差 {0}</translation>
+        </message>
+    </context>
+    <context>
         <name>ChatPage</name>
         <message>
             <source>Deleted: {0}</source>
@@ -1082,6 +1133,121 @@
         </message>
     </context>
     <context>
+        <name>HubDialog</name>
+        <message>
+            <source>Download</source>
+            <translation>下载</translation>
+        </message>
+        <message>
+            <source>Asking…</source>
+            <translation>正在查询…</translation>
+        </message>
+        <message>
+            <source>Ask {0}</source>
+            <translation>查询 {0}</translation>
+        </message>
+        <message>
+            <source>{0} files, {1}, from {2}.</source>
+            <translation>共 {0} 个文件，{1}，来自 {2}。</translation>
+        </message>
+        <message>
+            <source>the hub does not say</source>
+            <translation>模型库未注明</translation>
+        </message>
+        <message>
+            <source>Licence: {0}.</source>
+            <translation>许可证：{0}。</translation>
+        </message>
+        <message>
+            <source>Needs {0}, but only {1} are free.</source>
+            <translation>需要 {0}，但磁盘只剩 {1}。</translation>
+        </message>
+        <message>
+            <source>Needs {0} of disk; {1} are free.</source>
+            <translation>需要 {0} 磁盘空间，剩余 {1}。</translation>
+        </message>
+        <message>
+            <source>Converted to INT4 it takes {0}; the download is then removed.</source>
+            <translation>转换为 INT4 后占 {0}，下载的文件随后删除。</translation>
+        </message>
+        <message>
+            <source>From a hub</source>
+            <translation>从模型库下载</translation>
+        </message>
+        <message>
+            <source>Choose a model, or name a repository. Nothing is asked before you click.</source>
+            <translation>选一个模型，或填写仓库名。点击之前不会联网。</translation>
+        </message>
+        <message>
+            <source>Source</source>
+            <translation>来源</translation>
+        </message>
+        <message>
+            <source>owner/name, or the address of its page</source>
+            <translation>所有者/名称，或网页地址</translation>
+        </message>
+        <message>
+            <source>Repository</source>
+            <translation>仓库</translation>
+        </message>
+        <message>
+            <source>Advanced</source>
+            <translation>高级</translation>
+        </message>
+        <message>
+            <source>Address</source>
+            <translation>地址</translation>
+        </message>
+        <message>
+            <source>Proxy</source>
+            <translation>代理</translation>
+        </message>
+        <message>
+            <source>Token</source>
+            <translation>令牌</translation>
+        </message>
+        <message>
+            <source>the hub's own; a mirror as https://hf-mirror.com</source>
+            <translation>默认为官方地址；可填镜像，如 https://hf-mirror.com</translation>
+        </message>
+        <message>
+            <source>the system's; another as http://host:port</source>
+            <translation>默认用系统代理；可填 http://主机:端口</translation>
+        </message>
+        <message>
+            <source>only for what is not public</source>
+            <translation>仅下载非公开内容时需要</translation>
+        </message>
+        <message>
+            <source>Kept in a file that only you can read; sent to this address and nowhere else.</source>
+            <translation>保存在只有你能读取的文件里，只发送到这个地址。</translation>
+        </message>
+        <message>
+            <source>Files</source>
+            <translation>文件</translation>
+        </message>
+        <message>
+            <source>File</source>
+            <translation>文件</translation>
+        </message>
+        <message>
+            <source>Weights for each scale</source>
+            <translation>每个缩放系数对应的权重数</translation>
+        </message>
+        <message>
+            <source>a whole row</source>
+            <translation>整行</translation>
+        </message>
+        <message>
+            <source>Name</source>
+            <translation>名称</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+    </context>
+    <context>
         <name>InlineEditor</name>
         <message>
             <source>The message's text</source>
@@ -1367,6 +1533,10 @@
         <message>
             <source>verified</source>
             <translation>已校验</translation>
+        </message>
+        <message>
+            <source>From a hub</source>
+            <translation>从模型库下载</translation>
         </message>
     </context>
     <context>
@@ -2067,6 +2237,10 @@
             <source>The report is on the clipboard. Read it before you send it.</source>
             <translation>报告已复制到剪贴板，发送前请先看一遍。</translation>
         </message>
+        <message>
+            <source>{message}. Another source, or a mirror under Advanced, may be reachable.</source>
+            <translation>{message}。可以换一个来源，或在“高级”里填写镜像地址。</translation>
+        </message>
     </context>
     <context>
         <name>SettingsView</name>
@@ -2613,6 +2787,10 @@
         <message>
             <source>{0} s left</source>
             <translation>剩余 {0} 秒</translation>
+        </message>
+        <message>
+            <source>waiting for the hub</source>
+            <translation>等待模型库</translation>
         </message>
     </context>
     <context>

@@ -1,5 +1,7 @@
 """Adding a model: what was found, what may be done with it, what that needs."""
 
+import unicodedata
+
 from PySide6.QtCore import QEvent, Signal
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -131,7 +133,7 @@ class AddDialog(QDialog):
         self._cancel.set_texts(self.tr("Cancel") if is_possible else self.tr("Close"))
         self.go.setVisible(is_possible)
         self.go.set_texts(self.tr("Convert") if converts else self.tr("Add"))
-        has_name = bool(_plain_name(self.name.text())) or not needs_name
+        has_name = bool(plain_name(self.name.text())) or not needs_name
         self.go.setEnabled(has_name and self._has_room())
 
     def _found_words(self) -> str:
@@ -181,7 +183,7 @@ class AddDialog(QDialog):
         return text
 
     def _on_go(self) -> None:
-        name = _plain_name(self.name.text())
+        name = plain_name(self.name.text())
         if self.value == IN_PLACE:
             self.in_place_requested.emit(self._folder.path)
         elif self._folder.kind == "model":
@@ -208,13 +210,18 @@ def ask_for_gguf(parent: QWidget, title: str) -> str:
     return path
 
 
-def _plain_name(text: str) -> str:
+def plain_name(text: str) -> str:
     """A folder's name, or "" for text that is none."""
     name = text.strip()
     is_plain = name and not name.startswith(".") and not any(c in name for c in '/\\:*?"<>|')
-    return name if is_plain and name.isprintable() and len(name.encode()) <= 200 else ""
+    return name if is_plain and _is_visible(name) and len(name.encode()) <= 200 else ""
 
 
 def _folder_name(folder: FolderView) -> str:
     name = folder.title
     return name if folder.kind == "model" else f"{name}-int4"
+
+
+def _is_visible(name: str) -> bool:
+    """Whether nothing in a name moves a cursor; Chinese spaces are no more than spaces."""
+    return all(c.isprintable() or unicodedata.category(c) == "Zs" for c in name)

@@ -17,6 +17,7 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QFontMetricsF, QPainter, QPen
 from PySide6.QtWidgets import (
     QAbstractItemView,
+    QHBoxLayout,
     QLineEdit,
     QListView,
     QStyle,
@@ -157,6 +158,7 @@ class ModelList(QWidget):
 
     model_chosen = Signal(str)
     add_requested = Signal()
+    hub_requested = Signal()
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -170,6 +172,8 @@ class ModelList(QWidget):
         self.search.textChanged.connect(lambda _text: self._show())
         self.add = TextButton("link", self, icon_name="plus")
         self.add.clicked.connect(self.add_requested)
+        self.hub = TextButton("link", self, icon_name="download-simple")
+        self.hub.clicked.connect(self.hub_requested)
         self.view = QListView(self)
         self._models = _Models(self)
         self._empty = label(self, "muted", wraps=True)
@@ -190,7 +194,12 @@ class ModelList(QWidget):
         column.setContentsMargins(12, 14, 12, 8)
         column.setSpacing(6)
         column.addWidget(self.search)
-        column.addWidget(self.add, 0, Qt.AlignmentFlag.AlignLeft)
+        row = QHBoxLayout()
+        row.setSpacing(2)
+        row.addWidget(self.add)
+        row.addWidget(self.hub)
+        row.addStretch()
+        column.addLayout(row)
         column.addWidget(self._empty)
         column.addWidget(self.view, 1)
 
@@ -252,6 +261,7 @@ class ModelList(QWidget):
         self.search.setPlaceholderText(self.tr("Search models"))
         self.search.setAccessibleName(self.tr("Search models"))
         self.add.set_texts(self.tr("Add model"))
+        self.hub.set_texts(self.tr("From a hub"))
         self.view.setAccessibleName(self.tr("Models"))
         self._empty.setText(self.tr("No model has this name"))
         self._show()

@@ -100,6 +100,8 @@ class _Line(QWidget):
                 return ""
             case "paused":
                 return self.tr("paused at {0} %").format(round(job.fraction * 100))
+            case "running" if job.stage == "wait":
+                return self.tr("waiting for the hub")
             case "running":
                 parts = [f"{round(job.fraction * 100)} %"]
                 if job.rate_bytes_s:
