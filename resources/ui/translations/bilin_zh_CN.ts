@@ -2152,7 +2152,7 @@
         </message>
         <message>
             <source>{chosen} is not there; until the next start {used} is used, and {chosen} stays as it is.</source>
-            <translation>找不到 {chosen}；这一次改用 {used}，原来的数据不受影响。</translation>
+            <translation>找不到 {chosen}；到下次启动前改用 {used}，{chosen} 不受影响。</translation>
         </message>
         <message>
             <source>Your data are in {new} now.</source>
