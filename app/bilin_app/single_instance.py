@@ -12,6 +12,7 @@ from PySide6.QtNetwork import QLocalServer, QLocalSocket
 logger = logging.getLogger(__name__)
 
 WAIT_MS = 1000
+MAX_VISIT_MS = 5000
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_FILES = 16
 
@@ -60,45 +61,42 @@ class InstanceServer(QObject):
 
     def _on_connection(self) -> None:
         while (socket := self._server.nextPendingConnection()) is not None:
-            _Caller(socket, self)
+            limit = QTimer(socket)
+            limit.setSingleShot(True)
+            # No closures: what they hold would live until inside the socket's own end.
+            limit.timeout.connect(self._on_limit)
+            limit.start(MAX_VISIT_MS)
+            socket.readyRead.connect(self._on_ready)
+            socket.disconnected.connect(self._on_left)
+            if socket.state() == QLocalSocket.LocalSocketState.UnconnectedState:
+                self._take(socket)
         self.show_requested.emit()
+
+    def _on_limit(self) -> None:
+        timer = self.sender()
+        if timer is not None and isinstance(socket := timer.parent(), QLocalSocket):
+            socket.abort()
+
+    def _on_ready(self) -> None:
+        socket = self.sender()
+        if isinstance(socket, QLocalSocket) and socket.bytesAvailable() > MAX_MESSAGE_BYTES:
+            socket.readAll()  # no list of files: what is left of it cannot be one either
+
+    def _on_left(self) -> None:
+        socket = self.sender()
+        if isinstance(socket, QLocalSocket):
+            self._take(socket)
+
+    def _take(self, socket: QLocalSocket) -> None:
+        """What a caller wrote until it left is its files."""
+        files = _files(socket.readAll().data()) if socket.isOpen() else []
+        socket.deleteLater()
+        if files:
+            self.files_requested.emit(files)
 
     def close(self) -> None:
         """Listens no more."""
         self._server.close()
-
-
-class _Caller(QObject):
-    """One that connected: what it writes until it leaves is its files."""
-
-    def __init__(self, socket: QLocalSocket, server: InstanceServer) -> None:
-        super().__init__(server)
-        self._socket = socket
-        self._server = server
-        self._received = b""
-        socket.setParent(self)
-        socket.readyRead.connect(self._on_ready)
-        socket.disconnected.connect(self._on_end)
-        QTimer.singleShot(WAIT_MS * 5, self, self._leave)
-        self._on_ready()
-        if socket.state() == QLocalSocket.LocalSocketState.UnconnectedState:
-            self._on_end()
-
-    def _on_ready(self) -> None:
-        self._received += self._socket.readAll().data()
-        if len(self._received) > MAX_MESSAGE_BYTES:
-            self._leave()
-
-    def _on_end(self) -> None:
-        files = _files(self._received)
-        self._received = b""
-        if files:
-            self._server.files_requested.emit(files)
-        self._leave()
-
-    def _leave(self) -> None:
-        self._socket.abort()
-        self.deleteLater()
 
 
 def _files(message: bytes) -> list[Path]:

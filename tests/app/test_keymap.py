@@ -12,7 +12,7 @@ from bilin_app.main_window import MainWindow
 from bilin_app.pages.keymap import SHORTCUTS, Keymap, allowed, event_keys, keymap, keys_text
 from bilin_app.theme.theme import Look, start_theme
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("qapp")]
 
 CTRL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier

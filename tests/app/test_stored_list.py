@@ -29,7 +29,7 @@ def conversation(store, title):
             conversations.begin_exchange,
             conversation_id=0,
             parent_id=None,
-            text="去哪裡避寒",
+            message=conversations.NewMessage("去哪裡避寒"),
             new=conversations.NewConversation(title),
             now=1.0,
         )

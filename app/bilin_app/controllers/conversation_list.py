@@ -21,7 +21,7 @@ class ConversationList(StoredList[ConversationRecord]):
         self._running_conversation = running_conversation
         storage = ListStorage(
             list_records=stored.list_conversations,
-            find=_find,
+            find=find_hits,
             set_trashed=stored.set_trashed,
             list_trashed=partial(list_trashed, table="conversations"),
             purge=stored.purge,
@@ -47,7 +47,8 @@ class ConversationList(StoredList[ConversationRecord]):
         self._change(stored.set_pinned, conversation_id, time.time() if is_pinned else None)
 
 
-def _find(connection: sqlite3.Connection, query: str) -> list[SearchHit]:
+def find_hits(connection: sqlite3.Connection, query: str) -> list[SearchHit]:
+    """What a search found in titles and messages, with its words marked."""
     return [
         search_hit(
             hit.conversation_id,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import sentences
+from bilin_app.controllers.engine_sentences import engine_sentence
 from bilin_app.controllers.restart_limit import RestartLimit
 from bilin_app.controllers.views import EngineAction, EngineView, ExampleView, ModelView
 from bilin_app.engine_client.client import EngineClient, RequestFailure, RequestHandle
@@ -324,5 +325,5 @@ def model_view(info: ModelInfo) -> ModelView:
         can_chat=info.can_chat,
         blank_kinds=tuple(info.blank_kinds),
         is_bundled=info.is_bundled,
-        problem=info.problem,
+        problem=engine_sentence(info.problem),
     )

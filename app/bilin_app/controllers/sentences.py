@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication
 
+from bilin_app.controllers.engine_sentences import engine_sentence
 from bilin_app.engine_client.process import EngineEnd
 from bilin_app.storage.database import OpenReport
 from bilin_app.storage.errors import StorageProblem
@@ -51,7 +52,10 @@ def engine_ended(end: EngineEnd) -> str:
 
 
 def request_failed(code: str, message: str) -> str:
-    """The engine's own sentence, introduced in the window's language where it has another."""
+    """The engine's sentence in the window's language, or introduced in it where it is English."""
+    told = engine_sentence(message)
+    if told != message:
+        return told
     known = {
         "hub_unreachable": translate(
             "Sentences",

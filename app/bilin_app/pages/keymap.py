@@ -3,6 +3,7 @@
 Keys are written as QKeySequence's portable text ("Ctrl+Shift+M"); "" = none.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -77,11 +78,6 @@ _EDITING = (
     QKeySequence.StandardKey.Undo,
     QKeySequence.StandardKey.Redo,
 )
-_HELD = (
-    Qt.KeyboardModifier.ControlModifier
-    | Qt.KeyboardModifier.AltModifier
-    | Qt.KeyboardModifier.MetaModifier
-)
 _BY_NAME = {shortcut.name: shortcut for shortcut in SHORTCUTS}
 
 
@@ -155,11 +151,9 @@ def allowed(keys: str) -> bool:
         sequence in QKeySequence.keyBindings(standard) for standard in _EDITING
     ):
         return False
-    combination = sequence[0]  # type: ignore[index]
-    key = combination.key()
-    is_function = Qt.Key.Key_F1 <= key <= Qt.Key.Key_F35
-    is_named = key in (Qt.Key.Key_Escape, Qt.Key.Key_Tab)
-    return is_function or is_named or bool(combination.keyboardModifiers() & _HELD)
+    *modifiers, key = sequence.toString(_PORTABLE).replace("++", "+Plus").split("+")
+    is_free = key in ("Esc", "Tab") or re.fullmatch(r"F\d+", key) is not None
+    return is_free or not {"Ctrl", "Alt", "Meta"}.isdisjoint(modifiers)
 
 
 def event_keys(event: QKeyEvent) -> str:

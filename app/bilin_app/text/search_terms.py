@@ -9,6 +9,7 @@ the store rebuilds.
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from bilin_app.text.simplified import simplify
 
@@ -48,14 +49,7 @@ def match_expression(query: str) -> str:
 
 def highlights(text: str, query: str) -> list[tuple[int, int]]:
     """Where the query's terms stand in `text`: sorted (start, end), not overlapping."""
-    # Folded character by character, since folding may change lengths.
-    folded: list[str] = []
-    origins: list[int] = []
-    for index, character in enumerate(text):
-        for piece in _fold(character):
-            folded.append(piece)
-            origins.append(index)
-    haystack = "".join(folded)
+    haystack, origins = _fold_with_origins(text)
     found: list[tuple[int, int]] = []
     for token in set(_TOKEN.findall(_fold(query))):
         boundary = "" if _RUN.fullmatch(token) else r"(?<![^\W_])"
@@ -70,6 +64,21 @@ def highlights(text: str, query: str) -> list[tuple[int, int]]:
         else:
             merged.append((start, end))
     return merged
+
+
+def _fold_with_origins(text: str) -> tuple[str, Sequence[int]]:
+    """The folded text, and for each of its characters the one of `text` that it comes from."""
+    if unicodedata.is_normalized("NFKC", text):
+        whole = _fold(text)
+        if len(whole) == len(text):  # casefold only ever makes more: each stands where it stood
+            return whole, range(len(text))
+    folded: list[str] = []
+    origins: list[int] = []
+    for index, character in enumerate(text):
+        for piece in _fold(character):
+            folded.append(piece)
+            origins.append(index)
+    return "".join(folded), origins
 
 
 def snippet(text: str, query: str, length: int = 80) -> tuple[str, tuple[tuple[int, int], ...]]:

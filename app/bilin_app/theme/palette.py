@@ -57,7 +57,7 @@ LIGHT = Palette(
     raised="#F1EFEA",
     sunken="#F4F2EC",
     ink="#1E1F24",
-    muted="#6B6E76",
+    muted="#64676F",
     line="#E3E0D8",
     accent="#1F7A6C",
     accent_hover="#19685C",
@@ -115,17 +115,17 @@ TEXT_PAIRS: tuple[tuple[str, str], ...] = (
     *(
         (text, ground)
         for text in ("ink", "muted", "accent", "model", "danger")
-        for ground in ("paper", "surface")
+        for ground in ("paper", "surface", "raised", "sunken")
     ),
-    ("ink", "sunken"),
-    ("muted", "sunken"),
-    ("ink", "raised"),
+    *(
+        (text, ground)
+        for text in ("ink", "muted")
+        for ground in ("accent_soft", "model_soft", "danger_soft")
+    ),
     *((f"code_{kind}", "sunken") for kind in ("keyword", "string", "number", "comment", "name")),
     ("accent", "accent_soft"),
-    ("ink", "accent_soft"),
     ("model", "model_soft"),
     ("danger", "danger_soft"),
-    ("ink", "danger_soft"),
     ("on_accent", "accent"),
     ("on_accent", "accent_hover"),
 )

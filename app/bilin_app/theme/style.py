@@ -108,6 +108,7 @@ QPushButton[role="chip"]:focus { border: 2px solid $accent; padding: 1px 5px; }
 #messageBody { background: transparent; border: none;
     selection-background-color: $accent; selection-color: $on_accent; }
 #notice { background: $danger_soft; border: 1px solid $danger; border-radius: 8px; }
+#notice QPushButton[role="link"] { color: $ink; }
 #seam QLabel { color: $muted; font-size: ${small}px; }
 #toast { background: $surface; border: 1px solid $line; border-radius: 8px; }
 #latest { background: $surface; border: 1px solid $line; border-radius: 14px;
@@ -147,7 +148,7 @@ QPushButton[role="segment"] { background: transparent; border: 1px solid transpa
 QPushButton[role="segment"]:hover { color: $ink; }
 QPushButton[role="segment"]:checked { background: $accent_soft; color: $accent; }
 QPushButton[role="segment"]:focus { border: 2px solid $accent; padding: 3px 11px; }
-QPushButton[role="segment"]:disabled { color: $line; }
+QPushButton[role="segment"]:disabled { color: $muted; }
 #queue { background: $paper; border-top: 1px solid $line; }
 #catalogList { background: $surface; border: 1px solid $line; border-radius: 8px;
     padding: 3px; }

@@ -1055,6 +1055,157 @@
         </message>
     </context>
     <context>
+        <name>EngineSentences</name>
+        <message>
+            <source>the prompt has {} tokens and this model holds {} with its answer; shorten it by at least {}</source>
+            <translation>内容有 {} 个词元，而这个模型连同回答最多容纳 {} 个；请至少缩短 {} 个词元。</translation>
+        </message>
+        <message>
+            <source>the last message takes {} tokens with what must stay; there is room for {}: shorten it by {} tokens</source>
+            <translation>最后一条消息加上必须保留的内容共 {} 个词元，只放得下 {} 个；请缩短 {} 个词元。</translation>
+        </message>
+        <message>
+            <source>context {} is not possible; this model holds up to {} tokens (0 = all)</source>
+            <translation>上下文不能设为 {}；这个模型最多容纳 {} 个词元（0 表示全部）。</translation>
+        </message>
+        <message>
+            <source>there is no text to continue; give some</source>
+            <translation>没有可以续写的文字，请先写一些。</translation>
+        </message>
+        <message>
+            <source>the text has no blank to fill; put [MASK] where one should be</source>
+            <translation>文中没有要填的空；请在该填的地方放一个 [MASK]。</translation>
+        </message>
+        <message>
+            <source>the model "{}" cannot chat; it fills blanks</source>
+            <translation>模型“{}”不能对话，它用来填空。</translation>
+        </message>
+        <message>
+            <source>this model has no {} token: it cannot fill such a blank by mask</source>
+            <translation>这个模型没有 {} 标记，不能用标记填这种空。</translation>
+        </message>
+        <message>
+            <source>{} {} is not possible; it must be {}</source>
+            <translation>{} 不能设为 {}，应为 {}。</translation>
+        </message>
+        <message>
+            <source>no token is left to choose: the bans of this request cover them all</source>
+            <translation>没有可选的词元了：限制条件把它们全都排除了。</translation>
+        </message>
+        <message>
+            <source>there is too little free memory for this; use a shorter context or free some memory</source>
+            <translation>可用内存不足；请缩短上下文，或释放一些内存。</translation>
+        </message>
+        <message>
+            <source>{} ({}) needs {} MiB more: {} GiB needed at context {} and prompts of {} tokens, {} GiB free</source>
+            <translation>{}（{}）还差 {} MiB：需要 {} GiB（上下文 {}，提示 {} 个词元），可用 {} GiB。</translation>
+        </message>
+        <message>
+            <source>no device is switched on; at least one is needed</source>
+            <translation>没有启用任何设备，至少要启用一个。</translation>
+        </message>
+        <message>
+            <source>device "{}" is not there; there are {} GPUs, from cuda:0</source>
+            <translation>没有设备“{}”；共有 {} 块 GPU，从 cuda:0 起。</translation>
+        </message>
+        <message>
+            <source>device "{}": this torch sees no GPU; use "cpu" or "auto"</source>
+            <translation>设备“{}”：当前的 PyTorch 找不到 GPU；请用“cpu”或“auto”。</translation>
+        </message>
+        <message>
+            <source>The model's process did not answer within {} s.</source>
+            <translation>模型进程在 {} 秒内没有响应。</translation>
+        </message>
+        <message>
+            <source>The model's process hung: for {} s it neither answered nor used the processor, so it was ended.</source>
+            <translation>模型进程卡住了：{} 秒内既无响应也未使用处理器，已将它结束。</translation>
+        </message>
+        <message>
+            <source>The model did not stop within {} s of being asked, so its process was ended.</source>
+            <translation>模型在 {} 秒内没有停下，已将它的进程结束。</translation>
+        </message>
+        <message>
+            <source>The model's process gave up: {}.</source>
+            <translation>模型进程放弃了：{}。</translation>
+        </message>
+        <message>
+            <source>the model "{}" is not loaded; load it first</source>
+            <translation>模型“{}”尚未载入，请先载入。</translation>
+        </message>
+        <message>
+            <source>there is no model "{}"; known: {}</source>
+            <translation>没有模型“{}”；现有：{}</translation>
+        </message>
+        <message>
+            <source>the model's logits are not finite: its weights are damaged or of the wrong kind; verify the model's files</source>
+            <translation>模型的输出不是有效数值：权重已损坏或类型不对；请校验模型文件。</translation>
+        </message>
+        <message>
+            <source>{} is missing: the model folder is incomplete; copy or convert it again</source>
+            <translation>缺少 {}：模型文件夹不完整，请重新复制或转换。</translation>
+        </message>
+        <message>
+            <source>{} is missing: the model folder is incomplete</source>
+            <translation>缺少 {}：模型文件夹不完整。</translation>
+        </message>
+        <message>
+            <source>{} is missing: copy or convert the model again</source>
+            <translation>缺少 {}，请重新复制或转换这个模型。</translation>
+        </message>
+        <message>
+            <source>{} has {} bytes instead of {}: it was cut short or changed; copy or convert the model again</source>
+            <translation>{} 有 {} 字节，应为 {} 字节：文件被截断或改动过；请重新复制或转换这个模型。</translation>
+        </message>
+        <message>
+            <source>{} was changed since it was written (sha256 {}… instead of {}…); copy or convert the model again</source>
+            <translation>{} 写入之后被改动过（sha256 为 {}…，应为 {}…）；请重新复制或转换这个模型。</translation>
+        </message>
+        <message>
+            <source>{}: model_type "{}" is not one Bilin runs; known: {}</source>
+            <translation>{}：比邻不支持 model_type“{}”；支持：{}</translation>
+        </message>
+        <message>
+            <source>{} has keys that Bilin does not know and that may change what is computed: {}</source>
+            <translation>{} 中有比邻不认识、可能影响计算结果的项：{}</translation>
+        </message>
+        <message>
+            <source>{} is in the library already</source>
+            <translation>{} 已经在模型库里。</translation>
+        </message>
+        <message>
+            <source>{} comes with Bilin and stays as it is</source>
+            <translation>{} 是比邻自带的，不能更改。</translation>
+        </message>
+        <message>
+            <source>the name {} is not possible; use 1 to {} printable characters</source>
+            <translation>名称不能是 {}；请用 1 到 {} 个可见字符。</translation>
+        </message>
+        <message>
+            <source>another Bilin works on the models in {}; close it first, or give this one a models folder of its own</source>
+            <translation>另一个比邻正在使用 {} 中的模型；请先关闭它，或为这一个另设模型文件夹。</translation>
+        </message>
+        <message>
+            <source>{} has {} GB free; {} GB are needed. Free some space or choose another disk; nothing was written</source>
+            <translation>{} 可用 {} GB，需要 {} GB。请清理空间或换一块磁盘；尚未写入任何内容。</translation>
+        </message>
+        <message>
+            <source>the disk of {} is full; free some space and go on: nothing that was converted so far is lost</source>
+            <translation>{} 所在的磁盘已满；清理空间后可以继续，已转换的部分不会丢失。</translation>
+        </message>
+        <message>
+            <source>{} is not valid JSON: {}</source>
+            <translation>{} 不是有效的 JSON：{}</translation>
+        </message>
+        <message>
+            <source>{} cannot be read: {}</source>
+            <translation>无法读取 {}：{}</translation>
+        </message>
+        <message>
+            <source>{} cannot be written: {}</source>
+            <translation>无法写入 {}：{}</translation>
+        </message>
+    </context>
+    <context>
         <name>FindBar</name>
         <message>
             <source>Not in this conversation</source>
@@ -2215,7 +2366,7 @@
         </message>
         <message>
             <source>{chosen} is not there; until the next start {used} is used, and {chosen} stays as it is.</source>
-            <translation>找不到 {chosen}；这一次改用 {used}，原来的数据不受影响。</translation>
+            <translation>找不到 {chosen}；到下次启动前改用 {used}，{chosen} 不受影响。</translation>
         </message>
         <message>
             <source>Your data are in {new} now.</source>

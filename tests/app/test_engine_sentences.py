@@ -1,0 +1,52 @@
+"""The engine's sentences in Chinese: each template is one the engine really writes."""
+
+import string
+
+import pytest
+from engine_sentences import engine_templates
+
+from bilin_app.controllers.engine_sentences import SENTENCES, engine_sentence
+from bilin_app.controllers.sentences import request_failed
+from bilin_app.theme.theme import Look, start_theme
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def chinese(qapp):
+    start_theme(qapp, Look("light", "zh"))
+
+
+def filled(template):
+    return str(template).format(*string.ascii_uppercase)
+
+
+def test_every_template_is_a_sentence_of_the_engine_s():
+    written = engine_templates()
+    assert [str(t) for t in SENTENCES if str(t) not in written] == []
+    assert len(SENTENCES) == len(set(map(str, SENTENCES))) >= 25
+
+
+@pytest.mark.usefixtures("chinese")
+@pytest.mark.parametrize("template", SENTENCES)
+def test_every_sentence_is_told_in_chinese_with_all_its_values(template):
+    message = filled(template)
+    told = engine_sentence(message)
+    assert any("\u4e00" <= character <= "\u9fff" for character in told), told
+    for value in string.ascii_uppercase[: str(template).count("{}")]:
+        assert value in told
+
+
+def test_in_english_it_is_the_engine_s_own_word(qapp):
+    start_theme(qapp, Look("light", "en"))
+    for template in SENTENCES:
+        assert engine_sentence(filled(template)) == filled(template)
+
+
+@pytest.mark.usefixtures("chinese")
+def test_what_is_not_known_is_told_as_it_is():
+    assert engine_sentence("something new {0} happened") == "something new {0} happened"
+    assert "something new" in request_failed("model_broken", "something new")
+    told = request_failed("not_loaded", 'the model "{x}" is not loaded; load it first')
+    assert "{x}" in told
+    assert "load it first" not in told

@@ -1,0 +1,30 @@
+"""Every string that the engine's sources make, with `{}` for each value in it."""
+
+import ast
+from pathlib import Path
+
+ENGINE = Path(__file__).parents[2] / "engine" / "bilin_engine"
+
+
+def engine_templates() -> set[str]:
+    """As "the prompt has {} tokens"; strings joined by + or by standing side by side are one."""
+    found: set[str] = set()
+    for path in ENGINE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            template = _template(node)
+            if template:
+                found.add(template)
+    return found
+
+
+def _template(node: ast.AST) -> str | None:
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=values):
+            parts = [_template(v) if isinstance(v, ast.Constant) else "{}" for v in values]
+            return "".join(part or "" for part in parts)
+        case ast.BinOp(op=ast.Add(), left=left, right=right):
+            first, second = _template(left), _template(right)
+            return None if first is None or second is None else first + second
+    return None
