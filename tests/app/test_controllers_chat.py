@@ -866,8 +866,6 @@ def test_a_conversation_is_answered_by_the_model_chosen_for_it(start_app, until)
 def test_a_model_that_is_gone_leaves_the_answer_to_the_loaded_one(start_app, until):
     app = start_app()
     app.chat.set_model("gone")
-    until(lambda: app.page.notices)
-    until(lambda: app.engine.model is not None)
     app.chat.send("one")
     until(lambda: app.page.finished)
     assert any("gone of this conversation" in notice for notice in app.page.notices)
