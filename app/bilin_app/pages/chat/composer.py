@@ -90,6 +90,7 @@ class Composer(QFrame):
         theme().changed.connect(self._fit_height)
         self._retranslate()
         self._fit_height()
+        self.set_count(None)
         self._show_state()
 
     def _build(self) -> None:
