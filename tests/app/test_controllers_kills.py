@@ -136,6 +136,7 @@ def test_kill_right_after_the_acknowledgement_keeps_the_message(tmp_path):
 
 
 @pytest.mark.expects_log
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("victim", ["supervisor", "worker"])
 def test_after_a_kill_in_the_engine_the_same_answer_goes_on_and_tells_why(
     qtbot, tmp_path, monkeypatch, victim
@@ -150,7 +151,7 @@ def test_after_a_kill_in_the_engine_the_same_answer_goes_on_and_tells_why(
         chat.start()
         engine.start()
         chat.send("one")
-        qtbot.waitUntil(lambda: len(page.texts) == 2 and len(page.texts[1]) > 20, timeout=30_000)
+        qtbot.waitUntil(lambda: len(page.texts) == 2 and len(page.texts[1]) > 20, timeout=60_000)
         [worker] = children_of(client.process_id)
         os.kill(client.process_id if victim == "supervisor" else worker, signal.SIGKILL)
         qtbot.waitUntil(lambda: bool(page.messages[1].seams), timeout=30_000)

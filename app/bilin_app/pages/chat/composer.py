@@ -58,11 +58,8 @@ class Composer(QFrame):
         self.chips.removed.connect(self.attachment_removed)
         self.start_label = label(self, "muted")
         self.start_edit = QLineEdit(self)
-        self.start_edit.setObjectName("answerStart")
-        self.start_edit.installEventFilter(self)
         self._start_guard = PreeditGuard(self.start_edit)
         self._start_close = IconButton("x", self)
-        self._start_close.clicked.connect(self.close_start)
         self.attach = IconButton("paperclip", self)
         self.attach.clicked.connect(self.attach_requested)
         self.start = IconButton("arrow-elbow-down-right", self)
@@ -94,6 +91,9 @@ class Composer(QFrame):
         self._show_state()
 
     def _build(self) -> None:
+        self.start_edit.setObjectName("answerStart")
+        self.start_edit.installEventFilter(self)
+        self._start_close.clicked.connect(self.close_start)
         bar = QHBoxLayout()
         bar.setSpacing(8)
         tools = QHBoxLayout()
