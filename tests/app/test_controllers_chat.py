@@ -411,6 +411,18 @@ def test_killed_mid_answer_the_text_stays_and_goes_on(start_app, until):
 
 
 @pytest.mark.expects_log
+def test_an_engine_that_dies_while_a_message_waits_for_it_is_started_again(start_app, until):
+    app = start_app("--load-s", "1", is_ready=False)
+    until(lambda: app.engine.view.state == "loading")
+    app.chat.send("one")
+    until(lambda: app.page.states == ["done", "waiting"])
+    os.kill(app.client.process_id, signal.SIGKILL)
+    until(lambda: app.page.finished)
+    assert app.page.texts == ["one", WHOLE]
+    assert app.page.messages[1].seams == ()  # nothing was written yet
+
+
+@pytest.mark.expects_log
 def test_an_engine_that_dies_instead_of_stopping_does_not_go_on(start_app, until):
     app = start_app("--behave", "ignores_cancel", "--gap", "0.1", "--tokens", "200")
     app.chat.send("one")
@@ -866,8 +878,6 @@ def test_a_conversation_is_answered_by_the_model_chosen_for_it(start_app, until)
 def test_a_model_that_is_gone_leaves_the_answer_to_the_loaded_one(start_app, until):
     app = start_app()
     app.chat.set_model("gone")
-    until(lambda: app.page.notices)
-    until(lambda: app.engine.model is not None)
     app.chat.send("one")
     until(lambda: app.page.finished)
     assert any("gone of this conversation" in notice for notice in app.page.notices)

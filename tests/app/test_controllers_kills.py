@@ -136,8 +136,9 @@ def test_kill_right_after_the_acknowledgement_keeps_the_message(tmp_path):
 
 
 @pytest.mark.expects_log
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("victim", ["supervisor", "worker"])
-def test_kill_in_the_engine_keeps_the_text_tells_why_and_one_click_goes_on(
+def test_after_a_kill_in_the_engine_the_same_answer_goes_on_and_tells_why(
     qtbot, tmp_path, monkeypatch, victim
 ):
     monkeypatch.setenv("PYTHONPATH", str(HELPERS))
@@ -150,19 +151,17 @@ def test_kill_in_the_engine_keeps_the_text_tells_why_and_one_click_goes_on(
         chat.start()
         engine.start()
         chat.send("one")
-        qtbot.waitUntil(lambda: len(page.texts) == 2 and len(page.texts[1]) > 20, timeout=30_000)
+        qtbot.waitUntil(lambda: len(page.texts) == 2 and len(page.texts[1]) > 20, timeout=60_000)
         [worker] = children_of(client.process_id)
         os.kill(client.process_id if victim == "supervisor" else worker, signal.SIGKILL)
-        qtbot.waitUntil(lambda: bool(page.failures), timeout=10_000)
-        so_far = page.texts[1]
+        qtbot.waitUntil(lambda: bool(page.messages[1].seams), timeout=30_000)
+        [seam] = page.messages[1].seams
+        so_far = page.texts[1][: seam.offset]
         assert len(so_far) > 20
-        assert page.states[1] == "interrupted"
-        assert "SIGKILL" in page.failures[0][1] or "killed" in page.failures[0][1]
-        qtbot.waitUntil(lambda: engine.view.action != "", timeout=5_000)
-        engine.mend()
+        assert "SIGKILL" in seam.reason or "killed" in seam.reason
         qtbot.waitUntil(lambda: len(page.texts[1]) > len(so_far), timeout=30_000)
         assert page.texts[1].startswith(so_far)
-        assert [seam.offset for seam in page.messages[1].seams] == [len(so_far)]
+        assert page.failures == []
         assert wait_gone([worker], 5.0) == []
         chat.stop()
         qtbot.waitUntil(lambda: bool(page.stopped), timeout=10_000)

@@ -179,6 +179,8 @@ class ScriptedEngine:
             tokens = [PromptToken(1, "[gMASK]", 0, is_special=True)]
             for message in request.messages:
                 tokens.append(PromptToken(100 + len(tokens), message.text, len(tokens)))
+            if request.prefill:
+                tokens.append(PromptToken(100 + len(tokens), request.prefill, len(tokens)))
             view = PromptView(
                 tokens=tuple(tokens), prefix_len=len(tokens), context_length=CONTEXT_LENGTH
             )

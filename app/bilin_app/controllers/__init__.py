@@ -19,13 +19,23 @@ ChatController     signals  conversations_changed(list[ListRow])
                             draft_cleared()  draft_replaced(str)  notice(str)
                             context_counted(TokenCountView)
                             search_done(str, list[SearchHit])  deleted(DeletedItem)
-                   slots    new_conversation()  open_conversation(id)  send(text)  stop()
+                            answer_progressed(int, AnswerProgress)     once a second
+                            messages_deleted(DeletedMessages)
+                            attachments_changed(tuple[Attachment])     of the message being written
+                            model_changed(str)
+                   slots    new_conversation()  open_conversation(id)  stop()
+                            send(text, answer_start)                   with what is attached
                             regenerate(message_id)  edit_message(message_id, text)
+                            write_answer(message_id, text, goes_on)
+                            delete_message(message_id)  restore_messages(message_id)
+                            attach_files(paths)  attach_text(text)  detach(index)
+                            set_model(id)  use_preset(Preset)
                             continue_answer(message_id)  show_version(message_id, delta)
                             withdraw_queued(message_id)  set_draft(text)  search(text)
                             rename(id, title)  set_pinned(id, bool)
                             delete_conversation(id)  undo_delete()  set_system_prompt(text)
                             set_sampling(protocol.Sampling)            for the answers from now on
+                   values   presets: save, rename, delete; changed(list[Preset]), deleted(Preset)
 
 A message's text so far is in MessageView.text when it is added, replaced or opened; text_appended
 follows from there. Ids of messages that are not on show may come too: ignore them.

@@ -98,6 +98,7 @@ class AnswerRun(QObject):
         self._handle: RequestHandle | None = None
         self._model: ModelView | None = None
         self._is_ended = False
+        self._has_waited = False  # the engine was well when this began
         self._shown: list[str] = [job.prefix]
         self._pending: list[str] = []
         self._unsaved: list[str] = []
@@ -159,8 +160,10 @@ class AnswerRun(QObject):
             return
         view = self._engine.view
         if view.state == "fault" or view.action == "models":
-            self._end("interrupted", failure=view.reason, detail=view.detail, is_trouble=True)
+            is_death = self._has_waited and view.action == "restart"
+            self._end("interrupted", view.reason, view.detail, is_trouble=True, is_death=is_death)
             return
+        self._has_waited = True
         if view.state in ("empty", "stopped"):
             self._engine.load_wanted()
             return

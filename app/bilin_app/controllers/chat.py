@@ -571,7 +571,8 @@ class ChatController(QObject):
         if self.conversation_id:
             future = self._store.write(stored.set_model, self.conversation_id, model_id)
             self._mailbox.when(future, None, self._tell)
-        if model_id and (self._engine.view.model is None or self._engine.view.model.id != model_id):
+        shown = self._engine.view.model
+        if self._engine.can_load(model_id) and (shown is None or shown.id != model_id):
             self._engine.load(model_id)
         self._meter.count_soon()
 

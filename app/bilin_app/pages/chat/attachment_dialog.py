@@ -4,6 +4,7 @@ from PySide6.QtCore import QLocale
 from PySide6.QtGui import QFontMetricsF, QGuiApplication
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
 
+from bilin_app.pages.chat.composer_edit import MAX_INLINE_CHARS
 from bilin_app.pages.controls import ElidedLabel, TextButton, label
 from bilin_app.text.attachments import Attachment
 from bilin_app.text.visible import visible
@@ -42,7 +43,7 @@ class AttachmentDialog(QDialog):
         copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(attachment.text))
         self.inline = TextButton("", self)
         self.inline.set_texts(self.tr("Put into the message"))
-        self.inline.setVisible(is_draft)
+        self.inline.setVisible(is_draft and len(attachment.text) <= MAX_INLINE_CHARS)
         self.inline.clicked.connect(self._on_inline)
         close = TextButton("", self)
         close.set_texts(self.tr("Close"))

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 LONG_PASTE_CHARS = 4_000
 LONG_PASTE_LINES = 80
+MAX_INLINE_CHARS = 20_000  # more in the field holds up each key: Qt breaks a line as a whole
 
 
 def local_files(data: QMimeData) -> list[Path]:
@@ -17,7 +18,7 @@ def local_files(data: QMimeData) -> list[Path]:
 
 
 class ComposerEdit(QPlainTextEdit):
-    """long_text_pasted(str): to be attached; Ctrl+Shift+V pastes it all the same.
+    """long_text_pasted(str): to be attached; Ctrl+Shift+V pastes up to MAX_INLINE_CHARS.
 
     files_given(list[Path]): files that were pasted.
     """
@@ -49,5 +50,9 @@ class ComposerEdit(QPlainTextEdit):
             super().keyPressEvent(event)
 
     def paste_whole(self) -> None:
-        """Pastes text however long it is."""
-        self.insertPlainText(QGuiApplication.clipboard().text().replace("\r\n", "\n"))
+        """Pastes a long text into the field, as long as the field bears it."""
+        text = QGuiApplication.clipboard().text().replace("\r\n", "\n")
+        if len(text) > MAX_INLINE_CHARS:
+            self.long_text_pasted.emit(text)
+        else:
+            self.insertPlainText(text)

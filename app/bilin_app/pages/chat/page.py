@@ -198,6 +198,9 @@ class ChatPage(QObject):
     def _on_engine_changed(self, engine: EngineView) -> None:
         if engine.model is not None:
             self._view.transcript.set_name(model_name(engine.model))
+            # What a model recommends is in force where the conversation chose nothing.
+            header = self._view.header
+            header.show_sampling(self._chat.sampling, header.popover.system_prompt)
         self._show_model()
 
     def _show_model(self) -> None:
