@@ -84,7 +84,7 @@ class Script:
         return self._result(request, candidates, prefill_s)
 
     def read_words(self, _runner, request, should_stop):
-        """"bad" is unlikely, and "good" expected in its place."""
+        """ "bad" is unlikely, and "good" expected in its place."""
         self._compute(self.options.prefill, should_stop)
         found = []
         for word in request.words:
