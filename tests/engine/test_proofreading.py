@@ -1,6 +1,8 @@
 """The second reader: what is masked, what the workers are asked, what is told of it."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -36,6 +38,7 @@ from bilin_engine.server.proofreading import (
     units,
 )
 from bilin_engine.server.tasks import CancelledTaskError, Task
+from bilin_engine.server.worker_pool import WorkerPool
 
 MASK, SOP, EOS = FIRST_SPECIAL + 1, FIRST_SPECIAL + 4, FIRST_SPECIAL
 
@@ -77,7 +80,8 @@ def proofread(text, gaps, *, spans=None, figures=None, tokenizer=None, pool=None
     task = Task(request)
     pool.cancels = task if pool.cancels is not None else None
     told: list[SentenceRead] = []
-    result = Proofreading(model, pool, task, context, ()).run(request, told.append)
+    reading = Proofreading(model, cast(WorkerPool, pool), task, context, ())
+    result = reading.run(request, told.append)
     return told, result, pool
 
 
@@ -260,8 +264,6 @@ def test_a_probe_line_that_does_not_hold_its_word_is_named(tmp_path):
 
 
 def test_the_probe_holds_a_hundred_sentences_of_each_language():
-    from pathlib import Path
-
     path = Path(__file__).parents[1] / "data" / "probe" / "proofread.jsonl"
     lines = read_planted(path)
     for lang in ("zh", "en"):
