@@ -533,6 +533,8 @@ SCENES = (
     Scene("editor-candidates", _editor(tour_editor.show_candidates)),
     Scene("editor-constraint", _editor(tour_editor.show_constraint)),
     Scene("editor-window", _editor(tour_editor.show_window)),
+    Scene("editor-reader", _editor(tour_editor.show_reader)),
+    Scene("editor-reading", _editor(tour_editor.show_reading)),
     Scene("editor-empty", _editor(tour_editor.show_empty)),
     Scene("models", _show_models),
     Scene("models-loaded", _show_models_loaded),

@@ -4,13 +4,19 @@ import time
 from dataclasses import dataclass
 
 from bilin_app.controllers.editor_session import EditorSession
-from bilin_app.controllers.editor_views import DocumentView, WindowRuler
+from bilin_app.controllers.editor_views import (
+    DocumentView,
+    ReaderView,
+    WindowRuler,
+)
+from bilin_app.controllers.proofreader import flag_word
 from bilin_app.controllers.views import ExampleView, ListRow
 from bilin_app.main_window import MainWindow
 from bilin_app.text.document import Document, Edit, parse_slice, plain_slice
 from bilin_app.text.document_file import Snapshot
+from bilin_app.text.sentence_spans import sentence_spans
 from bilin_app.theme.fonts import Language
-from bilin_engine.protocol import Candidate, FillConstraints, LengthLimit
+from bilin_engine.protocol import Candidate, FillConstraints, LengthLimit, ProofreadFigures
 
 KINDS = ("short", "long", "sentence")
 
@@ -27,6 +33,8 @@ class EditorTexts:
     limit: LengthLimit
     filler: str
     samples: tuple[ExampleView, ...]
+    wrong: str
+    flags: tuple[tuple[str, float, tuple[str, ...]], ...]
 
 
 EDITOR_TEXTS: dict[Language, EditorTexts] = {
@@ -50,6 +58,9 @@ EDITOR_TEXTS: dict[Language, EditorTexts] = {
                 "en", "The Starry Night is an oil-on-canvas painting by [MASK] in June 1889."
             ),
         ),
+        "凯旋门位于意大利米兰市古城堡旁。1807年为纪念拿破仑胜利而建，门高25米，顶上矗立两武士青铜"
+        "古兵车铸像。\n\n它与巴黎的凯旋门遥相等待，至今仍是城市西北的雨伞。\n",
+        (("等待", -7.4, ("呼应", "辉映", "对望")), ("雨伞", -6.1, ("门户", "大门", "入口"))),
     ),
     "en": EditorTexts(
         ("Andrew Ng", "A cover letter", "Couplets"),
@@ -70,6 +81,14 @@ EDITOR_TEXTS: dict[Language, EditorTexts] = {
                 "en", "Ng is an adjunct professor at [MASK] (formerly associate professor)."
             ),
             ExampleView("zh", "凯旋门位于意大利米兰市古城堡旁。1807年为纪念[MASK]而建，门高25米。"),
+        ),
+        "Ng is an adjunct professor at Stanford University (formerly associate professor and "
+        "Director of its Stanford AI Lab or SAIL). Also a pioneer in online umbrella, Ng "
+        "co-founded Coursera and deeplearning.ai.\n\nThe course was taken by a hundred thousand "
+        "people in its first window.\n",
+        (
+            ("umbrella", -8.2, ("education", "learning", "teaching")),
+            ("window", -5.9, ("year", "autumn", "month")),
         ),
     ),
 }
@@ -159,6 +178,39 @@ def show_window(window: MainWindow, language: Language) -> None:
     low, high = max(0, place - reach), min(size, place + reach)
     ruler = WindowRuler(blank.id, low, high, 384, 910, 512, "mask")
     window.editor.show_ruler(ruler, size)
+
+
+def show_reader(window: MainWindow, language: Language, *, is_reading: bool = False) -> None:
+    """The second reader has found words that the model does not expect, or is on its way."""
+    texts, view = EDITOR_TEXTS[language], window.editor
+    show_document(window, language)
+    content = plain_slice(texts.wrong)
+    view.show_document(DocumentView(1, texts.titles[0], content))
+    flags = []
+    for word, score, expected in texts.flags[: 1 if is_reading else None]:
+        at = texts.wrong.index(word)
+        flags.append(flag_word(texts.wrong, at, at + len(word), score, expected))
+    num = len(sentence_spans(texts.wrong))
+    figures = ProofreadFigures(hit_rate_zh=0.86, hit_rate_en=0.83, num_zh=100, num_en=100)
+    view.open_reader(True)
+    view.show_ruler(None, len(texts.wrong))
+    view.show_reader(
+        ReaderView(
+            is_reading=is_reading,
+            num_done=2 if is_reading else 0,
+            num_asked=num if is_reading else 0,
+            num_known=2 if is_reading else num,
+            num_sentences=num,
+            rate_words_s=0.0 if is_reading else 41.0,
+            flags=tuple(flags),
+            figures=None if is_reading else figures,
+        )
+    )
+
+
+def show_reading(window: MainWindow, language: Language) -> None:
+    """The second reader on its way, with a model that was not measured."""
+    show_reader(window, language, is_reading=True)
 
 
 def show_empty(window: MainWindow, language: Language) -> None:

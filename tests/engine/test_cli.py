@@ -159,6 +159,30 @@ def test_fill_ranks_choices(cli):
     assert texts == ["to", "six", "four"]
 
 
+def test_proofread_tells_where_unlikely_words_stand_and_what_is_expected(cli, tmp_path):
+    code, out, err = cli("proofread", "letters", "All well.\nOne bad word.")
+    assert (code, out) == (0, "2:5  bad  -9.0  -> good\n")
+    assert "untested" in err
+    file = tmp_path / "text.md"
+    file.write_text("One bad word.", encoding="utf-8")
+    result = json.loads(cli("proofread", "letters", str(file), "--json")[1])
+    assert [word["text"] for word in result["words"]] == ["One", "bad", "word"]
+    assert result["words"][1]["expected"] == [{"text": "good", "logprob": -1.0}]
+    assert (result["num_words"], result["way"], result["measured"]) == (3, "mask", None)
+
+
+def test_proofread_measures_a_probe_file(cli, tmp_path):
+    probe = tmp_path / "probe.jsonl"
+    line = {"lang": "en", "text": "One two bad four five.", "wrong": "bad", "right": "three"}
+    probe.write_text(json.dumps(line), encoding="utf-8")
+    figures = json.loads(cli("proofread", "letters", "--probe", str(probe), "--json")[1])["en"]
+    assert (figures["num"], figures["hit_rate"], figures["first_rate"]) == (1, 1.0, 1.0)
+    assert figures["threshold"] == pytest.approx(-0.5)
+    code, _, err = cli("proofread", "letters")
+    assert code == 1
+    assert "give a text to read, or --probe FILE" in err
+
+
 def test_generate_continues(cli):
     worker = ("--reply", "<{prompt}>")
     assert cli("generate", "letters", "Once", worker=worker) == (0, "<Once>\n", "")

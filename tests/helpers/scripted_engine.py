@@ -29,6 +29,7 @@ it goes on after a prefill that is a beginning of it. In the middle = after --af
 import argparse
 import os
 import queue
+import re
 import signal
 import sys
 import threading
@@ -46,6 +47,7 @@ from bilin_engine.protocol import (
     Done,
     EngineStatus,
     Example,
+    ExpectedWord,
     Failed,
     FrameBuffer,
     GenerationStats,
@@ -60,6 +62,10 @@ from bilin_engine.protocol import (
     Progress,
     PromptToken,
     PromptView,
+    Proofread,
+    ProofreadResult,
+    ReadWord,
+    SentenceRead,
     Shutdown,
     Started,
     TextDelta,
@@ -128,7 +134,7 @@ class ScriptedEngine:
         self.inp = inp
         self.out = out
         self.out_lock = threading.Lock()
-        self.work: queue.Queue[LoadModel | Chat] = queue.Queue()
+        self.work: queue.Queue[LoadModel | Chat | Proofread] = queue.Queue()
         self.cancelled: set[int] = set()
         self.is_hung = threading.Event()
         self.loaded = ""
@@ -157,6 +163,8 @@ class ScriptedEngine:
             request = self.work.get()
             if isinstance(request, LoadModel):
                 self.load(request)
+            elif isinstance(request, Proofread):
+                self.proofread(request)
             else:
                 self.answer(request)
 
@@ -171,7 +179,7 @@ class ScriptedEngine:
             os._exit(0)
 
     def take(self, request) -> None:
-        if isinstance(request, LoadModel | Chat):
+        if isinstance(request, LoadModel | Chat | Proofread):
             self.work.put(request)
         elif isinstance(request, ListModels):
             self.send(Done(request.id, ModelsListed(MODELS)))
@@ -267,6 +275,30 @@ class ScriptedEngine:
             result = ChatResult(text=rest, finish_reason="stop", stats=stats, thinking=thinking)
             self.send(Done(request.id, result))
         self.send(EngineStatus(state="ready", model=request.model))
+
+    def proofread(self, request: Proofread) -> None:
+        """Every "bad" is unlikely: "good" is expected. A sentence every --gap seconds."""
+        if self.options.requests:
+            with Path(self.options.requests).open("a", encoding="utf-8") as file:
+                file.write(repr([request.text[a:b] for a, b in request.spans]) + "\n")
+        for index, (start, end) in enumerate(request.spans):
+            time.sleep(self.options.gap)
+            if request.id in self.cancelled:
+                self.send(Cancelled(request.id))
+                return
+            words = tuple(
+                ReadWord(
+                    start=start + found.start(),
+                    end=start + found.end(),
+                    score=-9.0 if found[0] == "bad" else -1.0,
+                    is_unlikely=found[0] == "bad",
+                    expected=(ExpectedWord("good", -1.0),) if found[0] == "bad" else (),
+                )
+                for found in re.finditer(r"\w+", request.text[start:end])
+            )
+            self.send(SentenceRead(id=request.id, index=index, words=words))
+        result = ProofreadResult(num_words=10, seconds=0.5, way="mask")
+        self.send(Done(request.id, result))
 
     def misbehave(self, request: Chat) -> None:
         match self.behave:

@@ -25,7 +25,12 @@ from bilin_engine.generation.request import (
     GenerationRequest,
     GenerationResult,
 )
-from bilin_engine.protocol import GenerationStats, decode_worker_request
+from bilin_engine.protocol import (
+    GenerationStats,
+    WorkerExpected,
+    WorkerWord,
+    decode_worker_request,
+)
 from bilin_engine.worker.loop import WorkerLoop
 
 
@@ -78,6 +83,17 @@ class Script:
             candidates.append(_candidate(ids, -0.5 * len(ids)))
         return self._result(request, candidates, prefill_s)
 
+    def read_words(self, _runner, request, should_stop):
+        """ "bad" is unlikely, and "good" expected in its place."""
+        self._compute(self.options.prefill, should_stop)
+        found = []
+        for word in request.words:
+            gap = 9.0 if "".join(map(chr, word.word_ids)).strip() == "bad" else 0.5
+            size = len(word.word_ids) + 1
+            expected = (WorkerExpected(tuple(map(ord, "good")), -1.0),) * bool(request.num_expected)
+            found.append(WorkerWord((-1.0 - gap,) * size, (-1.0,) * size, expected))
+        return tuple(found)
+
     def _compute(self, seconds, should_stop):
         layer = self.options.layer
         for _ in range(max(1, math.ceil(seconds / layer))):
@@ -124,7 +140,10 @@ def main():
         ctypes.CDLL(None).fflush(None)
     script = Script(options)
     WorkerLoop(
-        Channel(read_fd, write_fd, decode_worker_request), script.load, script.generate
+        Channel(read_fd, write_fd, decode_worker_request),
+        script.load,
+        script.generate,
+        script.read_words,
     ).run()
 
 

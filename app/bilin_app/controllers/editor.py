@@ -23,6 +23,7 @@ from bilin_app.controllers.editor_views import (
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.fill_run import FillRun, SentText, WindowMeter
 from bilin_app.controllers.mailbox import Mailbox
+from bilin_app.controllers.proofreader import Proofreader
 from bilin_app.controllers.views import DeletedItem
 from bilin_app.storage import documents as stored
 from bilin_app.storage.documents import RevisionRecord
@@ -51,6 +52,7 @@ class EditorController(QObject):
     running_changed(tuple of blank ids), ruler_changed(WindowRuler | None), notice(str),
     documents_changed, search_done, deleted, revisions_listed(list[RevisionView]),
     prompt_inspected(protocol.PromptView).
+    `reader` is the second reader of the document on show.
     """
 
     document_opened = Signal(object)
@@ -78,6 +80,7 @@ class EditorController(QObject):
         self._list = DocumentList(store, self)
         self._keeper = DocumentKeeper(store, self)
         self._meter = WindowMeter(engine, self)
+        self.reader = Proofreader(engine, self)
         self._visit = 0
         self._current = 0
         self._title = ""
@@ -99,6 +102,7 @@ class EditorController(QObject):
         self._keeper.saved.connect(lambda _id: self._list.refresh())
         self._keeper.refused.connect(self._tell)
         self._meter.counted.connect(self.ruler_changed)
+        self.reader.notice.connect(self.notice)
         self._engine.ready.connect(self._on_engine_ready)
         self._engine.view_changed.connect(lambda _view: self._count_soon())
 
@@ -117,6 +121,7 @@ class EditorController(QObject):
     def close(self) -> None:
         """Keeps what is not kept yet. Before the store closes."""
         self._meter.stop()
+        self.reader.stop()
         if self._run is not None:
             self._run.stop()
         self._keeper.save_now()
@@ -245,6 +250,7 @@ class EditorController(QObject):
         session.blank_changed.connect(self._on_blank_changed)
         self._title = snapshot.title
         self._has_own_title = bool(snapshot.title) and snapshot.title != self._auto_title()
+        self.reader.show_session(session)
         self._keeper.open(document_id, snapshot)
         blanks = session.document.blanks
         self._current = blanks[0][1].id if blanks else 0

@@ -135,6 +135,11 @@ class EditorSession(QObject):
         self._do([replacement(self.document, start, end, inserted)])
         return start + len(inserted.text)
 
+    def replace_word(self, start: int, end: int, text: str) -> None:
+        """Puts a word of the model's in place of a stretch, as one step."""
+        inserted = plain_slice(text, "model")
+        self._do([replacement(self.document, start, end, inserted)])
+
     def make_blank(self, start: int, end: int, kind: BlankKind) -> int:
         """Puts a blank in place of a stretch, which it remembers. Returns its id."""
         original = self.document.slice(start, end)

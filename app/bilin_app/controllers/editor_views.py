@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bilin_app.text.document import Slice
-from bilin_engine.protocol import BlankKind, Candidate, FillConstraints, FillWay
+from bilin_engine.protocol import (
+    BlankKind,
+    Candidate,
+    FillConstraints,
+    FillWay,
+    ProofreadFigures,
+)
 
 BlankState = Literal["open", "waiting", "streaming", "offered"]
 SaveState = Literal["saved", "saving", "refused"]
@@ -68,6 +74,40 @@ class WindowRuler:
     def is_whole(self) -> bool:
         """Whether the model would see all of the text."""
         return self.num_tokens >= self.document_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class WordFlag:
+    """A word that the second reader finds unlikely, with what stands around it.
+
+    score: 0 is just what the model expects. expected: what it would put there, likeliest first.
+    """
+
+    start: int
+    end: int
+    word: str
+    before: str = ""
+    after: str = ""
+    score: float = 0.0
+    expected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderView:
+    """What the second reader does and has found, in the order of the text.
+
+    num_done of num_asked sentences are read in the run under way; of num_sentences in the document
+    num_known are. figures: how well the model finds wrong words, None = untested.
+    """
+
+    is_reading: bool = False
+    num_done: int = 0
+    num_asked: int = 0
+    num_known: int = 0
+    num_sentences: int = 0
+    rate_words_s: float = 0.0
+    flags: tuple[WordFlag, ...] = ()
+    figures: ProofreadFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)

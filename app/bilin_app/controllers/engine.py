@@ -25,6 +25,7 @@ from bilin_engine.protocol import (
     ModelLoaded,
     ModelsListed,
     Progress,
+    ProofreadFigures,
     Request,
     Sampling,
     UnloadModel,
@@ -93,6 +94,12 @@ class EngineController(QObject):
         if info is None:
             return []
         return [ExampleView(e.lang, e.text) for e in info.examples if e.kind == "chat"]
+
+    @property
+    def proofread_figures(self) -> ProofreadFigures | None:
+        """How well the model in use finds wrong words; None = untested, or no model."""
+        info = self._info(self.view.model.id) if self.view.model is not None else None
+        return info.proofread if info is not None else None
 
     @property
     def blank_examples(self) -> list[ExampleView]:

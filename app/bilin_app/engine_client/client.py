@@ -22,6 +22,7 @@ from bilin_engine.protocol import (
     JobsChanged,
     Progress,
     Request,
+    SentenceRead,
     Started,
     TextDelta,
 )
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 ENGINE_ENDED = "engine_ended"
 NOT_CONNECTED = "engine_not_connected"
 TOO_LARGE = "request_too_large"
+
+_OfRequest = Started | TextDelta | SentenceRead | Progress | Done | Cancelled | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,13 @@ class RequestFailure:
 class RequestHandle(QObject):
     """One request on its way. Exactly one of done, cancelled, failed is emitted, and is the last.
 
-    started(Started), delta_received(TextDelta), progressed(Progress), done(Result | None),
-    cancelled(), failed(RequestFailure).
+    started(Started), delta_received(TextDelta), sentence_read(SentenceRead), progressed(Progress),
+    done(Result | None), cancelled(), failed(RequestFailure).
     """
 
     started = Signal(object)
     delta_received = Signal(object)
+    sentence_read = Signal(object)
     progressed = Signal(object)
     done = Signal(object)
     cancelled = Signal()
@@ -202,13 +206,15 @@ class EngineClient(QObject):
         if isinstance(event, Hello):
             self._process.fail("bad_frame", "the engine said Hello twice")
             return
-        if not isinstance(event, Started | TextDelta | Progress | Done | Cancelled | Failed):
+        if not isinstance(event, _OfRequest):
             raise AssertionError(f"not an event: {type(event).__name__}")
         handle = self._handles.get(event.id)
         if handle is None:
             return  # the answer to a Cancel, or to a request that was given up
         if isinstance(event, TextDelta):
             handle.delta_received.emit(event)
+        elif isinstance(event, SentenceRead):
+            handle.sentence_read.emit(event)
         elif isinstance(event, Started):
             handle.started.emit(event)
         elif isinstance(event, Progress):

@@ -132,6 +132,35 @@ class ElidedLabel(QLabel):
         self.setText(metrics.elidedText(self._full, Qt.TextElideMode.ElideRight, self.width()))
 
 
+class ThinBar(QWidget):
+    """A stretch of a line, as shares of its length from 0 to 1."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setFixedHeight(4)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._low = self._high = 0.0
+        theme().changed.connect(self.update)
+
+    def show_stretch(self, low: float, high: float) -> None:
+        """Shows a stretch."""
+        self._low, self._high = low, high
+        self.update()
+
+    @override
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        colors = theme().palette
+        painter.setBrush(colors.color("raised"))
+        painter.drawRoundedRect(QRectF(self.rect()), 2, 2)
+        width = max((self._high - self._low) * self.width(), 4.0 if self._high else 0.0)
+        painter.setBrush(colors.color("accent"))
+        painter.drawRoundedRect(QRectF(self._low * self.width(), 0, width, self.height()), 2, 2)
+        painter.end()
+
+
 def label(parent: QWidget, role: str = "", *, wraps: bool = False) -> QLabel:
     """A plain-text label in one of the style sheet's roles."""
     result = QLabel(parent)

@@ -49,6 +49,9 @@ SHORTCUTS = (
     Shortcut(
         "word", "Ctrl+Right", QT_TRANSLATE_NOOP("Shortcuts", "Accept its next word"), "editor"
     ),
+    Shortcut(
+        "proofread", "F7", QT_TRANSLATE_NOOP("Shortcuts", "Proofread (in the editor)"), "editor"
+    ),
     Shortcut("again", "Ctrl+R", QT_TRANSLATE_NOOP("Shortcuts", "Other candidates"), "editor"),
     Shortcut("send", "Return", QT_TRANSLATE_NOOP("Shortcuts", "Send the message"), "fixed"),
     Shortcut("line", "Shift+Return", QT_TRANSLATE_NOOP("Shortcuts", "Break the line"), "fixed"),

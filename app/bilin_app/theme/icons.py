@@ -42,6 +42,7 @@ ICONS = {
     "dots-three": 0xF145,
     "download-simple": 0xF14C,
     "eject": 0xF152,
+    "eye": 0xF15B,
     "file-text": 0xF170,
     "folder": 0xF186,
     "folder-open": 0xF18C,

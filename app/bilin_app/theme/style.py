@@ -141,6 +141,8 @@ QLabel[role="badge"] { background: $accent_soft; color: $accent; font-size: ${ti
 QLabel[role="plainBadge"] { background: $raised; color: $ink; font-size: ${tiny}px;
     border-radius: 4px; padding: 1px 6px; }
 QPushButton[role="suggestion"] { color: $accent; }
+#flagCard { background: $surface; border: 1px solid $line; border-radius: 8px; }
+#flagCard:hover { border-color: $accent; }
 QPushButton[role="danger"] { color: $danger; }
 #segments { background: $surface; border: 1px solid $line; border-radius: 8px; }
 QPushButton[role="segment"] { background: transparent; border: 1px solid transparent;

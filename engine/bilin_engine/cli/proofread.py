@@ -125,7 +125,7 @@ def _run_probe(options: argparse.Namespace) -> int:
     if options.write:
         write_proofread_figures(folder, as_figures(by_language))
     if options.json:
-        print_json(by_language)
+        print_json(msgspec.to_builtins(by_language))
         return EXIT_OK
     for lang, found_figures in by_language.items():
         print(_figures_line(lang, found_figures))

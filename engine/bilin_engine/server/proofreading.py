@@ -35,6 +35,7 @@ BLANK_CHARACTER = "\ufffc"
 CONTEXT_CHARACTERS = 160  # of the paragraph, on each side of a sentence
 WORDS_AT_ONCE = 32  # in one request to the workers: a cancel waits for no more
 NUM_EXPECTED = 3
+EXPECTED_ROOM = 8  # tokens left for a word, and for what the model would write in its place
 # Of a model that was not measured: the threshold of a measured one would promise too much.
 UNTESTED_THRESHOLD = -6.0
 
@@ -180,7 +181,7 @@ class Proofreading:
             before, word = before[:-1], " " + word
         word_ids = tokenizer.encode_after(word) if before else tokenizer.encode(word)
         overhead = 3 if self._fim is None else self._fim.num_tokens + 1
-        room = self._context_length - len(word_ids) - overhead
+        room = self._context_length - max(len(word_ids), EXPECTED_ROOM) - overhead
         if room < 0:
             return None  # one endless "word": nothing to say about it
         left, right = _nearest(self._ids(before, starts=True), self._ids(after, starts=False), room)

@@ -433,6 +433,10 @@
             <source>Fill all blanks in order ({0})</source>
             <translation>依次填写所有的空（{0}）</translation>
         </message>
+        <message>
+            <source>by fill-in-the-middle tokens</source>
+            <translation>用中间填充标记</translation>
+        </message>
     </context>
     <context>
         <name>Breaks</name>
@@ -934,6 +938,14 @@
             <source>Samples</source>
             <translation>示例</translation>
         </message>
+        <message>
+            <source>The second reader: words that the model does not expect (F7)</source>
+            <translation>校读：找出模型觉得不该在这里的词（F7）</translation>
+        </message>
+        <message>
+            <source>Proofread …</source>
+            <translation>校读……</translation>
+        </message>
     </context>
     <context>
         <name>EditorPage</name>
@@ -964,6 +976,10 @@
         <message>
             <source>Select what is to be rewritten first.</source>
             <translation>请先选中要改写的文字。</translation>
+        </message>
+        <message>
+            <source>Select what is to be read first.</source>
+            <translation>请先选中要校读的文字。</translation>
         </message>
     </context>
     <context>
@@ -1233,6 +1249,13 @@
         </message>
     </context>
     <context>
+        <name>FlagCard</name>
+        <message>
+            <source>Replace “{0}” with “{1}”</source>
+            <translation>把“{0}”换成“{1}”</translation>
+        </message>
+    </context>
+    <context>
         <name>Header</name>
         <message>
             <source>New chat</source>
@@ -1454,6 +1477,10 @@
         <message>
             <source>By mask token: what stands before and after is seen at once.</source>
             <translation>用空标记填写：前后文字同时可见。</translation>
+        </message>
+        <message>
+            <source>By fill-in-the-middle tokens: the text before, the text after, the blank.</source>
+            <translation>用中间填充标记：先给前文，再给后文，最后写空里的内容。</translation>
         </message>
     </context>
     <context>
@@ -2023,6 +2050,89 @@
         <message>
             <source>Stopped</source>
             <translation>已停止</translation>
+        </message>
+    </context>
+    <context>
+        <name>ReaderPanel</name>
+        <message>
+            <source>, </source>
+            <translation>，</translation>
+        </message>
+        <message>
+            <source>And {0} more, underlined in the text.</source>
+            <translation>另有 {0} 处，已在正文中划出。</translation>
+        </message>
+        <message>
+            <source>Close the second reader</source>
+            <translation>关闭校读</translation>
+        </message>
+        <message>
+            <source>Masks one word after the other and compares it with what the model expects from both sides.</source>
+            <translation>逐词遮住，由模型从前后文推测这里该是什么，再与原文比较。</translation>
+        </message>
+        <message>
+            <source>Measured: of words planted wrong, among the three most unlikely were {0}.</source>
+            <translation>实测：在句中埋一个错词，错词排进最可疑的前三处的比例为{0}。</translation>
+        </message>
+        <message>
+            <source>No unlikely words</source>
+            <translation>没有可疑之处</translation>
+        </message>
+        <message>
+            <source>Read what is selected</source>
+            <translation>只读选中的文字</translation>
+        </message>
+        <message>
+            <source>Second reader</source>
+            <translation>校读</translation>
+        </message>
+        <message>
+            <source>Selection</source>
+            <translation>读所选</translation>
+        </message>
+        <message>
+            <source>Sentence {0} of {1}</source>
+            <translation>第 {0} 句，共 {1} 句</translation>
+        </message>
+        <message>
+            <source>Stop</source>
+            <translation>停止</translation>
+        </message>
+        <message>
+            <source>Untested: how well this model finds wrong words was not measured. Read its marks with care.</source>
+            <translation>未测试：没有测过这个模型找错词的本领，它的标记仅供参考。</translation>
+        </message>
+        <message>
+            <source>Waiting for the model …</source>
+            <translation>正在等待模型……</translation>
+        </message>
+        <message>
+            <source>{0} % in Chinese ({1} sentences)</source>
+            <translation>中文 {0} %（{1} 句）</translation>
+        </message>
+        <message>
+            <source>{0} % in English ({1} sentences)</source>
+            <translation>英文 {0} %（{1} 句）</translation>
+        </message>
+        <message>
+            <source>{0} of {1} sentences read</source>
+            <translation>已读 {0} / {1} 句</translation>
+        </message>
+        <message>
+            <source>{0} unlikely words</source>
+            <translation>{0} 处可疑</translation>
+        </message>
+        <message>
+            <source>{0} words/s</source>
+            <translation>每秒 {0} 词</translation>
+        </message>
+        <message>
+            <source>Read changes</source>
+            <translation>读改动之处</translation>
+        </message>
+        <message>
+            <source>Read all</source>
+            <translation>读全文</translation>
         </message>
     </context>
     <context>
@@ -2706,6 +2816,10 @@
             <source>Candidate before</source>
             <translation>上一个候选</translation>
         </message>
+        <message>
+            <source>Proofread (in the editor)</source>
+            <translation>校读（填空页）</translation>
+        </message>
     </context>
     <context>
         <name>ShortcutsDialog</name>
@@ -2747,6 +2861,17 @@
         <message>
             <source>Your data are on their way to the new folder …</source>
             <translation>正在把数据移到新的文件夹…</translation>
+        </message>
+    </context>
+    <context>
+        <name>TextView</name>
+        <message>
+            <source>, </source>
+            <translation>、</translation>
+        </message>
+        <message>
+            <source>Expected: {0}</source>
+            <translation>模型认为是：{0}</translation>
         </message>
     </context>
     <context>

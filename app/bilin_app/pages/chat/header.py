@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QLocale, QObject, Qt, Signal
-from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QWidget
+from PySide6.QtCore import QEvent, QLocale, Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.views import ModelView
 from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.chat.sampling import SamplingPopover
-from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton
+from bilin_app.pages.controls import TextButton
+from bilin_app.pages.title_edit import TitleEdit
 from bilin_engine.protocol import Sampling
 
 HEIGHT = 52
@@ -29,21 +29,13 @@ class Header(QWidget):
         self.setObjectName("header")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedHeight(HEIGHT)
-        self._title_text = ""
         self._model: ModelView | None = None
         self._models: Sequence[ModelView] = ()
         self._chosen: ModelView | None = None
         self._sampling = Sampling()
         self._system_prompt = ""
-        self._title = ElidedLabel(self)
-        self._title.setObjectName("headerTitle")
-        self._edit = QLineEdit(self)
-        self._edit.setObjectName("titleEdit")
-        self._edit.hide()
-        self._edit.installEventFilter(self)
-        self._edit.editingFinished.connect(self._on_title_edited)
-        self._rename = IconButton("pencil-simple", self)
-        self._rename.clicked.connect(self._start_editing)
+        self.title = TitleEdit(self)
+        self.title.changed.connect(self._on_title_changed)
         self.model = TextButton("pill", self)
         self.model.clicked.connect(self._open_models)
         self.sampling = TextButton("pill", self)
@@ -54,9 +46,7 @@ class Header(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(24, 0, 24, 0)
         row.setSpacing(10)
-        row.addWidget(self._title)
-        row.addWidget(self._edit, 100)
-        row.addWidget(self._rename)
+        row.addWidget(self.title, 100)
         row.addStretch(1)
         row.addWidget(self.model)
         row.addWidget(self.sampling)
@@ -64,8 +54,7 @@ class Header(QWidget):
 
     def show_title(self, title: str, *, can_rename: bool) -> None:
         """Shows a conversation's title; "" for a new one."""
-        self._title_text = title
-        self._rename.setVisible(can_rename)
+        self.title.show_title(title, can_rename=can_rename)
         self._show()
 
     def show_models(self, model: ModelView | None, models: Sequence[ModelView]) -> None:
@@ -85,9 +74,9 @@ class Header(QWidget):
         self._show()
 
     def _show(self) -> None:
-        self._title.set_full_text(self._title_text or self.tr("New chat"))
-        self._rename.set_texts("", self.tr("Rename this conversation"))
-        self._edit.setAccessibleName(self.tr("Title"))
+        self.title.set_texts(
+            self.tr("New chat"), self.tr("Rename this conversation"), self.tr("Title")
+        )
         shown = self._chosen or self._model
         if shown is None:
             self.model.set_texts(self.tr("No model") + "  ▾", self.tr("Choose a model"))
@@ -141,39 +130,9 @@ class Header(QWidget):
         self._system_prompt = text
         self.system_prompt_changed.emit(text)
 
-    def _start_editing(self) -> None:
-        self._edit.setText(self._title_text)
-        self._title.hide()
-        self._rename.hide()
-        self._edit.show()
-        self._edit.setFocus()
-        self._edit.selectAll()
-
-    def _on_title_edited(self) -> None:
-        if self._edit.isHidden():
-            return
-        title = self._edit.text().strip()
-        self._end_editing()
-        if title and title != self._title_text:
-            self._title_text = title
-            self._show()
-            self.title_changed.emit(title)
-
-    def _end_editing(self) -> None:
-        self._edit.hide()
-        self._title.show()
-        self._rename.show()
-
-    @override
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if (
-            isinstance(event, QKeyEvent)
-            and event.type() == QEvent.Type.KeyPress
-            and event.key() == Qt.Key.Key_Escape
-        ):
-            self._end_editing()
-            return True
-        return super().eventFilter(watched, event)
+    def _on_title_changed(self, title: str) -> None:
+        self.show_title(title, can_rename=True)
+        self.title_changed.emit(title)
 
     @override
     def changeEvent(self, event: QEvent) -> None:

@@ -1,13 +1,14 @@
 """Above the text: title, whether it is saved, who wrote what, and what can be done."""
 
-from PySide6.QtCore import QEvent, QObject, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QLineEdit, QMenu, QWidget
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QMenu, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.editor_views import SaveState
-from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton
+from bilin_app.pages.controls import IconButton, TextButton
 from bilin_app.pages.keymap import keymap
+from bilin_app.pages.title_edit import TitleEdit
 from bilin_app.theme.fonts import text_font
 from bilin_app.theme.theme import theme
 
@@ -77,6 +78,8 @@ class EditorHeader(QWidget):
     save_requested = Signal()
     history_requested = Signal()
     inspect_requested = Signal()
+    reader_toggled = Signal(bool)
+    proofread_requested = Signal()
     sample_chosen = Signal(str)
 
     def __init__(self, parent: QWidget) -> None:
@@ -84,42 +87,36 @@ class EditorHeader(QWidget):
         self.setObjectName("header")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedHeight(HEIGHT)
-        self._title_text = ""
         self._state: SaveState = "saved"
         self._samples: tuple[str, ...] = ()
-        self._title = ElidedLabel(self)
-        self._title.setObjectName("headerTitle")
-        self._edit = QLineEdit(self)
-        self._edit.setObjectName("titleEdit")
-        self._edit.hide()
-        self._edit.installEventFilter(self)
-        self._edit.editingFinished.connect(self._on_title_edited)
-        self._rename = IconButton("pencil-simple", self)
-        self._rename.clicked.connect(self._start_editing)
+        self.title = TitleEdit(self)
+        self.title.changed.connect(self.title_changed)
         self.saved = TextButton("pill", self)
         self.saved.clicked.connect(self.history_requested)
         self.legend = OriginsLegend(self)
         self.legend.toggled.connect(self.origins_toggled)
         self.insert = TextButton("", self)
         self.insert.clicked.connect(lambda: self._popup(self.make_insert_menu(), self.insert))
+        self.reader = IconButton("eye", self)
+        self.reader.setCheckable(True)
+        self.reader.clicked.connect(self.reader_toggled)
         self.more = IconButton("dots-three", self)
         self.more.clicked.connect(lambda: self._popup(self.make_more_menu(), self.more))
         row = QHBoxLayout(self)
         row.setContentsMargins(24, 0, 16, 0)
         row.setSpacing(10)
-        row.addWidget(self._title)
-        row.addWidget(self._edit, 100)
-        row.addWidget(self._rename)
+        row.addWidget(self.title, 100)
         row.addWidget(self.saved)
         row.addStretch(1)
         row.addWidget(self.legend)
         row.addWidget(self.insert)
+        row.addWidget(self.reader)
         row.addWidget(self.more)
         self._show()
 
     def show_title(self, title: str) -> None:
         """Shows the document's title; "" for a new one."""
-        self._title_text = title
+        self.title.show_title(title, can_rename=bool(title))
         self._show()
 
     def show_saved(self, state: SaveState) -> None:
@@ -132,10 +129,9 @@ class EditorHeader(QWidget):
         self._samples = samples
 
     def _show(self) -> None:
-        self._title.set_full_text(self._title_text or self.tr("New document"))
-        self._rename.set_texts("", self.tr("Rename this document"))
-        self._rename.setVisible(bool(self._title_text) and self._edit.isHidden())
-        self._edit.setAccessibleName(self.tr("Title"))
+        self.title.set_texts(
+            self.tr("New document"), self.tr("Rename this document"), self.tr("Title")
+        )
         texts = {
             "saved": (self.tr("Saved"), self.tr("Everything is saved. Earlier versions …")),
             "saving": (self.tr("Saving …"), self.tr("Being saved. Earlier versions …")),
@@ -147,6 +143,10 @@ class EditorHeader(QWidget):
         self.legend.setAccessibleName(name)
         self.legend.setToolTip(name)
         self.insert.set_texts(self.tr("Blank ▾"), self.tr("Insert a blank"))
+        self.reader.set_texts(
+            "",
+            self.tr("The second reader: words that the model does not expect (F7)"),
+        )
         self.more.set_texts("", self.tr("More"))
 
     def make_insert_menu(self) -> QMenu:
@@ -182,6 +182,9 @@ class EditorHeader(QWidget):
         menu.addAction(self.tr("Earlier versions …")).triggered.connect(
             lambda: self.history_requested.emit()
         )
+        menu.addAction(self.tr("Proofread …") + "\tF7").triggered.connect(
+            lambda: self.proofread_requested.emit()
+        )
         menu.addAction(self.tr("What the model sees …")).triggered.connect(
             lambda: self.inspect_requested.emit()
         )
@@ -197,38 +200,6 @@ class EditorHeader(QWidget):
     def _popup(self, menu: QMenu, button: QWidget) -> None:
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
-
-    def _start_editing(self) -> None:
-        self._edit.setText(self._title_text)
-        self._title.hide()
-        self._rename.hide()
-        self._edit.show()
-        self._edit.setFocus()
-        self._edit.selectAll()
-
-    def _on_title_edited(self) -> None:
-        if self._edit.isHidden():
-            return
-        title = self._edit.text().strip()
-        self._end_editing()
-        if title and title != self._title_text:
-            self.title_changed.emit(title)
-
-    def _end_editing(self) -> None:
-        self._edit.hide()
-        self._title.show()
-        self._rename.show()
-
-    @override
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if (
-            isinstance(event, QKeyEvent)
-            and event.type() == QEvent.Type.KeyPress
-            and event.key() == Qt.Key.Key_Escape
-        ):
-            self._end_editing()
-            return True
-        return super().eventFilter(watched, event)
 
     @override
     def changeEvent(self, event: QEvent) -> None:

@@ -44,6 +44,10 @@ class InspectorDialog(QDialog):
         )
         if prompt.way == "instruction":
             way = self.tr("This model has no such mask token: it is asked in a chat.")
+        elif prompt.way == "fim":
+            way = self.tr(
+                "By fill-in-the-middle tokens: the text before, the text after, the blank."
+            )
         else:
             way = self.tr("By mask token: what stands before and after is seen at once.")
         return f"{count} · {way}"

@@ -54,6 +54,7 @@ class EditorPage(QObject):
         editor.search_done.connect(self._on_search_done)
         editor.deleted.connect(self._on_deleted)
         editor.revisions_listed.connect(self._on_revisions)
+        editor.reader.changed.connect(view.show_reader)
         editor.prompt_inspected.connect(lambda view: InspectorDialog(self._view, view).open())
 
     def _connect_text(self) -> None:
@@ -94,6 +95,7 @@ class EditorPage(QObject):
         header.sample_chosen.connect(self._on_sample)
         header.inspect_requested.connect(lambda: editor.inspect(view.text.current))
         view.empty.sample_chosen.connect(self._on_sample)
+        self._connect_reader()
         panel.kind_changed.connect(lambda kind: editor.session.set_kind(view.text.current, kind))
         panel.constraints_changed.connect(
             lambda constraints: editor.set_constraints(view.text.current, constraints)
@@ -109,6 +111,44 @@ class EditorPage(QObject):
         for signal in (self._engine.view_changed, self._engine.examples_changed):
             signal.connect(lambda _value: self._on_model_changed())
         self._engine.models_changed.connect(lambda _models: self._on_model_changed())
+
+    def _connect_reader(self) -> None:
+        editor, view = self._editor, self._view
+        reader = view.reader
+        view.header.reader_toggled.connect(self.open_reader)
+        view.header.proofread_requested.connect(self.proofread)
+        view.text.proofread_requested.connect(self.proofread)
+        view.text.flag_entered.connect(self._on_flag_entered)
+        reader.closed.connect(lambda: self.open_reader(False))
+        reader.read_requested.connect(lambda: self._read(0, len(editor.session.document)))
+        reader.selection_requested.connect(self._read_selection)
+        reader.stop_requested.connect(editor.reader.stop)
+        reader.chosen.connect(lambda flag: view.text.select_stretch(flag.start, flag.end))
+        reader.replaced.connect(editor.reader.replace)
+
+    def open_reader(self, is_open: bool) -> None:
+        """Opens the second reader beside the text, or closes it."""
+        self._view.open_reader(is_open)
+        self._editor.reader.set_open(is_open)
+
+    def proofread(self) -> None:
+        """Opens the second reader and reads what is selected, or else the document (F7)."""
+        self.open_reader(True)
+        start, end = self._view.text.selection
+        self._read(*(start, end) if start < end else (0, len(self._editor.session.document)))
+
+    def _read_selection(self) -> None:
+        start, end = self._view.text.selection
+        if start == end:
+            self._view.toast.show_text(self.tr("Select what is to be read first."))
+        else:
+            self._read(start, end)
+
+    def _read(self, start: int, end: int) -> None:
+        self._editor.reader.read(start, end)
+
+    def _on_flag_entered(self, number: int) -> None:
+        self._view.reader.show_first(number)
 
     def start_new(self) -> None:
         """An empty document, ready to be typed into."""
@@ -220,6 +260,7 @@ class EditorPage(QObject):
 
     def _on_blank_requested(self, start: int, end: int, kind: str) -> None:
         if kind in ("short", "long", "sentence"):
+            self.open_reader(False)
             blank_id = self._editor.make_blank(start, end, kind)
             self._view.text.select_blank(blank_id)
 
@@ -252,6 +293,7 @@ class EditorPage(QObject):
 
     def _on_fill(self, blank_id: int) -> None:
         if blank_id and not self._view.text.is_composing:
+            self.open_reader(False)
             self._view.text.select_blank(blank_id)
             self._editor.fill(blank_id)
 

@@ -277,7 +277,12 @@ class BlankPanel(QWidget):
             if ruler.is_whole
             else self.tr("The nearest text on both sides is in the model's view")
         )
-        way = MASK_TEXTS[view.kind] if ruler.way == "mask" else self.tr("asked in a chat")
+        ways = {
+            "mask": MASK_TEXTS[view.kind],
+            "fim": self.tr("by fill-in-the-middle tokens"),
+            "instruction": self.tr("asked in a chat"),
+        }
+        way = ways[ruler.way]
         self._note.setText(f"{seen} · {way}")
 
     # --- Events -----------------------------------------------------------------------------------

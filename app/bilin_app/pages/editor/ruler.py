@@ -1,13 +1,11 @@
 """Below the text: how much of it is inside the model's window for the blank in hand."""
 
-from PySide6.QtCore import QEvent, QLocale, QRectF, Qt
-from PySide6.QtGui import QPainter, QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
+from PySide6.QtCore import QEvent, QLocale, Qt
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.editor_views import WindowRuler
-from bilin_app.pages.controls import label
-from bilin_app.theme.theme import theme
+from bilin_app.pages.controls import ThinBar, label
 
 HEIGHT = 30
 
@@ -23,7 +21,7 @@ class RulerBar(QWidget):
         self._ruler: WindowRuler | None = None
         self._size = 0
         self._name = label(self, "muted")
-        self._bar = _Bar(self)
+        self._bar = ThinBar(self)
         self._text = label(self, "muted")
         row = QHBoxLayout(self)
         row.setContentsMargins(24, 0, 24, 0)
@@ -46,7 +44,7 @@ class RulerBar(QWidget):
     def _show(self) -> None:
         ruler = self._ruler
         self._name.setText(self.tr("Window"))
-        self._bar.show_ruler(ruler, self._size)
+        self._bar.show_stretch(*self._stretch())
         if ruler is None:
             self._text.setText(self.tr("no blank to fill"))
         else:
@@ -62,41 +60,17 @@ class RulerBar(QWidget):
             self._text.setText(f"{counts} · {where}")
         self._bar.setAccessibleName(f"{self._name.text()}: {self._text.text()}")
 
+    def _stretch(self) -> tuple[float, float]:
+        """Whole text inside: how full the window is. Else: which stretch of the text is inside."""
+        ruler, size = self._ruler, max(1, self._size)
+        if ruler is None:
+            return 0.0, 0.0
+        if ruler.is_whole:
+            return 0.0, min(1.0, ruler.num_tokens / max(1, ruler.context_length))
+        return ruler.start / size, ruler.end / size
+
     @override
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.LanguageChange:
             self._show()
         super().changeEvent(event)
-
-
-class _Bar(QWidget):
-    """Whole text inside: how full the window is. Else: which stretch of the text is inside."""
-
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setFixedHeight(4)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self._low = self._high = 0.0
-        theme().changed.connect(self.update)
-
-    def show_ruler(self, ruler: WindowRuler | None, size: int) -> None:
-        """Shows a ruler."""
-        self._low = self._high = 0.0
-        if ruler is not None and ruler.is_whole:
-            self._high = min(1.0, ruler.num_tokens / max(1, ruler.context_length))
-        elif ruler is not None:
-            self._low, self._high = ruler.start / max(1, size), ruler.end / max(1, size)
-        self.update()
-
-    @override
-    def paintEvent(self, event: QPaintEvent) -> None:
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(Qt.PenStyle.NoPen)
-        colors = theme().palette
-        painter.setBrush(colors.color("raised"))
-        painter.drawRoundedRect(QRectF(self.rect()), 2, 2)
-        width = max((self._high - self._low) * self.width(), 4.0 if self._high else 0.0)
-        painter.setBrush(colors.color("accent"))
-        painter.drawRoundedRect(QRectF(self._low * self.width(), 0, width, self.height()), 2, 2)
-        painter.end()

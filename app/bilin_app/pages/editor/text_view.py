@@ -6,10 +6,13 @@ format of its own and counts, in the document's positions, as the one character 
 Data in, signals out.
 """
 
+from html import escape
+
 from PySide6.QtCore import QEvent, QMimeData, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QDropEvent,
+    QHelpEvent,
     QInputMethodEvent,
     QKeyEvent,
     QKeySequence,
@@ -21,10 +24,16 @@ from PySide6.QtGui import (
     QTextFrameFormat,
     QTextOption,
 )
-from PySide6.QtWidgets import QFrame, QTextEdit, QWidget
+from PySide6.QtWidgets import QFrame, QTextEdit, QToolTip, QWidget
 from typing_extensions import override
 
-from bilin_app.controllers.editor_views import BlankState, BlankView, DocumentView, WindowRuler
+from bilin_app.controllers.editor_views import (
+    BlankState,
+    BlankView,
+    DocumentView,
+    WindowRuler,
+    WordFlag,
+)
 from bilin_app.pages.editor.blank_object import OBJECT_TYPE, BlankObject, blank_format
 from bilin_app.pages.editor.headings import Headings
 from bilin_app.pages.keymap import event_keys, keymap
@@ -52,6 +61,7 @@ class TextView(QTextEdit):
     """Signals carry positions of the document (text.document) and blank ids.
 
     adopted(int): the offer on show was edited by hand and belongs to the text now.
+    flag_entered(int): the cursor was put into this one of the words that `show_flags` marked.
     """
 
     text_edited = Signal(int, int, str)
@@ -69,6 +79,8 @@ class TextView(QTextEdit):
     again_requested = Signal(int)
     stop_requested = Signal()
     current_changed = Signal(int)
+    flag_entered = Signal(int)
+    proofread_requested = Signal()
 
     _is_composing = False  # Qt sends events before the constructor has ended
 
@@ -86,6 +98,9 @@ class TextView(QTextEdit):
         self._shown: dict[int, str] = {}  # offers that stand in the text, in units
         self._current = 0
         self._window: WindowRuler | None = None
+        self._flags: tuple[WordFlag, ...] = ()
+        self._flag_marks: list[QTextEdit.ExtraSelection] = []  # one a flag; they move with the text
+        self._dimmed: list[QTextEdit.ExtraSelection] = []
         self._shows_origins = True
         self._depth = 0  # > 0 while the change under way is ours
         self._is_adopting = False
@@ -165,6 +180,7 @@ class TextView(QTextEdit):
         self._shown = {}
         self._held = {}
         self._window = None
+        self._flags, self._flag_marks, self._dimmed = (), [], []
         blanks = self._mirror.blanks
         self._current = blanks[0][1].id if blanks else 0
         self._depth += 1
@@ -233,6 +249,27 @@ class TextView(QTextEdit):
         """Dims what the model would not see of the text."""
         self._window = ruler
         self._dim()
+
+    def show_flags(self, flags: tuple[WordFlag, ...]) -> None:
+        """Underlines the words that the second reader finds unlikely; () = none."""
+        self._flags = flags
+        self._mark_flags()
+
+    def select_stretch(self, start: int, end: int) -> None:
+        """Selects a stretch, in view."""
+        cursor = self.textCursor()
+        cursor.setPosition(self._to_view(start))
+        cursor.setPosition(self._to_view(end), QTextCursor.MoveMode.KeepAnchor)
+        self.setTextCursor(cursor)
+        self.ensureCursorVisible()
+
+    def flag_at(self, place: int) -> int:
+        """The number of the flag whose word is at a place of the field; -1 = none."""
+        for number, mark in enumerate(self._flag_marks):
+            cursor: QTextCursor = mark.cursor  # type: ignore[attr-defined]
+            if cursor.selectionStart() <= place < cursor.selectionEnd():
+                return number
+        return -1
 
     def set_shows_origins(self, shows: bool) -> None:
         """Whether text tells by its underline who wrote it."""
@@ -411,13 +448,12 @@ class TextView(QTextEdit):
 
     def _dim(self) -> None:
         ruler = self._window
+        self._dimmed = []
         if ruler is None or (ruler.start == 0 and ruler.end >= len(self._mirror)):
-            if self.extraSelections():
-                self.setExtraSelections([])
+            self._decorate()
             return
         end = self.document().characterCount() - 1
         spans = ((0, self._to_view(ruler.start)), (self._to_view(ruler.end), end))
-        selections = []
         for low, high in spans:
             if low < high:
                 one = QTextEdit.ExtraSelection()
@@ -428,8 +464,29 @@ class TextView(QTextEdit):
                 color = QColor(theme().palette.color("muted"))
                 color.setAlphaF(0.55)
                 one.format.setForeground(color)  # type: ignore[attr-defined]
-                selections.append(one)
-        self.setExtraSelections(selections)
+                self._dimmed.append(one)
+        self._decorate()
+
+    def _mark_flags(self) -> None:
+        self._flag_marks = []
+        end = self.document().characterCount() - 1
+        for flag in self._flags:
+            one = QTextEdit.ExtraSelection()
+            cursor = QTextCursor(self.document())
+            cursor.setPosition(min(self._to_view(flag.start), end))
+            cursor.setPosition(min(self._to_view(flag.end), end), QTextCursor.MoveMode.KeepAnchor)
+            one.cursor = cursor  # type: ignore[attr-defined]
+            look = QTextCharFormat()
+            look.setUnderlineStyle(QTextCharFormat.UnderlineStyle.WaveUnderline)
+            look.setUnderlineColor(theme().palette.color("danger"))
+            one.format = look  # type: ignore[attr-defined]
+            self._flag_marks.append(one)
+        self._decorate()
+
+    def _decorate(self) -> None:
+        wanted = [*self._dimmed, *self._flag_marks]
+        if wanted or self.extraSelections():
+            self.setExtraSelections(wanted)
 
     def _restyle(self) -> None:
         """Takes up the theme's letters and colours."""
@@ -450,6 +507,7 @@ class TextView(QTextEdit):
         self._headings.rehighlight()
         self._renumber()
         self._dim()
+        self._mark_flags()
 
     # --- What a person does -----------------------------------------------------------------------
 
@@ -529,6 +587,9 @@ class TextView(QTextEdit):
 
     @override
     def event(self, event: QEvent) -> bool:
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            self._show_expected(event)
+            return True
         is_press = event.type() == QEvent.Type.KeyPress
         if self._is_composing and is_press and isinstance(event, QKeyEvent):
             if event.key() == Qt.Key.Key_Tab:
@@ -543,6 +604,17 @@ class TextView(QTextEdit):
                     act()
                     return True
         return super().event(event)
+
+    def _show_expected(self, event: QHelpEvent) -> None:
+        """What the second reader would put in place of the word under the pointer."""
+        place = self.viewport().mapFrom(self, event.pos())
+        number = self.flag_at(self.cursorForPosition(place).position())
+        if number < 0:
+            QToolTip.hideText()
+            return
+        expected = self._flags[number].expected
+        text = self.tr("Expected: {0}").format(self.tr(", ").join(expected) or "…")
+        QToolTip.showText(event.globalPos(), f"<p>{escape(text)}</p>", self)
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -563,6 +635,8 @@ class TextView(QTextEdit):
         for name, kind in (("blank", "short"), ("long", "long")):
             if keys.matches(event, name):
                 return lambda k=kind: self.blank_requested.emit(*self.selection, k)
+        if keys.matches(event, "proofread"):
+            return self.proofread_requested.emit
         if keys.matches(event, "fill"):
             return lambda: self.fill_requested.emit(self._nearest_blank())
         if keys.matches(event, "fill_all"):
@@ -606,6 +680,9 @@ class TextView(QTextEdit):
             start = self._to_view(position)
             if start <= place <= start + len(self._shown.get(blank.id, BLANK_MARK)):
                 self._set_current(blank.id)
+        number = self.flag_at(place)
+        if number >= 0:
+            self.flag_entered.emit(number)
 
     # --- Copy and paste ---------------------------------------------------------------------------
 

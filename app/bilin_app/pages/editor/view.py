@@ -2,15 +2,16 @@
 
 from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 from typing_extensions import override
 
-from bilin_app.controllers.editor_views import BlankView, DocumentView, WindowRuler
+from bilin_app.controllers.editor_views import BlankView, DocumentView, ReaderView, WindowRuler
 from bilin_app.pages.chat.view import SIDEBAR_WIDTH, Toast
 from bilin_app.pages.editor.document_list import DocumentList
 from bilin_app.pages.editor.empty import EmptyDocument
 from bilin_app.pages.editor.header import EditorHeader
-from bilin_app.pages.editor.panel import BlankPanel
+from bilin_app.pages.editor.panel import WIDTH, BlankPanel
+from bilin_app.pages.editor.reader_panel import ReaderPanel
 from bilin_app.pages.editor.ruler import RulerBar
 from bilin_app.pages.editor.text_view import TextView
 
@@ -28,7 +29,9 @@ class EditorView(QWidget):
         self.text = TextView(self)
         self.empty = EmptyDocument(self)
         self.ruler = RulerBar(self)
-        self.panel = BlankPanel(self)
+        self.side = QStackedWidget(self)
+        self.panel = BlankPanel(self.side)
+        self.reader = ReaderPanel(self.side)
         self.toast = Toast(self)
         self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
         self._build()
@@ -57,7 +60,10 @@ class EditorView(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(0)
         row.addWidget(self.splitter, 1)
-        row.addWidget(self.panel)
+        self.side.addWidget(self.panel)
+        self.side.addWidget(self.reader)
+        self.side.setFixedWidth(WIDTH)
+        row.addWidget(self.side)
 
     # --- Data in ----------------------------------------------------------------------------------
 
@@ -77,6 +83,23 @@ class EditorView(QWidget):
         self.ruler.show_ruler(ruler, size)
         self.panel.show_ruler(ruler)
         self.text.show_window(ruler)
+
+    @property
+    def is_reader_open(self) -> bool:
+        """Whether the second reader is at the right, instead of the blank in hand."""
+        return self.side.currentWidget() is self.reader
+
+    def open_reader(self, is_open: bool) -> None:
+        """Puts the second reader, or the blank in hand, at the right."""
+        self.side.setCurrentWidget(self.reader if is_open else self.panel)
+        self.header.reader.setChecked(is_open)
+        if not is_open:
+            self.text.show_flags(())
+
+    def show_reader(self, view: ReaderView) -> None:
+        """Shows what the second reader does and has found."""
+        self.reader.show_reader(view)
+        self.text.show_flags(view.flags if self.is_reader_open else ())
 
     def _show_empty(self) -> None:
         is_empty = self.text.document().isEmpty()

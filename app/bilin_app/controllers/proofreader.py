@@ -1,0 +1,239 @@
+"""The second reader: asks the model about every word, keeps what it said of every sentence.
+
+A sentence that was read is not read again, in whatever document it stands, while the same model is
+loaded: only what was edited is asked about. Knows the engine's proofreading request; knows nothing
+of documents on disk. On the GUI thread.
+"""
+
+from dataclasses import dataclass
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from bilin_app.controllers import sentences
+from bilin_app.controllers.editor_session import EditorSession
+from bilin_app.controllers.editor_views import ReaderView, WordFlag
+from bilin_app.controllers.engine import EngineController
+from bilin_app.engine_client.client import RequestFailure, RequestHandle
+from bilin_app.text.document import Edit, from_units
+from bilin_app.text.sentence_spans import Span, UnitMap, sentence_spans
+from bilin_engine.protocol import Proofread, ProofreadResult, SentenceRead
+
+MAX_SENTENCES = 20_000  # kept of one model; the oldest go first
+LOOK_AGAIN_MS = 250
+_AROUND = 16  # characters shown on each side of a word
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An unlikely word of a sentence, at positions counted from its start."""
+
+    start: int
+    end: int
+    score: float
+    expected: tuple[str, ...]
+
+
+class Proofreader(QObject):
+    """changed(ReaderView); notice(str)."""
+
+    changed = Signal(object)
+    notice = Signal(str)
+
+    def __init__(self, engine: EngineController, parent: QObject) -> None:
+        super().__init__(parent)
+        self._engine = engine
+        self._session: EditorSession | None = None
+        self._model_id = ""
+        self._known: dict[str, tuple[_Found, ...]] = {}
+        self._handle: RequestHandle | None = None
+        self._asked: tuple[str, ...] = ()  # the sentences under way
+        self._waiting: Span | None = None  # for a model to be loaded
+        self._num_done = 0
+        self._rate_words_s = 0.0
+        self._is_open = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(LOOK_AGAIN_MS)
+        self._timer.timeout.connect(self._tell)
+        engine.ready.connect(self._on_ready)
+
+    def show_session(self, session: EditorSession) -> None:
+        """Another document is on show."""
+        self.stop()
+        self._session = session
+        session.edited.connect(self._on_edited)
+        self._look_again()
+
+    def set_open(self, is_open: bool) -> None:
+        """Whether its marks are to be seen; closed, it stops reading."""
+        self._is_open = is_open
+        if not is_open:
+            self.stop()
+        self._tell()
+
+    def read(self, start: int, end: int) -> None:
+        """Reads the sentences that a stretch touches, as far as they are not known."""
+        session, model = self._session, self._engine.model
+        if session is None or self._handle is not None:
+            return
+        if model is None:
+            self._waiting = (start, end)
+            self._engine.load_wanted()
+            self._tell()
+            return
+        self._waiting = None
+        self._know_for(model.id)
+        text = session.document.text
+        spans = [s for s in sentence_spans(text, start, end) if text[slice(*s)] not in self._known]
+        if not spans:
+            self._tell()
+            return
+        self._ask(model.id, text, spans)
+
+    def stop(self) -> None:
+        """Ends reading; what was read stays known."""
+        self._waiting = None
+        if self._handle is not None:
+            self._handle.cancel()
+        self._tell()
+
+    def replace(self, flag: WordFlag, word: str) -> None:
+        """Puts an expected word in place of a flagged one: one step. Its sentence is read again."""
+        session = self._session
+        if session is None or session.document.text[flag.start : flag.end] != flag.word:
+            return
+        session.replace_word(flag.start, flag.end, word)
+        self.read(flag.start, flag.start + 1)
+
+    @property
+    def view(self) -> ReaderView:
+        """What there is to show now."""
+        session, model = self._session, self._engine.view.model
+        if session is None or not self._is_open:
+            return ReaderView()
+        self._know_for(model.id if model is not None else self._model_id)
+        text = session.document.text
+        flags: list[WordFlag] = []
+        spans = sentence_spans(text)
+        num_known = 0
+        for start, end in spans:
+            found = self._known.get(text[start:end])
+            if found is not None:
+                num_known += 1
+                flags += [
+                    flag_word(text, start + one.start, start + one.end, one.score, one.expected)
+                    for one in found
+                ]
+        return ReaderView(
+            is_reading=self._handle is not None or self._waiting is not None,
+            num_done=self._num_done,
+            num_asked=len(self._asked),
+            num_known=num_known,
+            num_sentences=len(spans),
+            rate_words_s=self._rate_words_s,
+            flags=tuple(flags),
+            figures=self._engine.proofread_figures,
+        )
+
+    def _ask(self, model_id: str, text: str, spans: list[Span]) -> None:
+        units = UnitMap(text)
+        self._asked = tuple(text[slice(*span)] for span in spans)
+        self._num_done = 0
+        handle = self._handle = self._engine.send(
+            lambda i: Proofread(
+                id=i,
+                model=model_id,
+                text=from_units(text),
+                spans=tuple((units.characters(a), units.characters(b)) for a, b in spans),
+            )
+        )
+
+        def read(event: SentenceRead) -> None:
+            self._take(event, spans[event.index][0], units)
+
+        handle.sentence_read.connect(read)
+        handle.done.connect(self._on_done)
+        handle.cancelled.connect(self._end)
+        handle.failed.connect(self._on_failed)
+        self._tell()
+
+    def _take(self, event: SentenceRead, start: int, units: UnitMap) -> None:
+        """Keeps what was said of a sentence, whatever stands in its place by now."""
+        self._known[self._asked[event.index]] = tuple(
+            _Found(
+                units.units(word.start) - start,
+                units.units(word.end) - start,
+                word.score,
+                tuple(one.text for one in word.expected),
+            )
+            for word in event.words
+            if word.is_unlikely
+        )
+        while len(self._known) > MAX_SENTENCES:
+            del self._known[next(iter(self._known))]
+        self._num_done += 1
+        self._look_again()
+
+    def _on_done(self, result: ProofreadResult) -> None:
+        if result.seconds:
+            self._rate_words_s = result.num_words / result.seconds
+        self._end()
+
+    def _on_failed(self, failure: RequestFailure) -> None:
+        self._end()
+        if failure.end is not None:
+            self.notice.emit(sentences.engine_ended(failure.end))
+        else:
+            self.notice.emit(sentences.request_failed(failure.code, failure.message))
+
+    def _end(self) -> None:
+        self._handle = None
+        self._asked = ()
+        self._num_done = 0
+        self._tell()
+
+    def _know_for(self, model_id: str) -> None:
+        if model_id != self._model_id:
+            self._model_id = model_id
+            self._known.clear()
+
+    def _on_ready(self, _model_id: str) -> None:
+        if self._waiting is not None:
+            self.read(*self._waiting)
+        else:
+            self._tell()
+
+    def _on_edited(self, _edit: Edit, _is_ahead: bool) -> None:
+        self._look_again()
+
+    def _look_again(self) -> None:
+        if self._is_open and not self._timer.isActive():
+            self._timer.start()
+
+    def _tell(self) -> None:
+        self._timer.stop()
+        self.changed.emit(self.view)
+
+
+def _between_words(text: str, cut: int, word: int) -> int:
+    """A cut that parts no Latin word, at `cut` or nearer to `word`."""
+    step = 1 if cut < word else -1
+    while cut != word and text[cut - 1 : cut + 1].isascii() and text[cut - 1 : cut + 1].isalnum():
+        cut += step
+    return cut
+
+
+def flag_word(text: str, start: int, end: int, score: float, expected: tuple[str, ...]) -> WordFlag:
+    """A flag with what stands around the word in its line."""
+    line_start = text.rfind("\n", 0, start) + 1
+    line_end = text.find("\n", end)
+    line_end = len(text) if line_end < 0 else line_end
+    return WordFlag(
+        start=start,
+        end=end,
+        word=text[start:end],
+        before=text[_between_words(text, max(line_start, start - _AROUND), start) : start],
+        after=text[end : _between_words(text, min(line_end, end + _AROUND), end)],
+        score=score,
+        expected=expected,
+    )

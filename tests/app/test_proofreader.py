@@ -1,0 +1,217 @@
+"""The second reader beside the text: read once, kept by sentence, replaced by a click."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QEvent, QPoint, Qt
+from PySide6.QtGui import QHelpEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QToolTip
+
+from bilin_app.controllers.editor import EditorController
+from bilin_app.controllers.editor_views import ReaderView, WordFlag
+from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.proofreader import flag_word
+from bilin_app.engine_client.client import EngineClient
+from bilin_app.engine_client.process import EngineCommand
+from bilin_app.pages.editor.page import EditorPage
+from bilin_app.pages.editor.view import EditorView
+from bilin_app.pages.title_edit import TitleEdit
+from bilin_app.storage.store import Store
+from bilin_app.text.document import to_units
+from bilin_app.text.sentence_spans import UnitMap, sentence_spans
+from bilin_app.theme.theme import Look, start_theme
+from bilin_engine.protocol import ProofreadFigures
+
+SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
+
+
+class Desk:
+    """The editor page with a scripted engine."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.store = Store(folder / "bilin.db")
+        self.store.open().result(10)
+        self.asked_file = folder / "asked"
+        command = ("-P", SCRIPT, "--requests", str(self.asked_file), *options)
+        self.engine = EngineController(EngineClient(EngineCommand(sys.executable, command)))
+        self.editor = EditorController(self.store, self.engine)
+        self.view = EditorView(None)  # type: ignore[arg-type]
+        self.page = EditorPage(self.view, self.editor, self.engine)
+        self.view.resize(1200, 700)
+        self.view.show()
+        self.engine.start()
+
+    @property
+    def asked(self) -> list[list[str]]:
+        """The sentences of every request so far."""
+        if not self.asked_file.exists():
+            return []
+        lines = self.asked_file.read_text(encoding="utf-8").splitlines()
+        return [eval(line) for line in lines]  # noqa: S307 - our own script's repr
+
+    @property
+    def marked(self) -> list[str]:
+        """What is underlined in the text."""
+        cursors = [mark.cursor for mark in self.view.text._flag_marks]  # type: ignore[attr-defined]
+        return [cursor.selectedText() for cursor in cursors]
+
+    def close(self) -> None:
+        self.editor.close()
+        self.engine.finish()
+        self.store.close()
+
+
+@pytest.fixture
+def make_desk(qtbot, tmp_path):
+    start_theme(QApplication.instance(), Look("light", "en"))  # type: ignore[arg-type]
+    made: list[Desk] = []
+
+    def make(*options: str) -> Desk:
+        desk = Desk(tmp_path, *options)
+        qtbot.addWidget(desk.view)
+        made.append(desk)
+        return desk
+
+    yield make
+    for desk in made:
+        desk.close()
+
+
+def test_unlikely_words_are_underlined_and_shown_with_what_is_expected(make_desk, qtbot):
+    desk = make_desk()
+    desk.editor.open_text("One bad word. All well. 𠮷 bad too.")
+    desk.page.proofread()
+    qtbot.waitUntil(lambda: desk.marked == ["bad", "bad"], timeout=20000)
+    qtbot.waitUntil(lambda: not desk.view.reader._view.is_reading)
+    assert [flag.expected for flag in desk.view.reader.flags] == [("good",), ("good",)]
+    assert "Untested" in desk.view.reader._measured.text()
+    assert "3 of 3 sentences" in desk.view.reader._state.text()
+
+
+def test_an_edited_sentence_alone_is_read_again(make_desk, qtbot):
+    desk = make_desk()
+    desk.editor.open_text("One bad word. All well.\nThe last bad one.")
+    desk.page.proofread()
+    qtbot.waitUntil(lambda: len(desk.marked) == 2, timeout=20000)
+    qtbot.waitUntil(lambda: not desk.view.reader._view.is_reading)
+    desk.editor.session.type_text(3, 3, " more")
+    qtbot.waitUntil(lambda: desk.marked == ["bad"])
+    assert desk.view.reader.read.text() == "Read changes"
+    desk.view.reader.read.click()
+    qtbot.waitUntil(lambda: desk.marked == ["bad", "bad"])
+    assert desk.asked == [
+        ["One bad word.", "All well.", "The last bad one."],
+        ["One more bad word."],
+    ]
+    desk.editor.session.undo()
+    qtbot.waitUntil(lambda: len(desk.asked) == 2 and desk.view.reader._view.num_known == 3)
+
+
+def test_a_click_replaces_a_word_as_one_step_and_reads_its_sentence(make_desk, qtbot):
+    desk = make_desk()
+    desk.editor.open_text("One bad word. All well.")
+    desk.page.proofread()
+    qtbot.waitUntil(lambda: desk.marked == ["bad"], timeout=20000)
+    qtbot.waitUntil(lambda: not desk.view.reader._view.is_reading)
+    desk.view.reader.cards[0].expected[0].click()
+    session = desk.editor.session
+    assert session.document.text == "One good word. All well."
+    assert session.document.origin_at(4) == (4, 8, "model")
+    assert desk.view.text.toPlainText() == "One good word. All well."
+    qtbot.waitUntil(lambda: desk.asked[1:] == [["One good word."]])
+    qtbot.waitUntil(lambda: desk.marked == [] and desk.view.reader._view.num_known == 2)
+    session.undo()
+    assert session.document.text == "One bad word. All well."
+    qtbot.waitUntil(lambda: desk.marked == ["bad"])  # known: asked of nobody
+
+
+def test_stopping_keeps_what_was_read(make_desk, qtbot):
+    desk = make_desk("--gap", "0.15")
+    desk.editor.open_text(" ".join(["One bad word."] + [f"Number {n}." for n in range(40)]))
+    desk.page.proofread()
+    qtbot.waitUntil(lambda: desk.marked == ["bad"], timeout=20000)
+    desk.view.reader.read.click()  # Stop
+    qtbot.waitUntil(lambda: not desk.view.reader._view.is_reading)
+    assert 1 <= desk.view.reader._view.num_known < 41
+    assert desk.marked == ["bad"]
+
+
+def test_closing_takes_the_marks_away_and_a_blank_takes_the_place(make_desk, qtbot):
+    desk = make_desk()
+    desk.editor.open_text("One bad word.")
+    desk.page.proofread()
+    qtbot.waitUntil(lambda: desk.marked == ["bad"], timeout=20000)
+    desk.view.text.blank_requested.emit(4, 7, "short")
+    assert not desk.view.is_reader_open
+    assert desk.marked == []
+
+
+def test_the_pointer_over_a_marked_word_tells_what_is_expected(make_desk, qtbot, monkeypatch):
+    desk = make_desk()
+    desk.editor.open_text("One bad word.")
+    desk.page.proofread()
+    qtbot.waitUntil(lambda: desk.marked == ["bad"], timeout=20000)
+    shown: list[str] = []
+    monkeypatch.setattr(QToolTip, "showText", lambda _at, text, _w: shown.append(text))
+    text = desk.view.text
+    cursor = text.textCursor()
+    cursor.setPosition(5)
+    place = text.viewport().mapTo(text, text.cursorRect(cursor).center())
+    QApplication.sendEvent(text, QHelpEvent(QEvent.Type.ToolTip, place, QPoint(0, 0)))
+    assert shown == ["<p>Expected: good</p>"]
+
+
+def test_measured_figures_stand_in_the_panel(make_desk):
+    desk = make_desk()
+    figures = ProofreadFigures(hit_rate_zh=0.784, num_zh=100)
+    desk.view.show_reader(ReaderView(figures=figures))
+    assert "78 % in Chinese (100 sentences)" in desk.view.reader._measured.text()
+    assert "English" not in desk.view.reader._measured.text()
+
+
+def test_context_on_a_card_parts_no_latin_word():
+    text = "Also a pioneer in online umbrella, she founded companies"
+    at = text.index("umbrella")
+    flag = flag_word(text, at, at + 8, -3.0, ())
+    assert isinstance(flag, WordFlag)
+    assert flag.before.split()[0] in text.split()
+    assert flag.after.split()[-1] in text.split()
+
+
+def test_sentences_of_a_stretch_and_positions_beyond_the_basic_plane():
+    text = to_units("第一句。第二句𠮷好！Third one, v1.2. \n\n……\nlast")
+    spans = sentence_spans(text)
+    assert [text[a:b] for a, b in spans] == [
+        "第一句。",
+        to_units("第二句𠮷好！"),
+        "Third one, v1.2.",
+        "last",
+    ]
+    assert sentence_spans(text, 5, 6) == [spans[1]]
+    units = UnitMap(text)
+    for start, end in spans:
+        for position in (start, end):
+            assert units.units(units.characters(position)) == position
+
+
+def test_one_title_widget_renames_keeps_and_gives_up(qtbot):
+    start_theme(QApplication.instance(), Look("light", "en"))  # type: ignore[arg-type]
+    title = TitleEdit(None)  # type: ignore[arg-type]
+    qtbot.addWidget(title)
+    told: list[str] = []
+    title.changed.connect(told.append)
+    title.show_title("Old", can_rename=True)
+    title.set_texts("Untitled", "Rename", "Title")
+    title.show()
+    title.rename.click()
+    QTest.keyClicks(title.field, "New")
+    QTest.keyClick(title.field, Qt.Key.Key_Escape)
+    assert told == []
+    assert title.field.isHidden()
+    title.rename.click()
+    QTest.keyClicks(title.field, "New")
+    QTest.keyClick(title.field, Qt.Key.Key_Return)
+    assert told == ["New"]
+    assert title.field.isHidden()
