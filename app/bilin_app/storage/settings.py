@@ -25,7 +25,8 @@ class Settings:
     """What a person chose. Font family "" = the one of the language; sizes in pixels.
 
     text_…: of messages and documents. idle_unload_min: minutes without a request until the model
-    is unloaded; 0 = never. last_model: loaded at the next start; "" = the bundled one.
+    is unloaded; 0 = never. last_model: loaded at the next start; "" = the bundled one. models_dir:
+    the person's own models, "" = below the data folder.
     tells_answers: through the desktop, when a long one ends out of view. data_dir: where the data
     lie, "" = the platform's folder; move_from: a folder whose contents go there at the next start.
     shortcuts: (name, keys) of those that were changed; names that are not known stay.
@@ -41,6 +42,7 @@ class Settings:
     code_font_size: int = 13
     send_key: SendKey = "enter"
     last_model: str = ""
+    models_dir: str = ""
     idle_unload_min: int = 0
     engine_priority: EnginePriority = "low"
     tells_answers: bool = False
@@ -108,6 +110,7 @@ _RULES: dict[str, _Rule] = {
     "code_font_size": _whole(9, 32),
     "send_key": _one_of("enter", "ctrl+enter"),
     "last_model": _TEXT,
+    "models_dir": _PATH,
     "idle_unload_min": _whole(0, 10_000),
     "engine_priority": _one_of("low", "normal"),
     "tells_answers": _YES_NO,

@@ -27,6 +27,8 @@ from bilin_engine.protocol import (
     WorkerLoaded,
     WorkerLogits,
     WorkerLogitsWritten,
+    WorkerMeasure,
+    WorkerMeasured,
     WorkerMemory,
     WorkerMemoryReport,
     WorkerRead,
@@ -171,6 +173,20 @@ class WorkerPool:
         assert isinstance(final, WorkerLogitsWritten)
         return final
 
+    def measure(self, task: Task, on_progress: Callable[[Progress], None]) -> WorkerMeasured:
+        """Times the loaded model. Raises as `generate`."""
+
+        def on_event(event: WorkerEvent) -> bool:
+            if isinstance(event, Progress):
+                on_progress(event)
+            return True
+
+        request = WorkerMeasure(self.next_id())
+        limit_s = self._limits.cancel_s
+        (final,) = self._run(task, request, (RANK_0,), on_event, cancel_s=limit_s)
+        assert isinstance(final, WorkerMeasured)
+        return final
+
     def memory(self, task: Task) -> WorkerMemoryReport:
         """Rank 0's real memory use."""
         request = WorkerMemory(self.next_id())
@@ -207,7 +223,12 @@ class WorkerPool:
     def _run(
         self,
         task: Task,
-        request: WorkerLoad | WorkerGenerate | WorkerRead | WorkerLogits | WorkerMemory,
+        request: WorkerLoad
+        | WorkerGenerate
+        | WorkerRead
+        | WorkerLogits
+        | WorkerMeasure
+        | WorkerMemory,
         ranks: "range | tuple[int, ...]",
         on_event: Callable[[WorkerEvent], bool],
         *,
