@@ -4,6 +4,30 @@
     <context>
         <name>ActionRow</name>
         <message>
+            <source>Again</source>
+            <translation>重新生成</translation>
+        </message>
+        <message>
+            <source>Answer</source>
+            <translation>回答</translation>
+        </message>
+        <message>
+            <source>Answer again, as another version</source>
+            <translation>重新回答，作为另一个版本</translation>
+        </message>
+        <message>
+            <source>Answer this message</source>
+            <translation>回答这条消息</translation>
+        </message>
+        <message>
+            <source>Continue</source>
+            <translation>继续</translation>
+        </message>
+        <message>
+            <source>Continue this answer</source>
+            <translation>继续这个回答</translation>
+        </message>
+        <message>
             <source>Copied</source>
             <translation>已复制</translation>
         </message>
@@ -16,6 +40,10 @@
             <translation>复制这条消息</translation>
         </message>
         <message>
+            <source>Do not send</source>
+            <translation>不发送</translation>
+        </message>
+        <message>
             <source>Edit</source>
             <translation>编辑</translation>
         </message>
@@ -24,48 +52,20 @@
             <translation>编辑这条消息</translation>
         </message>
         <message>
-            <source>Again</source>
-            <translation>重新生成</translation>
-        </message>
-        <message>
-            <source>Answer again, as another version</source>
-            <translation>重新回答，作为另一个版本</translation>
-        </message>
-        <message>
-            <source>Continue</source>
-            <translation>继续</translation>
-        </message>
-        <message>
-            <source>Continue this answer</source>
-            <translation>继续这个回答</translation>
-        </message>
-        <message>
-            <source>Do not send</source>
-            <translation>不发送</translation>
-        </message>
-        <message>
-            <source>Take this message out of the queue</source>
-            <translation>把这条消息移出队列</translation>
-        </message>
-        <message>
             <source>More</source>
             <translation>更多</translation>
-        </message>
-        <message>
-            <source>Previous version</source>
-            <translation>上一个版本</translation>
         </message>
         <message>
             <source>Next version</source>
             <translation>下一个版本</translation>
         </message>
         <message>
-            <source>Answer</source>
-            <translation>回答</translation>
+            <source>Previous version</source>
+            <translation>上一个版本</translation>
         </message>
         <message>
-            <source>Answer this message</source>
-            <translation>回答这条消息</translation>
+            <source>Take this message out of the queue</source>
+            <translation>把这条消息移出队列</translation>
         </message>
     </context>
     <context>
@@ -286,88 +286,72 @@
     <context>
         <name>BlankPanel</name>
         <message>
-            <source>No blank chosen</source>
-            <translation>没有选中空</translation>
-        </message>
-        <message>
-            <source>Stop</source>
-            <translation>停止</translation>
-        </message>
-        <message>
-            <source>Fill</source>
-            <translation>填这个空</translation>
-        </message>
-        <message>
-            <source>This model has no {0} token</source>
-            <translation>这个模型没有 {0} 标记</translation>
-        </message>
-        <message>
-            <source>Was: {0}</source>
-            <translation>原文：{0}</translation>
-        </message>
-        <message>
-            <source>≤ {0} words</source>
-            <translation>≤ {0} 词</translation>
-        </message>
-        <message>
-            <source>≤ {0} chars</source>
-            <translation>≤ {0} 字</translation>
-        </message>
-        <message>
-            <source>Length</source>
-            <translation>长度</translation>
-        </message>
-        <message>
-            <source>any</source>
-            <translation>不限</translation>
+            <source>, </source>
+            <translation>，</translation>
         </message>
         <message>
             <source>= {0}</source>
             <translation>= {0}</translation>
         </message>
         <message>
-            <source>, </source>
-            <translation>，</translation>
-        </message>
-        <message>
-            <source>The model is filling this blank …</source>
-            <translation>模型正在填写…</translation>
+            <source>Beam search</source>
+            <translation>束搜索</translation>
         </message>
         <message>
             <source>Both sides are in the model's view</source>
             <translation>两侧文字都在模型视野内</translation>
         </message>
         <message>
-            <source>The nearest text on both sides is in the model's view</source>
-            <translation>模型只看得到两侧最近的文字</translation>
+            <source>Candidates</source>
+            <translation>候选数</translation>
         </message>
         <message>
-            <source>asked in a chat</source>
-            <translation>以对话方式请求</translation>
+            <source>Candidates    {0} the next · {1} accepts</source>
+            <translation>候选　{0} 换一个 · {1} 采用</translation>
         </message>
         <message>
-            <source>Short</source>
-            <translation>短</translation>
+            <source>Digits only</source>
+            <translation>只用数字</translation>
         </message>
         <message>
-            <source>Sentence</source>
-            <translation>句</translation>
+            <source>Fill</source>
+            <translation>填这个空</translation>
         </message>
         <message>
-            <source>Long</source>
-            <translation>长</translation>
+            <source>Fill all</source>
+            <translation>全部填写</translation>
+        </message>
+        <message>
+            <source>Fill all blanks in order ({0})</source>
+            <translation>依次填写所有的空（{0}）</translation>
+        </message>
+        <message>
+            <source>Fill this blank ({0})</source>
+            <translation>填写这个空（{0}）</translation>
+        </message>
+        <message>
+            <source>How candidates are drawn</source>
+            <translation>候选的生成方式</translation>
         </message>
         <message>
             <source>Kind of blank</source>
             <translation>空的种类</translation>
         </message>
         <message>
-            <source>Restore</source>
-            <translation>还原</translation>
+            <source>Length</source>
+            <translation>长度</translation>
         </message>
         <message>
-            <source>Put the original text back</source>
-            <translation>放回原来的文字</translation>
+            <source>Long</source>
+            <translation>长</translation>
+        </message>
+        <message>
+            <source>No blank chosen</source>
+            <translation>没有选中空</translation>
+        </message>
+        <message>
+            <source>Number of candidates</source>
+            <translation>候选数</translation>
         </message>
         <message>
             <source>Number of characters or words</source>
@@ -382,44 +366,56 @@
             <translation>只从这些里选</translation>
         </message>
         <message>
-            <source>Digits only</source>
-            <translation>只用数字</translation>
+            <source>Put the original text back</source>
+            <translation>放回原来的文字</translation>
         </message>
         <message>
-            <source>Candidates</source>
-            <translation>候选数</translation>
-        </message>
-        <message>
-            <source>Number of candidates</source>
-            <translation>候选数</translation>
+            <source>Restore</source>
+            <translation>还原</translation>
         </message>
         <message>
             <source>Sampling</source>
             <translation>采样</translation>
         </message>
         <message>
-            <source>Beam search</source>
-            <translation>束搜索</translation>
+            <source>Sentence</source>
+            <translation>句</translation>
         </message>
         <message>
-            <source>How candidates are drawn</source>
-            <translation>候选的生成方式</translation>
+            <source>Short</source>
+            <translation>短</translation>
         </message>
         <message>
-            <source>Fill all</source>
-            <translation>全部填写</translation>
+            <source>Stop</source>
+            <translation>停止</translation>
         </message>
         <message>
             <source>Stop filling ({0})</source>
             <translation>停止填写（{0}）</translation>
         </message>
         <message>
-            <source>Fill this blank ({0})</source>
-            <translation>填写这个空（{0}）</translation>
+            <source>The model is filling this blank …</source>
+            <translation>模型正在填写…</translation>
         </message>
         <message>
-            <source>Candidates    {0} the next · {1} accepts</source>
-            <translation>候选　{0} 换一个 · {1} 采用</translation>
+            <source>The nearest text on both sides is in the model's view</source>
+            <translation>模型只看得到两侧最近的文字</translation>
+        </message>
+        <message>
+            <source>This model has no {0} token</source>
+            <translation>这个模型没有 {0} 标记</translation>
+        </message>
+        <message>
+            <source>Was: {0}</source>
+            <translation>原文：{0}</translation>
+        </message>
+        <message>
+            <source>any</source>
+            <translation>不限</translation>
+        </message>
+        <message>
+            <source>asked in a chat</source>
+            <translation>以对话方式请求</translation>
         </message>
         <message>
             <source>{0} fills it with both sides in view</source>
@@ -430,19 +426,23 @@
             <translation>{0} 在光标处插入空，或把选中的内容变成空；{1} 插入长空。</translation>
         </message>
         <message>
-            <source>Fill all blanks in order ({0})</source>
-            <translation>依次填写所有的空（{0}）</translation>
+            <source>≤ {0} chars</source>
+            <translation>≤ {0} 字</translation>
+        </message>
+        <message>
+            <source>≤ {0} words</source>
+            <translation>≤ {0} 词</translation>
         </message>
     </context>
     <context>
         <name>Breaks</name>
         <message>
-            <source>Not one of the choices</source>
-            <translation>不在可选范围内</translation>
-        </message>
-        <message>
             <source>Not digits only</source>
             <translation>不全是数字</translation>
+        </message>
+        <message>
+            <source>Not one of the choices</source>
+            <translation>不在可选范围内</translation>
         </message>
         <message>
             <source>{0} characters</source>
@@ -453,12 +453,12 @@
             <translation>{0} 词</translation>
         </message>
         <message>
-            <source>{found}, asked for exactly {count}</source>
-            <translation>{found}，要求正好 {count}</translation>
-        </message>
-        <message>
             <source>{found}, asked for at most {count}</source>
             <translation>{found}，要求最多 {count}</translation>
+        </message>
+        <message>
+            <source>{found}, asked for exactly {count}</source>
+            <translation>{found}，要求正好 {count}</translation>
         </message>
     </context>
     <context>
@@ -475,10 +475,6 @@
             <translation>已删除：{0}</translation>
         </message>
         <message>
-            <source>Undo</source>
-            <translation>撤销</translation>
-        </message>
-        <message>
             <source>Messages deleted: {0}</source>
             <translation>已删除 {0} 条消息</translation>
         </message>
@@ -486,24 +482,16 @@
             <source>Preset deleted: {0}</source>
             <translation>已删除预设：{0}</translation>
         </message>
+        <message>
+            <source>Undo</source>
+            <translation>撤销</translation>
+        </message>
     </context>
     <context>
         <name>ChatView</name>
         <message>
-            <source>Markdown (*.md)</source>
-            <translation>Markdown (*.md)</translation>
-        </message>
-        <message>
-            <source>JSON, to be imported again (*.json)</source>
-            <translation>JSON，可再导入 (*.json)</translation>
-        </message>
-        <message>
-            <source>Export the conversation</source>
-            <translation>导出对话</translation>
-        </message>
-        <message>
-            <source>Import conversations</source>
-            <translation>导入对话</translation>
+            <source>Attach text or code files</source>
+            <translation>添加文本或代码文件</translation>
         </message>
         <message>
             <source>Bilin’s JSON or ChatGPT’s conversations.json (*.json)</source>
@@ -514,8 +502,20 @@
             <translation>一切都在这台电脑上</translation>
         </message>
         <message>
-            <source>Attach text or code files</source>
-            <translation>添加文本或代码文件</translation>
+            <source>Export the conversation</source>
+            <translation>导出对话</translation>
+        </message>
+        <message>
+            <source>Import conversations</source>
+            <translation>导入对话</translation>
+        </message>
+        <message>
+            <source>JSON, to be imported again (*.json)</source>
+            <translation>JSON，可再导入 (*.json)</translation>
+        </message>
+        <message>
+            <source>Markdown (*.md)</source>
+            <translation>Markdown (*.md)</translation>
         </message>
     </context>
     <context>
@@ -540,60 +540,48 @@
     <context>
         <name>Composer</name>
         <message>
+            <source>Answer begins with</source>
+            <translation>回答开头</translation>
+        </message>
+        <message>
+            <source>Attach text or code files</source>
+            <translation>添加文本或代码文件</translation>
+        </message>
+        <message>
+            <source>Context</source>
+            <translation>上下文</translation>
+        </message>
+        <message>
             <source>Context: {0} of {1} tokens</source>
             <translation>上下文：{0} / {1} 词元</translation>
         </message>
         <message>
-            <source>Too long: {0} of {1} tokens</source>
-            <translation>太长：{0} / {1} 词元</translation>
-        </message>
-        <message>
-            <source>Queue</source>
-            <translation>排队</translation>
-        </message>
-        <message>
-            <source>The model will not see the oldest messages; all stay on show</source>
-            <translation>模型看不到最早的消息；对话里全部保留</translation>
-        </message>
-        <message>
-            <source>Send without them</source>
-            <translation>照此发送</translation>
-        </message>
-        <message>
-            <source>Send</source>
-            <translation>发送</translation>
-        </message>
-        <message>
-            <source>Too long for this model's context</source>
-            <translation>超出这个模型的上下文</translation>
-        </message>
-        <message>
-            <source>Too long: the oldest messages are left out ({0})</source>
-            <translation>太长：最早的 {0} 条消息不会发送</translation>
-        </message>
-        <message>
-            <source>Queued: {0}</source>
-            <translation>排队中：{0} 条</translation>
-        </message>
-        <message>
-            <source>Sent when this answer ends</source>
-            <translation>这个回答结束后发送</translation>
-        </message>
-        <message>
-            <source>Write a message. Ctrl+Enter sends</source>
-            <translation>输入消息，Ctrl+Enter 发送</translation>
-        </message>
-        <message>
-            <source>Write a message. Enter sends, Shift+Enter breaks the line</source>
-            <translation>输入消息，Enter 发送，Shift+Enter 换行</translation>
+            <source>Let the model begin the answer</source>
+            <translation>让模型自己开头</translation>
         </message>
         <message>
             <source>Message</source>
             <translation>消息</translation>
         </message>
         <message>
-            <source>Context</source>
-            <translation>上下文</translation>
+            <source>Queue</source>
+            <translation>排队</translation>
+        </message>
+        <message>
+            <source>Queued: {0}</source>
+            <translation>排队中：{0} 条</translation>
+        </message>
+        <message>
+            <source>Send</source>
+            <translation>发送</translation>
+        </message>
+        <message>
+            <source>Send without them</source>
+            <translation>照此发送</translation>
+        </message>
+        <message>
+            <source>Sent when this answer ends</source>
+            <translation>这个回答结束后发送</translation>
         </message>
         <message>
             <source>Stop</source>
@@ -604,67 +592,55 @@
             <translation>停止这个回答（Esc）</translation>
         </message>
         <message>
-            <source>Answer begins with</source>
-            <translation>回答开头</translation>
-        </message>
-        <message>
-            <source>Attach text or code files</source>
-            <translation>添加文本或代码文件</translation>
-        </message>
-        <message>
-            <source>Let the model begin the answer</source>
-            <translation>让模型自己开头</translation>
-        </message>
-        <message>
             <source>The model goes on from these words</source>
             <translation>模型会接着这几个字往下写</translation>
         </message>
         <message>
-            <source>Write the answer’s first words</source>
-            <translation>替回答起个头</translation>
+            <source>The model will not see the oldest messages; all stay on show</source>
+            <translation>模型看不到最早的消息；对话里全部保留</translation>
+        </message>
+        <message>
+            <source>Too long for this model's context</source>
+            <translation>超出这个模型的上下文</translation>
+        </message>
+        <message>
+            <source>Too long: the oldest messages are left out ({0})</source>
+            <translation>太长：最早的 {0} 条消息不会发送</translation>
+        </message>
+        <message>
+            <source>Too long: {0} of {1} tokens</source>
+            <translation>太长：{0} / {1} 词元</translation>
         </message>
         <message>
             <source>Too long: “{0}” and so on are left out ({1})</source>
             <translation>太长：“{0}”等 {1} 条较早的消息不会发给模型</translation>
         </message>
+        <message>
+            <source>Write a message. Ctrl+Enter sends</source>
+            <translation>输入消息，Ctrl+Enter 发送</translation>
+        </message>
+        <message>
+            <source>Write a message. Enter sends, Shift+Enter breaks the line</source>
+            <translation>输入消息，Enter 发送，Shift+Enter 换行</translation>
+        </message>
+        <message>
+            <source>Write the answer’s first words</source>
+            <translation>替回答起个头</translation>
+        </message>
     </context>
     <context>
         <name>ConversationList</name>
         <message>
-            <source>Nothing found</source>
-            <translation>没有找到</translation>
+            <source>Clear the search</source>
+            <translation>清除搜索</translation>
         </message>
         <message>
-            <source>Pinned</source>
-            <translation>置顶</translation>
+            <source>Conversations</source>
+            <translation>对话记录</translation>
         </message>
         <message>
-            <source>Today</source>
-            <translation>今天</translation>
-        </message>
-        <message>
-            <source>Yesterday</source>
-            <translation>昨天</translation>
-        </message>
-        <message>
-            <source>Last 7 days</source>
-            <translation>最近 7 天</translation>
-        </message>
-        <message>
-            <source>{month} {year}</source>
-            <translation>{year} 年 {month}</translation>
-        </message>
-        <message>
-            <source>Unpin</source>
-            <translation>取消置顶</translation>
-        </message>
-        <message>
-            <source>Pin</source>
-            <translation>置顶</translation>
-        </message>
-        <message>
-            <source>Rename …</source>
-            <translation>重命名…</translation>
+            <source>Delete</source>
+            <translation>删除</translation>
         </message>
         <message>
             <source>Export …</source>
@@ -675,16 +651,32 @@
             <translation>导入对话…</translation>
         </message>
         <message>
-            <source>Delete</source>
-            <translation>删除</translation>
+            <source>Last 7 days</source>
+            <translation>最近 7 天</translation>
+        </message>
+        <message>
+            <source>New chat</source>
+            <translation>新对话</translation>
+        </message>
+        <message>
+            <source>Nothing found</source>
+            <translation>没有找到</translation>
+        </message>
+        <message>
+            <source>Pin</source>
+            <translation>置顶</translation>
+        </message>
+        <message>
+            <source>Pinned</source>
+            <translation>置顶</translation>
         </message>
         <message>
             <source>Rename</source>
             <translation>重命名</translation>
         </message>
         <message>
-            <source>Title</source>
-            <translation>标题</translation>
+            <source>Rename …</source>
+            <translation>重命名…</translation>
         </message>
         <message>
             <source>Search</source>
@@ -695,24 +687,32 @@
             <translation>搜索对话</translation>
         </message>
         <message>
-            <source>Clear the search</source>
-            <translation>清除搜索</translation>
+            <source>Title</source>
+            <translation>标题</translation>
         </message>
         <message>
-            <source>New chat</source>
-            <translation>新对话</translation>
-        </message>
-        <message>
-            <source>Conversations</source>
-            <translation>对话记录</translation>
+            <source>Today</source>
+            <translation>今天</translation>
         </message>
         <message>
             <source>Trash</source>
             <translation>回收站</translation>
         </message>
         <message>
+            <source>Unpin</source>
+            <translation>取消置顶</translation>
+        </message>
+        <message>
             <source>What was deleted</source>
             <translation>已删除的内容</translation>
+        </message>
+        <message>
+            <source>Yesterday</source>
+            <translation>昨天</translation>
+        </message>
+        <message>
+            <source>{month} {year}</source>
+            <translation>{year} 年 {month}</translation>
         </message>
     </context>
     <context>
@@ -749,12 +749,20 @@
             <translation>加载</translation>
         </message>
         <message>
+            <source>Rename this model</source>
+            <translation>重命名此模型</translation>
+        </message>
+        <message>
             <source>Show in the file manager</source>
             <translation>在文件管理器中显示</translation>
         </message>
         <message>
             <source>Stop loading</source>
             <translation>停止加载</translation>
+        </message>
+        <message>
+            <source>Stop measuring</source>
+            <translation>停止测速</translation>
         </message>
         <message>
             <source>Unload</source>
@@ -764,14 +772,6 @@
             <source>Verify</source>
             <translation>校验</translation>
         </message>
-        <message>
-            <source>Rename this model</source>
-            <translation>重命名此模型</translation>
-        </message>
-        <message>
-            <source>Stop measuring</source>
-            <translation>停止测速</translation>
-        </message>
     </context>
     <context>
         <name>DocumentList</name>
@@ -780,95 +780,27 @@
             <translation>删除</translation>
         </message>
         <message>
-            <source>Search documents</source>
-            <translation>搜索文档</translation>
+            <source>Documents</source>
+            <translation>文档</translation>
         </message>
         <message>
             <source>New document</source>
             <translation>新文档</translation>
         </message>
         <message>
-            <source>Documents</source>
-            <translation>文档</translation>
+            <source>Search documents</source>
+            <translation>搜索文档</translation>
         </message>
     </context>
     <context>
         <name>EditorHeader</name>
         <message>
-            <source>New document</source>
-            <translation>新文档</translation>
-        </message>
-        <message>
-            <source>Rename this document</source>
-            <translation>给文档改名</translation>
-        </message>
-        <message>
-            <source>Title</source>
-            <translation>标题</translation>
-        </message>
-        <message>
-            <source>Saved</source>
-            <translation>已保存</translation>
-        </message>
-        <message>
-            <source>Everything is saved. Earlier versions …</source>
-            <translation>全部已保存。查看以前的版本…</translation>
-        </message>
-        <message>
-            <source>Saving …</source>
-            <translation>正在保存…</translation>
-        </message>
-        <message>
             <source>Being saved. Earlier versions …</source>
             <translation>正在保存。查看以前的版本…</translation>
         </message>
         <message>
-            <source>Not saved</source>
-            <translation>未保存</translation>
-        </message>
-        <message>
-            <source>Not saved: the disk refuses</source>
-            <translation>未保存：写不进磁盘</translation>
-        </message>
-        <message>
-            <source>mine</source>
-            <translation>我写的</translation>
-        </message>
-        <message>
-            <source>model</source>
-            <translation>模型</translation>
-        </message>
-        <message>
-            <source>edited</source>
-            <translation>改过</translation>
-        </message>
-        <message>
-            <source>Show who wrote what: mine, the model's, edited</source>
-            <translation>显示出处：我写的、模型写的、改过的</translation>
-        </message>
-        <message>
             <source>Blank ▾</source>
             <translation>插入空 ▾</translation>
-        </message>
-        <message>
-            <source>Insert a blank</source>
-            <translation>插入一个空</translation>
-        </message>
-        <message>
-            <source>More</source>
-            <translation>更多</translation>
-        </message>
-        <message>
-            <source>Short blank</source>
-            <translation>短空</translation>
-        </message>
-        <message>
-            <source>Sentence blank</source>
-            <translation>句空</translation>
-        </message>
-        <message>
-            <source>Long blank</source>
-            <translation>长空</translation>
         </message>
         <message>
             <source>Bridge: a passage after this paragraph</source>
@@ -879,59 +811,127 @@
             <translation>在末尾续写</translation>
         </message>
         <message>
-            <source>Rewrite the selection</source>
-            <translation>改写选中的文字</translation>
+            <source>Earlier versions …</source>
+            <translation>以前的版本…</translation>
+        </message>
+        <message>
+            <source>Everything is saved. Earlier versions …</source>
+            <translation>全部已保存。查看以前的版本…</translation>
+        </message>
+        <message>
+            <source>Insert a blank</source>
+            <translation>插入一个空</translation>
+        </message>
+        <message>
+            <source>Long blank</source>
+            <translation>长空</translation>
+        </message>
+        <message>
+            <source>More</source>
+            <translation>更多</translation>
+        </message>
+        <message>
+            <source>New document</source>
+            <translation>新文档</translation>
+        </message>
+        <message>
+            <source>Not saved</source>
+            <translation>未保存</translation>
+        </message>
+        <message>
+            <source>Not saved: the disk refuses</source>
+            <translation>未保存：写不进磁盘</translation>
         </message>
         <message>
             <source>Open a file …</source>
             <translation>打开文件…</translation>
         </message>
         <message>
+            <source>Rename this document</source>
+            <translation>给文档改名</translation>
+        </message>
+        <message>
+            <source>Rewrite the selection</source>
+            <translation>改写选中的文字</translation>
+        </message>
+        <message>
+            <source>Samples</source>
+            <translation>示例</translation>
+        </message>
+        <message>
             <source>Save as …</source>
             <translation>另存为…</translation>
         </message>
         <message>
-            <source>Earlier versions …</source>
-            <translation>以前的版本…</translation>
+            <source>Saved</source>
+            <translation>已保存</translation>
+        </message>
+        <message>
+            <source>Saving …</source>
+            <translation>正在保存…</translation>
+        </message>
+        <message>
+            <source>Sentence blank</source>
+            <translation>句空</translation>
+        </message>
+        <message>
+            <source>Short blank</source>
+            <translation>短空</translation>
+        </message>
+        <message>
+            <source>Show who wrote what: mine, the model's, edited</source>
+            <translation>显示出处：我写的、模型写的、改过的</translation>
+        </message>
+        <message>
+            <source>Title</source>
+            <translation>标题</translation>
         </message>
         <message>
             <source>What the model sees …</source>
             <translation>模型看到的内容…</translation>
         </message>
         <message>
-            <source>Samples</source>
-            <translation>示例</translation>
+            <source>edited</source>
+            <translation>改过</translation>
+        </message>
+        <message>
+            <source>mine</source>
+            <translation>我写的</translation>
+        </message>
+        <message>
+            <source>model</source>
+            <translation>模型</translation>
         </message>
     </context>
     <context>
         <name>EditorPage</name>
         <message>
-            <source>Open a file</source>
-            <translation>打开文件</translation>
+            <source>Deleted: {0}</source>
+            <translation>已删除：{0}</translation>
         </message>
         <message>
             <source>Documents</source>
             <translation>文档</translation>
         </message>
         <message>
+            <source>Open a file</source>
+            <translation>打开文件</translation>
+        </message>
+        <message>
             <source>Save as</source>
             <translation>另存为</translation>
         </message>
         <message>
-            <source>Untitled</source>
-            <translation>无标题</translation>
-        </message>
-        <message>
-            <source>Deleted: {0}</source>
-            <translation>已删除：{0}</translation>
+            <source>Select what is to be rewritten first.</source>
+            <translation>请先选中要改写的文字。</translation>
         </message>
         <message>
             <source>Undo</source>
             <translation>撤销</translation>
         </message>
         <message>
-            <source>Select what is to be rewritten first.</source>
-            <translation>请先选中要改写的文字。</translation>
+            <source>Untitled</source>
+            <translation>无标题</translation>
         </message>
     </context>
     <context>
@@ -970,36 +970,28 @@
     <context>
         <name>EnginePopover</name>
         <message>
-            <source>Hide details</source>
-            <translation>收起详情</translation>
+            <source>Choose a model</source>
+            <translation>选择模型</translation>
+        </message>
+        <message>
+            <source>Copy report</source>
+            <translation>复制报告</translation>
         </message>
         <message>
             <source>Details</source>
             <translation>详情</translation>
         </message>
         <message>
-            <source>The engine is ready</source>
-            <translation>引擎就绪</translation>
+            <source>Hide details</source>
+            <translation>收起详情</translation>
         </message>
         <message>
-            <source>The engine is writing</source>
-            <translation>引擎正在生成</translation>
+            <source>Load the model</source>
+            <translation>加载模型</translation>
         </message>
         <message>
             <source>Loading the model: {0} %</source>
             <translation>正在加载模型：{0} %</translation>
-        </message>
-        <message>
-            <source>The engine is starting</source>
-            <translation>引擎正在启动</translation>
-        </message>
-        <message>
-            <source>The engine has a fault</source>
-            <translation>引擎出了故障</translation>
-        </message>
-        <message>
-            <source>The engine is stopped</source>
-            <translation>引擎已停止</translation>
         </message>
         <message>
             <source>No model is loaded</source>
@@ -1010,43 +1002,51 @@
             <translation>启动引擎</translation>
         </message>
         <message>
-            <source>Load the model</source>
-            <translation>加载模型</translation>
+            <source>The engine has a fault</source>
+            <translation>引擎出了故障</translation>
         </message>
         <message>
-            <source>Choose a model</source>
-            <translation>选择模型</translation>
+            <source>The engine is ready</source>
+            <translation>引擎就绪</translation>
         </message>
         <message>
-            <source>Copy report</source>
-            <translation>复制报告</translation>
+            <source>The engine is starting</source>
+            <translation>引擎正在启动</translation>
+        </message>
+        <message>
+            <source>The engine is stopped</source>
+            <translation>引擎已停止</translation>
+        </message>
+        <message>
+            <source>The engine is writing</source>
+            <translation>引擎正在生成</translation>
         </message>
     </context>
     <context>
         <name>FindBar</name>
         <message>
-            <source>Not in this conversation</source>
-            <translation>这段对话里没有</translation>
-        </message>
-        <message>
-            <source>Message {0} of {1}</source>
-            <translation>第 {0} 条，共 {1} 条</translation>
+            <source>Close (Esc)</source>
+            <translation>关闭（Esc）</translation>
         </message>
         <message>
             <source>Find in this conversation</source>
             <translation>在这段对话里查找</translation>
         </message>
         <message>
-            <source>Previous message with it (Shift+Enter)</source>
-            <translation>上一条（Shift+Enter）</translation>
+            <source>Message {0} of {1}</source>
+            <translation>第 {0} 条，共 {1} 条</translation>
         </message>
         <message>
             <source>Next message with it (Enter)</source>
             <translation>下一条（Enter）</translation>
         </message>
         <message>
-            <source>Close (Esc)</source>
-            <translation>关闭（Esc）</translation>
+            <source>Not in this conversation</source>
+            <translation>这段对话里没有</translation>
+        </message>
+        <message>
+            <source>Previous message with it (Shift+Enter)</source>
+            <translation>上一条（Shift+Enter）</translation>
         </message>
     </context>
     <context>
@@ -1095,28 +1095,28 @@
     <context>
         <name>Header</name>
         <message>
+            <source>Choose a model</source>
+            <translation>选择模型</translation>
+        </message>
+        <message>
+            <source>Chosen for this conversation: {0}</source>
+            <translation>本对话选用：{0}</translation>
+        </message>
+        <message>
+            <source>Model: {0}</source>
+            <translation>模型：{0}</translation>
+        </message>
+        <message>
             <source>New chat</source>
             <translation>新对话</translation>
-        </message>
-        <message>
-            <source>Rename this conversation</source>
-            <translation>重命名这段对话</translation>
-        </message>
-        <message>
-            <source>Title</source>
-            <translation>标题</translation>
         </message>
         <message>
             <source>No model</source>
             <translation>没有模型</translation>
         </message>
         <message>
-            <source>Choose a model</source>
-            <translation>选择模型</translation>
-        </message>
-        <message>
-            <source>Model: {0}</source>
-            <translation>模型：{0}</translation>
+            <source>Rename this conversation</source>
+            <translation>重命名这段对话</translation>
         </message>
         <message>
             <source>Sampling {0}</source>
@@ -1127,8 +1127,8 @@
             <translation>采样：温度 {0}</translation>
         </message>
         <message>
-            <source>Chosen for this conversation: {0}</source>
-            <translation>本对话选用：{0}</translation>
+            <source>Title</source>
+            <translation>标题</translation>
         </message>
         <message>
             <source>Whichever model is loaded</source>
@@ -1146,94 +1146,86 @@
     <context>
         <name>InlineEditor</name>
         <message>
-            <source>The message's text</source>
-            <translation>消息的文字</translation>
-        </message>
-        <message>
-            <source>The version before is kept</source>
-            <translation>原来的版本会保留</translation>
-        </message>
-        <message>
             <source>Cancel</source>
             <translation>取消</translation>
-        </message>
-        <message>
-            <source>Send</source>
-            <translation>发送</translation>
-        </message>
-        <message>
-            <source>Save</source>
-            <translation>保存</translation>
         </message>
         <message>
             <source>Go on from here</source>
             <translation>接着写</translation>
         </message>
         <message>
+            <source>Save</source>
+            <translation>保存</translation>
+        </message>
+        <message>
+            <source>Send</source>
+            <translation>发送</translation>
+        </message>
+        <message>
+            <source>The message's text</source>
+            <translation>消息的文字</translation>
+        </message>
+        <message>
             <source>The model goes on from the end of this text</source>
             <translation>模型从这段文字的末尾往下写</translation>
+        </message>
+        <message>
+            <source>The version before is kept</source>
+            <translation>原来的版本会保留</translation>
         </message>
     </context>
     <context>
         <name>InspectorDialog</name>
         <message>
-            <source>What the model sees</source>
-            <translation>模型看到的内容</translation>
-        </message>
-        <message>
-            <source>Prompt</source>
-            <translation>提示</translation>
+            <source>By mask token: what stands before and after is seen at once.</source>
+            <translation>用空标记填写：前后文字同时可见。</translation>
         </message>
         <message>
             <source>Close</source>
             <translation>关闭</translation>
         </message>
         <message>
-            <source>{0} of {1} tokens</source>
-            <translation>{0} / {1} 词元</translation>
+            <source>Prompt</source>
+            <translation>提示</translation>
         </message>
         <message>
             <source>This model has no such mask token: it is asked in a chat.</source>
             <translation>这个模型没有相应的空标记，因此以对话方式请求。</translation>
         </message>
         <message>
-            <source>By mask token: what stands before and after is seen at once.</source>
-            <translation>用空标记填写：前后文字同时可见。</translation>
+            <source>What the model sees</source>
+            <translation>模型看到的内容</translation>
+        </message>
+        <message>
+            <source>{0} of {1} tokens</source>
+            <translation>{0} / {1} 词元</translation>
         </message>
     </context>
     <context>
         <name>KeyButton</name>
         <message>
+            <source>Change the keys</source>
+            <translation>更改按键</translation>
+        </message>
+        <message>
             <source>Press keys …</source>
             <translation>请按键…</translation>
-        </message>
-        <message>
-            <source>{what}: {keys}</source>
-            <translation>{what}：{keys}</translation>
-        </message>
-        <message>
-            <source>no keys</source>
-            <translation>未设置</translation>
         </message>
         <message>
             <source>Press to change the keys</source>
             <translation>按下以更改按键</translation>
         </message>
         <message>
-            <source>Change the keys</source>
-            <translation>更改按键</translation>
+            <source>no keys</source>
+            <translation>未设置</translation>
+        </message>
+        <message>
+            <source>{what}: {keys}</source>
+            <translation>{what}：{keys}</translation>
         </message>
     </context>
     <context>
         <name>LinkDialog</name>
-        <message>
-            <source>Open a link</source>
-            <translation>打开链接</translation>
-        </message>
-        <message>
-            <source>Open this address in your browser?</source>
-            <translation>用浏览器打开这个地址？</translation>
-        </message>
         <message>
             <source>Address</source>
             <translation>地址</translation>
@@ -1245,6 +1237,14 @@
         <message>
             <source>Open</source>
             <translation>打开</translation>
+        </message>
+        <message>
+            <source>Open a link</source>
+            <translation>打开链接</translation>
+        </message>
+        <message>
+            <source>Open this address in your browser?</source>
+            <translation>用浏览器打开这个地址？</translation>
         </message>
     </context>
     <context>
@@ -1277,20 +1277,16 @@
             <translation>比邻</translation>
         </message>
         <message>
-            <source>✓ Answered: {0}</source>
-            <translation>✓ 已回答：{0}</translation>
-        </message>
-        <message>
             <source>The answer is there.</source>
             <translation>回答写完了。</translation>
+        </message>
+        <message>
+            <source>✓ Answered: {0}</source>
+            <translation>✓ 已回答：{0}</translation>
         </message>
     </context>
     <context>
         <name>MessageBody</name>
-        <message>
-            <source>code</source>
-            <translation>代码</translation>
-        </message>
         <message>
             <source>Copy</source>
             <translation>复制</translation>
@@ -1303,48 +1299,16 @@
             <source>Select all</source>
             <translation>全选</translation>
         </message>
+        <message>
+            <source>code</source>
+            <translation>代码</translation>
+        </message>
     </context>
     <context>
         <name>MessageWidget</name>
         <message>
-            <source>You</source>
-            <translation>我</translation>
-        </message>
-        <message>
-            <source>Message from {0}</source>
-            <translation>{0}的消息</translation>
-        </message>
-        <message>
-            <source>Queued: sent when this answer ends</source>
-            <translation>排队中：这个回答结束后发送</translation>
-        </message>
-        <message>
-            <source>Reading the prompt …</source>
-            <translation>正在读入提示…</translation>
-        </message>
-        <message>
-            <source>Stopped</source>
-            <translation>已停止</translation>
-        </message>
-        <message>
-            <source>{0} tok/s</source>
-            <translation>{0} 词元/秒</translation>
-        </message>
-        <message>
-            <source>{0} tokens</source>
-            <translation>{0} 词元</translation>
-        </message>
-        <message>
-            <source>first {0} s</source>
-            <translation>首字 {0} s</translation>
-        </message>
-        <message>
-            <source>length limit</source>
-            <translation>到达长度上限</translation>
-        </message>
-        <message>
-            <source>window full</source>
-            <translation>上下文已满</translation>
+            <source>Broken off and taken up again. {0}</source>
+            <translation>写到一半中断，已从断处接着写。{0}</translation>
         </message>
         <message>
             <source>Copy as Markdown</source>
@@ -1353,14 +1317,6 @@
         <message>
             <source>Copy as plain text</source>
             <translation>复制为纯文本</translation>
-        </message>
-        <message>
-            <source>What the model saw …</source>
-            <translation>模型看到的内容…</translation>
-        </message>
-        <message>
-            <source>Broken off and taken up again. {0}</source>
-            <translation>写到一半中断，已从断处接着写。{0}</translation>
         </message>
         <message>
             <source>Delete, with all below it</source>
@@ -1375,6 +1331,10 @@
             <translation>约 {0} 秒出第一个字</translation>
         </message>
         <message>
+            <source>Message from {0}</source>
+            <translation>{0}的消息</translation>
+        </message>
+        <message>
             <source>Model: {0}</source>
             <translation>模型：{0}</translation>
         </message>
@@ -1383,8 +1343,20 @@
             <translation>提示：{0} 个词元</translation>
         </message>
         <message>
+            <source>Queued: sent when this answer ends</source>
+            <translation>排队中：这个回答结束后发送</translation>
+        </message>
+        <message>
+            <source>Reading the prompt …</source>
+            <translation>正在读入提示…</translation>
+        </message>
+        <message>
             <source>Seed: {0}</source>
             <translation>随机种子：{0}</translation>
+        </message>
+        <message>
+            <source>Stopped</source>
+            <translation>已停止</translation>
         </message>
         <message>
             <source>The words before this are yours</source>
@@ -1395,6 +1367,14 @@
             <translation>等待模型就绪……</translation>
         </message>
         <message>
+            <source>What the model saw …</source>
+            <translation>模型看到的内容…</translation>
+        </message>
+        <message>
+            <source>You</source>
+            <translation>我</translation>
+        </message>
+        <message>
             <source>begun by you</source>
             <translation>由你开头</translation>
         </message>
@@ -1403,8 +1383,28 @@
             <translation>经你修改</translation>
         </message>
         <message>
+            <source>first {0} s</source>
+            <translation>首字 {0} s</translation>
+        </message>
+        <message>
+            <source>length limit</source>
+            <translation>到达长度上限</translation>
+        </message>
+        <message>
+            <source>window full</source>
+            <translation>上下文已满</translation>
+        </message>
+        <message>
             <source>{0} s more at most</source>
             <translation>最多还要 {0} 秒</translation>
+        </message>
+        <message>
+            <source>{0} tok/s</source>
+            <translation>{0} 词元/秒</translation>
+        </message>
+        <message>
+            <source>{0} tokens</source>
+            <translation>{0} 词元</translation>
         </message>
         <message>
             <source>{0}, the whole in {1} s at most</source>
@@ -1446,16 +1446,16 @@
             <translation>已加载</translation>
         </message>
         <message>
+            <source>needs its tokenizer file</source>
+            <translation>缺少分词器文件</translation>
+        </message>
+        <message>
             <source>not verified</source>
             <translation>未校验</translation>
         </message>
         <message>
             <source>verified</source>
             <translation>已校验</translation>
-        </message>
-        <message>
-            <source>needs its tokenizer file</source>
-            <translation>缺少分词器文件</translation>
         </message>
     </context>
     <context>
@@ -1470,6 +1470,10 @@
         <message>
             <source>A folder with a model</source>
             <translation>模型所在的文件夹</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
         </message>
         <message>
             <source>Delete</source>
@@ -1498,6 +1502,14 @@
 {1}</translation>
         </message>
         <message>
+            <source>Name</source>
+            <translation>名称</translation>
+        </message>
+        <message>
+            <source>Rename</source>
+            <translation>重命名</translation>
+        </message>
+        <message>
             <source>Stop it</source>
             <translation>停止</translation>
         </message>
@@ -1518,18 +1530,6 @@
             <translation>{0} 正在写回答。</translation>
         </message>
         <message>
-            <source>Cancel</source>
-            <translation>取消</translation>
-        </message>
-        <message>
-            <source>Name</source>
-            <translation>名称</translation>
-        </message>
-        <message>
-            <source>Rename</source>
-            <translation>重命名</translation>
-        </message>
-        <message>
             <source>{0}: {1} tok/s on this machine</source>
             <translation>{0}：本机实测 {1} 词元/秒</translation>
         </message>
@@ -1537,12 +1537,12 @@
     <context>
         <name>Notice</name>
         <message>
-            <source>Hide details</source>
-            <translation>收起详情</translation>
-        </message>
-        <message>
             <source>Details</source>
             <translation>详情</translation>
+        </message>
+        <message>
+            <source>Hide details</source>
+            <translation>收起详情</translation>
         </message>
         <message>
             <source>Warning</source>
@@ -1562,6 +1562,14 @@
         <message>
             <source>CPU</source>
             <translation>CPU</translation>
+        </message>
+        <message>
+            <source>CPU layers</source>
+            <translation>CPU 层数</translation>
+        </message>
+        <message>
+            <source>Checks that this machine computes what it should; gives a report to send</source>
+            <translation>检查本机的计算结果是否正确，并给出可发送的报告</translation>
         </message>
         <message>
             <source>Context</source>
@@ -1588,12 +1596,24 @@
             <translation>按层切分</translation>
         </message>
         <message>
+            <source>Layers that the CPU computes at least; those no GPU holds come on top</source>
+            <translation>至少由 CPU 计算的层数；显卡放不下的层另计</translation>
+        </message>
+        <message>
             <source>Let the CPU help</source>
             <translation>让 CPU 分担</translation>
         </message>
         <message>
+            <source>Measure speed</source>
+            <translation>测速</translation>
+        </message>
+        <message>
             <source>Memory kept free on each GPU</source>
             <translation>每张卡上留出不用的显存</translation>
+        </message>
+        <message>
+            <source>Needs {0} MiB more on {1}</source>
+            <translation>{1} 还差 {0} MiB</translation>
         </message>
         <message>
             <source>One device</source>
@@ -1616,12 +1636,20 @@
             <translation>预留</translation>
         </message>
         <message>
+            <source>Self-test</source>
+            <translation>自检</translation>
+        </message>
+        <message>
             <source>Tensor parallel</source>
             <translation>张量并行</translation>
         </message>
         <message>
             <source>The fastest that fits</source>
             <translation>放得下的方式中最快的</translation>
+        </message>
+        <message>
+            <source>Times this model here, about 20 seconds; predictions then follow from it</source>
+            <translation>在本机实测此模型，约 20 秒；之后的预测以此为准</translation>
         </message>
         <message>
             <source>Tokens of a prompt</source>
@@ -1644,6 +1672,10 @@
             <translation>整层依次放在各设备上</translation>
         </message>
         <message>
+            <source>estimated {0} tok/s</source>
+            <translation>估计 {0} 词元/秒</translation>
+        </message>
+        <message>
             <source>expected {0} tok/s</source>
             <translation>预计 {0} 词元/秒</translation>
         </message>
@@ -1652,8 +1684,16 @@
             <translation>首字 {0} 秒</translation>
         </message>
         <message>
+            <source>measured {0} tok/s on {1}</source>
+            <translation>{1} 实测 {0} 词元/秒</translation>
+        </message>
+        <message>
             <source>needs {0} MiB more</source>
             <translation>还差 {0} MiB</translation>
+        </message>
+        <message>
+            <source>none</source>
+            <translation>无</translation>
         </message>
         <message>
             <source>off</source>
@@ -1664,52 +1704,12 @@
             <translation>本机；也可填 4x24GiB 这样的配置</translation>
         </message>
         <message>
-            <source>{0} tokens</source>
-            <translation>{0} 个词元</translation>
-        </message>
-        <message>
-            <source>CPU layers</source>
-            <translation>CPU 层数</translation>
-        </message>
-        <message>
-            <source>Checks that this machine computes what it should; gives a report to send</source>
-            <translation>检查本机的计算结果是否正确，并给出可发送的报告</translation>
-        </message>
-        <message>
-            <source>Layers that the CPU computes at least; those no GPU holds come on top</source>
-            <translation>至少由 CPU 计算的层数；显卡放不下的层另计</translation>
-        </message>
-        <message>
-            <source>Measure speed</source>
-            <translation>测速</translation>
-        </message>
-        <message>
-            <source>Needs {0} MiB more on {1}</source>
-            <translation>{1} 还差 {0} MiB</translation>
-        </message>
-        <message>
-            <source>Self-test</source>
-            <translation>自检</translation>
-        </message>
-        <message>
-            <source>Times this model here, about 20 seconds; predictions then follow from it</source>
-            <translation>在本机实测此模型，约 20 秒；之后的预测以此为准</translation>
-        </message>
-        <message>
-            <source>estimated {0} tok/s</source>
-            <translation>估计 {0} 词元/秒</translation>
-        </message>
-        <message>
-            <source>measured {0} tok/s on {1}</source>
-            <translation>{1} 实测 {0} 词元/秒</translation>
-        </message>
-        <message>
-            <source>none</source>
-            <translation>无</translation>
-        </message>
-        <message>
             <source>{0} layers</source>
             <translation>{0} 层</translation>
+        </message>
+        <message>
+            <source>{0} tokens</source>
+            <translation>{0} 个词元</translation>
         </message>
     </context>
     <context>
@@ -1754,44 +1754,44 @@
     <context>
         <name>PromptDialog</name>
         <message>
-            <source>What the model saw</source>
-            <translation>模型看到的内容</translation>
-        </message>
-        <message>
-            <source>The exact prompt</source>
-            <translation>完整的提示</translation>
+            <source>Close</source>
+            <translation>关闭</translation>
         </message>
         <message>
             <source>Show token numbers</source>
             <translation>显示词元编号</translation>
         </message>
         <message>
-            <source>Close</source>
-            <translation>关闭</translation>
+            <source>The exact prompt</source>
+            <translation>完整的提示</translation>
         </message>
         <message>
-            <source>{0} of {1} tokens</source>
-            <translation>{0} / {1} 词元</translation>
-        </message>
-        <message>
-            <source>temperature {0}</source>
-            <translation>温度 {0}</translation>
-        </message>
-        <message>
-            <source>top-p {0}</source>
-            <translation>top-p {0}</translation>
-        </message>
-        <message>
-            <source>top-k {0}</source>
-            <translation>top-k {0}</translation>
+            <source>What the model saw</source>
+            <translation>模型看到的内容</translation>
         </message>
         <message>
             <source>seed {0}</source>
             <translation>种子 {0}</translation>
         </message>
         <message>
+            <source>temperature {0}</source>
+            <translation>温度 {0}</translation>
+        </message>
+        <message>
             <source>the first {0} see each other</source>
             <translation>前 {0} 个互相可见</translation>
+        </message>
+        <message>
+            <source>top-k {0}</source>
+            <translation>top-k {0}</translation>
+        </message>
+        <message>
+            <source>top-p {0}</source>
+            <translation>top-p {0}</translation>
+        </message>
+        <message>
+            <source>{0} of {1} tokens</source>
+            <translation>{0} / {1} 词元</translation>
         </message>
     </context>
     <context>
@@ -1859,8 +1859,16 @@
     <context>
         <name>RevisionsDialog</name>
         <message>
+            <source>Close</source>
+            <translation>关闭</translation>
+        </message>
+        <message>
             <source>Earlier versions</source>
             <translation>以前的版本</translation>
+        </message>
+        <message>
+            <source>Restore</source>
+            <translation>恢复</translation>
         </message>
         <message>
             <source>Restoring keeps the present text as a version and can be undone.</source>
@@ -1870,14 +1878,6 @@
             <source>{moment} · {reason} · {count} characters</source>
             <translation>{moment} · {reason} · {count} 字</translation>
         </message>
-        <message>
-            <source>Restore</source>
-            <translation>恢复</translation>
-        </message>
-        <message>
-            <source>Close</source>
-            <translation>关闭</translation>
-        </message>
     </context>
     <context>
         <name>RulerBar</name>
@@ -1886,102 +1886,142 @@
             <translation>窗口</translation>
         </message>
         <message>
-            <source>no blank to fill</source>
-            <translation>没有要填的空</translation>
-        </message>
-        <message>
-            <source>{0} / {1} tokens</source>
-            <translation>{0} / {1} 词元</translation>
-        </message>
-        <message>
             <source>all of the text is inside</source>
             <translation>全文都在窗口内</translation>
+        </message>
+        <message>
+            <source>no blank to fill</source>
+            <translation>没有要填的空</translation>
         </message>
         <message>
             <source>the nearest text; the rest is grey</source>
             <translation>取最近的文字，其余显示为灰色</translation>
         </message>
+        <message>
+            <source>{0} / {1} tokens</source>
+            <translation>{0} / {1} 词元</translation>
+        </message>
     </context>
     <context>
         <name>SamplingPopover</name>
         <message>
-            <source>Sampling</source>
-            <translation>采样</translation>
-        </message>
-        <message>
-            <source>Reset</source>
-            <translation>重置</translation>
-        </message>
-        <message>
             <source>Back to the defaults</source>
             <translation>恢复默认值</translation>
-        </message>
-        <message>
-            <source>Temperature</source>
-            <translation>温度</translation>
-        </message>
-        <message>
-            <source>Top-p</source>
-            <translation>Top-p</translation>
-        </message>
-        <message>
-            <source>Top-k (0 = off)</source>
-            <translation>Top-k（0 = 不用）</translation>
-        </message>
-        <message>
-            <source>Repetition penalty</source>
-            <translation>重复惩罚</translation>
         </message>
         <message>
             <source>Longest answer, tokens</source>
             <translation>最长回答（词元）</translation>
         </message>
         <message>
-            <source>Seed</source>
-            <translation>随机种子</translation>
+            <source>Repetition penalty</source>
+            <translation>重复惩罚</translation>
         </message>
         <message>
-            <source>drawn each time</source>
-            <translation>每次随机</translation>
+            <source>Reset</source>
+            <translation>重置</translation>
+        </message>
+        <message>
+            <source>Sampling</source>
+            <translation>采样</translation>
+        </message>
+        <message>
+            <source>Seed</source>
+            <translation>随机种子</translation>
         </message>
         <message>
             <source>System prompt</source>
             <translation>系统提示</translation>
         </message>
         <message>
+            <source>Temperature</source>
+            <translation>温度</translation>
+        </message>
+        <message>
+            <source>Top-k (0 = off)</source>
+            <translation>Top-k（0 = 不用）</translation>
+        </message>
+        <message>
+            <source>Top-p</source>
+            <translation>Top-p</translation>
+        </message>
+        <message>
             <source>What the model should know or how it should speak</source>
             <translation>让模型知道些什么，或者怎样说话</translation>
+        </message>
+        <message>
+            <source>drawn each time</source>
+            <translation>每次随机</translation>
         </message>
     </context>
     <context>
         <name>Sentences</name>
         <message>
-            <source>The engine was killed from outside; when memory runs out, the system does that.</source>
-            <translation>引擎被外部强行结束；内存用尽时系统会这样做。</translation>
+            <source>A blank is being filled; stop it first.</source>
+            <translation>正在填一个空，请先停止。</translation>
         </message>
         <message>
-            <source>The engine crashed ({signal}).</source>
-            <translation>引擎崩溃了（{signal}）。</translation>
+            <source>A message holds {most} attachments of {characters} characters in all; this one is left out.</source>
+            <translation>一条消息最多带 {most} 个附件，合计 {characters} 个字符；这一个没有加上。</translation>
         </message>
         <message>
-            <source>The engine was ended from outside (signal {number}).</source>
-            <translation>引擎被外部结束（信号 {number}）。</translation>
+            <source>An answer is being written; stop it first.</source>
+            <translation>正在生成回答；请先停止。</translation>
         </message>
         <message>
-            <source>The engine ended by itself (exit code {code}).</source>
-            <translation>引擎自行退出（退出码 {code}）。</translation>
+            <source>Another program holds the database in {folder}; try again.</source>
+            <translation>另一个程序占用着 {folder} 里的数据库；请再试一次。</translation>
         </message>
         <message>
-            <source>The engine stopped responding and was ended.</source>
-            <translation>引擎没有响应，已被结束。</translation>
+            <source>Answer</source>
+            <translation>回答</translation>
         </message>
         <message>
-            <source>The engine sent something that is no message, and was ended.</source>
-            <translation>引擎发来了无法识别的内容，已被结束。</translation>
+            <source>Bilin was closed while this was being written.</source>
+            <translation>生成时比邻被关闭。</translation>
         </message>
         <message>
-            <source>The engine started but did not answer, and was ended.</source>
-            <translation>引擎启动后没有回应，已被结束。</translation>
+            <source>Choose a blank, and wait until a model is loaded.</source>
+            <translation>请选一个空，并等模型加载完成。</translation>
+        </message>
+        <message>
+            <source>Conversations imported: {number}</source>
+            <translation>已导入 {number} 个对话</translation>
+        </message>
+        <message>
+            <source>Exported to {path}</source>
+            <translation>已导出到 {path}</translation>
+        </message>
+        <message>
+            <source>Nothing can be saved in {folder}.</source>
+            <translation>无法保存到 {folder}。</translation>
+        </message>
+        <message>
+            <source>Saved as {file}</source>
+            <translation>已存为 {file}</translation>
+        </message>
+        <message>
+            <source>The applications menu could not be changed: {reason}</source>
+            <translation>无法修改应用程序菜单：{reason}</translation>
+        </message>
+        <message>
+            <source>The blank was deleted while it was filled; the fill is dropped.</source>
+            <translation>填写时空被删除了，填好的内容已丢弃。</translation>
+        </message>
+        <message>
+            <source>The conversations in {folder} were written by a later version of Bilin and stay as they are.</source>
+            <translation>{folder} 里的对话由更新版本的比邻写成，保持不动。</translation>
+        </message>
+        <message>
+            <source>The database is damaged. Close Bilin and open it again: it then carries over all that can be read.</source>
+            <translation>数据库已损坏。请关闭比邻再打开：能读出的内容都会转移过来。</translation>
+        </message>
+        <message>
+            <source>The database was damaged. {messages} messages in {conversations} conversations could be read and are here; the damaged file is kept as {file}.</source>
+            <translation>数据库曾经损坏。已读出 {conversations} 段对话中的 {messages} 条消息；损坏的文件保留为 {file}。</translation>
+        </message>
+        <message>
+            <source>The disk is full: nothing can be saved in {folder}. Free some space.</source>
+            <translation>磁盘已满：无法保存到 {folder}。请腾出一些空间。</translation>
         </message>
         <message>
             <source>The engine and the window do not fit together: {reason}</source>
@@ -1992,160 +2032,72 @@
             <translation>引擎无法启动：{reason}</translation>
         </message>
         <message>
+            <source>The engine crashed ({signal}).</source>
+            <translation>引擎崩溃了（{signal}）。</translation>
+        </message>
+        <message>
+            <source>The engine ended by itself (exit code {code}).</source>
+            <translation>引擎自行退出（退出码 {code}）。</translation>
+        </message>
+        <message>
+            <source>The engine sent something that is no message, and was ended.</source>
+            <translation>引擎发来了无法识别的内容，已被结束。</translation>
+        </message>
+        <message>
+            <source>The engine started but did not answer, and was ended.</source>
+            <translation>引擎启动后没有回应，已被结束。</translation>
+        </message>
+        <message>
+            <source>The engine stopped responding and was ended.</source>
+            <translation>引擎没有响应，已被结束。</translation>
+        </message>
+        <message>
+            <source>The engine was ended from outside (signal {number}).</source>
+            <translation>引擎被外部结束（信号 {number}）。</translation>
+        </message>
+        <message>
+            <source>The engine was killed from outside; when memory runs out, the system does that.</source>
+            <translation>引擎被外部强行结束；内存用尽时系统会这样做。</translation>
+        </message>
+        <message>
             <source>The engine was stopped.</source>
             <translation>引擎已停止。</translation>
-        </message>
-        <message>
-            <source>{message}</source>
-            <comment>out of memory</comment>
-            <translation>内存不足：{message}</translation>
-        </message>
-        <message>
-            <source>{message}</source>
-            <comment>the text does not fit</comment>
-            <translation>放不进上下文：{message}</translation>
-        </message>
-        <message>
-            <source>{message}</source>
-            <comment>a model folder is damaged</comment>
-            <translation>模型文件损坏：{message}</translation>
-        </message>
-        <message>
-            <source>{message}</source>
-            <comment>there is no such model</comment>
-            <translation>没有这个模型：{message}</translation>
-        </message>
-        <message>
-            <source>{message}</source>
-            <comment>a model of an unknown kind</comment>
-            <translation>不支持这种模型：{message}</translation>
-        </message>
-        <message>
-            <source>{message}</source>
-            <comment>no model is loaded</comment>
-            <translation>没有加载模型：{message}</translation>
-        </message>
-        <message>
-            <source>{message}</source>
-            <comment>a part of the engine ended</comment>
-            <translation>引擎的一部分结束了：{message}</translation>
-        </message>
-        <message>
-            <source>{message}</source>
-            <comment>any other error of the engine</comment>
-            <translation>引擎报告错误：{message}</translation>
-        </message>
-        <message>
-            <source>{reason} It was started again.</source>
-            <translation>{reason}已重新启动。</translation>
-        </message>
-        <message>
-            <source>{reason} It ended {count} times in a row and is not started again by itself.</source>
-            <translation>{reason}它连续结束了 {count} 次，不再自动重启。</translation>
-        </message>
-        <message>
-            <source>There is no model that can be loaded.</source>
-            <translation>没有可以加载的模型。</translation>
         </message>
         <message>
             <source>The model {model} cannot be used now; another one is loaded.</source>
             <translation>模型 {model} 现在不能用；已加载另一个模型。</translation>
         </message>
         <message>
-            <source>Bilin was closed while this was being written.</source>
-            <translation>生成时比邻被关闭。</translation>
+            <source>The model {model} of this conversation cannot be used now; the loaded one answers.</source>
+            <translation>本对话选用的模型 {model} 现在用不了，由当前载入的模型回答。</translation>
         </message>
         <message>
-            <source>An answer is being written; stop it first.</source>
-            <translation>正在生成回答；请先停止。</translation>
+            <source>The report is on the clipboard. Read it before you send it.</source>
+            <translation>报告已复制到剪贴板，发送前请先看一遍。</translation>
         </message>
         <message>
-            <source>The disk is full: nothing can be saved in {folder}. Free some space.</source>
-            <translation>磁盘已满：无法保存到 {folder}。请腾出一些空间。</translation>
-        </message>
-        <message>
-            <source>{folder} is read-only: nothing can be saved there.</source>
-            <translation>{folder} 是只读的：无法保存。</translation>
-        </message>
-        <message>
-            <source>The database is damaged. Close Bilin and open it again: it then carries over all that can be read.</source>
-            <translation>数据库已损坏。请关闭比邻再打开：能读出的内容都会转移过来。</translation>
-        </message>
-        <message>
-            <source>Another program holds the database in {folder}; try again.</source>
-            <translation>另一个程序占用着 {folder} 里的数据库；请再试一次。</translation>
-        </message>
-        <message>
-            <source>Nothing can be saved in {folder}.</source>
-            <translation>无法保存到 {folder}。</translation>
-        </message>
-        <message>
-            <source>The database was damaged. {messages} messages in {conversations} conversations could be read and are here; the damaged file is kept as {file}.</source>
-            <translation>数据库曾经损坏。已读出 {conversations} 段对话中的 {messages} 条消息；损坏的文件保留为 {file}。</translation>
-        </message>
-        <message>
-            <source>The conversations in {folder} were written by a later version of Bilin and stay as they are.</source>
-            <translation>{folder} 里的对话由更新版本的比邻写成，保持不动。</translation>
+            <source>There is no model that can be loaded.</source>
+            <translation>没有可以加载的模型。</translation>
         </message>
         <message>
             <source>Until that is mended, what you write lasts only until Bilin is closed.</source>
             <translation>在解决之前，写下的内容只保留到比邻关闭为止。</translation>
         </message>
         <message>
-            <source>{file} cannot be read ({reason}); the defaults are used until you save.</source>
-            <translation>无法读取 {file}（{reason}）；保存之前使用默认值。</translation>
-        </message>
-        <message>
-            <source>{key} = {value} in {file} is not possible ({allowed}); {used} is used.</source>
-            <translation>{file} 中的 {key} = {value} 不可用（应为 {allowed}）；改用 {used}。</translation>
-        </message>
-        <message>
             <source>You</source>
             <translation>我</translation>
         </message>
         <message>
-            <source>Answer</source>
-            <translation>回答</translation>
+            <source>Your data are in {new} now.</source>
+            <translation>数据已移到 {new}。</translation>
         </message>
         <message>
-            <source>Exported to {path}</source>
-            <translation>已导出到 {path}</translation>
+            <source>Your data are in {new} now. {old} still has them too; delete it when you like.</source>
+            <translation>数据已复制到 {new}。{old} 中仍有一份，可以自行删除。</translation>
         </message>
         <message>
-            <source>{path} could not be written: {reason}</source>
-            <translation>无法写入 {path}：{reason}</translation>
-        </message>
-        <message>
-            <source>Conversations imported: {number}</source>
-            <translation>已导入 {number} 个对话</translation>
-        </message>
-        <message>
-            <source>{name} holds no conversation</source>
-            <translation>{name} 里没有对话</translation>
-        </message>
-        <message>
-            <source>{name} could not be imported: {reason}</source>
-            <translation>无法导入 {name}：{reason}</translation>
-        </message>
-        <message>
-            <source>The blank was deleted while it was filled; the fill is dropped.</source>
-            <translation>填写时空被删除了，填好的内容已丢弃。</translation>
-        </message>
-        <message>
-            <source>Choose a blank, and wait until a model is loaded.</source>
-            <translation>请选一个空，并等模型加载完成。</translation>
-        </message>
-        <message>
-            <source>A blank is being filled; stop it first.</source>
-            <translation>正在填一个空，请先停止。</translation>
-        </message>
-        <message>
-            <source>Saved as {file}</source>
-            <translation>已存为 {file}</translation>
-        </message>
-        <message>
-            <source>{file} cannot be used: {reason}</source>
-            <translation>无法使用 {file}：{reason}</translation>
+            <source>Your data could not be moved and stay in {old}: {reason}</source>
+            <translation>数据无法移动，仍在 {old}：{reason}</translation>
         </message>
         <message>
             <source>as it was opened</source>
@@ -2160,24 +2112,84 @@
             <translation>恢复以前的版本之前</translation>
         </message>
         <message>
-            <source>while writing</source>
-            <translation>书写过程中</translation>
-        </message>
-        <message>
-            <source>A message holds {most} attachments of {characters} characters in all; this one is left out.</source>
-            <translation>一条消息最多带 {most} 个附件，合计 {characters} 个字符；这一个没有加上。</translation>
-        </message>
-        <message>
-            <source>The model {model} of this conversation cannot be used now; the loaded one answers.</source>
-            <translation>本对话选用的模型 {model} 现在用不了，由当前载入的模型回答。</translation>
-        </message>
-        <message>
             <source>pasted text {number}</source>
             <translation>粘贴的文字 {number}</translation>
         </message>
         <message>
+            <source>while writing</source>
+            <translation>书写过程中</translation>
+        </message>
+        <message>
+            <source>{chosen} is not there; until the next start {used} is used, and {chosen} stays as it is.</source>
+            <translation>找不到 {chosen}；这一次改用 {used}，原来的数据不受影响。</translation>
+        </message>
+        <message>
+            <source>{file} cannot be read ({reason}); the defaults are used until you save.</source>
+            <translation>无法读取 {file}（{reason}）；保存之前使用默认值。</translation>
+        </message>
+        <message>
+            <source>{file} cannot be used: {reason}</source>
+            <translation>无法使用 {file}：{reason}</translation>
+        </message>
+        <message>
+            <source>{folder} is read-only: nothing can be saved there.</source>
+            <translation>{folder} 是只读的：无法保存。</translation>
+        </message>
+        <message>
+            <source>{key} = {value} in {file} is not possible ({allowed}); {used} is used.</source>
+            <translation>{file} 中的 {key} = {value} 不可用（应为 {allowed}）；改用 {used}。</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>a model folder is damaged</comment>
+            <translation>模型文件损坏：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>a model of an unknown kind</comment>
+            <translation>不支持这种模型：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>a part of the engine ended</comment>
+            <translation>引擎的一部分结束了：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>any other error of the engine</comment>
+            <translation>引擎报告错误：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>no model is loaded</comment>
+            <translation>没有加载模型：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>out of memory</comment>
+            <translation>内存不足：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>the text does not fit</comment>
+            <translation>放不进上下文：{message}</translation>
+        </message>
+        <message>
+            <source>{message}</source>
+            <comment>there is no such model</comment>
+            <translation>没有这个模型：{message}</translation>
+        </message>
+        <message>
             <source>{name} cannot be read: {reason}</source>
             <translation>{name} 读不出来：{reason}</translation>
+        </message>
+        <message>
+            <source>{name} could not be imported: {reason}</source>
+            <translation>无法导入 {name}：{reason}</translation>
+        </message>
+        <message>
+            <source>{name} holds no conversation</source>
+            <translation>{name} 里没有对话</translation>
         </message>
         <message>
             <source>{name} is empty; there is nothing to attach.</source>
@@ -2196,135 +2208,131 @@
             <translation>{name} 有 {size} MB；单个文件最大 {most} MB。</translation>
         </message>
         <message>
-            <source>{chosen} is not there; until the next start {used} is used, and {chosen} stays as it is.</source>
-            <translation>找不到 {chosen}；这一次改用 {used}，原来的数据不受影响。</translation>
+            <source>{path} could not be written: {reason}</source>
+            <translation>无法写入 {path}：{reason}</translation>
         </message>
         <message>
-            <source>Your data are in {new} now.</source>
-            <translation>数据已移到 {new}。</translation>
+            <source>{reason} It ended {count} times in a row and is not started again by itself.</source>
+            <translation>{reason}它连续结束了 {count} 次，不再自动重启。</translation>
         </message>
         <message>
-            <source>Your data are in {new} now. {old} still has them too; delete it when you like.</source>
-            <translation>数据已复制到 {new}。{old} 中仍有一份，可以自行删除。</translation>
-        </message>
-        <message>
-            <source>Your data could not be moved and stay in {old}: {reason}</source>
-            <translation>数据无法移动，仍在 {old}：{reason}</translation>
-        </message>
-        <message>
-            <source>The applications menu could not be changed: {reason}</source>
-            <translation>无法修改应用程序菜单：{reason}</translation>
-        </message>
-        <message>
-            <source>The report is on the clipboard. Read it before you send it.</source>
-            <translation>报告已复制到剪贴板，发送前请先看一遍。</translation>
+            <source>{reason} It was started again.</source>
+            <translation>{reason}已重新启动。</translation>
         </message>
     </context>
     <context>
         <name>SettingsView</name>
         <message>
-            <source>Settings</source>
-            <translation>设置</translation>
+            <source> min</source>
+            <translation> 分钟</translation>
         </message>
         <message>
-            <source>Look</source>
-            <translation>外观</translation>
+            <source>Add to the menu</source>
+            <translation>添加到菜单</translation>
         </message>
         <message>
-            <source>Writing</source>
-            <translation>输入</translation>
-        </message>
-        <message>
-            <source>Engine</source>
-            <translation>引擎</translation>
-        </message>
-        <message>
-            <source>Your data</source>
-            <translation>数据</translation>
+            <source>Applications menu</source>
+            <translation>应用程序菜单</translation>
         </message>
         <message>
             <source>As the system</source>
             <translation>跟随系统</translation>
         </message>
         <message>
-            <source>Light</source>
-            <translation>浅色</translation>
+            <source>Bilin is in the menu, for your account only</source>
+            <translation>比邻已在菜单中，仅对当前用户</translation>
         </message>
         <message>
-            <source>Dark</source>
-            <translation>深色</translation>
+            <source>By a message of the desktop, if the window is not in front</source>
+            <translation>窗口不在最前面时，由桌面弹出通知</translation>
         </message>
         <message>
-            <source>Enter</source>
-            <translation>Enter</translation>
-        </message>
-        <message>
-            <source>Ctrl+Enter</source>
-            <translation>Ctrl+Enter</translation>
-        </message>
-        <message>
-            <source>Language</source>
-            <translation>语言</translation>
-        </message>
-        <message>
-            <source>Of the window, at once</source>
-            <translation>立即切换窗口语言</translation>
-        </message>
-        <message>
-            <source>Theme</source>
-            <translation>主题</translation>
+            <source>Code font</source>
+            <translation>代码字体</translation>
         </message>
         <message>
             <source>Code size</source>
             <translation>代码大小</translation>
         </message>
         <message>
-            <source>Send with</source>
-            <translation>发送键</translation>
+            <source>Conversations and models</source>
+            <translation>对话记录与模型</translation>
         </message>
         <message>
-            <source>While an input method composes, no key sends</source>
-            <translation>输入法组字时，任何键都不会发送</translation>
+            <source>Copy report</source>
+            <translation>复制报告</translation>
         </message>
         <message>
-            <source>Keyboard shortcuts</source>
-            <translation>键盘快捷键</translation>
+            <source>Ctrl+Enter</source>
+            <translation>Ctrl+Enter</translation>
         </message>
         <message>
-            <source>Show all keyboard shortcuts</source>
-            <translation>查看所有键盘快捷键</translation>
+            <source>Dark</source>
+            <translation>深色</translation>
         </message>
         <message>
-            <source>Never</source>
-            <translation>从不</translation>
+            <source>Engine</source>
+            <translation>引擎</translation>
         </message>
         <message>
-            <source> min</source>
-            <translation> 分钟</translation>
-        </message>
-        <message>
-            <source>Unload an idle model after</source>
-            <translation>模型空闲多久后卸载</translation>
+            <source>Enter</source>
+            <translation>Enter</translation>
         </message>
         <message>
             <source>Frees its memory; the next message loads it again. From the next start on</source>
             <translation>释放内存；下一条消息会重新载入。下次启动时生效</translation>
         </message>
         <message>
+            <source>From then on everything is in {0}</source>
+            <translation>此后数据都在 {0}</translation>
+        </message>
+        <message>
+            <source>Keep your data in another folder</source>
+            <translation>把数据放到别的文件夹</translation>
+        </message>
+        <message>
+            <source>Keyboard shortcuts</source>
+            <translation>键盘快捷键</translation>
+        </message>
+        <message>
+            <source>Language</source>
+            <translation>语言</translation>
+        </message>
+        <message>
+            <source>Light</source>
+            <translation>浅色</translation>
+        </message>
+        <message>
+            <source>Look</source>
+            <translation>外观</translation>
+        </message>
+        <message>
             <source>Low</source>
             <translation>低</translation>
+        </message>
+        <message>
+            <source>Low leaves the processor to other programs first. From the next start on</source>
+            <translation>“低”让其他程序先用处理器。下次启动时生效</translation>
+        </message>
+        <message>
+            <source>Move …</source>
+            <translation>移动…</translation>
+        </message>
+        <message>
+            <source>Never</source>
+            <translation>从不</translation>
         </message>
         <message>
             <source>Normal</source>
             <translation>普通</translation>
         </message>
         <message>
-            <source>Priority</source>
-            <translation>优先级</translation>
+            <source>Of messages and documents</source>
+            <translation>用于消息和文档</translation>
         </message>
         <message>
-            <source>Low leaves the processor to other programs first. From the next start on</source>
-            <translation>“低”让其他程序先用处理器。下次启动时生效</translation>
+            <source>Of the window, at once</source>
+            <translation>立即切换窗口语言</translation>
         </message>
         <message>
             <source>Open folder</source>
@@ -2335,104 +2343,96 @@
             <translation>打开存放数据的文件夹</translation>
         </message>
         <message>
-            <source>This program</source>
-            <translation>本程序</translation>
-        </message>
-        <message>
-            <source>Window font</source>
-            <translation>界面字体</translation>
-        </message>
-        <message>
-            <source>Text font</source>
-            <translation>正文字体</translation>
-        </message>
-        <message>
-            <source>Of messages and documents</source>
-            <translation>用于消息和文档</translation>
-        </message>
-        <message>
-            <source>Code font</source>
-            <translation>代码字体</translation>
-        </message>
-        <message>
-            <source>Suited to the language</source>
-            <translation>随界面语言</translation>
-        </message>
-        <message>
-            <source>Size of the window font</source>
-            <translation>界面字号</translation>
-        </message>
-        <message>
-            <source>Size of the text font</source>
-            <translation>正文字号</translation>
-        </message>
-        <message>
-            <source>Show and change</source>
-            <translation>查看与更改</translation>
-        </message>
-        <message>
-            <source>Tell me when a long answer ends</source>
-            <translation>长回答写完时通知我</translation>
-        </message>
-        <message>
-            <source>By a message of the desktop, if the window is not in front</source>
-            <translation>窗口不在最前面时，由桌面弹出通知</translation>
-        </message>
-        <message>
-            <source>Conversations and models</source>
-            <translation>对话记录与模型</translation>
-        </message>
-        <message>
-            <source>Move …</source>
-            <translation>移动…</translation>
-        </message>
-        <message>
-            <source>Keep your data in another folder</source>
-            <translation>把数据放到别的文件夹</translation>
-        </message>
-        <message>
-            <source>The folder changes with a restart</source>
-            <translation>重启后更换文件夹</translation>
-        </message>
-        <message>
-            <source>From then on everything is in {0}</source>
-            <translation>此后数据都在 {0}</translation>
-        </message>
-        <message>
-            <source>Restart now</source>
-            <translation>立即重启</translation>
-        </message>
-        <message>
-            <source>Applications menu</source>
-            <translation>应用程序菜单</translation>
-        </message>
-        <message>
-            <source>Bilin is in the menu, for your account only</source>
-            <translation>比邻已在菜单中，仅对当前用户</translation>
-        </message>
-        <message>
-            <source>Starts Bilin from the desktop, for your account only</source>
-            <translation>从桌面启动比邻，仅对当前用户</translation>
+            <source>Priority</source>
+            <translation>优先级</translation>
         </message>
         <message>
             <source>Remove from the menu</source>
             <translation>从菜单移除</translation>
         </message>
         <message>
-            <source>Add to the menu</source>
-            <translation>添加到菜单</translation>
-        </message>
-        <message>
             <source>Report for a question or a fault</source>
             <translation>提问或报错用的报告</translation>
+        </message>
+        <message>
+            <source>Restart now</source>
+            <translation>立即重启</translation>
+        </message>
+        <message>
+            <source>Send with</source>
+            <translation>发送键</translation>
+        </message>
+        <message>
+            <source>Settings</source>
+            <translation>设置</translation>
+        </message>
+        <message>
+            <source>Show all keyboard shortcuts</source>
+            <translation>查看所有键盘快捷键</translation>
+        </message>
+        <message>
+            <source>Show and change</source>
+            <translation>查看与更改</translation>
+        </message>
+        <message>
+            <source>Size of the text font</source>
+            <translation>正文字号</translation>
+        </message>
+        <message>
+            <source>Size of the window font</source>
+            <translation>界面字号</translation>
+        </message>
+        <message>
+            <source>Starts Bilin from the desktop, for your account only</source>
+            <translation>从桌面启动比邻，仅对当前用户</translation>
+        </message>
+        <message>
+            <source>Suited to the language</source>
+            <translation>随界面语言</translation>
+        </message>
+        <message>
+            <source>Tell me when a long answer ends</source>
+            <translation>长回答写完时通知我</translation>
+        </message>
+        <message>
+            <source>Text font</source>
+            <translation>正文字体</translation>
+        </message>
+        <message>
+            <source>The folder changes with a restart</source>
+            <translation>重启后更换文件夹</translation>
+        </message>
+        <message>
+            <source>Theme</source>
+            <translation>主题</translation>
+        </message>
+        <message>
+            <source>This program</source>
+            <translation>本程序</translation>
+        </message>
+        <message>
+            <source>Unload an idle model after</source>
+            <translation>模型空闲多久后卸载</translation>
         </message>
         <message>
             <source>Versions, devices and the last log lines; never what you write</source>
             <translation>版本、设备和最近的日志，不含你写的内容</translation>
         </message>
         <message>
-            <source>Copy report</source>
-            <translation>复制报告</translation>
+            <source>While an input method composes, no key sends</source>
+            <translation>输入法组字时，任何键都不会发送</translation>
+        </message>
+        <message>
+            <source>Window font</source>
+            <translation>界面字体</translation>
+        </message>
+        <message>
+            <source>Writing</source>
+            <translation>输入</translation>
+        </message>
+        <message>
+            <source>Your data</source>
+            <translation>数据</translation>
         </message>
     </context>
     <context>
@@ -2448,6 +2448,10 @@
         <message>
             <source>Break the line</source>
             <translation>换行</translation>
+        </message>
+        <message>
+            <source>Candidate before</source>
+            <translation>上一个候选</translation>
         </message>
         <message>
             <source>Chat</source>
@@ -2518,6 +2522,10 @@
             <translation>设置</translation>
         </message>
         <message>
+            <source>Short blank</source>
+            <translation>短空</translation>
+        </message>
+        <message>
             <source>Stop the answer</source>
             <translation>停止回答</translation>
         </message>
@@ -2525,48 +2533,40 @@
             <source>This list</source>
             <translation>快捷键列表</translation>
         </message>
-        <message>
-            <source>Short blank</source>
-            <translation>短空</translation>
-        </message>
-        <message>
-            <source>Candidate before</source>
-            <translation>上一个候选</translation>
-        </message>
     </context>
     <context>
         <name>ShortcutsDialog</name>
-        <message>
-            <source>Keyboard shortcuts</source>
-            <translation>键盘快捷键</translation>
-        </message>
         <message>
             <source>Close</source>
             <translation>关闭</translation>
         </message>
         <message>
-            <source>{keys} is needed for writing.</source>
-            <translation>{keys} 是书写要用的键。</translation>
-        </message>
-        <message>
-            <source>{keys} is already there for: {what}</source>
-            <translation>{keys} 已用于：{what}</translation>
-        </message>
-        <message>
-            <source>Press a shortcut’s keys here to change them; Backspace takes them away.</source>
-            <translation>点一下按键就可以更改；按退格键则不设快捷键。</translation>
-        </message>
-        <message>
-            <source>Use it here</source>
-            <translation>改用在这里</translation>
+            <source>Keyboard shortcuts</source>
+            <translation>键盘快捷键</translation>
         </message>
         <message>
             <source>Leave it</source>
             <translation>保持不变</translation>
         </message>
         <message>
+            <source>Press a shortcut’s keys here to change them; Backspace takes them away.</source>
+            <translation>点一下按键就可以更改；按退格键则不设快捷键。</translation>
+        </message>
+        <message>
             <source>Reset all</source>
             <translation>全部恢复默认</translation>
+        </message>
+        <message>
+            <source>Use it here</source>
+            <translation>改用在这里</translation>
+        </message>
+        <message>
+            <source>{keys} is already there for: {what}</source>
+            <translation>{keys} 已用于：{what}</translation>
+        </message>
+        <message>
+            <source>{keys} is needed for writing.</source>
+            <translation>{keys} 是书写要用的键。</translation>
         </message>
     </context>
     <context>
@@ -2613,59 +2613,43 @@
     <context>
         <name>Transcript</name>
         <message>
-            <source>Messages</source>
-            <translation>消息</translation>
+            <source>Go to the latest message</source>
+            <translation>回到最新消息</translation>
         </message>
         <message>
             <source>Latest</source>
             <translation>最新</translation>
         </message>
         <message>
-            <source>Go to the latest message</source>
-            <translation>回到最新消息</translation>
+            <source>Messages</source>
+            <translation>消息</translation>
         </message>
     </context>
     <context>
         <name>TrashDialog</name>
         <message>
-            <source>Untitled</source>
-            <translation>未命名</translation>
+            <source>Cancel</source>
+            <translation>取消</translation>
         </message>
         <message>
-            <source>Nothing leaves the trash by itself.</source>
-            <translation>回收站里的内容会一直保留，直到你删除。</translation>
-        </message>
-        <message>
-            <source>The trash is empty.</source>
-            <translation>回收站是空的。</translation>
-        </message>
-        <message>
-            <source>Delete for good: {0}?</source>
-            <translation>彻底删除“{0}”？</translation>
-        </message>
-        <message>
-            <source>Delete everything in the trash for good?</source>
-            <translation>彻底删除回收站里的全部内容？</translation>
-        </message>
-        <message>
-            <source>Trash</source>
-            <translation>回收站</translation>
-        </message>
-        <message>
-            <source>This cannot be undone.</source>
-            <translation>此操作无法撤销。</translation>
+            <source>Close</source>
+            <translation>关闭</translation>
         </message>
         <message>
             <source>Delete</source>
             <translation>删除</translation>
         </message>
         <message>
-            <source>Cancel</source>
-            <translation>取消</translation>
+            <source>Delete everything in the trash for good?</source>
+            <translation>彻底删除回收站里的全部内容？</translation>
         </message>
         <message>
-            <source>Title</source>
-            <translation>标题</translation>
+            <source>Delete for good …</source>
+            <translation>彻底删除…</translation>
+        </message>
+        <message>
+            <source>Delete for good: {0}?</source>
+            <translation>彻底删除“{0}”？</translation>
         </message>
         <message>
             <source>Deleted</source>
@@ -2676,24 +2660,40 @@
             <translation>清空回收站…</translation>
         </message>
         <message>
-            <source>Delete for good …</source>
-            <translation>彻底删除…</translation>
+            <source>Empty: frees {0}</source>
+            <translation>清空，释放 {0}</translation>
+        </message>
+        <message>
+            <source>Nothing leaves the trash by itself.</source>
+            <translation>回收站里的内容会一直保留，直到你删除。</translation>
         </message>
         <message>
             <source>Restore</source>
             <translation>恢复</translation>
         </message>
         <message>
-            <source>Close</source>
-            <translation>关闭</translation>
-        </message>
-        <message>
-            <source>Empty: frees {0}</source>
-            <translation>清空，释放 {0}</translation>
-        </message>
-        <message>
             <source>Restore {0}</source>
             <translation>恢复 {0}</translation>
+        </message>
+        <message>
+            <source>The trash is empty.</source>
+            <translation>回收站是空的。</translation>
+        </message>
+        <message>
+            <source>This cannot be undone.</source>
+            <translation>此操作无法撤销。</translation>
+        </message>
+        <message>
+            <source>Title</source>
+            <translation>标题</translation>
+        </message>
+        <message>
+            <source>Trash</source>
+            <translation>回收站</translation>
+        </message>
+        <message>
+            <source>Untitled</source>
+            <translation>未命名</translation>
         </message>
     </context>
     <context>
@@ -2758,12 +2758,24 @@
             <translation>导入</translation>
         </message>
         <message>
+            <source>Move models</source>
+            <translation>移动模型</translation>
+        </message>
+        <message>
             <source>Pause</source>
             <translation>暂停</translation>
         </message>
         <message>
+            <source>Report</source>
+            <translation>报告</translation>
+        </message>
+        <message>
             <source>Resume</source>
             <translation>继续</translation>
+        </message>
+        <message>
+            <source>Self-test</source>
+            <translation>自检</translation>
         </message>
         <message>
             <source>Try again</source>
@@ -2774,12 +2786,24 @@
             <translation>校验</translation>
         </message>
         <message>
+            <source>checking values</source>
+            <translation>检查数值</translation>
+        </message>
+        <message>
+            <source>checksums</source>
+            <translation>计算校验和</translation>
+        </message>
+        <message>
             <source>done</source>
             <translation>已完成</translation>
         </message>
         <message>
             <source>paused at {0} %</source>
             <translation>已暂停，{0} %</translation>
+        </message>
+        <message>
+            <source>shard {0} of {1}</source>
+            <translation>第 {0} / {1} 个分片</translation>
         </message>
         <message>
             <source>waiting</source>
@@ -2797,64 +2821,12 @@
             <source>{0} s left</source>
             <translation>剩余 {0} 秒</translation>
         </message>
-        <message>
-            <source>Move models</source>
-            <translation>移动模型</translation>
-        </message>
-        <message>
-            <source>Report</source>
-            <translation>报告</translation>
-        </message>
-        <message>
-            <source>Self-test</source>
-            <translation>自检</translation>
-        </message>
-        <message>
-            <source>checking values</source>
-            <translation>检查数值</translation>
-        </message>
-        <message>
-            <source>checksums</source>
-            <translation>计算校验和</translation>
-        </message>
-        <message>
-            <source>shard {0} of {1}</source>
-            <translation>第 {0} / {1} 个分片</translation>
-        </message>
     </context>
     <context>
         <name>_LoadCard</name>
         <message>
             <source>Choosing the number of threads</source>
             <translation>正在选择线程数</translation>
-        </message>
-        <message>
-            <source>Loading</source>
-            <translation>加载中</translation>
-        </message>
-        <message>
-            <source>Opening the files</source>
-            <translation>正在打开文件</translation>
-        </message>
-        <message>
-            <source>Reading the weights</source>
-            <translation>正在读取权重</translation>
-        </message>
-        <message>
-            <source>Starting</source>
-            <translation>正在启动</translation>
-        </message>
-        <message>
-            <source>{0} s left</source>
-            <translation>剩余 {0} 秒</translation>
-        </message>
-        <message>
-            <source>{0}: {1} %</source>
-            <translation>{0}：{1} %</translation>
-        </message>
-        <message>
-            <source>Testing these devices, once</source>
-            <translation>首次使用这些设备，正在自检</translation>
         </message>
         <message>
             <source>Load again</source>
@@ -2873,8 +2845,36 @@
             <translation>不用 GPU {0} 加载</translation>
         </message>
         <message>
+            <source>Loading</source>
+            <translation>加载中</translation>
+        </message>
+        <message>
             <source>Measuring the speed</source>
             <translation>正在测速</translation>
+        </message>
+        <message>
+            <source>Opening the files</source>
+            <translation>正在打开文件</translation>
+        </message>
+        <message>
+            <source>Reading the weights</source>
+            <translation>正在读取权重</translation>
+        </message>
+        <message>
+            <source>Starting</source>
+            <translation>正在启动</translation>
+        </message>
+        <message>
+            <source>Testing these devices, once</source>
+            <translation>首次使用这些设备，正在自检</translation>
+        </message>
+        <message>
+            <source>{0} s left</source>
+            <translation>剩余 {0} 秒</translation>
+        </message>
+        <message>
+            <source>{0}: {1} %</source>
+            <translation>{0}：{1} %</translation>
         </message>
     </context>
 </TS>
