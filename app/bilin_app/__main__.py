@@ -18,7 +18,7 @@ def main() -> None:
 
         render_tour(options.tour)
         return
-    sys.exit(_run(options.data_dir, options.files))
+    sys.exit(_run(options.data_dir, options.files, options.devices))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,6 +31,12 @@ def _parser() -> argparse.ArgumentParser:
         "--tour", type=Path, metavar="DIR", help="render every state of the window into DIR"
     )
     parser.add_argument(
+        "--devices",
+        default="",
+        metavar="4x24GiB",
+        help="plan placements for these instead of this machine's devices",
+    )
+    parser.add_argument(
         "files",
         nargs="*",
         type=Path,
@@ -40,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(data_dir: Path | None, files: list[Path]) -> int:
+def _run(data_dir: Path | None, files: list[Path], devices: str) -> int:
     from PySide6.QtCore import QLockFile, QProcess
     from PySide6.QtWidgets import QApplication
 
@@ -70,7 +76,9 @@ def _run(data_dir: Path | None, files: list[Path]) -> int:
             return 0
         sys.stderr.write(f"Bilin is already running with {paths.data_dir}.\n")
         return 1
-    application = Application(app, paths, can_move=data_dir is None, notices=notices)
+    application = Application(
+        app, paths, can_move=data_dir is None, notices=notices, devices=devices
+    )
     server = InstanceServer(paths.data_dir, app)
     server.show_requested.connect(application.window.come_to_front)
     server.files_requested.connect(application.open_files)

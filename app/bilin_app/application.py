@@ -20,6 +20,7 @@ from bilin_app.controllers.editor import EditorController
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.hubs import HubsController
 from bilin_app.controllers.models import ModelsController
+from bilin_app.controllers.models_folder import ModelsFolder
 from bilin_app.controllers.report import Report
 from bilin_app.controllers.settings import SettingsController
 from bilin_app.desktop_entry import DesktopEntry
@@ -56,8 +57,12 @@ class Application(QObject):
         *,
         can_move: bool = False,
         notices: Sequence[str] = (),
+        devices: str = "",
     ) -> None:
-        """can_move: the data folder is the person's to choose. notices: to tell at the start."""
+        """can_move: the data folder is the person's to choose. notices: to tell at the start.
+
+        devices: invented ones that placements are planned for, "" = this machine's.
+        """
         super().__init__(app)
         self._app = app
         self._paths = paths
@@ -69,8 +74,10 @@ class Application(QObject):
         self.settings = SettingsController(SettingsFile(paths.settings), self)
         settings = self.settings.settings
         self._theme = start_theme(app, _look(settings))
+        self._command = command
+        folder = Path(settings.models_dir) if settings.models_dir else paths.models_dir
         self.engine = EngineController(
-            EngineClient(command or _engine_command(paths, settings), parent=self),
+            EngineClient(self._command_for(folder), parent=self),
             settings.last_model,
             self,
         )
@@ -81,7 +88,8 @@ class Application(QObject):
         self.window = MainWindow()
         self.page = ChatPage(self.window.chat, self.chat, self.engine)
         self.editor_page = EditorPage(self.window.editor, self.editor, self.engine)
-        self.models = ModelsController(self.engine, notes, paths.models_dir, self)
+        self.models_folder = ModelsFolder(folder, self.engine, self._command_for, self)
+        self.models = ModelsController(self.engine, notes, self.models_folder, devices, self)
         self.models_page = ModelsPage(self.window.models, self.models, self.engine)
         self._report = Report(self.engine, paths.log_dir, self)
         self._menu = DesktopEntry(ui_folder())
@@ -132,6 +140,12 @@ class Application(QObject):
         keymap().changed.connect(self._keep_keys)
         self.settings.changed.connect(self._show_settings)
         self.settings.notice.connect(window.tell)
+        self.models_folder.changed.connect(
+            lambda folder: self.settings.remember_models_dir(str(folder))
+        )
+
+    def _command_for(self, models_dir: Path) -> EngineCommand:
+        return self._command or _engine_command(self._paths, self.settings.settings, models_dir)
 
     def _start(self) -> None:
         if self._is_closed:
@@ -242,10 +256,10 @@ def _look(settings: Settings) -> Look:
     return Look(s.theme, s.language, sizes, Faces(s.ui_font, s.text_font, s.code_font))
 
 
-def _engine_command(paths: AppPaths, settings: Settings) -> EngineCommand:
+def _engine_command(paths: AppPaths, settings: Settings, models_dir: Path) -> EngineCommand:
     return installed_engine(
         log_dir=paths.log_dir,
-        models_dir=paths.models_dir,
+        models_dir=models_dir,
         token_file=paths.hub_tokens,
         idle_unload_s=60.0 * settings.idle_unload_min,
         nice=LOW_PRIORITY_NICE if settings.engine_priority == "low" else 0,

@@ -26,7 +26,11 @@ from bilin_app.controllers.views import (
     TrashRow,
 )
 from bilin_app.main_window import MainWindow
+from bilin_app.pages.models.add import AddDialog
+from bilin_app.pages.models.folder import FolderDialog
 from bilin_app.pages.models.hub import HubDialog
+from bilin_app.pages.models.report import ReportDialog
+from bilin_app.pages.models.trash import TrashDialog
 from bilin_app.storage.settings import Settings
 from bilin_app.theme.fonts import Language
 from bilin_app.theme.palette import Scheme
@@ -274,10 +278,11 @@ def _models(window: MainWindow, texts: TourTexts, chosen: str, *, loaded: str = 
     rows = tour_models.rows(texts.language)
     row = next(row for row in rows if row.id == chosen)
     view = window.models
+    view.list.footer.show_library(tour_models.library())
     view.show_models(rows, chosen, loaded)
     view.detail.show_load(LoadView("loaded" if loaded == chosen else "unloaded"))
     choice = PlacementChoice(mode="tensor_parallel")
-    view.detail.placement.show_model(row.model.context_length, choice, row.measured_tok_s)
+    view.detail.placement.show_model(row, choice)
     view.list.view.setFocus()
 
 
@@ -312,6 +317,40 @@ def _hub_dialog(window: MainWindow, texts: TourTexts) -> HubDialog:
     return dialog
 
 
+def _show_models_fault(window: MainWindow, texts: TourTexts) -> None:
+    _models(window, texts, "glm-130b")
+    window.models.detail.show_load(tour_models.failed_load(texts.language))
+    window.models.detail.placement.show_placement(tour_models.fitting_placement(real=False))
+
+
+def _show_models_measuring(window: MainWindow, texts: TourTexts) -> None:
+    _show_models_loaded(window, texts)
+    window.models.detail.show_load(LoadView("measuring", 0.62, "measure"))
+
+
+def _show_models_tokenizer(window: MainWindow, texts: TourTexts) -> None:
+    _models(window, texts, "glm-130b")
+    window.models.detail.show_row(tour_models.without_tokenizer())
+
+
+def _show_models_planned(window: MainWindow, texts: TourTexts) -> None:
+    _models(window, texts, "glm-130b")
+    view, row = window.models, tour_models.planned()
+    mini = [one for one in tour_models.rows(texts.language) if one.model.is_bundled]
+    view.show_models(mini, "glm-130b", "")
+    view.detail.show_row(row)
+    choice = PlacementChoice(devices="4x24GiB")
+    view.detail.placement.show_model(row, choice)
+    view.detail.placement.show_placement(tour_models.fitting_placement(real=False))
+
+
+def _show_models_add(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_models(window, texts)
+    dialog = AddDialog(window.models, tour_models.folder())
+    dialog.show()
+    return dialog
+
+
 def _show_hub(window: MainWindow, texts: TourTexts) -> QWidget:
     dialog = _hub_dialog(window, texts)
     dialog.catalog.setCurrentIndex(dialog.catalog.model().index(0, 0))
@@ -336,6 +375,28 @@ def _show_hub_refused(window: MainWindow, texts: TourTexts) -> QWidget:
 def _show_hub_work(window: MainWindow, texts: TourTexts) -> None:
     _models(window, texts, "bilin-mini", loaded="bilin-mini")
     window.models.show_jobs(tour_hubs.jobs(texts.language))
+
+
+def _show_models_trash(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_models(window, texts)
+    dialog = TrashDialog(window.models, tour_models.library().trash)
+    dialog.show()
+    return dialog
+
+
+def _show_models_folder(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_models(window, texts)
+    dialog = FolderDialog(window.models, tour_models.library().folder)
+    dialog.show_target("/mnt/disk/models")
+    dialog.show()
+    return dialog
+
+
+def _show_models_report(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_models(window, texts)
+    dialog = ReportDialog(window.models, tour_models.REPORT)
+    dialog.show()
+    return dialog
 
 
 def _show_find(window: MainWindow, texts: TourTexts) -> None:
@@ -544,6 +605,14 @@ SCENES = (
     Scene("hub-found", _show_hub_found),
     Scene("hub-refused", _show_hub_refused),
     Scene("hub-work", _show_hub_work),
+    Scene("models-fault", _show_models_fault),
+    Scene("models-measuring", _show_models_measuring),
+    Scene("models-tokenizer", _show_models_tokenizer),
+    Scene("models-planned", _show_models_planned),
+    Scene("models-add", _show_models_add),
+    Scene("models-trash", _show_models_trash),
+    Scene("models-folder", _show_models_folder),
+    Scene("models-report", _show_models_report),
     Scene("settings", _show_settings),
     Scene("settings-end", _show_settings_end),
     Scene("report", _show_report),

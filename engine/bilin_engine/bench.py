@@ -23,7 +23,7 @@ from bilin_engine.errors import BadRequestError, OutOfMemoryError
 from bilin_engine.models.registry import model_class
 from bilin_engine.placement.cost import ModelCost, kv_dtype_on
 from bilin_engine.protocol import LoadSettings
-from bilin_engine.runners.base import PrefillRow, Runner
+from bilin_engine.runners.base import PrefillRow, Runner, ShouldStop, StoppedError
 from bilin_engine.runners.load import device_for, load_runner, runner_from
 from bilin_engine.runners.local import LocalRunner
 from bilin_kernels.bench import measure_ceiling
@@ -33,6 +33,11 @@ NUM_READS = 8
 SETTLE_S = 5.0  # beside a busy process, until the threads have followed
 BUSY_START_S = 0.3
 READ_BYTES = 512 * 1024**2  # well beyond any processor's cache
+# Of a model in use, whose owner waits: a slow one is timed for a few steps, a fast one for many.
+SMALL_READ_BYTES = 256 * 1024**2
+MAX_PROMPT_TOKENS = 256
+MIN_STEPS, MAX_STEPS = 4, 64
+BUDGET_S = 10.0
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -243,6 +248,61 @@ def _busy_process() -> Iterator[None]:
         busy.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class RunnerRates:
+    """What a loaded runner reached. Tokens per second; read_bytes_s 0.0 = not measured."""
+
+    decode_tok_s: float
+    prefill_tok_s: float
+    prompt_tokens: int
+    new_tokens: int
+    read_bytes_s: float
+
+
+def measure_runner(
+    runner: Runner,
+    *,
+    has_prefix: bool,
+    on_progress: Callable[[float], None],
+    should_stop: ShouldStop,
+) -> RunnerRates:
+    """Times a runner in use; what its slot 0 held is gone then. Takes about BUDGET_S and a prompt.
+
+    has_prefix: the model reads its prompt in both directions. Raises StoppedError.
+    """
+    prompt_tokens = max(1, min(MAX_PROMPT_TOKENS, runner.max_length // 2))
+    prefix_len = prompt_tokens if has_prefix else 0
+    prefill_s = float("inf")
+    begun_s = time.perf_counter()
+    for _ in range(NUM_PREFILLS):
+        prefill_s = min(prefill_s, _prefill_s(runner, prompt_tokens, prefix_len, should_stop))
+        if time.perf_counter() - begun_s > BUDGET_S / 2:
+            break  # a slow machine: once is what there is time for
+    on_progress(0.5)
+    steps_s: list[float] = []
+    room = runner.max_length - prompt_tokens
+    begun_s = time.perf_counter()
+    while len(steps_s) < min(room, MAX_STEPS):
+        if should_stop():
+            raise StoppedError
+        start_s = time.perf_counter()
+        runner.decode([0], [len(steps_s) % runner.vocab_size], [prompt_tokens + len(steps_s)])
+        steps_s.append(time.perf_counter() - start_s)
+        if len(steps_s) >= MIN_STEPS and time.perf_counter() - begun_s > BUDGET_S:
+            break
+        on_progress(0.5 + 0.5 * len(steps_s) / min(room, MAX_STEPS))
+    runner.truncate(0, 0)
+    is_on_cpu = runner.backend != "cuda"
+    has_room = processes.main_memory_bytes()[1] > 4 * SMALL_READ_BYTES
+    return RunnerRates(
+        decode_tok_s=1 / statistics.median(steps_s),
+        prefill_tok_s=prompt_tokens / prefill_s,
+        prompt_tokens=prompt_tokens,
+        new_tokens=len(steps_s),
+        read_bytes_s=read_bandwidth(SMALL_READ_BYTES) if is_on_cpu and has_room else 0.0,
+    )
+
+
 def read_bandwidth(size_bytes: int = READ_BYTES) -> float:
     """Bytes/s of reading main memory with torch's current threads: the best of several sums."""
     # int64: a sum of floats is bound by arithmetic on one thread, this one is not
@@ -265,7 +325,12 @@ def _check(settings: BenchSettings, max_length: int) -> None:
         )
 
 
-def _prefill_s(runner: Runner, prompt_tokens: int, prefix_len: int) -> float:
+def _prefill_s(
+    runner: Runner,
+    prompt_tokens: int,
+    prefix_len: int,
+    should_stop: ShouldStop | None = None,
+) -> float:
     runner.truncate(0, 0)
     row = PrefillRow(
         slot=0,
@@ -273,7 +338,7 @@ def _prefill_s(runner: Runner, prompt_tokens: int, prefix_len: int) -> float:
         position_ids=list(range(prompt_tokens)),
         prefix_len=prefix_len,
     )
-    return _timed(lambda: runner.prefill([row]))
+    return _timed(lambda: runner.prefill([row], "last", should_stop))
 
 
 def _decode_steps_s(runner: Runner, settings: BenchSettings) -> list[float]:

@@ -15,9 +15,18 @@ from typing import TypeVar
 
 import msgspec
 
+from bilin_engine import processes
 from bilin_engine.config import ModelConfig, QuantizationConfig, read_model_config
 from bilin_engine.errors import BilinError, ModelBrokenError, ModelNotFoundError
-from bilin_engine.protocol import BlankKind, Example, ModelInfo, ProofreadFigures, Sampling
+from bilin_engine.protocol import (
+    BlankKind,
+    Example,
+    MeasuredSpeed,
+    ModelInfo,
+    ProofreadFigures,
+    Sampling,
+    TrashedModel,
+)
 
 DESCRIPTION_FILE = "bilin.json"
 # Below the models folder, beside the models: names with a leading point are no models.
@@ -26,6 +35,7 @@ TRASH_DIR = ".trash"
 DOWNLOADS_DIR = "downloads"  # in STATE_DIR: files that are no model yet
 LINKED_FILE = "linked.json"
 VERIFIED_FILE = "verified.json"
+SPEEDS_FILE = "speeds.json"
 MAX_FILES = 20_000
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 
@@ -177,13 +187,19 @@ class Library:
         """Every model folder: bundled ones first, then by folder name; ids are unique."""
         taken: set[str] = set()
         entries = []
-        verified = self.verified()
+        verified, speeds = self.verified(), self.speeds()
+        machine = processes.cpu_label() if speeds else ""
         for folder, is_bundled in self._folders():
             entry = _read_entry(folder, is_bundled)
             unique = _unique(entry.info.id, taken)
             taken.add(unique)
-            verified_at = _verified_at(folder, verified)
-            info = msgspec.structs.replace(entry.info, id=unique, verified_at=verified_at)
+            key = self.key(folder)
+            info = msgspec.structs.replace(
+                entry.info,
+                id=unique,
+                verified_at=_verified_at(folder, verified.get(key)),
+                speed=_latest_speed(speeds.get(key, []), machine),
+            )
             entries.append(LibraryEntry(info, entry.description, entry.config))
         return entries
 
@@ -219,10 +235,35 @@ class Library:
         """Model folders that were added in place and lie elsewhere."""
         return tuple(Path(p) for p in _read_state(self.state_dir / LINKED_FILE, list[str]) or ())
 
+    def key(self, folder: Path) -> str:
+        """What a folder is called in the library's own files: they move with it."""
+        folder = folder.absolute()
+        return folder.name if folder.parent == self.models_dir.absolute() else str(folder)
+
     def verified(self) -> dict[str, VerifiedFiles]:
-        """What is known of verified folders, by path."""
-        found = _read_state(self.state_dir / VERIFIED_FILE, dict[str, VerifiedFiles])
-        return found or {}
+        """What is known of verified folders, by `key`."""
+        found = _read_state(self.state_dir / VERIFIED_FILE, dict[str, VerifiedFiles]) or {}
+        return {self.key(Path(path)) if "/" in path else path: v for path, v in found.items()}
+
+    def speeds(self) -> dict[str, list[MeasuredSpeed]]:
+        """What was measured, by `key`; of several machines where the folder was moved."""
+        return _read_state(self.state_dir / SPEEDS_FILE, dict[str, list[MeasuredSpeed]]) or {}
+
+    def trash(self) -> list[TrashedModel]:
+        """Deleted models, the latest first."""
+        found = []
+        for place in _subfolders(self.models_dir / TRASH_DIR):
+            for folder in _subfolders(place):
+                info = _read_entry(folder, is_bundled=False).info
+                found.append(
+                    TrashedModel(
+                        trashed=place.name,
+                        name=info.name_en,
+                        size_bytes=info.size_bytes,
+                        deleted_at=_changed_at(place),
+                    )
+                )
+        return sorted(found, key=lambda one: -one.deleted_at)
 
     def _folders(self) -> Iterator[tuple[Path, bool]]:
         for parent, is_bundled in ((self.bundled_dir, True), (self.models_dir, False)):
@@ -249,8 +290,19 @@ def _read_state(path: Path, kind: type[State]) -> State | None:
         return None
 
 
-def _verified_at(folder: Path, verified: dict[str, VerifiedFiles]) -> float:
-    known = verified.get(str(folder.absolute()))
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _latest_speed(speeds: list[MeasuredSpeed], machine: str) -> MeasuredSpeed | None:
+    own = [speed for speed in speeds if speed.machine == machine]
+    return max(own, key=lambda speed: speed.at, default=None)
+
+
+def _verified_at(folder: Path, known: VerifiedFiles | None) -> float:
     if known is None:
         return 0.0
     try:
@@ -307,6 +359,7 @@ def _info(
         num_heads=config.num_attention_heads if config else 0,
         sampling=recommended_sampling(folder),
         proofread=capabilities.proofread,
+        lacks_tokenizer=description is not None and _lacks_tokenizer(folder, description),
     )
 
 
@@ -343,10 +396,14 @@ def _missing_file(folder: Path, description: ModelDescription) -> str:
                 f"{folder / name} has {size} bytes instead of {record.size_bytes}: it was cut "
                 f"short or changed; copy or convert the model again"
             )
-    needs_text = description.capabilities.chat or description.capabilities.blanks
-    if needs_text and not (folder / TOKENIZER_CONFIG_FILE).is_file():
+    if _lacks_tokenizer(folder, description):
         return f"{folder / TOKENIZER_CONFIG_FILE} is missing: the model cannot read text without it"
     return ""
+
+
+def _lacks_tokenizer(folder: Path, description: ModelDescription) -> bool:
+    needs_text = description.capabilities.chat or description.capabilities.blanks
+    return bool(needs_text) and not (folder / TOKENIZER_CONFIG_FILE).is_file()
 
 
 def _precision(config: ModelConfig) -> str:

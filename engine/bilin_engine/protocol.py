@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 12
+PROTOCOL_VERSION = 13
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -114,6 +114,7 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     tensor parallel; 0 = one a device. collective: between ranks. dtype: of the arithmetic.
     kv_dtype: of keys and values; "auto" = float16 on CUDA, float32 on the processor. num_slots:
     sequences decoded together; 0 = eight for small models, one for large ones.
+    cpu_layers, prompt_tokens, reserve_bytes: as the `PlanSettings` this load was planned with.
     """
 
     context: int = 0
@@ -126,6 +127,9 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     kv_dtype: KVDType = "auto"
     num_slots: int = 0
+    cpu_layers: int = 0
+    prompt_tokens: int = 0
+    reserve_bytes: int = 768 * 1024**2
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -154,12 +158,31 @@ class ProofreadFigures(msgspec.Struct, frozen=True, kw_only=True):
     caught_en: float = 0.0
 
 
+class MeasuredSpeed(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of a model on a machine. at: seconds since the epoch.
+
+    machine: its processor, as `processes.cpu_label` says. devices: by name, those that computed.
+    bytes_per_token: weights and kv_cache that one decoded token reads. read_bytes_s: main memory's
+    bandwidth in the same run, 0.0 where it was not measured.
+    """
+
+    at: float
+    machine: str
+    devices: tuple[str, ...]
+    decode_tok_s: float
+    prefill_tok_s: float
+    prompt_tokens: int
+    bytes_per_token: int
+    read_bytes_s: float = 0.0
+
+
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One model of the library. `problem` is the sentence why it cannot be used, or "".
 
     verified_at: seconds since the epoch when its files last agreed with their hashes; 0.0 = never
-    since they were changed. sampling: what its makers recommend.
-    proofread: how well it finds wrong words; None = untested.
+    since they were changed. sampling: what its makers recommend. proofread: how well it finds wrong
+    words; None = untested. lacks_tokenizer: that is the problem, and `AddTokenizer` mends it.
+    speed: the latest measurement on this machine.
     """
 
     id: str
@@ -184,6 +207,17 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     verified_at: float = 0.0
     sampling: Sampling = Sampling()
     proofread: ProofreadFigures | None = None
+    lacks_tokenizer: bool = False
+    speed: MeasuredSpeed | None = None
+
+
+class TrashedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A deleted model that can be restored. trashed: its name for `RestoreModel`."""
+
+    trashed: str
+    name: str
+    size_bytes: int
+    deleted_at: float
 
 
 class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,7 +237,8 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What a plan is for. context 0 = the model's longest; prompt_tokens 0 = half of the context.
 
     `reserve_bytes`: kept free on each GPU for the driver and fragments. `use_cpu`: layers that no
-    GPU holds may run on the processor. kv_dtype: as in `LoadSettings`.
+    GPU holds may run on the processor. cpu_layers: of a layer split, at least so many run there.
+    kv_dtype: as in `LoadSettings`.
     """
 
     context: int = 0
@@ -212,6 +247,7 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     reserve_bytes: int = 768 * 1024**2
     use_cpu: bool = True
     kv_dtype: KVDType = "auto"
+    cpu_layers: int = 0
 
 
 class DevicePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +282,7 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True, tag="plan_result"):
 
     roofline_tok_s: weights, head and KV read once per token at the devices' full bandwidth.
     decode_tok_s and first_token_s: what to expect; `assumptions` says from which figures.
+    is_measured: they follow from a measurement of this model on these devices.
     available: every device, those too that the plan does not use or that are not enabled.
     """
 
@@ -263,6 +300,7 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True, tag="plan_result"):
     suggestions: tuple[PlanSuggestion, ...] = ()
     assumptions: tuple[str, ...] = ()
     available: tuple[DeviceInfo, ...] = ()
+    is_measured: bool = False
 
 
 # What a job process does. Every path is absolute; `folder` is the model folder that appears when
@@ -336,13 +374,30 @@ class ImportFolder(
     folder: str
 
 
-JobWork = ConvertModel | VerifyModel | DownloadModel | ImportFolder
+class MoveLibrary(msgspec.Struct, frozen=True, tag="move_library", forbid_unknown_fields=True):
+    """Moves all models from one models folder to another, perhaps on another disk.
+
+    Each is whole in one of the two at every moment; nothing is removed before all are there.
+    """
+
+    source: str
+    folder: str
+
+
+class SelfTest(msgspec.Struct, frozen=True, tag="self_test", forbid_unknown_fields=True):
+    """Checks this machine's kernels, collectives and ranks; `JobInfo.report` is what was found."""
+
+
+JobWork = ConvertModel | VerifyModel | DownloadModel | ImportFolder | MoveLibrary | SelfTest
 JobState = Literal["waiting", "running", "paused", "failed", "done"]
 JobAction = Literal["pause", "resume", "retry", "cancel", "first", "clear"]
 
 
 class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of work of the queue. reason: why it failed, or why it was paused by itself."""
+    """One piece of work of the queue. reason: why it failed, or why it was paused by itself.
+
+    report: what a self-test found, for people to read and send. shard: as in `JobProgress`.
+    """
 
     job: int
     work: JobWork
@@ -352,6 +407,9 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     rate_bytes_s: float = 0.0
     eta_s: float | None = None
     reason: str = ""
+    report: str = ""
+    shard: int = 0
+    num_shards: int = 0
 
 
 FolderKind = Literal["model", "reference", "hugging_face", "gguf", "unknown"]
@@ -637,6 +695,23 @@ class RestoreModel(msgspec.Struct, frozen=True, tag="restore_model", forbid_unkn
     trashed: str
 
 
+class AddTokenizer(
+    msgspec.Struct, frozen=True, kw_only=True, tag="add_tokenizer", forbid_unknown_fields=True
+):
+    """Puts a tokenizer file (icetk's ice_text.model) into a model that lacks it. `Done(None)`."""
+
+    id: int
+    model: str
+    path: str
+
+
+class MeasureModel(msgspec.Struct, frozen=True, tag="measure_model", forbid_unknown_fields=True):
+    """Measures the loaded model's speed and keeps it. `Progress`; `Done(SpeedMeasured)`."""
+
+    id: int
+    model: str
+
+
 class EmptyTrash(msgspec.Struct, frozen=True, tag="empty_trash", forbid_unknown_fields=True):
     """Removes what was deleted for good. Ends in `Done(None)`."""
 
@@ -703,6 +778,8 @@ Request = (
     | RenameModel
     | DeleteModel
     | RestoreModel
+    | AddTokenizer
+    | MeasureModel
     | EmptyTrash
     | AddJob
     | ChangeJob
@@ -804,9 +881,11 @@ class SentenceRead(msgspec.Struct, frozen=True, kw_only=True, tag="sentence_read
 
 
 class ModelsListed(msgspec.Struct, frozen=True, tag="models_listed"):
-    """The library, bundled model first."""
+    """The library, bundled model first. known: can be planned without being here."""
 
     models: tuple[ModelInfo, ...]
+    trash: tuple[TrashedModel, ...] = ()
+    known: tuple[ModelInfo, ...] = ()
 
 
 class DevicesListed(msgspec.Struct, frozen=True, tag="devices_listed"):
@@ -819,6 +898,7 @@ class FolderInspected(msgspec.Struct, frozen=True, kw_only=True, tag="folder_ins
     """`problem`: why it cannot be added, or "". needed_bytes: by group size ("" = a copy).
 
     free_bytes: on the models folder's disk. rate_bytes_s: of the last conversion here, 0.0 = none.
+    lacks_tokenizer: a conversion needs a tokenizer file that is not beside it.
     """
 
     kind: FolderKind
@@ -829,6 +909,13 @@ class FolderInspected(msgspec.Struct, frozen=True, kw_only=True, tag="folder_ins
     needed_bytes: dict[str, int]
     rate_bytes_s: float = 0.0
     problem: str = ""
+    lacks_tokenizer: bool = False
+
+
+class SpeedMeasured(msgspec.Struct, frozen=True, tag="speed_measured"):
+    """A measurement, kept in the library beside the one before it of another machine."""
+
+    speed: MeasuredSpeed
 
 
 CatalogFit = Literal["fits", "short", "unknown"]
@@ -1075,6 +1162,7 @@ Result = (
     | FolderInspected
     | CatalogListed
     | RepositoryListed
+    | SpeedMeasured
     | ModelDeleted
     | ModelLoaded
     | TokenCount
@@ -1236,6 +1324,12 @@ class WorkerLogits(
     path: str
 
 
+class WorkerMeasure(msgspec.Struct, frozen=True, tag="worker_measure", forbid_unknown_fields=True):
+    """Times prefill and decode. Sends `Progress`; ends in `WorkerMeasured` or `Cancelled`."""
+
+    id: int
+
+
 class WorkerMemory(msgspec.Struct, frozen=True, tag="worker_memory", forbid_unknown_fields=True):
     """Asks for real memory use. Ends in `WorkerMemoryReport`."""
 
@@ -1250,6 +1344,7 @@ WorkerRequest = (
     | WorkerBatch
     | WorkerEndRow
     | WorkerLogits
+    | WorkerMeasure
     | WorkerMemory
     | Cancel
 )
@@ -1333,6 +1428,17 @@ class WorkerLogitsWritten(msgspec.Struct, frozen=True, tag="worker_logits_writte
     vocab_size: int
 
 
+class WorkerMeasured(msgspec.Struct, frozen=True, kw_only=True, tag="worker_measured"):
+    """Rates in tokens per second; `context_length` positions were held at the end of decoding."""
+
+    id: int
+    decode_tok_s: float
+    prefill_tok_s: float
+    prompt_tokens: int
+    context_length: int
+    read_bytes_s: float
+
+
 class WorkerMemoryReport(msgspec.Struct, frozen=True, kw_only=True, tag="worker_memory_report"):
     """`peak_rss_bytes`: the most main memory the process ever held."""
 
@@ -1350,6 +1456,7 @@ WorkerEvent = (
     | WorkerWordsRead
     | WorkerBatchGenerated
     | WorkerLogitsWritten
+    | WorkerMeasured
     | WorkerMemoryReport
     | Cancelled
     | Failed
@@ -1363,13 +1470,18 @@ WorkerEvent = (
 
 
 class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag="job_progress"):
-    """done and total in bytes of this stage; eta_s None where there is no rate yet."""
+    """done and total in bytes of this stage; eta_s None where there is no rate yet.
+
+    shard: which of the `num_shards` files of the result is being written, from 1; 0 = none.
+    """
 
     stage: str
     done: int
     total: int
     rate_bytes_s: float = 0.0
     eta_s: float | None = None
+    shard: int = 0
+    num_shards: int = 0
 
 
 class InspectRepository(
@@ -1382,7 +1494,7 @@ class InspectRepository(
 
 
 class JobDone(msgspec.Struct, frozen=True, tag="job_done"):
-    """The work is done. folder: the model folder it made or checked.
+    """The work is done. folder: the model folder it made or checked, "" for a self-test.
 
     then: what is left to do before there is a model; `folder` is not one yet. quantization_error:
     what the weights lost, as bilin.json says it; 0.0 = nothing, or not known.
@@ -1391,9 +1503,10 @@ class JobDone(msgspec.Struct, frozen=True, tag="job_done"):
     folder: str
     then: ConvertModel | None = None
     quantization_error: float = 0.0
+    report: str = ""
 
 
-JobRequest = Hello | ConvertModel | VerifyModel | DownloadModel | ImportFolder | InspectRepository
+JobRequest = Hello | JobWork | InspectRepository
 JobEvent = Hello | JobProgress | JobDone | RepositoryListed | Failed
 
 

@@ -148,6 +148,29 @@ def run(gpus: Sequence[int], world_size: int, on_check: Callable[[str], None]) -
     )
 
 
+_MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
+_MODES = {
+    "tensor_parallel": "tensor parallel 张量并行",
+    "layer_split": "layer split 按层分放",
+    "single": "one device 单设备",
+}
+
+
+def report_text(report: SelftestReport) -> str:
+    """The report as a person reads and sends it."""
+    lines = [f"Bilin {report.version}, torch {report.torch}; {'; '.join(report.devices)}"]
+    for check in report.checks:
+        mark = _MARKS[check.state]
+        lines.append(f"{mark:<7}{check.name:<47}{check.seconds:6.1f} s  {check.detail}")
+    way = f" over {report.collective}" if report.collective else ""
+    lines.append(f"Use over several devices 多设备方式: {_MODES[report.mode]}{way}")
+    failed = [check.name for check in report.checks if check.state == "failed"]
+    if failed:
+        lines.append(f"Not used, because it failed 未通过，不予使用: {'; '.join(failed)}")
+    lines.append(f"{report.seconds:.0f} s")
+    return "\n".join(lines)
+
+
 def _devices(gpus: Sequence[int]) -> list[str]:
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for index in gpus:

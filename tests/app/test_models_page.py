@@ -23,7 +23,8 @@ def view(qapp, qtbot):
     qtbot.addWidget(result)
     result.show_models(tour_models.rows("en"), "glm-130b", "")
     result.detail.show_load(LoadView())
-    result.detail.placement.show_model(2048, PlacementChoice(mode="tensor_parallel"), 0.0)
+    row = next(row for row in tour_models.rows("en") if row.id == "glm-130b")
+    result.detail.placement.show_model(row, PlacementChoice(mode="tensor_parallel"))
     result.detail.placement.show_placement(tour_models.short_placement())
     result.resize(1220, 820)
     result.show()
@@ -41,6 +42,7 @@ def button(widget, text):
 
 def test_the_card_that_breaks_says_by_how_much(view):
     assert "needs 1,312 MiB more" in texts(view.detail.placement)
+    assert "Needs 1,312 MiB more on GPU 2" in texts(view.detail.placement)
 
 
 def test_a_suggestion_is_one_click(view, qtbot):
@@ -122,7 +124,7 @@ def test_a_conversion_that_does_not_fit_the_disk_cannot_be_begun(view, qtbot):
     assert smaller.go.isEnabled()
     with qtbot.waitSignal(smaller.convert_requested) as heard:
         smaller.go.click()
-    assert heard.args == ["/from/here", "glm-int4", "row"]
+    assert heard.args == ["/from/here", "glm-int4", "row", ""]
 
 
 @pytest.mark.parametrize("name", ["../out", "", "a/b", ".hidden", "a\nb", "x" * 300])
@@ -141,6 +143,16 @@ def test_a_gguf_file_is_converted_with_the_groups_that_lose_least(view, qtbot):
     dialog.convert_requested.connect(lambda *values: asked.append(values))
     dialog.go.click()
     assert asked == [(folder.path, "tiny-int4", "32")]
+
+
+@pytest.mark.parametrize("name", ["田中　模型", "glm 🙂", "模型-1.0"])
+def test_names_that_people_give_are_taken(view, qtbot, name):
+    dialog = AddDialog(view, FOLDER, "row")
+    qtbot.addWidget(dialog)
+    dialog.name.setText(name)
+    with qtbot.waitSignal(dialog.convert_requested) as heard:
+        dialog.go.click()
+    assert heard.args[1] == name
 
 
 def test_what_cannot_be_added_says_why(view, qtbot):

@@ -178,3 +178,17 @@ def test_two_engines_do_not_work_on_one_library(tmp_path):
     assert "nothing" in first.jobs[0].reason
     first.close()
     second.close()
+
+
+def test_an_engine_that_started_too_early_takes_the_queue_up_once_the_other_is_gone(tmp_path):
+    models_dir = tmp_path / "models"
+    first = Engine(models_dir, tmp_path / "logs1")
+    first.ask(lambda i: AddJob(i, VerifyModel(str(tmp_path / "nothing"))))
+    first.until(lambda: first.jobs and first.jobs[0].state == "failed")
+    second = Engine(models_dir, tmp_path / "logs2")
+    second.ask(ListJobs)
+    assert second.jobs == ()
+    first.kill()
+    second.until(lambda: bool(second.jobs))
+    assert second.jobs[0].state == "failed"
+    second.close()

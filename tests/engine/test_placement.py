@@ -236,3 +236,26 @@ def test_int8_keys_and_values_are_suggested_where_they_make_room():
     result = plan_130b("cpu:77GiB", context=2048)
     assert not result.fits
     assert any(s.settings.kv_dtype == "int8" for s in result.suggestions)
+
+
+def test_a_plan_says_what_was_measured_of_this_model_on_its_device():
+    config = known_config("synthetic-1b")
+    cost = ModelCost(config)
+    read = cost.weights_bytes + cost.kv_bytes(512)
+    device = dataclasses.replace(
+        parse_devices("cpu:64GiB")[0], decode_bytes_s=12.5 * read, prefill_tok_s=200.0
+    )
+    result = plan(config, [device], PlanSettings(context=512, prompt_tokens=400))
+    assert result.is_measured
+    assert result.decode_tok_s == pytest.approx(12.5)
+    assert result.first_token_s == pytest.approx(400 / 200 + 1 / 12.5)
+    assert not plan_130b("1x80GiB").is_measured
+
+
+@pytest.mark.parametrize("cpu_layers", [1, 20, 70])
+def test_layers_a_person_wants_on_the_processor_lie_there(cpu_layers):
+    result = plan_130b("4x24GiB,cpu:128GiB", context=512, cpu_layers=cpu_layers)
+    assert result.mode == "layer_split"
+    by_name = {device.name: device.num_layers for device in result.devices}
+    assert by_name["cpu"] == cpu_layers
+    assert sum(by_name.values()) == 70

@@ -9,7 +9,7 @@ from bilin_engine.placement.devices import parse_devices
 from bilin_engine.placement.known_configs import known_config
 from bilin_engine.placement.plan import plan
 from bilin_engine.protocol import DeviceInfo, ModelInfo, PlanModel, PlanSettings
-from bilin_engine.server.planning import plan_model, real_devices
+from bilin_engine.server.planning import known_models, plan_model, real_devices
 
 GIB = 1024**3
 
@@ -110,3 +110,11 @@ def test_real_devices_keep_their_free_memory():
 def test_what_cannot_be_planned_is_said(request_, error, sentence):
     with pytest.raises(error, match=sentence):
         plan_model(request_, [info(problem="a shard is missing")])
+
+
+def test_known_models_can_be_planned_without_their_files():
+    infos = known_models()
+    assert "glm-130b" in [info.id for info in infos]
+    for info in infos:
+        result = plan_model(PlanModel(id=1, model=info.id, devices="8x80GiB"), ())
+        assert result.context == info.context_length

@@ -14,7 +14,7 @@ from bilin_app.controllers.engine_sentences import engine_sentence
 from bilin_app.controllers.restart_limit import RestartLimit
 from bilin_app.controllers.views import EngineAction, EngineView, ExampleView, ModelView
 from bilin_app.engine_client.client import EngineClient, RequestFailure, RequestHandle
-from bilin_app.engine_client.process import EngineEnd
+from bilin_app.engine_client.process import EngineCommand, EngineEnd
 from bilin_engine.protocol import (
     Cancel,
     EngineStatus,
@@ -28,6 +28,7 @@ from bilin_engine.protocol import (
     ProofreadFigures,
     Request,
     Sampling,
+    TrashedModel,
     UnloadModel,
 )
 
@@ -63,8 +64,10 @@ class EngineController(QObject):
         self._wanted = last_model
         self._infos: tuple[ModelInfo, ...] = ()
         self._restart_limit = RestartLimit()
-        self._is_mending = False
+        self._is_mending = self._is_restarting = False
         self._load_id: int | None = None
+        self._trash: tuple[TrashedModel, ...] = ()
+        self._known: tuple[ModelInfo, ...] = ()
         self.settings_of: Callable[[str], LoadSettings] = lambda _model_id: LoadSettings()
         self.view = EngineView("stopped", action="restart")
         self.context_length = 0
@@ -81,6 +84,16 @@ class EngineController(QObject):
     def infos(self) -> tuple[ModelInfo, ...]:
         """The library as last listed, as the engine says it."""
         return self._infos
+
+    @property
+    def trash(self) -> tuple[TrashedModel, ...]:
+        """Deleted models as last listed."""
+        return self._trash
+
+    @property
+    def known(self) -> tuple[ModelInfo, ...]:
+        """Models that can be planned without being here."""
+        return self._known
 
     @property
     def models(self) -> list[ModelView]:
@@ -120,6 +133,15 @@ class EngineController(QObject):
             self._restart_limit.started()
             self._set(EngineView("starting", model=self.view.model))
             self._client.start()
+
+    def restart(self, command: EngineCommand) -> None:
+        """Ends the engine and starts it as another command says."""
+        self._client.set_command(command)
+        if self._client.is_running:
+            self._is_restarting = True
+            self._client.stop()
+        else:
+            self.start()
 
     def load(self, model_id: str) -> None:
         """Loads a model in place of the loaded one."""
@@ -222,7 +244,7 @@ class EngineController(QObject):
         self._choose_and_load()
 
     def _take_models(self, result: ModelsListed) -> None:
-        self._infos = result.models
+        self._infos, self._trash, self._known = result.models, result.trash, result.known
         self.models_changed.emit(self.models)
 
     def _on_list_failed(self, failure: RequestFailure) -> None:
@@ -281,7 +303,14 @@ class EngineController(QObject):
         logger.warning("the engine is at fault (%s)", failure.code)
         model = self.view.model
         self._set(
-            EngineView("fault", model=model, reason=reason, detail=failure.detail, action=action)
+            EngineView(
+                "fault",
+                model=model,
+                reason=reason,
+                detail=failure.detail,
+                action=action,
+                code=failure.code,
+            )
         )
 
     def _on_status(self, status: EngineStatus) -> None:
@@ -298,7 +327,11 @@ class EngineController(QObject):
                 self._set(EngineView("empty", model=model, action="load"))
             case "fault":
                 reason = sentences.request_failed("worker_died", status.reason)
-                self._set(EngineView("fault", model=model, reason=reason, action="load"))
+                self._set(
+                    EngineView(
+                        "fault", model=model, reason=reason, action="load", code="worker_died"
+                    )
+                )
 
     def _on_ended(self, end: EngineEnd) -> None:
         was_idle = self.view.state in ("ready", "empty")
@@ -308,6 +341,9 @@ class EngineController(QObject):
         detail = f"{end.message}\n{end.stderr_tail}".strip()
         if end.kind == "stopped":
             self._set(EngineView("stopped", model=self.view.model, action="restart"))
+            if self._is_restarting:
+                self._is_restarting = False
+                self.start()
             return
         logger.warning("the engine is gone (%s): %s", end.kind, end.message)
         if was_idle:

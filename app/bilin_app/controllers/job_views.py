@@ -8,6 +8,8 @@ from bilin_engine.protocol import (
     DownloadModel,
     ImportFolder,
     JobInfo,
+    MoveLibrary,
+    SelfTest,
     VerifyModel,
 )
 
@@ -23,6 +25,10 @@ def job_view(job: JobInfo) -> JobView:
             kind, title = "download", repository.name
         case ImportFolder(source=source):
             kind, title = "import", Path(source).name
+        case MoveLibrary(folder=folder):
+            kind, title = "move", folder
+        case SelfTest():
+            kind, title = "self_test", ""
     return JobView(
         id=str(job.job),
         kind=kind,
@@ -33,4 +39,7 @@ def job_view(job: JobInfo) -> JobView:
         rate_bytes_s=job.rate_bytes_s,
         eta_s=job.eta_s,
         reason=job.reason,
+        shard=job.shard,
+        num_shards=job.num_shards,
+        report=job.report,
     )

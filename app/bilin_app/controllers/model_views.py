@@ -10,7 +10,7 @@ from bilin_app.controllers.views import ModelView
 
 PlacementMode = Literal["auto", "single", "layer_split", "tensor_parallel"]
 MODES: tuple[PlacementMode, ...] = ("auto", "single", "layer_split", "tensor_parallel")
-JobKind = Literal["convert", "verify", "download", "import"]
+JobKind = Literal["convert", "verify", "download", "import", "move", "self_test"]
 JobState = Literal["waiting", "running", "paused", "failed", "done"]
 JobAction = Literal["pause", "resume", "retry", "cancel", "first", "clear"]
 
@@ -19,7 +19,9 @@ JobAction = Literal["pause", "resume", "retry", "cancel", "first", "clear"]
 class ModelRow:
     """One model of the library. `is_verified`: its files were compared with their hashes.
 
-    blanks: which mask tokens it fills. measured_tok_s: on this machine, 0.0 = never measured.
+    blanks: which mask tokens it fills. measured_tok_s: on this machine, 0.0 = never measured;
+    measured_at: when, seconds since the epoch. lacks_tokenizer: that is its problem, and can be
+    mended. is_here: False for one that is only planned.
     """
 
     model: ModelView
@@ -34,6 +36,9 @@ class ModelRow:
     num_heads: int = 0
     is_verified: bool = False
     measured_tok_s: float = 0.0
+    measured_at: float = 0.0
+    lacks_tokenizer: bool = False
+    is_here: bool = True
 
     @property
     def id(self) -> str:
@@ -46,6 +51,7 @@ class PlacementChoice:
     """What a person set on the placement card. context and prompt_tokens 0 = the engine's choice.
 
     devices: invented ones as "4x24GiB", "" = this machine's. off: devices not to be used.
+    cpu_layers: that the processor computes at least, beside GPUs.
     """
 
     context: int = 0
@@ -54,6 +60,7 @@ class PlacementChoice:
     devices: str = ""
     off: frozenset[str] = frozenset()
     reserve_mib: int = 768
+    cpu_layers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,10 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class PlacementView:
-    """Where a model would lie, or why nowhere (`problem`, a sentence; or short_bytes > 0)."""
+    """Where a model would lie, or why nowhere (`problem`, a sentence; or short_bytes > 0).
+
+    is_measured: the speed follows from a measurement of this model here, else it is estimated.
+    """
 
     fits: bool = False
     mode: PlacementMode = "auto"
@@ -113,11 +123,15 @@ class PlacementView:
     suggestions: tuple[Suggestion, ...] = ()
     assumptions: tuple[str, ...] = ()
     problem: str = ""
+    is_measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One piece of work of the queue. reason: why it failed or waits for a person."""
+    """One piece of work of the queue. reason: why it failed or waits for a person.
+
+    shard: which file of the result is being written, of num_shards; 0 = none. report: to be read.
+    """
 
     id: str
     kind: JobKind
@@ -128,20 +142,60 @@ class JobView:
     rate_bytes_s: float = 0.0
     eta_s: float | None = None
     reason: str = ""
+    shard: int = 0
+    num_shards: int = 0
+    report: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """One click that changes how a model is loaded, and loads it.
+
+    kind: what is different. device: the one that is left out.
+    """
+
+    kind: Literal["again", "context", "without", "cpu"]
+    choice: PlacementChoice
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadView:
     """Whether the model on show is in memory. stage: the engine's word while it loads.
 
-    reason: why it is not, or what of the load was done otherwise than asked.
+    "measuring": it is loaded, and its speed is being taken. reason: why it is not there, or what of
+    the load was done otherwise than asked; fixes: the clicks that may mend that.
     """
 
-    state: Literal["unloaded", "loading", "loaded"] = "unloaded"
+    state: Literal["unloaded", "loading", "loaded", "measuring"] = "unloaded"
     fraction: float = 0.0
     stage: str = ""
     eta_s: float | None = None
     reason: str = ""
+    fixes: tuple[Fix, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrashView:
+    """A deleted model. deleted_at: seconds since the epoch."""
+
+    trashed: str
+    name: str
+    size_bytes: int
+    deleted_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryView:
+    """Where the models lie, and what is beside them. is_there: the folder exists.
+
+    known: models that are not here and can be planned.
+    """
+
+    folder: str = ""
+    is_there: bool = True
+    trash: tuple[TrashView, ...] = ()
+    known: tuple[ModelView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +204,7 @@ class FolderView:
 
     size_bytes: of the source. needed_bytes: by group size, "" = a copy. free_bytes: on the disk of
     the models folder. rate_bytes_s: of the last conversion on this machine, 0.0 = none yet.
+    lacks_tokenizer: a conversion needs a tokenizer file that is not there.
     """
 
     path: str
@@ -160,3 +215,4 @@ class FolderView:
     free_bytes: int = 0
     rate_bytes_s: float = 0.0
     problem: str = ""
+    lacks_tokenizer: bool = False

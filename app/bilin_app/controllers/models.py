@@ -4,6 +4,7 @@ Knows the engine and what this machine noted of each model; knows no widget.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,25 +12,33 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from bilin_app.controllers import job_views, placement_views, sentences
 from bilin_app.controllers.engine import EngineController, model_view
+from bilin_app.controllers.load_fixes import load_fixes
 from bilin_app.controllers.model_views import (
+    Fix,
     FolderView,
     JobAction,
+    LibraryView,
     LoadView,
     ModelRow,
     PlacementChoice,
     PlacementView,
+    TrashView,
 )
+from bilin_app.controllers.models_folder import ModelsFolder
+from bilin_app.controllers.speed_run import SpeedRun
 from bilin_app.controllers.views import EngineView
 from bilin_app.engine_client.client import RequestFailure
 from bilin_app.storage.model_notes import ModelNotes
 from bilin_engine.protocol import (
     AddInPlace,
     AddJob,
+    AddTokenizer,
     ChangeJob,
     ConvertModel,
     DeleteModel,
     DeviceInfo,
     DevicesListed,
+    EmptyTrash,
     FolderInspected,
     ImportFolder,
     InspectFolder,
@@ -38,6 +47,7 @@ from bilin_engine.protocol import (
     ListDevices,
     ListJobs,
     LoadSettings,
+    MeasuredSpeed,
     ModelDeleted,
     ModelInfo,
     ModelLoaded,
@@ -46,6 +56,7 @@ from bilin_engine.protocol import (
     Progress,
     RenameModel,
     RestoreModel,
+    SelfTest,
     VerifyModel,
 )
 
@@ -60,37 +71,49 @@ class ModelsController(QObject):
 
     rows_changed(list[ModelRow], str): the library and the chosen model. placement_changed(
     PlacementView), load_changed(LoadView): of the chosen model. jobs_changed(list[JobView]).
-    deleted(name, freed bytes, trashed). notice(str).
+    deleted(name, freed bytes, trashed). notice(str). library_changed(LibraryView).
+    measured(ModelRow): its speed was taken.
     """
 
     rows_changed = Signal(object, str)
     model_chosen = Signal(object, object)  # ModelRow, PlacementChoice
+    model_shown = Signal(object)  # ModelRow: the chosen one, as it is now
     placement_changed = Signal(object)
     load_changed = Signal(object)
     jobs_changed = Signal(object)
     folder_inspected = Signal(object)
     deleted = Signal(str, object, str)
     notice = Signal(str)
+    library_changed = Signal(object)
+    measured = Signal(object)
 
     def __init__(
         self,
         engine: EngineController,
         notes: ModelNotes,
-        models_dir: Path,
+        folder: ModelsFolder,
+        devices: str = "",
         parent: QObject | None = None,
     ) -> None:
-        """models_dir: the engine's, where new models are made."""
+        """folder: where new models are made. devices: to plan for at first, as "4x24GiB"."""
         super().__init__(parent)
         self._engine = engine
         self._notes = notes
-        self._models_dir = models_dir
+        self._folder = folder
         self._chosen = ""
-        self._choice = PlacementChoice()
+        self._invented = devices
+        self._choice = PlacementChoice(devices=devices)
+        self._speed = SpeedRun(engine, self)
+        self._speed.changed.connect(lambda: self.load_changed.emit(self._load_view()))
+        self._speed.measured.connect(self._on_measured)
+        self._speed.failed.connect(self.notice)
         self._plan: PlanResult | None = None
         self._real: dict[str, int] = {}  # of the loaded model, by device
         self._notice = ""  # what of its load was done otherwise than asked
         self._progress: Progress | None = None
         self._devices: tuple[DeviceInfo, ...] = ()
+        self._trouble = ""  # why an answer of the loaded model failed, where that can be mended
+        self._plan_then: Callable[[], None] | None = None
         self._is_planning = self._is_plan_wanted = self._is_asking = False
         self._timer = QTimer(self)
         self._timer.setInterval(DEVICES_INTERVAL_MS)
@@ -100,6 +123,7 @@ class ModelsController(QObject):
         engine.view_changed.connect(self._on_engine_changed)
         engine.loaded.connect(self._on_loaded)
         engine.load_progressed.connect(self._on_load_progressed)
+        engine.client.request_failed.connect(self._on_request_failed)
         engine.client.jobs_changed.connect(self._on_jobs_changed)
         engine.client.greeted.connect(lambda _hello: self._on_greeted())
 
@@ -108,12 +132,19 @@ class ModelsController(QObject):
     @property
     def rows(self) -> list[ModelRow]:
         """The library as last listed."""
-        return [self._row(info) for info in self._engine.infos]
+        return [_row(info) for info in self._engine.infos]
 
     @property
     def chosen(self) -> ModelRow | None:
-        """The model on show."""
-        return next((row for row in self.rows if row.id == self._chosen), None)
+        """The model on show, which may be one that is only planned."""
+        planned = (replace(_row(info), is_here=False) for info in self._known)
+        return next((row for row in (*self.rows, *planned) if row.id == self._chosen), None)
+
+    @property
+    def _known(self) -> list[ModelInfo]:
+        """Models to plan that are not here."""
+        here = {info.id for info in self._engine.infos}
+        return [info for info in self._engine.known if info.id not in here]
 
     @property
     def is_busy(self) -> bool:
@@ -130,7 +161,7 @@ class ModelsController(QObject):
         self._chosen = model_id
         self._plan = None
         note = self._notes.get(model_id)
-        self._choice = placement_views.noted_choice(note)
+        self._choice = replace(placement_views.noted_choice(note), devices=self._invented)
         row = self.chosen
         if row is not None:
             self.model_chosen.emit(row, self._choice)
@@ -157,6 +188,28 @@ class ModelsController(QObject):
         handle.done.connect(lambda result: self._on_deleted(name, result))
         handle.failed.connect(self._on_refused)
 
+    def empty_trash(self) -> None:
+        """Removes what was deleted for good."""
+        self._ask(lambda i: EmptyTrash(id=i), self.refresh)
+
+    def add_tokenizer(self, model_id: str, path: str) -> None:
+        """Puts a tokenizer file into a model that lacks it."""
+        self._ask(lambda i: AddTokenizer(id=i, model=model_id, path=path), self.refresh)
+
+    @property
+    def folder(self) -> Path:
+        """Where the person's models lie."""
+        return self._folder.path
+
+    def use_folder(self, folder: Path) -> None:
+        """Reads models from another folder, leaving those of this one there."""
+        self._folder.use(folder)
+
+    def move_to(self, folder: Path) -> None:
+        """Moves all models to another folder; the work queue shows how far it is."""
+        self._engine.unload()
+        self.add_job(self._folder.move_work(folder))
+
     def undo_delete(self, trashed: str) -> None:
         """Takes a model out of the trash again."""
         self._ask(lambda i: RestoreModel(id=i, trashed=trashed), self.refresh)
@@ -174,6 +227,7 @@ class ModelsController(QObject):
     def set_choice(self, choice: PlacementChoice) -> None:
         """Plans for what a person set on the card, and keeps it for this model."""
         self._choice = choice
+        self._invented = choice.devices
         if not choice.devices:  # a plan for a machine that is not there is not kept
             self._notes.change(self._chosen, **placement_views.note_values(choice))
         self._want_plan()
@@ -181,12 +235,23 @@ class ModelsController(QObject):
     def load_settings(self, model_id: str) -> LoadSettings:
         """How a model is loaded: as it was set on its card."""
         return placement_views.load_settings(
-            self._notes.get(model_id), self._plan if model_id == self._chosen else None
+            self._notes.get(model_id), self._real_plan if model_id == self._chosen else None
         )
 
     def load(self, model_id: str) -> None:
         """Loads a model in place of the loaded one."""
         self._engine.load(model_id)
+
+    def load_with(self, fix: Fix) -> None:
+        """Loads the model on show with something changed, once that is planned."""
+        self._plan_then = self._load_chosen
+        self.set_choice(fix.choice)
+        row = self.chosen
+        if row is not None:
+            self.model_chosen.emit(row, fix.choice)
+
+    def _load_chosen(self) -> None:
+        self._engine.load(self._chosen)
 
     def unload(self) -> None:
         """Frees the memory."""
@@ -196,12 +261,17 @@ class ModelsController(QObject):
         """Gives up the load that is under way."""
         self._engine.stop_loading()
 
-    def note_speed(self, model_id: str, rate_tok_s: float, first_token_s: float) -> None:
-        """Keeps what was measured of a model on this machine."""
-        self._notes.change(
-            model_id, measured_tok_s=rate_tok_s, measured_first_token_s=first_token_s
-        )
-        self._on_models_changed()
+    def measure(self, model_id: str) -> None:
+        """Takes a model's speed on this machine; it is loaded for that if it is not."""
+        self._speed.start(model_id)
+
+    def stop_measuring(self) -> None:
+        """Gives the measurement up."""
+        self._speed.stop()
+
+    def self_test(self) -> None:
+        """Checks this machine; the queue then holds the report."""
+        self.add_job(SelfTest())
 
     # --- Work -------------------------------------------------------------------------------------
 
@@ -219,14 +289,18 @@ class ModelsController(QObject):
         """Puts work at the end of the queue."""
         self._ask(lambda i: AddJob(id=i, work=work))
 
-    def convert(self, source: str, name: str, group_size: str) -> None:
+    def convert(self, source: str, name: str, group_size: str, tokenizer_file: str = "") -> None:
         """Converts what lies at `source` into a model of the library."""
-        folder = str(self._models_dir / name)
-        self.add_job(ConvertModel(source=source, folder=folder, group_size=group_size))
+        folder = str(self.folder.absolute() / name)
+        self.add_job(
+            ConvertModel(
+                source=source, folder=folder, group_size=group_size, tokenizer_file=tokenizer_file
+            )
+        )
 
     def import_folder(self, source: str, name: str) -> None:
         """Copies a model folder into the library."""
-        self.add_job(ImportFolder(source=source, folder=str(self._models_dir / name)))
+        self.add_job(ImportFolder(source=source, folder=str(self.folder.absolute() / name)))
 
     def verify(self, model_id: str) -> None:
         """Compares a model's files with their hashes."""
@@ -256,7 +330,11 @@ class ModelsController(QObject):
 
     def _on_models_changed(self) -> None:
         rows = self.rows
-        if rows and self._chosen not in [row.id for row in rows]:
+        self.library_changed.emit(self._library_view())
+        chosen = self.chosen
+        if chosen is not None:
+            self.model_shown.emit(chosen)
+        elif rows:
             self._chosen = ""
             wanted = self._engine.view.model.id if self._engine.view.model else ""
             ids = [row.id for row in rows]
@@ -266,6 +344,24 @@ class ModelsController(QObject):
     def _on_deleted(self, name: str, result: ModelDeleted) -> None:
         self.deleted.emit(name, result.freed_bytes, result.trashed)
         self.refresh()
+
+    def _on_measured(self, model_id: str, speed: MeasuredSpeed) -> None:
+        row = next((row for row in self.rows if row.id == model_id), None)
+        if row is not None:
+            rate = speed.decode_tok_s
+            self.measured.emit(replace(row, measured_tok_s=rate, measured_at=speed.at))
+        self.refresh()
+        self._want_plan()
+
+    def _library_view(self) -> LibraryView:
+        trash = tuple(
+            TrashView(one.trashed, one.name, one.size_bytes, one.deleted_at)
+            for one in self._engine.trash
+        )
+        known = tuple(model_view(info) for info in self._known)
+        # The default folder comes with the first model; one that a person chose should be there.
+        is_there = self.folder.is_dir() or self.folder.parent.is_dir()
+        return LibraryView(str(self.folder), is_there, trash, known)
 
     def _on_inspected(self, result: FolderInspected) -> None:
         self.folder_inspected.emit(
@@ -278,6 +374,7 @@ class ModelsController(QObject):
                 free_bytes=result.free_bytes,
                 rate_bytes_s=result.rate_bytes_s,
                 problem=result.problem,
+                lacks_tokenizer=result.lacks_tokenizer,
             )
         )
 
@@ -292,6 +389,8 @@ class ModelsController(QObject):
             self._notice = ""
         if view.state != "loading":
             self._progress = None
+        else:
+            self._trouble = ""
         self.rows_changed.emit(self.rows, self._chosen)
         self.load_changed.emit(self._load_view())
         self._show_plan()
@@ -310,18 +409,35 @@ class ModelsController(QObject):
         view = self._engine.view
         if view.model is None or view.model.id != self._chosen:
             return LoadView()
+        if self._speed.is_running and self._speed.model_id == self._chosen:
+            return LoadView("measuring", self._speed.fraction, "measure")
         match view.state:
             case "ready" | "busy":
-                return LoadView("loaded", 1.0, reason=self._notice)
+                reason = self._trouble or self._notice
+                return LoadView("loaded", 1.0, reason=reason, fixes=self._fixes())
             case "loading":
                 progress = self._progress
                 if progress is None:
                     return LoadView("loading", view.fraction)
                 return LoadView("loading", progress.fraction, progress.stage, progress.eta_s)
             case "fault":
-                return LoadView(reason=view.reason)
+                return LoadView(reason=view.reason, fixes=self._fixes())
             case _:
                 return LoadView()
+
+    def _fixes(self) -> tuple[Fix, ...]:
+        view = self._engine.view
+        reason = self._trouble or view.reason
+        if not reason:
+            return ()
+        code = "out_of_memory" if self._trouble else view.code
+        return load_fixes(code, reason, replace(self._choice, devices=""), self._plan)
+
+    def _on_request_failed(self, failure: RequestFailure) -> None:
+        """A request of any page failed for want of memory: the placement is what mends it."""
+        if failure.code == "out_of_memory":
+            self._trouble = sentences.request_failed(failure.code, failure.message)
+            self.load_changed.emit(self._load_view())
 
     # --- Plans ------------------------------------------------------------------------------------
 
@@ -384,9 +500,13 @@ class ModelsController(QObject):
             self._show_plan()
         if self._is_plan_wanted or model_id != self._chosen:
             self._want_plan()
+        elif self._plan_then is not None:
+            then, self._plan_then = self._plan_then, None
+            then()
 
     def _on_plan_refused(self, failure: RequestFailure) -> None:
         self._is_planning = False
+        self._plan_then = None
         if failure.end is not None:
             return
         bars = placement_views.device_bars(self._plan, self._choice, {}) if self._plan else ()
@@ -395,6 +515,10 @@ class ModelsController(QObject):
         if self._is_plan_wanted:
             self._want_plan()
 
+    @property
+    def _real_plan(self) -> PlanResult | None:
+        return None if self._choice.devices else self._plan
+
     def _show_plan(self) -> None:
         if self._plan is not None:
             is_real = self._chosen == self.loaded_id and not self._choice.devices
@@ -402,21 +526,24 @@ class ModelsController(QObject):
             view = placement_views.placement_view(self._plan, self._choice, real)
             self.placement_changed.emit(view)
 
-    def _row(self, info: ModelInfo) -> ModelRow:
-        return ModelRow(
-            model=replace(model_view(info)),
-            size_bytes=info.size_bytes,
-            languages=info.languages,
-            blanks=info.blank_kinds,
-            family=info.family,
-            licence=info.licence,
-            source=info.source,
-            path=info.path,
-            num_layers=info.num_layers,
-            num_heads=info.num_heads,
-            is_verified=info.verified_at > 0,
-            measured_tok_s=self._notes.get(info.id).measured_tok_s,
-        )
+
+def _row(info: ModelInfo) -> ModelRow:
+    return ModelRow(
+        model=model_view(info),
+        size_bytes=info.size_bytes,
+        languages=info.languages,
+        blanks=info.blank_kinds,
+        family=info.family,
+        licence=info.licence,
+        source=info.source,
+        path=info.path,
+        num_layers=info.num_layers,
+        num_heads=info.num_heads,
+        is_verified=info.verified_at > 0,
+        measured_tok_s=info.speed.decode_tok_s if info.speed else 0.0,
+        measured_at=info.speed.at if info.speed else 0.0,
+        lacks_tokenizer=info.lacks_tokenizer,
+    )
 
 
 def _differ(old: tuple[DeviceInfo, ...], new: tuple[DeviceInfo, ...]) -> bool:

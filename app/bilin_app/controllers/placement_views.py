@@ -33,6 +33,7 @@ def noted_choice(note: ModelNote) -> PlacementChoice:
         mode=mode,
         off=frozenset(note.off),
         reserve_mib=note.reserve_mib,
+        cpu_layers=note.cpu_layers,
     )
 
 
@@ -44,6 +45,7 @@ def note_values(choice: PlacementChoice) -> dict[str, object]:
         "mode": choice.mode,
         "off": tuple(sorted(choice.off)),
         "reserve_mib": choice.reserve_mib,
+        "cpu_layers": choice.cpu_layers,
     }
 
 
@@ -55,16 +57,26 @@ def plan_settings(choice: PlacementChoice) -> PlanSettings:
         mode=choice.mode,
         reserve_bytes=choice.reserve_mib * MIB,
         use_cpu="cpu" not in choice.off,
+        cpu_layers=choice.cpu_layers,
     )
 
 
 def load_settings(note: ModelNote, plan: PlanResult | None) -> LoadSettings:
-    """How a model is loaded; "auto" unless a person switched devices or set a mode."""
-    device = "auto"
-    if plan is not None and plan.fits and (note.off or note.mode != "auto"):
-        used = [one.name for one in plan.devices if one.weights]
-        device = ",".join(used) or "auto"
-    return LoadSettings(context=note.context, device=device)
+    """How a model is loaded: on the devices and in the way that its card shows.
+
+    Without a plan that fits the engine chooses, as on a machine that has only a processor.
+    """
+    if plan is None or not plan.fits or all(one.name == "cpu" for one in plan.available):
+        return LoadSettings(context=note.context)
+    used = [one.name for one in plan.devices if one.weights]
+    return LoadSettings(
+        context=note.context or plan.context,
+        device=",".join(used),
+        mode=plan.mode,
+        cpu_layers=note.cpu_layers,
+        prompt_tokens=plan.prompt_tokens,
+        reserve_bytes=note.reserve_mib * MIB,
+    )
 
 
 def placement_view(
@@ -83,6 +95,7 @@ def placement_view(
         short_bytes=plan.short_bytes,
         suggestions=tuple(_suggestion(s, plan, choice) for s in plan.suggestions),
         assumptions=plan.assumptions,
+        is_measured=plan.is_measured,
     )
 
 
@@ -134,6 +147,7 @@ def _suggestion(
         prompt_tokens=settings.prompt_tokens,
         mode=settings.mode,
         off=off,
+        cpu_layers=settings.cpu_layers,
     )
     kind: Literal["mode", "context", "rows", "cpu"]
     if suggestion.group_size:

@@ -41,6 +41,10 @@ class SettingsController(QObject):
         """The model to load at the next start."""
         self.set(replace(self.settings, last_model=model_id))
 
+    def remember_models_dir(self, folder: str) -> None:
+        """Where the person's models lie from now on; "" = below the data folder."""
+        self.set(replace(self.settings, models_dir=folder))
+
     def close(self) -> None:
         """Waits until everything is written."""
         self._writer.shutdown()

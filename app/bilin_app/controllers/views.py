@@ -43,7 +43,8 @@ class EngineView:
     fraction: 0..1 of loading. reason: the sentence behind "fault" or "stopped", else "".
     detail: the last log lines, for the button beside the sentence.
     action: what `EngineController.mend()` would do: "restart" the engine, "load" the model, open
-    the "models" page (nothing can be loaded), or "" (nothing to mend).
+    the "models" page (nothing can be loaded), or "" (nothing to mend). code: of a fault, the
+    engine's word for it.
     """
 
     state: EngineState
@@ -52,6 +53,7 @@ class EngineView:
     reason: str = ""
     detail: str = ""
     action: EngineAction = ""
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ class EngineClient(QObject):
     """The engine as typed signals.
 
     greeted(Hello), status_changed(EngineStatus), jobs_changed(JobsChanged), ended(EngineEnd).
+    request_failed(RequestFailure): of any request, after its handle said so.
     Open requests fail with ENGINE_ENDED before `ended` is emitted. An engine that holds requests
     open in silence, or lets a cancel pass, is ended as "hung".
     """
@@ -105,6 +106,7 @@ class EngineClient(QObject):
     greeted = Signal(object)
     status_changed = Signal(object)
     jobs_changed = Signal(object)
+    request_failed = Signal(object)
     ended = Signal(object)
 
     def __init__(
@@ -142,6 +144,10 @@ class EngineClient(QObject):
     def process_id(self) -> int:
         """The supervisor's, or 0."""
         return self._process.process_id
+
+    def set_command(self, command: EngineCommand) -> None:
+        """What the next `start` starts."""
+        self._process.set_command(command)
 
     def start(self) -> None:
         """Starts the engine; `greeted` or `ended` follows."""
@@ -231,7 +237,9 @@ class EngineClient(QObject):
         elif isinstance(event, Cancelled):
             handle.end_cancelled()
         else:
-            handle.end_failed(RequestFailure(event.code, event.message, event.detail))
+            failure = RequestFailure(event.code, event.message, event.detail)
+            handle.end_failed(failure)
+            self.request_failed.emit(failure)
 
     def _on_watch(self) -> None:
         tick_s = self._watch.interval() / 1000

@@ -141,6 +141,10 @@ class EngineProcess(QObject):
         """The supervisor's, or 0."""
         return self._process.processId() if self._process is not None else 0
 
+    def set_command(self, command: EngineCommand) -> None:
+        """What the next `start` starts."""
+        self._command = command
+
     def start(self) -> None:
         """Starts the process and says Hello. Does nothing while one is running."""
         if self._process is not None:

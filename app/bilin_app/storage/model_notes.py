@@ -1,4 +1,4 @@
-"""What this machine learned of each model: how it was loaded last, how fast it was.
+"""How each model was loaded last on this machine.
 
 A JSON file beside the database; a damaged one is set aside and costs only these notes.
 """
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ModelNote:
-    """context 0 and mode "auto" = as the engine chooses. measured_tok_s 0.0 = not measured.
+    """context 0 and mode "auto" = as the engine chooses.
 
     prefill_tokens in prefill_s, decode_tokens in decode_s: of the answers it gave, earlier ones
     weighing less.
@@ -27,8 +27,7 @@ class ModelNote:
     mode: str = "auto"
     off: tuple[str, ...] = ()
     reserve_mib: int = 768
-    measured_tok_s: float = 0.0
-    measured_first_token_s: float = 0.0
+    cpu_layers: int = 0
     prefill_tokens: float = 0.0
     prefill_s: float = 0.0
     decode_tokens: float = 0.0

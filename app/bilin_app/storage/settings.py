@@ -26,7 +26,8 @@ class Settings:
     """What a person chose. Font family "" = the one of the language; sizes in pixels.
 
     text_…: of messages and documents. idle_unload_min: minutes without a request until the model
-    is unloaded; 0 = never. last_model: loaded at the next start; "" = the bundled one.
+    is unloaded; 0 = never. last_model: loaded at the next start; "" = the bundled one. models_dir:
+    the person's own models, "" = below the data folder.
     tells_answers: through the desktop, when a long one ends out of view. data_dir: where the data
     lie, "" = the platform's folder; move_from: a folder whose contents go there at the next start.
     hub: where models are fetched from first; "by language" = ModelScope in Chinese. hub_endpoint,
@@ -44,6 +45,7 @@ class Settings:
     code_font_size: int = 13
     send_key: SendKey = "enter"
     last_model: str = ""
+    models_dir: str = ""
     idle_unload_min: int = 0
     engine_priority: EnginePriority = "low"
     hub: HubChoice = "by language"
@@ -114,6 +116,7 @@ _RULES: dict[str, _Rule] = {
     "code_font_size": _whole(9, 32),
     "send_key": _one_of("enter", "ctrl+enter"),
     "last_model": _TEXT,
+    "models_dir": _PATH,
     "idle_unload_min": _whole(0, 10_000),
     "engine_priority": _one_of("low", "normal"),
     "hub": _one_of("by language", "hugging_face", "modelscope"),

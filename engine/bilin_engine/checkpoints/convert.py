@@ -17,7 +17,6 @@ from bilin_engine.checkpoints.model_folder import BILIN_FILE
 from bilin_engine.checkpoints.reference import ReferenceCheckpoint
 from bilin_engine.checkpoints.streaming import (
     OnProgress,
-    QuantizationError,
     stream_to_folder,
     write_json,
 )
@@ -71,7 +70,14 @@ def convert(
             source,
             config,
             dst,
-            lambda folder, error: _write_small_files(folder, config, tokenizer, source, error),
+            lambda folder, error: _write_small_files(
+                folder,
+                config,
+                tokenizer,
+                msgspec.structs.replace(
+                    describe(config, source, dst.name), quantization_error=error.relative
+                ),
+            ),
             on_progress=on_progress,
             should_stop=should_stop,
             max_shard_bytes=max_shard_bytes,
@@ -133,31 +139,29 @@ def _tokenizer_file(src: Path, settings: ConvertSettings) -> Path | None:
 
 
 def _write_small_files(
-    folder: Path,
-    config: GLMConfig,
-    tokenizer: Path | None,
-    source: ReferenceCheckpoint,
-    error: QuantizationError,
+    folder: Path, config: GLMConfig, tokenizer: Path | None, description: ModelDescription
 ) -> None:
     write_json(folder / "config.json", config.to_json())
     write_json(folder / "generation_config.json", {"temperature": 1.0, "top_p": 0.7})
     if tokenizer is not None:
         shutil.copyfile(tokenizer, folder / TOKENIZER_FILE)
         write_json(folder / "tokenizer_config.json", {"tokenizer_class": "IceTokenizer"})
-    description = msgspec.structs.replace(
-        describe(config, source), quantization_error=error.relative
-    )
-    encoded = msgspec.json.format(msgspec.json.encode(description))
-    (folder / BILIN_FILE).write_bytes(encoded + b"\n")
+    content = msgspec.json.format(msgspec.json.encode(description)) + b"\n"
+    (folder / BILIN_FILE).write_bytes(content)
 
 
-def describe(config: GLMConfig, source: ReferenceCheckpoint) -> ModelDescription:
-    """What bilin.json says of a converted checkpoint, files aside."""
+def describe(config: GLMConfig, source: ReferenceCheckpoint, name: str = "") -> ModelDescription:
+    """What bilin.json says of a converted checkpoint, files aside.
+
+    name: what the person called it; GLM-130B is called that.
+    """
     is_130b = (config.num_layers, config.hidden_size) == (70, 12288)
-    name = "GLM-130B" if is_130b else f"GLM {config.num_parameters / 1e9:.3g}B"
+    size = f"GLM {config.num_parameters / 1e9:.3g}B"
+    model_id = "glm-130b" if is_130b else size.lower().replace(" ", "-")
+    name = "GLM-130B" if is_130b else name or size
     stored = "fp16" if source.bits == 16 else f"INT{source.bits}"
     return ModelDescription(
-        id=name.lower().replace(" ", "-"),
+        id=model_id,
         names=ModelNames(zh=name, en=name),
         family="GLM-130B",
         languages=("zh", "en"),

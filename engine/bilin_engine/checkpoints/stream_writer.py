@@ -101,6 +101,15 @@ class StreamWriter:
             self.close()
             raise
 
+    @property
+    def num_shards(self) -> int:
+        """Files of weights in the result."""
+        return len(self._shards)
+
+    def shard_of(self, name: str) -> int:
+        """Which of them holds a tensor, from 0. Raises KeyError for an unknown one."""
+        return self._places[name].shard
+
     def rows_done(self, key: str) -> int:
         """Rows of the unit `key` that are safely on disk (the key given to `write`)."""
         return self._rows_done.get(key, 0)

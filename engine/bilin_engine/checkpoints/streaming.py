@@ -42,13 +42,18 @@ class ConversionStopped(Exception):  # noqa: N818 - an outcome, not an error
 
 @dataclass(frozen=True, slots=True)
 class ConvertProgress:
-    """done and total count the source bytes that are used; eta_s is None until there is a rate."""
+    """done and total count the source bytes that are used; eta_s is None until there is a rate.
+
+    shard: which of the result's `num_shards` files is being written, from 1; 0 = none.
+    """
 
     stage: Stage
     done: int
     total: int
     rate_bytes_s: float
     eta_s: float | None
+    shard: int = 0
+    num_shards: int = 0
 
 
 OnProgress = Callable[[ConvertProgress], None]
@@ -184,6 +189,7 @@ class _Clock:
         self._total = total
         self._tell = tell
         self._done = 0
+        self.shard = self.num_shards = 0
         self._counted = 0  # what this run did itself: resumed bytes have no rate
         self._begun = self._told = time.monotonic()
 
@@ -199,7 +205,8 @@ class _Clock:
         self._told = now
         rate = self._counted / max(1e-6, now - self._begun)
         eta = (self._total - self._done) / rate if rate else None
-        self._tell(ConvertProgress(self._stage, self._done, self._total, rate, eta))
+        shards = (self.shard, self.num_shards)
+        self._tell(ConvertProgress(self._stage, self._done, self._total, rate, eta, *shards))
 
 
 def _convert_tensors(
@@ -211,9 +218,12 @@ def _convert_tensors(
 ) -> None:
     total = sum(spec.shape[0] * source.row_bytes(spec) for spec in config.tensors())
     clock = _Clock("convert", total, on_progress)
+    clock.num_shards = writer.num_shards
     for spec in config.tensors():
         row_bytes = source.row_bytes(spec)
         done = writer.rows_done(spec.name)
+        first = next(iter(_stored_tensors(spec, config)))
+        clock.shard = writer.shard_of(first.name) + 1
         clock.skip(done * row_bytes)
         step = max(1, BLOCK_BYTES // row_bytes)
         for start in range(done, spec.shape[0], step):

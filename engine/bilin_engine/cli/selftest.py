@@ -7,13 +7,6 @@ import sys
 from bilin_engine.cli.arguments import EXIT_FAILED, EXIT_OK, ArgumentParser
 from bilin_engine.cli.report import dim, print_json
 
-_MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
-_MODES = {
-    "tensor_parallel": "tensor parallel 张量并行",
-    "layer_split": "layer split 按层分放",
-    "single": "one device 单设备",
-}
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What `selftest` takes."""
@@ -38,15 +31,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(report)
     else:
-        print(f"Bilin {report.version}, torch {report.torch}; {'; '.join(report.devices)}")
-        for check in report.checks:
-            print(f"{_MARKS[check.state]:<7}{check.name:<47}{check.seconds:6.1f} s  {check.detail}")
-        way = f" over {report.collective}" if report.collective else ""
-        print(f"Use over several devices 多设备方式: {_MODES[report.mode]}{way}")
-        failed = [check.name for check in report.checks if check.state == "failed"]
-        if failed:
-            print(f"Not used, because it failed 未通过，不予使用: {'; '.join(failed)}")
-        print(f"{report.seconds:.0f} s")
+        print(selftest.report_text(report))
     return EXIT_OK if report.has_passed else EXIT_FAILED
 
 

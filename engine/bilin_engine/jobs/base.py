@@ -25,7 +25,9 @@ class JobReporter:
         self._begun_at = 0.0
         self._begun_done = 0
 
-    def tell(self, stage: str, done: int, total: int) -> None:
+    def tell(
+        self, stage: str, done: int, total: int, *, shard: int = 0, num_shards: int = 0
+    ) -> None:
         """How far a stage is, in bytes. Rate and time left are of this run, not of earlier ones.
 
         Raises JobStopped once the work shall stop.
@@ -43,5 +45,13 @@ class JobReporter:
         rate = (done - self._begun_done) / elapsed if elapsed > 0 else 0.0
         eta = (total - done) / rate if rate > 0 else None
         self._send(
-            JobProgress(stage=stage, done=done, total=total, rate_bytes_s=max(0.0, rate), eta_s=eta)
+            JobProgress(
+                stage=stage,
+                done=done,
+                total=total,
+                rate_bytes_s=max(0.0, rate),
+                eta_s=eta,
+                shard=shard,
+                num_shards=num_shards,
+            )
         )

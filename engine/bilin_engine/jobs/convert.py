@@ -129,4 +129,10 @@ def group_size_of(text: str) -> GroupSize | Literal["source"] | None:
 
 
 def _tell(reporter: JobReporter, progress: ConvertProgress) -> None:
-    reporter.tell(progress.stage, progress.done, progress.total)
+    reporter.tell(
+        progress.stage,
+        progress.done,
+        progress.total,
+        shard=progress.shard,
+        num_shards=progress.num_shards,
+    )

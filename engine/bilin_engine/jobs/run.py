@@ -26,7 +26,9 @@ from bilin_engine.protocol import (
     JobDone,
     JobProgress,
     JobRequest,
+    MoveLibrary,
     RepositoryListed,
+    SelfTest,
     VerifyModel,
     check_hello,
     hello,
@@ -113,6 +115,14 @@ def do(
             from bilin_engine.jobs.import_folder import import_folder
 
             return _made(import_folder(work, reporter))
+        case MoveLibrary():
+            from bilin_engine.jobs.move_library import move_library
+
+            return JobDone(str(move_library(work, reporter)))
+        case SelfTest():
+            from bilin_engine.jobs.self_test import self_test
+
+            return JobDone("", report=self_test(reporter))
         case DownloadModel():
             from bilin_engine.jobs.download import download_model
 

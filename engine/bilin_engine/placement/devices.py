@@ -20,7 +20,8 @@ class PlanDevice:
 
     name: "cuda:0", "cpu". free_bytes: total less what other programs hold now.
     bandwidth: bytes/s of reading memory. rate: flop/s of fp16 (CPU: bf16) matrix products.
-    is_measured: bandwidth was measured on this device, not taken from a table.
+    is_measured: bandwidth was measured on this device, not taken from a table. decode_bytes_s and
+    prefill_tok_s: what the model that is planned reached here alone; 0.0 = not measured.
     """
 
     name: str
@@ -31,6 +32,8 @@ class PlanDevice:
     bandwidth: float
     rate: float
     is_measured: bool = False
+    decode_bytes_s: float = 0.0
+    prefill_tok_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,10 @@ def _checked(
     prompt = settings.prompt_tokens or max(1, context // 2)
     if not 1 <= prompt <= context:
         raise BadRequestError(f"prompt_tokens {prompt} is outside 1 to the context, {context}")
+    if not 0 <= settings.cpu_layers <= config.num_layers:
+        raise BadRequestError(
+            f"cpu_layers {settings.cpu_layers} is outside 0 to {config.num_layers} of this model"
+        )
     if settings.reserve_bytes < 0:
         raise BadRequestError(f"reserve_bytes {settings.reserve_bytes} is negative")
     kept = settings.kv_dtype
@@ -76,7 +80,8 @@ def _plan_mode(
     if settings.mode != "auto":
         return _BY_MODE[settings.mode](config, devices, settings)
     results: list[PlanResult] = []
-    for mode in ("single", "tensor_parallel", "layer_split"):
+    modes = ("single", "tensor_parallel", "layer_split")
+    for mode in modes if not _cpu_layers(devices, settings) else ("layer_split",):
         try:
             results.append(_BY_MODE[mode](config, devices, settings))
         except BadRequestError:  # a mode these devices cannot have
@@ -85,6 +90,12 @@ def _plan_mode(
     if fitting:
         return max(fitting, key=lambda result: result.decode_tok_s)
     return min(results, key=lambda result: result.short_bytes)
+
+
+def _cpu_layers(devices: Sequence[PlanDevice], settings: PlanSettings) -> int:
+    """How many layers a person wants on the processor; 0 where it is the only device anyway."""
+    kinds = {device.kind for device in devices}
+    return settings.cpu_layers if settings.use_cpu and kinds == {"cpu", "cuda"} else 0
 
 
 def _plan_single(
@@ -211,7 +222,8 @@ def assign_layers(
         max(0, (room[i] - (head_bytes if i == head_device else 0)) // layer_bytes[i])
         for i in range(len(devices))
     ]
-    total = cost.config.num_layers
+    on_cpu = _cpu_layers(devices, settings)
+    total = cost.config.num_layers - on_cpu
     gpus = [i for i, device in enumerate(devices) if device.kind == "cuda"]
     gpu_capacity = sum(capacity[i] for i in gpus)
     counts = [0] * len(devices)
@@ -226,6 +238,8 @@ def assign_layers(
             counts[i] = capacity[i]
         others = [i for i in range(len(devices)) if i not in gpus]
         counts[others[-1] if others else head_device] += total - gpu_capacity
+    if on_cpu:
+        counts[next(i for i, device in enumerate(devices) if device.kind == "cpu")] += on_cpu
     return LayerAssignment(layers=tuple(counts), head_device=head_device)
 
 
@@ -250,6 +264,9 @@ def _reserve(device: PlanDevice, settings: PlanSettings) -> int:
 
 
 def _share(device: PlanDevice) -> float:
+    """Of the bandwidth, reached while decoding; above 1 where the weights lie in a cache."""
+    if device.decode_bytes_s:
+        return device.decode_bytes_s / device.bandwidth
     return CUDA_DECODE_SHARE if device.kind == "cuda" else CPU_DECODE_SHARE
 
 
@@ -281,6 +298,8 @@ def _device_plan(
 
 
 def _prefill_s(cost: ModelCost, device: PlanDevice, prompt_tokens: int, num_layers: int) -> float:
+    if device.prefill_tok_s:
+        return prompt_tokens / device.prefill_tok_s * num_layers / cost.config.num_layers
     compute = cost.prefill_flop(prompt_tokens, num_layers) / (device.rate * PREFILL_SHARE)
     # INT4 weights are read, written as fp16 and read again once per prompt: 2.5 bytes a weight
     # beside the matrix product's own traffic.
@@ -314,6 +333,7 @@ def _result(
         f"{d.name}: {d.bandwidth / 1e9:.0f} GB/s "
         f"{'measured' if d.is_measured else 'by its data sheet'}, "
         f"{_share(d):.0%} of it reached"
+        f"{', as measured of this model' if d.decode_bytes_s else ''}"
         for d in devices
     )
     return PlanResult(
@@ -329,6 +349,7 @@ def _result(
         short_device=tightest.name if short else "",
         short_bytes=short,
         assumptions=assumptions + extra,
+        is_measured=all(d.decode_bytes_s > 0 for d in devices),
     )
 
 

@@ -28,6 +28,7 @@ from bilin_engine.protocol import FolderInspected, FolderKind
 from bilin_engine.tokenizers.gguf_vocabulary import read_tokenizer
 
 MAX_LATEST_BYTES = 4096
+TOKENIZER_FILE = "ice_text.model"  # GLM-130B's, which its checkpoint does not hold
 _RANK_FILE = re.compile(r"mp_rank_(\d{2,3})_model_states\.pt")
 
 
@@ -58,6 +59,7 @@ def inspect_folder(path: str, library: Library, rate_bytes_s: float) -> FolderIn
         needed_bytes=needed,
         rate_bytes_s=rate_bytes_s,
         problem=problem,
+        lacks_tokenizer=kind == "reference" and not (folder / TOKENIZER_FILE).is_file(),
     )
 
 

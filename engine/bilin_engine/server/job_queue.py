@@ -30,7 +30,9 @@ from bilin_engine.protocol import (
     JobProgress,
     JobsChanged,
     JobWork,
+    MoveLibrary,
     RepositoryListed,
+    SelfTest,
     VerifyModel,
 )
 from bilin_engine.server.child_process import Gone
@@ -44,6 +46,7 @@ LOCK_FILE = "lock"
 SPEED_FILE = "speed.json"
 JOIN_S = 10.0
 EMIT_INTERVAL_S = 0.2
+LOCK_RETRY_S = 0.5
 MAX_JOBS = 200
 
 
@@ -157,6 +160,7 @@ class JobQueue:
     # --- The thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        self._wait_for_lock()
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._is_closed or self._next() is not None)
@@ -174,6 +178,21 @@ class JobQueue:
             with self._condition:
                 self._running = None
                 self._finish(job.job, end)
+
+    def _wait_for_lock(self) -> None:
+        """Takes the queue of last time up once the engine that holds it is gone.
+
+        After a crash that one may still be finishing its block while this one starts.
+        """
+        with self._condition:
+            while self._lock_fd is None and not self._is_closed:
+                if not (self._library.state_dir / QUEUE_FILE).is_file():
+                    return
+                if self._lock():
+                    self._read()
+                    self._emit(JobsChanged(tuple(self._jobs), library_changed=True))
+                    return
+                self._condition.wait(LOCK_RETRY_S)
 
     def _do(self, job: JobInfo) -> JobDone | Failed:
         """Runs a job's process to its end, which may be that it was asked to stop."""
@@ -214,6 +233,8 @@ class JobQueue:
                 fraction=progress.done / max(1, progress.total),
                 rate_bytes_s=progress.rate_bytes_s,
                 eta_s=progress.eta_s,
+                shard=progress.shard,
+                num_shards=progress.num_shards,
             )
             now = time.monotonic()
             if now - self._told_at < EMIT_INTERVAL_S:
@@ -231,8 +252,11 @@ class JobQueue:
         work = self._jobs[index].work
         has_news = False
         if isinstance(end, JobDone):
-            self._put(index, state="done", fraction=1.0, eta_s=None, reason="")
-            has_news = self._take_up(index, work, end)
+            self._put(index, state="done", fraction=1.0, eta_s=None, reason="", report=end.report)
+            if isinstance(work, SelfTest | MoveLibrary):
+                has_news = isinstance(work, MoveLibrary)
+            else:
+                has_news = self._take_up(index, work, end)
         elif self._wanted == "cancel":
             self._discard(work)
             del self._jobs[index]
@@ -274,8 +298,11 @@ class JobQueue:
     # --- State ------------------------------------------------------------------------------------
 
     def _check(self, work: JobWork) -> None:
-        """Nothing is written outside the models folder."""
-        if isinstance(work, VerifyModel):
+        """Nothing is written outside the models folder, but by a move to another one."""
+        if isinstance(work, VerifyModel | SelfTest):
+            return
+        if isinstance(work, MoveLibrary):
+            self._check_move(work)
             return
         folder = Path(work.folder)
         if folder.parent != self._library.models_dir.absolute() or folder.name.startswith("."):
@@ -285,8 +312,20 @@ class JobQueue:
         if folder.exists():
             raise BadRequestError(f"{folder} exists already; choose another name")
 
+    def _check_move(self, work: MoveLibrary) -> None:
+        if Path(work.source) != self._library.models_dir.absolute():
+            raise BadRequestError(f"the models lie in {self._library.models_dir}")
+        if not Path(work.folder).is_absolute():
+            raise BadRequestError(f"{work.folder} is not an absolute path")
+        with self._condition:
+            unfinished = [job for job in self._jobs if job.state != "done"]
+        if any(job.work != work for job in unfinished):
+            raise BadRequestError(
+                "the queue holds unfinished work on these models; finish or cancel it first"
+            )
+
     def _discard(self, work: JobWork) -> None:
-        if isinstance(work, VerifyModel):
+        if isinstance(work, VerifyModel | SelfTest | MoveLibrary):
             return
         partial = partial_folder(Path(work.folder))
         if partial.parent == self._library.models_dir.absolute() and not partial.is_symlink():

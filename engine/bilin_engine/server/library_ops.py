@@ -4,6 +4,7 @@ Touches nothing outside the models folder, but for reading. Every state file is 
 the old one and put in its place.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -16,17 +17,24 @@ from bilin_engine.errors import BadRequestError, BilinError, ModelBrokenError
 from bilin_engine.library import (
     DESCRIPTION_FILE,
     LINKED_FILE,
+    SPEEDS_FILE,
+    TOKENIZER_CONFIG_FILE,
     TRASH_DIR,
     VERIFIED_FILE,
+    FileRecord,
     Library,
+    ModelDescription,
     ModelNames,
     VerifiedFiles,
     files_fingerprint,
     read_description,
 )
-from bilin_engine.protocol import ModelDeleted, ModelInfo
+from bilin_engine.protocol import MeasuredSpeed, ModelDeleted, ModelInfo
+from bilin_engine.tokenizers.load import DEFAULT_FILES, load_tokenizer
 
 MAX_NAME_CHARS = 80
+MAX_TOKENIZER_BYTES = 64 * 1024**2
+TOKENIZER_CLASS = "IceTokenizer"
 
 
 class LibraryOps:
@@ -52,8 +60,9 @@ class LibraryOps:
 
     def rename(self, model_id: str, name: str) -> None:
         """Names a model in both languages; its id stays."""
-        name = " ".join(name.split())
-        if not name or len(name) > MAX_NAME_CHARS or not name.isprintable():
+        name = name.strip()
+        is_printable = name.replace("\u3000", "").isprintable()  # a full-width space is one here
+        if not name or len(name) > MAX_NAME_CHARS or not is_printable:
             raise BadRequestError(
                 f"the name {name[:MAX_NAME_CHARS]!r} is not possible; use 1 to {MAX_NAME_CHARS} "
                 "printable characters"
@@ -62,8 +71,49 @@ class LibraryOps:
         folder = Path(info.path)
         description = read_description(folder)
         renamed = msgspec.structs.replace(description, names=ModelNames(zh=name, en=name))
-        content = msgspec.json.format(msgspec.json.encode(renamed)) + b"\n"
-        _put(folder / DESCRIPTION_FILE, content)
+        _put_description(folder, renamed)
+
+    def add_tokenizer(self, model_id: str, path: str) -> None:
+        """Puts icetk's file into a model that came without it.
+
+        Raises BadRequestError or ModelBrokenError for a file that is no such tokenizer; the model
+        is then as it was.
+        """
+        info = self._own(model_id)
+        if not info.lacks_tokenizer:
+            raise BadRequestError(f"{info.name_en} has a tokenizer already")
+        source, folder = Path(path), Path(info.path)
+        content = _read_small(source)
+        was_verified = bool(info.verified_at)
+        config = msgspec.json.encode({"tokenizer_class": TOKENIZER_CLASS}) + b"\n"
+        files = {DEFAULT_FILES[TOKENIZER_CLASS]: content, TOKENIZER_CONFIG_FILE: config}
+        with tempfile.TemporaryDirectory(prefix=".tokenizer-", dir=folder) as tried:
+            for name, data in files.items():
+                (Path(tried) / name).write_bytes(data)
+            try:
+                load_tokenizer(Path(tried))
+            except BilinError as error:
+                message = f"{source} is no tokenizer of GLM-130B: take its ice_text.model"
+                raise BadRequestError(message, detail=error.message) from error
+        description = read_description(folder)
+        records = {
+            name: FileRecord(len(data), hashlib.sha256(data).hexdigest())
+            for name, data in files.items()
+        }
+        # The description last: until then the folder reads as it did before.
+        for name in (DEFAULT_FILES[TOKENIZER_CLASS], TOKENIZER_CONFIG_FILE):
+            _put(folder / name, files[name])
+        described = msgspec.structs.replace(description, files={**description.files, **records})
+        _put_description(folder, described)
+        if was_verified:
+            self.mark_verified(folder)
+
+    def keep_speed(self, model_id: str, speed: MeasuredSpeed) -> None:
+        """Keeps a measurement in place of the one before it on this machine."""
+        key = self._library.key(Path(self._library.find(model_id).path))
+        speeds = self._library.speeds()
+        others = [old for old in speeds.get(key, []) if old.machine != speed.machine]
+        self._write_state(SPEEDS_FILE, msgspec.json.encode({**speeds, key: [*others, speed]}))
 
     def delete(self, model_id: str) -> ModelDeleted:
         """Puts a model into the trash, or takes one that was added in place off the list."""
@@ -103,15 +153,15 @@ class LibraryOps:
     def mark_verified(self, folder: Path) -> None:
         """A folder's files agree with their hashes now."""
         verified = dict(self._library.verified())
-        folder = folder.absolute()
-        verified[str(folder)] = VerifiedFiles(files_fingerprint(folder), time.time())
-        kept = {path: value for path, value in verified.items() if Path(path).is_dir()}
+        verified[self._library.key(folder)] = VerifiedFiles(files_fingerprint(folder), time.time())
+        models_dir = self._library.models_dir
+        kept = {key: value for key, value in verified.items() if (models_dir / key).is_dir()}
         self._write_state(VERIFIED_FILE, msgspec.json.encode(kept))
 
     def mark_changed(self, folder: Path) -> None:
         """A folder's files do not agree with their hashes."""
         verified = dict(self._library.verified())
-        if verified.pop(str(folder.absolute()), None) is not None:
+        if verified.pop(self._library.key(folder), None) is not None:
             self._write_state(VERIFIED_FILE, msgspec.json.encode(verified))
 
     def _own(self, model_id: str) -> ModelInfo:
@@ -130,6 +180,21 @@ class LibraryOps:
             message = f"{self._library.models_dir} cannot be written: {error.strerror}"
             raise BilinError(message) from error
         _put(self._library.state_dir / name, content)
+
+
+def _read_small(path: Path) -> bytes:
+    """A tokenizer file. Raises BadRequestError."""
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_TOKENIZER_BYTES:
+            raise BadRequestError(f"{path} is no tokenizer file; GLM-130B's is ice_text.model")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadRequestError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _put_description(folder: Path, description: ModelDescription) -> None:
+    content = msgspec.json.format(msgspec.json.encode(description)) + b"\n"
+    _put(folder / DESCRIPTION_FILE, content)
 
 
 def _put(path: Path, content: bytes) -> None:

@@ -9,12 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bilin_engine import processes
+from bilin_engine.config import read_model_config
 from bilin_engine.errors import ModelBrokenError, NotLoadedError
+from bilin_engine.placement.cost import ModelCost
 from bilin_engine.protocol import (
     EngineState,
     EngineStatus,
     Event,
     LoadModel,
+    MeasuredSpeed,
     ModelInfo,
     ModelLoaded,
     Progress,
@@ -43,6 +47,23 @@ class HostSettings:
     command: WorkerCommand
     limits: WorkerLimits
     selftest: SelftestCommand = field(default_factory=SelftestCommand)
+
+
+class _StageClock:
+    """The time left of a stage, from how long its done part took."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._begun_s = 0.0
+
+    def eta_s(self, progress: Progress) -> float | None:
+        """None until a part is done."""
+        now_s = time.monotonic()
+        if progress.stage != self._stage:
+            self._stage, self._begun_s = progress.stage, now_s
+        if not 0.0 < progress.fraction <= 1.0:
+            return None
+        return (now_s - self._begun_s) * (1.0 - progress.fraction) / progress.fraction
 
 
 class ModelHost:
@@ -128,13 +149,15 @@ class ModelHost:
             head_stage=layout.head_stage,
         )
 
+        clock = _StageClock()
+
         def on_progress(progress: Progress) -> None:
             self._emit(
                 Progress(
                     id=request.id,
                     stage=progress.stage,
                     fraction=progress.fraction,
-                    eta_s=progress.eta_s,
+                    eta_s=clock.eta_s(progress),
                 )
             )
             self._say("loading", info.id, fraction=progress.fraction)
@@ -174,6 +197,31 @@ class ModelHost:
         """How far the self-test is: a stage of the load."""
         self._emit(Progress(id=request.id, stage="selftest", fraction=fraction))
         self._say("loading", info.id)
+
+    def measure(self, task: Task, model_id: str) -> MeasuredSpeed:
+        """Times the loaded model. Raises NotLoadedError, WorkerDiedError, CancelledTaskError."""
+        model = self.use(task, model_id)
+        devices = tuple(self._own_bytes) or ("cpu",)
+
+        def on_progress(progress: Progress) -> None:
+            told = Progress(id=task.request.id, stage=progress.stage, fraction=progress.fraction)
+            self._emit(told)
+
+        try:
+            measured = model.pool.measure(task, on_progress)
+        finally:
+            self.release()
+        cost = ModelCost(read_model_config(Path(model.text.info.path)))
+        return MeasuredSpeed(
+            at=time.time(),
+            machine=processes.cpu_label(),
+            devices=devices,
+            decode_tok_s=measured.decode_tok_s,
+            prefill_tok_s=measured.prefill_tok_s,
+            prompt_tokens=measured.prompt_tokens,
+            bytes_per_token=cost.weights_bytes + cost.kv_bytes(measured.context_length),
+            read_bytes_s=measured.read_bytes_s,
+        )
 
     def use(self, task: Task, model_id: str) -> LoadedModel:
         """The loaded model, busy from now on. Loads it again when only idleness unloaded it.

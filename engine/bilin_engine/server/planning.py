@@ -1,5 +1,6 @@
 """`PlanModel`: finds the model and the devices, then asks placement."""
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,12 +9,18 @@ import msgspec
 
 from bilin_engine.config import GroupSize, ModelConfig, read_model_config
 from bilin_engine.errors import BadRequestError, ModelBrokenError, ModelNotFoundError
+from bilin_engine.placement.cost import file_bytes
 from bilin_engine.placement.devices import PlanDevice, cpu_device, cuda_device, parse_devices
 from bilin_engine.placement.known_configs import KNOWN_CONFIGS, known_config
 from bilin_engine.placement.plan import plan
-from bilin_engine.protocol import DeviceInfo, ModelInfo, PlanModel, PlanResult
+from bilin_engine.protocol import DeviceInfo, MeasuredSpeed, ModelInfo, PlanModel, PlanResult
 from bilin_engine.server.devices import list_devices
 
+_PLANNABLE = {
+    "glm-130b": "GLM-130B",
+    "glm-4-9b-0414": "GLM-4-9B-0414",
+    "glm-4-32b-0414": "GLM-4-32B-0414",
+}
 _BITS = {"": 4, "int4": 4, "int8": 8, "fp16": 16}
 
 
@@ -31,7 +38,7 @@ def plan_model(
     if request.devices:
         devices = parse_devices(request.devices)
     else:
-        devices = real_devices(list_devices(own_bytes))
+        devices = with_speeds(real_devices(list_devices(own_bytes)), request.model, models)
     result = plan(config, _enabled(devices, request.enabled), request.settings)
     return msgspec.structs.replace(result, available=tuple(_info(device) for device in devices))
 
@@ -47,6 +54,60 @@ def real_devices(found: Sequence[DeviceInfo]) -> tuple[PlanDevice, ...]:
             index = int(device.name.partition(":")[2])
             devices.append(cuda_device(index, device.label, device.total_bytes, free_bytes))
     return tuple(devices)
+
+
+def with_speeds(
+    devices: Sequence[PlanDevice], model_id: str, models: Sequence[ModelInfo]
+) -> tuple[PlanDevice, ...]:
+    """Devices with what was measured on them: of this model its own rates, else the bandwidth."""
+    found = {model.id: model.speed for model in models if model.speed is not None}
+    latest = max(found.values(), key=lambda speed: speed.at, default=None)
+    own = found.get(model_id)
+    return tuple(_with_speed(device, own, latest) for device in devices)
+
+
+def _with_speed(
+    device: PlanDevice, own: MeasuredSpeed | None, latest: MeasuredSpeed | None
+) -> PlanDevice:
+    if own is not None and own.devices == (device.name,):
+        return dataclasses.replace(
+            device,
+            bandwidth=own.read_bytes_s or device.bandwidth,
+            is_measured=True,
+            decode_bytes_s=own.decode_tok_s * own.bytes_per_token,
+            prefill_tok_s=own.prefill_tok_s,
+        )
+    if device.kind == "cpu" and latest is not None and latest.read_bytes_s:
+        return dataclasses.replace(device, bandwidth=latest.read_bytes_s, is_measured=True)
+    return device
+
+
+def known_models() -> tuple[ModelInfo, ...]:
+    """What can be planned without its files, as INT4 in groups of 128."""
+    return tuple(_known_info(name) for name in _PLANNABLE)
+
+
+def _known_info(name: str) -> ModelInfo:
+    config = known_config(name)
+    return ModelInfo(
+        id=name,
+        name_zh=_PLANNABLE[name],
+        name_en=_PLANNABLE[name],
+        family="",
+        num_parameters=config.num_parameters,
+        precision="INT4 · 128",
+        size_bytes=file_bytes(config),
+        languages=("zh", "en"),
+        can_chat=True,
+        blank_kinds=(),
+        context_length=config.max_sequence_length,
+        licence="",
+        source="",
+        path="",
+        is_bundled=False,
+        num_layers=config.num_layers,
+        num_heads=config.num_attention_heads,
+    )
 
 
 def _config(request: PlanModel, models: Sequence[ModelInfo]) -> ModelConfig:

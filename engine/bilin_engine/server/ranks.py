@@ -174,7 +174,11 @@ def _layer_split(
                 f"there is no device {missing[0]}; there are {', '.join(d.name for d in found)}"
             )
         asked = PlanSettings(
-            context=context, prompt_tokens=_prompt_tokens(context), kv_dtype=settings.kv_dtype
+            context=context,
+            prompt_tokens=settings.prompt_tokens or _prompt_tokens(context),
+            reserve_bytes=settings.reserve_bytes,
+            cpu_layers=settings.cpu_layers,
+            kv_dtype=settings.kv_dtype,
         )
         assignment = assign_layers(cost, named, asked)
         counts, head = list(assignment.layers), assignment.head_device

@@ -18,6 +18,7 @@ from bilin_engine.hubs.tokens import TokenFile, default_token_file
 from bilin_engine.protocol import (
     AddInPlace,
     AddJob,
+    AddTokenizer,
     Cancel,
     Cancelled,
     CatalogListed,
@@ -44,6 +45,7 @@ from bilin_engine.protocol import (
     ListModels,
     ListRepository,
     LoadModel,
+    MeasureModel,
     ModelsListed,
     PlanModel,
     Proofread,
@@ -52,6 +54,7 @@ from bilin_engine.protocol import (
     RestoreModel,
     Result,
     Score,
+    SpeedMeasured,
     UnloadModel,
 )
 from bilin_engine.server.answers import Answering
@@ -65,7 +68,7 @@ from bilin_engine.server.job_queue import JobQueue
 from bilin_engine.server.library_ops import LibraryOps
 from bilin_engine.server.model_host import HostSettings, ModelHost
 from bilin_engine.server.model_text import ModelTexts
-from bilin_engine.server.planning import plan_model
+from bilin_engine.server.planning import known_models, plan_model
 from bilin_engine.server.repositories import list_repository
 from bilin_engine.server.selftest_gate import SelftestCommand
 from bilin_engine.server.tasks import CancelledTaskError, Task, TaskQueue
@@ -154,7 +157,7 @@ class Supervisor:
         if problem:
             error = BadRequestError(problem)
             self._emit(Failed(id=request.id, code=error.code, message=error.message))
-        elif isinstance(request, LoadModel | UnloadModel | _Answered):
+        elif isinstance(request, LoadModel | UnloadModel | MeasureModel | _Answered):
             self._work.put(task)
         elif isinstance(request, ListRepository):
             self._hub.put(task)
@@ -237,7 +240,8 @@ class Supervisor:
     def _result(self, task: Task) -> Result | None:
         match task.request:
             case ListModels():
-                return ModelsListed(self._texts.models())
+                library = self._texts.library
+                return ModelsListed(self._texts.models(), tuple(library.trash()), known_models())
             case ListDevices():
                 return DevicesListed(list_devices(self._host.own_bytes))
             case PlanModel() as request:
@@ -250,11 +254,8 @@ class Supervisor:
                 return text.inspect_chat(request) if is_chat else inspect_fill(text, request)
             case InspectWindow() as request:
                 return inspect_window(self._texts.get(request.model), request)
-            case LoadModel() as request:
-                return self._host.load(task, request)
-            case UnloadModel():
-                self._host.unload()
-                return None
+            case LoadModel() | UnloadModel() | MeasureModel():
+                return self._host_result(task)
             case InspectFolder() | ListCatalog() | ListRepository():
                 return self._to_add(task)
             case DeleteModel(model=model):
@@ -276,6 +277,21 @@ class Supervisor:
                 assert isinstance(request, ListRepository)
                 return list_repository(task, request, self._job_command, library)
 
+    def _host_result(self, task: Task) -> Result | None:
+        match task.request:
+            case LoadModel() as request:
+                return self._host.load(task, request)
+            case MeasureModel(model=model):
+                speed = self._host.measure(task, model)
+                try:
+                    self._ops.keep_speed(model, speed)
+                except BilinError as error:  # a read-only library: measured all the same
+                    logger.warning("the measurement cannot be kept: %s", error)
+                return SpeedMeasured(speed)
+            case _:
+                self._host.unload()
+                return None
+
     def _change(self, request: Request) -> None:
         """Requests that change the library or the queue and have nothing to tell."""
         match request:
@@ -285,6 +301,8 @@ class Supervisor:
                 self._ops.rename(model, name)
             case RestoreModel(trashed=trashed):
                 self._ops.restore(trashed)
+            case AddTokenizer(model=model, path=path):
+                self._ops.add_tokenizer(model, path)
             case EmptyTrash():
                 self._ops.empty_trash()
             case AddJob(work=work):

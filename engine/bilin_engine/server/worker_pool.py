@@ -30,6 +30,8 @@ from bilin_engine.protocol import (
     WorkerLoaded,
     WorkerLogits,
     WorkerLogitsWritten,
+    WorkerMeasure,
+    WorkerMeasured,
     WorkerMemory,
     WorkerMemoryReport,
     WorkerRead,
@@ -192,6 +194,20 @@ class WorkerPool:
         assert isinstance(final, WorkerLogitsWritten)
         return final
 
+    def measure(self, task: Task, on_progress: Callable[[Progress], None]) -> WorkerMeasured:
+        """Times the loaded model. Raises as `generate`."""
+
+        def on_event(event: WorkerEvent) -> bool:
+            if isinstance(event, Progress):
+                on_progress(event)
+            return True
+
+        request = WorkerMeasure(self.next_id())
+        limit_s = self._limits.cancel_s
+        (final,) = self._run(task, request, (RANK_0,), on_event, cancel_s=limit_s)
+        assert isinstance(final, WorkerMeasured)
+        return final
+
     def memory(self, task: Task) -> WorkerMemoryReport:
         """Rank 0's real memory use."""
         request = WorkerMemory(self.next_id())
@@ -233,6 +249,7 @@ class WorkerPool:
         | WorkerRead
         | WorkerBatch
         | WorkerLogits
+        | WorkerMeasure
         | WorkerMemory,
         ranks: "range | tuple[int, ...]",
         on_event: Callable[[WorkerEvent], bool],

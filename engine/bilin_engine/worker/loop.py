@@ -39,6 +39,8 @@ from bilin_engine.protocol import (
     WorkerLoaded,
     WorkerLogits,
     WorkerLogitsWritten,
+    WorkerMeasure,
+    WorkerMeasured,
     WorkerMemory,
     WorkerMemoryReport,
     WorkerRead,
@@ -62,7 +64,15 @@ FLUSH_S = 0.02  # a batch of tokens waits this long at most while more keep comi
 
 EXIT_BROKEN = 4
 
-_Work = WorkerLoad | WorkerGenerate | WorkerRead | WorkerBatch | WorkerLogits | WorkerMemory
+_Work = (
+    WorkerLoad
+    | WorkerGenerate
+    | WorkerRead
+    | WorkerBatch
+    | WorkerLogits
+    | WorkerMeasure
+    | WorkerMemory
+)
 OnProgress = Callable[[str, float], None]
 OnToken = Callable[[int, int, float], None]
 LoadRunner = Callable[[WorkerLoad, OnProgress], "Runner"]
@@ -182,6 +192,33 @@ def write_logits_with_torch(
         raise BadRequestError(str(error)) from error
 
 
+def measure_with_torch(
+    runner: "Runner",
+    request_id: int,
+    folder: Path,
+    on_progress: Callable[[float], None],
+    should_stop: Callable[[], bool],
+) -> WorkerMeasured:
+    """Times the loaded model."""
+    from bilin_engine.bench import measure_runner
+    from bilin_engine.config import read_model_config
+    from bilin_engine.models.registry import model_class
+
+    has_prefix = model_class(read_model_config(folder)).has_bidirectional_prefix
+    _MEMORIES.pop(runner, None)
+    rates = measure_runner(
+        runner, has_prefix=has_prefix, on_progress=on_progress, should_stop=should_stop
+    )
+    return WorkerMeasured(
+        id=request_id,
+        decode_tok_s=rates.decode_tok_s,
+        prefill_tok_s=rates.prefill_tok_s,
+        prompt_tokens=rates.prompt_tokens,
+        context_length=rates.prompt_tokens + rates.new_tokens // 2,
+        read_bytes_s=rates.read_bytes_s,
+    )
+
+
 class WorkerLoop:
     """Serves one supervisor. `load` and `generate` are given by tests that need no torch."""
 
@@ -203,6 +240,7 @@ class WorkerLoop:
         self._read_words = read_words
         self._generate_batch = generate_batch
         self._runner: Runner | None = None
+        self._folder = Path()
         self._requests: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         # set.add and `in` are atomic: reader and main share these
         self._cancelled: set[int] = set()
@@ -253,6 +291,8 @@ class WorkerLoop:
                     self._batch(request)
                 case WorkerLogits():
                     self._write_logits(request)
+                case WorkerMeasure():
+                    self._measure(request)
                 case WorkerMemory():
                     self._report_memory(request)
         except OSError as error:
@@ -279,6 +319,7 @@ class WorkerLoop:
 
         runner = self._load_runner(request, on_progress)
         self._runner = runner
+        self._folder = Path(request.folder)
         self._channel.send(
             WorkerLoaded(
                 id=request.id,
@@ -397,6 +438,28 @@ class WorkerLoop:
             self._cancelled.discard(request_id)
         batch.flush()
         return None if was_stopped else result
+
+    def _measure(self, request: WorkerMeasure) -> None:
+        if self._runner is None:
+            raise NotLoadedError("this worker holds no model yet")
+
+        def on_progress(fraction: float) -> None:
+            self._channel.send(Progress(id=request.id, stage="measure", fraction=fraction))
+
+        def should_stop() -> bool:
+            return request.id in self._cancelled
+
+        try:
+            measured = measure_with_torch(
+                self._runner, request.id, self._folder, on_progress, should_stop
+            )
+        except Exception:
+            if request.id not in self._cancelled:
+                raise
+            self._cancelled.discard(request.id)
+            self._channel.send(Cancelled(request.id))
+            return
+        self._channel.send(measured)
 
     def _report_memory(self, request: WorkerMemory) -> None:
         memory = self._runner.memory_bytes() if self._runner is not None else {}

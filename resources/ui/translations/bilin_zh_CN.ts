@@ -779,6 +779,17 @@
         </message>
     </context>
     <context>
+        <name>Detail</name>
+        <message>
+            <source>Choose ice_text.model…</source>
+            <translation>选择 ice_text.model…</translation>
+        </message>
+        <message>
+            <source>This model cannot read text yet: its tokenizer, ice_text.model, is missing. It is published beside GLM-130B's code (the icetk package).</source>
+            <translation>这个模型还不能读取文字：缺少分词器文件 ice_text.model。它随 GLM-130B 的代码（icetk 软件包）一起发布。</translation>
+        </message>
+    </context>
+    <context>
         <name>DetailHeader</name>
         <message>
             <source>Compare every file with its sha256</source>
@@ -807,6 +818,14 @@
         <message>
             <source>Verify</source>
             <translation>校验</translation>
+        </message>
+        <message>
+            <source>Rename this model</source>
+            <translation>重命名此模型</translation>
+        </message>
+        <message>
+            <source>Stop measuring</source>
+            <translation>停止测速</translation>
         </message>
     </context>
     <context>
@@ -1256,6 +1275,49 @@
         </message>
     </context>
     <context>
+        <name>FolderDialog</name>
+        <message>
+            <source>A folder for models</source>
+            <translation>存放模型的文件夹</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Choose another folder…</source>
+            <translation>选择其他文件夹…</translation>
+        </message>
+        <message>
+            <source>Every file is copied, read again and compared; only then is the old one removed. It can be paused, and goes on after a restart.</source>
+            <translation>每个文件先复制，再读回比对，确认无误后才删除原件。可以暂停，重启后会接着进行。</translation>
+        </message>
+        <message>
+            <source>Models folder</source>
+            <translation>模型文件夹</translation>
+        </message>
+        <message>
+            <source>Models here stay where they are and are no longer listed.</source>
+            <translation>现有模型留在原处，但不再列出。</translation>
+        </message>
+        <message>
+            <source>Move</source>
+            <translation>移动</translation>
+        </message>
+        <message>
+            <source>Move all models there</source>
+            <translation>把全部模型移到那里</translation>
+        </message>
+        <message>
+            <source>Use</source>
+            <translation>改用</translation>
+        </message>
+        <message>
+            <source>Use that folder</source>
+            <translation>改用那个文件夹</translation>
+        </message>
+    </context>
+    <context>
         <name>Header</name>
         <message>
             <source>New chat</source>
@@ -1530,6 +1592,29 @@
         </message>
     </context>
     <context>
+        <name>ListFooter</name>
+        <message>
+            <source>Plan a model you do not have</source>
+            <translation>规划尚未拥有的模型</translation>
+        </message>
+        <message>
+            <source>See what it would need on this machine, or on one you may buy</source>
+            <translation>看看它在本机或打算购买的机器上需要多少显存</translation>
+        </message>
+        <message>
+            <source>Trash: {0}</source>
+            <translation>回收站：{0}</translation>
+        </message>
+        <message>
+            <source>Where the models lie</source>
+            <translation>模型存放位置</translation>
+        </message>
+        <message>
+            <source>{0} is not there; is its disk connected?</source>
+            <translation>找不到 {0}，所在磁盘是否已连接？</translation>
+        </message>
+    </context>
+    <context>
         <name>MainWindow</name>
         <message>
             <source>Bilin</source>
@@ -1716,6 +1801,10 @@
             <source>From a hub</source>
             <translation>从模型库下载</translation>
         </message>
+        <message>
+            <source>needs its tokenizer file</source>
+            <translation>缺少分词器文件</translation>
+        </message>
     </context>
     <context>
         <name>ModelsController</name>
@@ -1787,6 +1876,22 @@
         <message>
             <source>A GGUF file</source>
             <translation>GGUF 文件</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Name</source>
+            <translation>名称</translation>
+        </message>
+        <message>
+            <source>Rename</source>
+            <translation>重命名</translation>
+        </message>
+        <message>
+            <source>{0}: {1} tok/s on this machine</source>
+            <translation>{0}：本机实测 {1} 词元/秒</translation>
         </message>
     </context>
     <context>
@@ -1907,10 +2012,6 @@
             <translation>首字 {0} 秒</translation>
         </message>
         <message>
-            <source>measured {0} tok/s</source>
-            <translation>实测 {0} 词元/秒</translation>
-        </message>
-        <message>
             <source>needs {0} MiB more</source>
             <translation>还差 {0} MiB</translation>
         </message>
@@ -1925,6 +2026,50 @@
         <message>
             <source>{0} tokens</source>
             <translation>{0} 个词元</translation>
+        </message>
+        <message>
+            <source>CPU layers</source>
+            <translation>CPU 层数</translation>
+        </message>
+        <message>
+            <source>Checks that this machine computes what it should; gives a report to send</source>
+            <translation>检查本机的计算结果是否正确，并给出可发送的报告</translation>
+        </message>
+        <message>
+            <source>Layers that the CPU computes at least; those no GPU holds come on top</source>
+            <translation>至少由 CPU 计算的层数；显卡放不下的层另计</translation>
+        </message>
+        <message>
+            <source>Measure speed</source>
+            <translation>测速</translation>
+        </message>
+        <message>
+            <source>Needs {0} MiB more on {1}</source>
+            <translation>{1} 还差 {0} MiB</translation>
+        </message>
+        <message>
+            <source>Self-test</source>
+            <translation>自检</translation>
+        </message>
+        <message>
+            <source>Times this model here, about 20 seconds; predictions then follow from it</source>
+            <translation>在本机实测此模型，约 20 秒；之后的预测以此为准</translation>
+        </message>
+        <message>
+            <source>estimated {0} tok/s</source>
+            <translation>估计 {0} 词元/秒</translation>
+        </message>
+        <message>
+            <source>measured {0} tok/s on {1}</source>
+            <translation>{1} 实测 {0} 词元/秒</translation>
+        </message>
+        <message>
+            <source>none</source>
+            <translation>无</translation>
+        </message>
+        <message>
+            <source>{0} layers</source>
+            <translation>{0} 层</translation>
         </message>
     </context>
     <context>
@@ -2133,6 +2278,25 @@
         <message>
             <source>Read all</source>
             <translation>读全文</translation>
+        </message>
+    </context>
+    <context>
+        <name>ReportDialog</name>
+        <message>
+            <source>Close</source>
+            <translation>关闭</translation>
+        </message>
+        <message>
+            <source>Copy</source>
+            <translation>复制</translation>
+        </message>
+        <message>
+            <source>Names of devices and figures; nothing of your texts. Copy it to send it.</source>
+            <translation>只含设备名称和数据，不含你的任何文字。复制后即可发送。</translation>
+        </message>
+        <message>
+            <source>Self-test</source>
+            <translation>自检</translation>
         </message>
     </context>
     <context>
@@ -2886,6 +3050,29 @@
         </message>
     </context>
     <context>
+        <name>TokenizerRow</name>
+        <message>
+            <source>Choose the tokenizer file</source>
+            <translation>选择分词器文件</translation>
+        </message>
+        <message>
+            <source>Choose…</source>
+            <translation>选择…</translation>
+        </message>
+        <message>
+            <source>The model needs it to read text. You can convert now and add it later.</source>
+            <translation>模型需要它才能读取文字。可以先转换，以后再添加。</translation>
+        </message>
+        <message>
+            <source>Tokenizer</source>
+            <translation>分词器</translation>
+        </message>
+        <message>
+            <source>ice_text.model is not beside the checkpoint</source>
+            <translation>检查点旁边没有 ice_text.model</translation>
+        </message>
+    </context>
+    <context>
         <name>Transcript</name>
         <message>
             <source>Messages</source>
@@ -2961,6 +3148,14 @@
         <message>
             <source>Close</source>
             <translation>关闭</translation>
+        </message>
+        <message>
+            <source>Empty: frees {0}</source>
+            <translation>清空，释放 {0}</translation>
+        </message>
+        <message>
+            <source>Restore {0}</source>
+            <translation>恢复 {0}</translation>
         </message>
     </context>
     <context>
@@ -3068,6 +3263,30 @@
             <source>waiting for the hub</source>
             <translation>等待模型库</translation>
         </message>
+        <message>
+            <source>Move models</source>
+            <translation>移动模型</translation>
+        </message>
+        <message>
+            <source>Report</source>
+            <translation>报告</translation>
+        </message>
+        <message>
+            <source>Self-test</source>
+            <translation>自检</translation>
+        </message>
+        <message>
+            <source>checking values</source>
+            <translation>检查数值</translation>
+        </message>
+        <message>
+            <source>checksums</source>
+            <translation>计算校验和</translation>
+        </message>
+        <message>
+            <source>shard {0} of {1}</source>
+            <translation>第 {0} / {1} 个分片</translation>
+        </message>
     </context>
     <context>
         <name>_LoadCard</name>
@@ -3102,6 +3321,26 @@
         <message>
             <source>Testing these devices, once</source>
             <translation>首次使用这些设备，正在自检</translation>
+        </message>
+        <message>
+            <source>Load again</source>
+            <translation>重新加载</translation>
+        </message>
+        <message>
+            <source>Load with context {0}</source>
+            <translation>改用 {0} 上下文加载</translation>
+        </message>
+        <message>
+            <source>Load with the CPU's help</source>
+            <translation>让 CPU 分担后加载</translation>
+        </message>
+        <message>
+            <source>Load without GPU {0}</source>
+            <translation>不用 GPU {0} 加载</translation>
+        </message>
+        <message>
+            <source>Measuring the speed</source>
+            <translation>正在测速</translation>
         </message>
     </context>
 </TS>

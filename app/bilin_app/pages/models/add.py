@@ -1,6 +1,7 @@
 """Adding a model: what was found, what may be done with it, what that needs."""
 
 import unicodedata
+from pathlib import Path
 
 from PySide6.QtCore import QEvent, Signal
 from PySide6.QtWidgets import (
@@ -19,6 +20,7 @@ from typing_extensions import override
 from bilin_app.controllers.model_views import FolderView
 from bilin_app.pages.controls import TextButton, label
 from bilin_app.pages.models import words
+from bilin_app.pages.models.tokenizer import TokenizerRow
 
 WIDTH = 520
 GROUPS = ("128", "64", "32", "row")
@@ -26,9 +28,9 @@ IN_PLACE = "in place"
 
 
 class AddDialog(QDialog):
-    """Asks what to do with a folder. convert_requested(path, name, group size)."""
+    """Asks what to do with a folder. convert_requested(path, name, group size, tokenizer file)."""
 
-    convert_requested = Signal(str, str, str)
+    convert_requested = Signal(str, str, str, str)
     import_requested = Signal(str, str)  # path, name
     in_place_requested = Signal(str)
 
@@ -49,6 +51,7 @@ class AddDialog(QDialog):
         self._choices = QButtonGroup(self)
         self._about: dict[str, QLabel] = {}
         self._values = self._choice_values()
+        self.tokenizer = TokenizerRow(self)
         self._needs = label(self, "muted", wraps=True)
         self._cancel = TextButton("", self)
         self._cancel.clicked.connect(self.reject)
@@ -90,6 +93,7 @@ class AddDialog(QDialog):
         name.addWidget(self._name_title)
         name.addWidget(self.name, 1)
         column.addLayout(name)
+        column.addWidget(self.tokenizer)
         column.addWidget(self._needs)
         row = QHBoxLayout()
         row.addStretch()
@@ -128,6 +132,7 @@ class AddDialog(QDialog):
         self._name_title.setVisible(needs_name)
         self.name.setAccessibleName(self.tr("Name"))
         self.name.setVisible(needs_name)
+        self.tokenizer.setVisible(is_possible and folder.lacks_tokenizer)
         self._needs.setText(self._need_words())
         self._needs.setVisible(needs_name)
         self._cancel.set_texts(self.tr("Cancel") if is_possible else self.tr("Close"))
@@ -189,7 +194,7 @@ class AddDialog(QDialog):
         elif self._folder.kind == "model":
             self.import_requested.emit(self._folder.path, name)
         else:
-            self.convert_requested.emit(self._folder.path, name, self.value)
+            self.convert_requested.emit(self._folder.path, name, self.value, self.tokenizer.path)
         self.accept()
 
     @override
@@ -201,7 +206,7 @@ class AddDialog(QDialog):
 
 def ask_for_folder(parent: QWidget, title: str) -> str:
     """The folder a person chooses, "" for none."""
-    return QFileDialog.getExistingDirectory(parent, title)
+    return QFileDialog.getExistingDirectory(parent, title, str(Path.home()))
 
 
 def ask_for_gguf(parent: QWidget, title: str) -> str:

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from bilin_app.controllers.model_views import LoadView, ModelRow
+from bilin_app.controllers.model_views import Fix, LoadView, ModelRow
 from bilin_app.controllers.views import ModelView
 from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton, label
@@ -29,7 +29,7 @@ FACTS = ("parameters", "precision", "disk", "licence", "layers", "window", "fami
 class DetailHeader(QWidget):
     """Name, badges and what can be done with the model."""
 
-    acted = Signal(str)  # "load", "unload", "stop", "verify", "reveal", "delete"
+    acted = Signal(str)  # "load", "unload", "stop", "verify", "rename", "reveal", "delete"
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -43,10 +43,12 @@ class DetailHeader(QWidget):
         self._precision = label(self, "badge")
         self._languages = label(self, "plainBadge")
         self._masks = label(self, "plainBadge")
+        self.rename = IconButton("pencil-simple", self)
         self.reveal = IconButton("folder-open", self)
         self.delete = IconButton("trash", self)
         self.verify = TextButton("", self)
         self.load = TextButton("primary", self)
+        self.rename.clicked.connect(lambda: self.acted.emit("rename"))
         self.reveal.clicked.connect(lambda: self.acted.emit("reveal"))
         self.delete.clicked.connect(lambda: self.acted.emit("delete"))
         self.verify.clicked.connect(lambda: self.acted.emit("verify"))
@@ -55,6 +57,7 @@ class DetailHeader(QWidget):
         row.setContentsMargins(24, 0, 24, 0)
         row.setSpacing(10)
         row.addWidget(self._name)
+        row.addWidget(self.rename)
         for badge in (self._precision, self._languages, self._masks):
             row.addWidget(badge, 0, Qt.AlignmentFlag.AlignVCenter)
         row.addStretch(1)
@@ -73,7 +76,12 @@ class DetailHeader(QWidget):
         self._show()
 
     def _load_action(self) -> str:
-        return {"unloaded": "load", "loading": "stop", "loaded": "unload"}[self._load.state]
+        return {
+            "unloaded": "load",
+            "loading": "stop",
+            "loaded": "unload",
+            "measuring": "stop measuring",
+        }[self._load.state]
 
     def _show(self) -> None:
         row, model = self._row, self._row.model
@@ -87,18 +95,22 @@ class DetailHeader(QWidget):
         ):
             badge.setText(text)
             badge.setVisible(bool(text))
-        is_usable = bool(model.id) and not model.problem
+        is_usable = bool(model.id) and not model.problem and row.is_here
+        is_own = bool(model.id) and not model.is_bundled and row.is_here
+        self.rename.setVisible(is_own and bool(row.family))
         self.verify.setVisible(is_usable)
         self.load.setVisible(is_usable)
-        self.delete.setVisible(bool(model.id) and not model.is_bundled)
+        self.delete.setVisible(is_own)
         self.reveal.setVisible(bool(row.path))
         self.verify.set_texts(self.tr("Verify"), self.tr("Compare every file with its sha256"))
+        self.rename.set_texts("", self.tr("Rename this model"))
         self.reveal.set_texts("", self.tr("Show in the file manager"))
         self.delete.set_texts("", self.tr("Delete this model"))
         load_words = {
             "unloaded": self.tr("Load"),
             "loading": self.tr("Stop loading"),
             "loaded": self.tr("Unload"),
+            "measuring": self.tr("Stop measuring"),
         }
         self.load.set_texts(load_words[self._load.state])
         role = "primary" if self._load.state == "unloaded" else ""
@@ -175,7 +187,12 @@ class _FactsCard(QFrame):
 
 
 class _LoadCard(QFrame):
-    """How far loading is, why it did not work, or what of it was done otherwise than asked."""
+    """How far loading is, or why it did not work and what may be changed with one click.
+
+    Also what of a load was done otherwise than asked.
+    """
+
+    fixed = Signal(object)  # Fix
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -188,20 +205,51 @@ class _LoadCard(QFrame):
         column = QVBoxLayout(self)
         column.setContentsMargins(20, 14, 20, 14)
         column.setSpacing(8)
+        self._fixes = QHBoxLayout()
+        self._fixes.setSpacing(8)
+        self._fixes.addStretch()
+        self._buttons: list[TextButton] = []
         column.addWidget(self._words)
         column.addWidget(self._bar)
+        column.addLayout(self._fixes)
 
     def show_load(self, load: LoadView) -> None:
+        if load.fixes != self._load.fixes:
+            self._make_buttons(load.fixes)
         self._load = load
         self._show()
+
+    def _make_buttons(self, fixes: tuple[Fix, ...]) -> None:
+        for button in self._buttons:
+            self._fixes.removeWidget(button)
+            button.deleteLater()
+        self._buttons = [TextButton("suggestion", self) for _ in fixes]
+        for index, (button, fix) in enumerate(zip(self._buttons, fixes, strict=True)):
+            button.clicked.connect(lambda _checked, fix=fix: self.fixed.emit(fix))
+            self._fixes.insertWidget(index, button)
+
+    def _fix_words(self, fix: Fix) -> str:
+        match fix.kind:
+            case "context":
+                return self.tr("Load with context {0}").format(f"{fix.choice.context:,}")
+            case "without":
+                number = fix.device.partition(":")[2]
+                return self.tr("Load without GPU {0}").format(number)
+            case "cpu":
+                return self.tr("Load with the CPU's help")
+            case "again":
+                return self.tr("Load again")
 
     def _show(self) -> None:
         load = self._load
         self.setObjectName("notice" if load.reason else "card")
         self.style().unpolish(self)
         self.style().polish(self)
-        self.setVisible(load.state == "loading" or bool(load.reason))
-        self._bar.setVisible(load.state == "loading")
+        is_under_way = load.state in ("loading", "measuring")
+        self.setVisible(is_under_way or bool(load.reason))
+        for button, fix in zip(self._buttons, load.fixes, strict=True):
+            button.set_texts(self._fix_words(fix))
+        self._bar.setVisible(is_under_way)
         self._bar.setValue(round(load.fraction * 1000))
         self._bar.setAccessibleName(self.tr("Loading"))
         stages = {
@@ -209,6 +257,7 @@ class _LoadCard(QFrame):
             "weights": self.tr("Reading the weights"),
             "threads": self.tr("Choosing the number of threads"),
             "selftest": self.tr("Testing these devices, once"),
+            "measure": self.tr("Measuring the speed"),
         }
         text = stages.get(load.stage, self.tr("Starting"))
         percent = QLocale.c().toString(round(load.fraction * 100))
@@ -225,18 +274,27 @@ class _LoadCard(QFrame):
 
 
 class Detail(QWidget):
-    """Header and cards of the chosen model."""
+    """Header and cards of the chosen model. fixed(Fix): a failed load is to be tried that way."""
+
+    tokenizer_requested = Signal()
+    fixed = Signal(object)
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
+        self._row: ModelRow | None = None
         self.header = DetailHeader(self)
         self._problem = QFrame(self)
         self._problem.setObjectName("notice")
         self._problem_text = label(self._problem, wraps=True)
+        self.add_tokenizer = TextButton("suggestion", self._problem)
+        self.add_tokenizer.clicked.connect(self.tokenizer_requested)
         box = QVBoxLayout(self._problem)
         box.setContentsMargins(20, 14, 20, 14)
+        box.setSpacing(8)
         box.addWidget(self._problem_text)
+        box.addWidget(self.add_tokenizer, 0, Qt.AlignmentFlag.AlignLeft)
         self._load = _LoadCard(self)
+        self._load.fixed.connect(self.fixed)
         self.placement = PlacementCard(self)
         self._facts = _FactsCard(self)
         inner = QWidget(self)
@@ -262,10 +320,31 @@ class Detail(QWidget):
         """Shows a model."""
         self.header.show_row(row)
         self._facts.show_row(row)
+        self._row = row
         self._problem.setVisible(bool(row.model.problem))
-        self._problem_text.setText(row.model.problem)
+        self.add_tokenizer.setVisible(row.lacks_tokenizer)
         self.placement.setVisible(not row.model.problem)
-        self.placement.show_measured(row.measured_tok_s)
+        self.placement.show_measured(row.measured_tok_s, row.measured_at)
+        self._retranslate()
+
+    def _retranslate(self) -> None:
+        row = self._row
+        if row is None:
+            return
+        text = row.model.problem
+        if row.lacks_tokenizer:
+            text = self.tr(
+                "This model cannot read text yet: its tokenizer, ice_text.model, is missing. It is"
+                " published beside GLM-130B's code (the icetk package)."
+            )
+        self._problem_text.setText(text)
+        self.add_tokenizer.set_texts(self.tr("Choose ice_text.model…"))
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._retranslate()
+        super().changeEvent(event)
 
     def show_load(self, load: LoadView) -> None:
         """Shows whether it is in memory."""

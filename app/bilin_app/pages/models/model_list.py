@@ -32,6 +32,7 @@ from bilin_app.controllers.model_views import ModelRow
 from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.controls import TextButton, label
 from bilin_app.pages.models import words
+from bilin_app.pages.models.footer import ListFooter
 from bilin_app.theme.fonts import language_of, text_font
 from bilin_app.theme.icons import paint_icon
 from bilin_app.theme.theme import theme
@@ -99,7 +100,7 @@ class _RowDelegate(QStyledItemDelegate):
             mark = QRectF(facts_box.left(), facts_box.center().y() - 7, 14, 14)
             paint_icon(painter, "warning-circle", mark, theme().palette.color("danger"))
             facts_box.setLeft(facts_box.left() + 20)
-            _line(painter, row.model.problem, facts_box, "danger")
+            _line(painter, self._list.problem(row), facts_box, "danger")
         else:
             _line(painter, self._list.facts(row), facts_box, "muted")
         painter.restore()
@@ -177,6 +178,7 @@ class ModelList(QWidget):
         self.view = QListView(self)
         self._models = _Models(self)
         self._empty = label(self, "muted", wraps=True)
+        self.footer = ListFooter(self)
         self._build()
         theme().changed.connect(self.view.viewport().update)
         self._retranslate()
@@ -202,6 +204,7 @@ class ModelList(QWidget):
         column.addLayout(row)
         column.addWidget(self._empty)
         column.addWidget(self.view, 1)
+        column.addWidget(self.footer)
 
     def show_models(self, rows: Sequence[ModelRow], current: str, loaded: str) -> None:
         """Shows the library; `current` is chosen, `loaded` is in memory ("" = none)."""
@@ -219,6 +222,10 @@ class ModelList(QWidget):
         if self.is_loaded(row):
             return self.tr("loaded")
         return self.tr("verified") if row.is_verified else self.tr("not verified")
+
+    def problem(self, row: ModelRow) -> str:
+        """Why a model cannot be used, in a few words where that is possible."""
+        return self.tr("needs its tokenizer file") if row.lacks_tokenizer else row.model.problem
 
     def facts(self, row: ModelRow) -> str:
         """The line below a name."""
@@ -242,6 +249,8 @@ class ModelList(QWidget):
             if row.id == self._current:
                 flag = QItemSelectionModel.SelectionFlag.ClearAndSelect
                 selection.setCurrentIndex(self._models.index(index), flag)
+        if self._current not in [row.id for row in rows]:
+            selection.clear()
         selection.blockSignals(False)
         self.view.viewport().update()
         self._empty.setVisible(not rows)

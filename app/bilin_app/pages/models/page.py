@@ -4,14 +4,18 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, QUrl
 from PySide6.QtGui import QCursor, QDesktopServices
-from PySide6.QtWidgets import QMenu, QMessageBox
+from PySide6.QtWidgets import QInputDialog, QMenu, QMessageBox
 
 from bilin_app.controllers.engine import EngineController
-from bilin_app.controllers.model_views import FolderView, ModelRow, PlacementChoice
+from bilin_app.controllers.model_views import FolderView, LibraryView, ModelRow, PlacementChoice
 from bilin_app.controllers.models import ModelsController
 from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.models import words
 from bilin_app.pages.models.add import AddDialog, ask_for_folder, ask_for_gguf
+from bilin_app.pages.models.folder import FolderDialog
+from bilin_app.pages.models.report import ReportDialog
+from bilin_app.pages.models.tokenizer import ask_for_tokenizer
+from bilin_app.pages.models.trash import TrashDialog
 from bilin_app.pages.models.view import ModelsView
 
 
@@ -27,7 +31,11 @@ class ModelsPage(QObject):
         self._engine = engine
         self._trashed = ""
         self._group_size = ""  # wanted for the next folder that is added
+        self._library = LibraryView()
         models.rows_changed.connect(self._on_rows_changed)
+        models.library_changed.connect(self._on_library_changed)
+        models.model_shown.connect(view.detail.show_row)
+        models.measured.connect(self._on_measured)
         models.model_chosen.connect(self._on_model_chosen)
         models.placement_changed.connect(view.detail.placement.show_placement)
         models.load_changed.connect(view.detail.show_load)
@@ -44,6 +52,14 @@ class ModelsPage(QObject):
         view.list.add_requested.connect(self._on_add_requested)
         view.dropped.connect(self._on_dropped)
         view.detail.placement.convert_requested.connect(self._on_convert_requested)
+        view.detail.placement.measure_requested.connect(self._on_measure_requested)
+        view.detail.placement.self_test_requested.connect(models.self_test)
+        view.detail.tokenizer_requested.connect(self._on_tokenizer_requested)
+        view.detail.fixed.connect(models.load_with)
+        view.queue.report_requested.connect(self._on_report_requested)
+        view.list.footer.planned.connect(models.choose)
+        view.list.footer.trash_requested.connect(self._on_trash_requested)
+        view.list.footer.folder_requested.connect(self._on_folder_requested)
 
     # --- From the controller ----------------------------------------------------------------------
 
@@ -52,8 +68,17 @@ class ModelsPage(QObject):
 
     def _on_model_chosen(self, row: ModelRow, choice: PlacementChoice) -> None:
         card = self._view.detail.placement
-        card.show_model(row.model.context_length, choice, row.measured_tok_s)
+        card.show_model(row, choice)
         self._view.detail.show_row(row)
+
+    def _on_library_changed(self, library: LibraryView) -> None:
+        self._library = library
+        self._view.list.footer.show_library(library)
+
+    def _on_measured(self, row: ModelRow) -> None:
+        rate = words.tokens_per_s(row.measured_tok_s)
+        text = self.tr("{0}: {1} tok/s on this machine").format(model_name(row.model), rate)
+        self._view.toast.show_text(text)
 
     def _on_deleted(self, name: str, freed_bytes: int, trashed: str) -> None:
         self._trashed = trashed
@@ -85,6 +110,10 @@ class ModelsPage(QObject):
             case "unload":
                 if not self._models.is_busy or self._asks_to_interrupt():
                     self._models.unload()
+            case "stop measuring":
+                self._models.stop_measuring()
+            case "rename":
+                self._rename(row)
             case "verify":
                 self._models.verify(row.id)
             case "reveal":
@@ -118,7 +147,60 @@ class ModelsPage(QObject):
             self._models.inspect(path)
 
     def _on_dropped(self, path: str) -> None:
-        self._models.inspect(path)
+        row = self._models.chosen
+        if row is not None and row.lacks_tokenizer and path.endswith(".model"):
+            self._models.add_tokenizer(row.id, path)
+        else:
+            self._models.inspect(path)
+
+    def _on_tokenizer_requested(self) -> None:
+        row = self._models.chosen
+        path = ask_for_tokenizer(self._view) if row is not None else ""
+        if row is not None and path:
+            self._models.add_tokenizer(row.id, path)
+
+    def _on_measure_requested(self) -> None:
+        row = self._models.chosen
+        if row is not None and (not self._models.is_busy or self._asks_to_interrupt()):
+            self._models.measure(row.id)
+
+    def _on_report_requested(self, report: str) -> None:
+        dialog = ReportDialog(self._view, report)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def _on_trash_requested(self) -> None:
+        dialog = TrashDialog(self._view, self._library.trash)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.restored.connect(self._models.undo_delete)
+        dialog.emptied.connect(self._models.empty_trash)
+        dialog.open()
+
+    def _on_folder_requested(self) -> None:
+        dialog = FolderDialog(self._view, self._library.folder)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.moved.connect(self._move)
+        dialog.used.connect(self._use)
+        dialog.open()
+
+    def _move(self, folder: Path) -> None:
+        if not self._models.is_busy or self._asks_to_interrupt():
+            self._models.move_to(folder)
+
+    def _use(self, folder: Path) -> None:
+        if not self._models.is_busy or self._asks_to_interrupt():
+            self._models.use_folder(folder)
+
+    def _rename(self, row: ModelRow) -> None:
+        dialog = QInputDialog(self._view)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setWindowTitle(self.tr("Rename"))
+        dialog.setLabelText(self.tr("Name"))
+        dialog.setOkButtonText(self.tr("Rename"))
+        dialog.setCancelButtonText(self.tr("Cancel"))
+        dialog.setTextValue(model_name(row.model))
+        dialog.textValueSelected.connect(lambda name: self._models.rename(row.id, name))
+        dialog.open()
 
     def _on_convert_requested(self, group_size: str) -> None:
         self._group_size = group_size

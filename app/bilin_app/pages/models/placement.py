@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QTimer, Signal
+from PySide6.QtCore import QDateTime, QEvent, QLocale, QSignalBlocker, Qt, QTimer, Signal
 from PySide6.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -21,6 +21,7 @@ from typing_extensions import override
 from bilin_app.controllers.model_views import (
     MODES,
     DeviceBar,
+    ModelRow,
     PlacementChoice,
     PlacementMode,
     PlacementView,
@@ -32,6 +33,7 @@ from bilin_app.pages.models.bars import Bar, Legend
 
 CHOICE_DELAY_MS = 60  # a moving slider asks for a plan so often at most
 NUM_CONTEXT_STEPS = 64
+CONTEXT_ROW_HEIGHT = 28
 SMALLEST_CONTEXT_STEP = 32
 
 
@@ -54,9 +56,14 @@ class _DeviceRow:
 
 
 class PlacementCard(QFrame):
-    """Shows a PlacementView; says `choice_changed(PlacementChoice)` after each change."""
+    """Shows a PlacementView; says `choice_changed(PlacementChoice)` after each change.
+
+    measure_requested(), self_test_requested(): their buttons.
+    """
 
     choice_changed = Signal(object)
+    measure_requested = Signal()
+    self_test_requested = Signal()
     convert_requested = Signal(str)  # with this group size
 
     def __init__(self, parent: QWidget) -> None:
@@ -66,7 +73,8 @@ class PlacementCard(QFrame):
         self._view = PlacementView()
         self._max_context = 0
         self._step = SMALLEST_CONTEXT_STEP
-        self._measured_tok_s = 0.0
+        self._measured_tok_s = self._measured_at = 0.0
+        self._num_layers = 0
         self._rows: list[_DeviceRow] = []
         self._buttons: list[TextButton] = []
         self._timer = QTimer(self)
@@ -103,6 +111,14 @@ class PlacementCard(QFrame):
         self._reserve_name = label(self, "muted")
         self._reserve = self._spin(0, 1 << 16, 128, " MiB")
         self._reserve.valueChanged.connect(lambda value: self._choose(reserve_mib=value))
+        self._cpu_name = label(self, "muted")
+        self._cpu = self._spin(0, 1, 1, "")
+        self._cpu.setFixedWidth(84)
+        self._cpu.valueChanged.connect(lambda value: self._choose(cpu_layers=value))
+        self.measure = TextButton("link", self, icon_name="play")
+        self.measure.clicked.connect(self.measure_requested)
+        self.self_test = TextButton("link", self, icon_name="check-circle")
+        self.self_test.clicked.connect(self.self_test_requested)
         self._devices_name = label(self, "muted")
         self.devices = QLineEdit(self)
         self.devices.setClearButtonEnabled(True)
@@ -137,11 +153,16 @@ class PlacementCard(QFrame):
         context = QHBoxLayout()
         context.setSpacing(16)
         self.slider.setMaximumWidth(300)
+        self.slider.setMinimumHeight(CONTEXT_ROW_HEIGHT)
         context.addWidget(self._context_name)
         context.addWidget(self.slider, 1)
         context.addWidget(self._context_value)
         context.addStretch()
-        context.addWidget(self._expected)
+        expected = QHBoxLayout()
+        expected.setSpacing(8)
+        expected.addWidget(self._expected, 1)
+        expected.addWidget(self.measure)
+        expected.addWidget(self.self_test)
         self._suggestions = QHBoxLayout()
         self._suggestions.setSpacing(8)
         self._suggestions.addStretch()
@@ -150,6 +171,7 @@ class PlacementCard(QFrame):
         for name, control in (
             (self._prompt_name, self._prompt),
             (self._reserve_name, self._reserve),
+            (self._cpu_name, self._cpu),
             (self._devices_name, self.devices),
         ):
             more.addWidget(name)
@@ -165,22 +187,26 @@ class PlacementCard(QFrame):
         column.addLayout(context)
         column.addLayout(self._suggestions)
         column.addLayout(more)
+        column.addLayout(expected)
 
     # --- Data in ----------------------------------------------------------------------------------
 
-    def show_model(self, max_context: int, choice: PlacementChoice, measured_tok_s: float) -> None:
-        """Another model: its longest context and what was chosen for it."""
+    def show_model(self, row: ModelRow, choice: PlacementChoice) -> None:
+        """Another model, and what was chosen for it."""
         self._timer.stop()
+        max_context = row.model.context_length
         self._max_context = max_context
-        self._measured_tok_s = measured_tok_s
+        self._num_layers = row.num_layers
+        self._measured_tok_s, self._measured_at = row.measured_tok_s, row.measured_at
+        self.measure.setVisible(row.is_here)
         self._step = max(SMALLEST_CONTEXT_STEP, max_context // NUM_CONTEXT_STEPS)
         self._choice = choice
         self._view = PlacementView(context=choice.context or max_context)
         self._show()
 
-    def show_measured(self, measured_tok_s: float) -> None:
-        """What this model reached on this machine."""
-        self._measured_tok_s = measured_tok_s
+    def show_measured(self, measured_tok_s: float, measured_at: float) -> None:
+        """What this model reached on this machine, and when (seconds since the epoch)."""
+        self._measured_tok_s, self._measured_at = measured_tok_s, measured_at
         self._show_expected()
 
     def show_placement(self, view: PlacementView) -> None:
@@ -197,16 +223,31 @@ class PlacementCard(QFrame):
         view, choice = self._view, self._choice
         self._show_rows(view.bars)
         self._modes.button(MODES.index(choice.mode)).setChecked(True)
-        self._problem.setText(view.problem)
-        self._problem.setVisible(bool(view.problem))
+        problem = view.problem
+        if not problem and view.short_bytes:
+            short = f"{-(-view.short_bytes // words.MIB):,}"
+            device = self._device_name(view.short_device)
+            problem = self.tr("Needs {0} MiB more on {1}").format(short, device)
+        self._problem.setText(problem)
+        self._problem.setVisible(bool(problem))
         context = choice.context or view.context or self._max_context
         with QSignalBlocker(self.slider), QSignalBlocker(self._prompt):
             self.slider.setMaximum(max(1, -(-self._max_context // self._step)))
             self.slider.setValue(-(-context // self._step))
             self._prompt.setMaximum(max(1, context))
             self._prompt.setValue(choice.prompt_tokens or view.prompt_tokens or 1)
-        with QSignalBlocker(self._reserve):
+        with QSignalBlocker(self._reserve), QSignalBlocker(self._cpu):
             self._reserve.setValue(choice.reserve_mib)
+            self._cpu.setMaximum(max(1, self._num_layers))
+            self._cpu.setValue(choice.cpu_layers)
+        names = [bar.name for bar in view.bars]
+        can_share = len(names) > 1 and "cpu" in names and "cpu" not in choice.off
+        self._cpu.setVisible(can_share)
+        self._cpu_name.setVisible(can_share)
+        has_gpus = any(name != "cpu" for name in names)
+        self._reserve.setVisible(has_gpus)
+        self._reserve_name.setVisible(has_gpus)
+        self._segments.setVisible(len(names) > 1)
         if not self.devices.hasFocus():
             self.devices.setText(choice.devices)
         self._show_context(context)
@@ -243,8 +284,14 @@ class PlacementCard(QFrame):
             figure = self.tr("needs {0} MiB more").format(f"{-(bar.free // words.MIB):,}")
         else:
             figure = words.memory(bar.used, bar.total)
+            if bar.is_used and 0 < bar.num_layers < self._num_layers and not self._is_parallel:
+                figure = self.tr("{0} layers").format(bar.num_layers) + "   " + figure
         row.figure.setText(figure)
         _set_role(row.figure, "danger" if bar.is_on and bar.free < 0 else "muted")
+
+    @property
+    def _is_parallel(self) -> bool:
+        return self._view.mode == "tensor_parallel"
 
     def _show_context(self, context: int) -> None:
         self._context_value.setText(f"{context:,}")
@@ -254,11 +301,15 @@ class PlacementCard(QFrame):
         view, parts = self._view, []
         if view.rate_tok_s and not view.problem:
             rate = words.tokens_per_s(view.rate_tok_s)
-            parts.append(self.tr("expected {0} tok/s").format(rate))
-            parts.append(self.tr("first word {0} s").format(f"{view.first_token_s:.1f}"))
+            expected = self.tr("expected {0} tok/s")
+            text = expected if view.is_measured else self.tr("estimated {0} tok/s")
+            parts.append(text.format(rate))
+            parts.append(self.tr("first word {0} s").format(words.seconds(view.first_token_s)))
         if self._measured_tok_s:
             rate = words.tokens_per_s(self._measured_tok_s)
-            parts.append(self.tr("measured {0} tok/s").format(rate))
+            day = QDateTime.fromSecsSinceEpoch(round(self._measured_at)).date()
+            date = QLocale().toString(day, QLocale.FormatType.ShortFormat)
+            parts.append(self.tr("measured {0} tok/s on {1}").format(rate, date))
         self._expected.setText("   ".join(parts))
         self._expected.setToolTip("\n".join(view.assumptions))
 
@@ -333,6 +384,12 @@ class PlacementCard(QFrame):
                 self.tr("Memory kept free on each GPU"),
             ),
             (
+                self._cpu_name,
+                self._cpu,
+                self.tr("CPU layers"),
+                self.tr("Layers that the CPU computes at least; those no GPU holds come on top"),
+            ),
+            (
                 self._devices_name,
                 self.devices,
                 self.tr("Devices"),
@@ -344,6 +401,15 @@ class PlacementCard(QFrame):
             control.setToolTip(tip)
             control.setAccessibleName(text)
             control.setAccessibleDescription(tip)
+        self._cpu.setSpecialValueText(self.tr("none"))
+        self.measure.set_texts(
+            self.tr("Measure speed"),
+            self.tr("Times this model here, about 20 seconds; predictions then follow from it"),
+        )
+        self.self_test.set_texts(
+            self.tr("Self-test"),
+            self.tr("Checks that this machine computes what it should; gives a report to send"),
+        )
         self.devices.setPlaceholderText(self.tr("this machine, or e.g. 4x24GiB"))
 
     # --- Events -----------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ class _Line(QWidget):
     """One job."""
 
     acted = Signal(str, str)  # job, action
+    report_requested = Signal(str)  # its text
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -37,7 +38,7 @@ class _Line(QWidget):
         self._main = TextButton("", self)
         self._cancel = TextButton("", self)
         self._first.clicked.connect(lambda: self.acted.emit(self._job.id, "first"))
-        self._main.clicked.connect(lambda: self.acted.emit(self._job.id, self._main_action()))
+        self._main.clicked.connect(self._on_main)
         self._cancel.clicked.connect(lambda: self.acted.emit(self._job.id, self._end_action()))
         row = QHBoxLayout(self)
         row.setContentsMargins(24, 0, 24, 0)
@@ -63,6 +64,8 @@ class _Line(QWidget):
             "verify": self.tr("Verify"),
             "download": self.tr("Download"),
             "import": self.tr("Import"),
+            "move": self.tr("Move models"),
+            "self_test": self.tr("Self-test"),
         }
         self._kind.setText(kinds[job.kind])
         self._title.set_full_text(job.title)
@@ -79,6 +82,7 @@ class _Line(QWidget):
             "pause": self.tr("Pause"),
             "resume": self.tr("Resume"),
             "retry": self.tr("Try again"),
+            "report": self.tr("Report"),
             "": "",
         }
         action = self._main_action()
@@ -103,12 +107,19 @@ class _Line(QWidget):
             case "running" if job.stage == "wait":
                 return self.tr("waiting for the hub")
             case "running":
-                parts = [f"{round(job.fraction * 100)} %"]
-                if job.rate_bytes_s:
+                parts = [self._stage_words(), f"{round(job.fraction * 100)} %"]
+                if job.rate_bytes_s and job.kind != "self_test":
                     parts.append(words.rate(job.rate_bytes_s))
                 if job.eta_s is not None:
                     parts.append(self._time_left(job.eta_s))
-                return "   ".join(parts)
+                return "   ".join(part for part in parts if part)
+
+    def _stage_words(self) -> str:
+        job = self._job
+        if job.num_shards:
+            return self.tr("shard {0} of {1}").format(job.shard, job.num_shards)
+        stages = {"hash": self.tr("checksums"), "verify": self.tr("checking values")}
+        return stages.get(job.stage, "")
 
     def _time_left(self, seconds: float) -> str:
         if seconds < 90:
@@ -117,7 +128,16 @@ class _Line(QWidget):
             return self.tr("{0} min left").format(round(seconds / 60))
         return self.tr("{0} h left").format(f"{seconds / 3600:.1f}")
 
+    def _on_main(self) -> None:
+        action = self._main_action()
+        if action == "report":
+            self.report_requested.emit(self._job.report)
+        else:
+            self.acted.emit(self._job.id, action)
+
     def _main_action(self) -> str:
+        if self._job.report:
+            return "report"
         by_state = {"running": "pause", "paused": "resume", "failed": "retry"}
         return by_state.get(self._job.state, "")
 
@@ -135,6 +155,7 @@ class QueueStrip(QFrame):
     """All jobs, three on show at a time; hidden while there are none."""
 
     job_acted = Signal(str, str)  # job, action
+    report_requested = Signal(str)
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -162,6 +183,7 @@ class QueueStrip(QFrame):
         while len(self._lines) < len(jobs):
             line = _Line(self)
             line.acted.connect(self.job_acted)
+            line.report_requested.connect(self.report_requested)
             self._column.insertWidget(len(self._lines), line)
             self._lines.append(line)
         for index, line in enumerate(self._lines):

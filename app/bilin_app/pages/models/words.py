@@ -39,6 +39,13 @@ def tokens_per_s(value: float) -> str:
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
+def seconds(value: float) -> str:
+    """As "12", "0.6", "0.02": never "0.0"."""
+    if value >= 10:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 0.1 else f"{max(0.01, value):.2f}"
+
+
 def device_model(label: str) -> str:
     """A product name without its maker."""
     for maker in ("NVIDIA GeForce ", "NVIDIA "):

@@ -1,0 +1,179 @@
+"""A GLM-130B checkpoint's whole way through the window: real app, engine, jobs and kill.
+
+Dropped, recognised, planned, converted, paused, the app killed with -9, opened again, resumed,
+verified, loaded, measured, chatted with, deleted. The small size is slow; 1 GB is a soak.
+Loading needs icetk's ice_text.model (BILIN_ICETK_MODEL); without it the rest is done.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from reference_checkpoint import random_model, write_checkpoint
+
+from bilin_engine.config import GLMConfig
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.gui]
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = ROOT / "tests" / "helpers" / "driven_app.py"
+ICETK = Path(
+    os.environ.get(
+        "BILIN_ICETK_MODEL", ROOT.parent / "shared" / "data" / "tokenizers" / "ice_text.model"
+    )
+)
+VOCAB_SIZE = 150_528  # icetk's, which the tokenizer insists on
+WAIT_S = 400
+
+
+class Window:
+    """The app in a process of its own, seen through what it shows."""
+
+    def __init__(self, data_dir):
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LANGUAGE": "en"}
+        environ["LANG"] = environ["LC_ALL"] = "C.UTF-8"
+        self.process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), "--data-dir", str(data_dir)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, start_new_session=True,
+        )  # fmt: skip
+        self.ticks = threading.Event()
+
+    def do(self, **command):
+        self.process.stdin.write(json.dumps(command).encode() + b"\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, f"the app is gone: {self.process.wait(10)}"
+        return json.loads(line)
+
+    def until(self, is_so, what=""):
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            state = self.do()
+            if is_so(state):
+                return state
+            assert time.monotonic() < deadline, (what, state)
+            self.ticks.wait(0.05)
+
+    def click(self, text):
+        """Presses a button as soon as it is there."""
+        self.until(lambda state: text in state["buttons"], f"a button {text!r}")
+        state = self.do(click=text)
+        assert not state["error"], state
+        return state
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+        self._close_pipes()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        if self.process.poll() is None:
+            self.kill()
+
+    def close(self):
+        self.process.stdin.close()
+        assert self.process.wait(60) == 0
+        self.process.stdout.close()
+
+    def _close_pipes(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+def job(state):
+    return state["jobs"][0] if state["jobs"] else {"state": "", "fraction": 0.0}
+
+
+SIZES = [
+    pytest.param({"layers": 2, "hidden": 512, "inner": 1024}, id="small"),
+    pytest.param(
+        {"layers": 20, "hidden": 1536, "inner": 4096},
+        id="1GB",
+        marks=[pytest.mark.soak, pytest.mark.timeout(1800)],
+    ),
+]
+
+
+@pytest.mark.timeout(2000)
+@pytest.mark.parametrize("size", SIZES)
+def test_a_checkpoint_goes_all_the_way_through_the_window(tmp_path, size):
+    source = tmp_path / "田中　模型 🙂"
+    config = GLMConfig.create(
+        num_layers=size["layers"], hidden_size=size["hidden"], num_attention_heads=8,
+        inner_hidden_size=size["inner"], vocab_size=VOCAB_SIZE, max_sequence_length=256,
+    )  # fmt: skip
+    write_checkpoint(source, random_model(config), world_size=8)
+    (source / "config.json").write_text(json.dumps(config.to_json()))
+    before = {path.name: path.stat().st_mtime_ns for path in source.rglob("*")}
+    data_dir = tmp_path / "profile"
+    folder = data_dir / "models" / "田中　模型 🙂-int4"
+
+    with Window(data_dir) as window:
+        window.until(lambda state: state["rows"], "the bundled model")
+        window.do(drop=str(source))
+        state = window.until(lambda state: "Convert" in state["buttons"], "the dialog")
+        assert any("GLM-130B checkpoint" in text for text in state["labels"])
+        assert any("of disk" in text for text in state["labels"])
+        assert "Tokenizer" in state["labels"]
+        window.click("Convert")
+        state = window.until(lambda state: 0 < job(state)["fraction"] < 1, "progress")
+        window.click(f"Pause: {source.name} → {folder.name}")
+        window.until(lambda state: job(state)["state"] == "paused", "a pause")
+        window.click(f"Resume: {source.name} → {folder.name}")
+        state = window.until(lambda state: job(state)["state"] == "running", "to go on")
+        window.kill()
+        assert not folder.exists()
+
+    with Window(data_dir) as window:
+        state = window.until(lambda state: job(state)["state"] in ("done", "failed"), "the end")
+        assert job(state)["state"] == "done", job(state)["reason"]
+        state = window.until(lambda state: len(state["rows"]) == 2, "the new model")
+        model_id, _name, problem, is_verified = state["rows"][1]
+        assert is_verified
+        assert "tokenizer_config.json is missing" in problem
+        assert {path.name: path.stat().st_mtime_ns for path in source.rglob("*")} == before
+
+        window.do(page="models", choose=model_id)
+        if ICETK.is_file():
+            window.until(lambda state: "Choose ice_text.model…" in state["buttons"], "the way out")
+            window.do(drop=str(ICETK))
+            window.until(lambda state: not state["rows"][1][2], "a usable model")
+            window.click("Load")
+            window.until(lambda state: state["loaded"] == model_id, "to be loaded")
+            window.click("Times this model here, about 20 seconds; predictions then follow from it")
+            window.until(lambda state: state["load"] == "measuring", "to measure")
+            state = window.until(
+                lambda state: any(" tok/s on " in text for text in state["labels"]), "a figure"
+            )
+            window.until(
+                lambda state: any("expected" in text for text in state["labels"]), "its prediction"
+            )
+            window.do(send="你好")
+            state = window.until(lambda state: state["answer"] or state["failure"], "an answer")
+            assert not state["failure"]
+            window.do(page="models")
+            window.click("Unload")
+            if "Stop it" in window.do()["buttons"]:
+                window.click("Stop it")
+            window.until(lambda state: not state["loaded"], "to be unloaded")
+            window.click("Compare every file with its sha256")
+            state = window.until(
+                lambda state: [j["state"] for j in state["jobs"]] == ["done", "done"], "verified"
+            )
+        window.click("Delete this model")
+        window.click("Delete")
+        window.until(lambda state: len(state["rows"]) == 1, "to be gone")
+        assert not folder.exists()
+        window.click("Undo")
+        window.until(lambda state: len(state["rows"]) == 2, "to be back")
+        assert folder.is_dir()
+        window.close()

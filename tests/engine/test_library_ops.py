@@ -1,0 +1,192 @@
+"""What changes a library: trash, tokenizers, measurements, names. What is known moves with it."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bilin_engine import processes
+from bilin_engine.config import GLMConfig
+from bilin_engine.errors import BadRequestError, BilinError
+from bilin_engine.library import (
+    Capabilities,
+    FileRecord,
+    Library,
+    ModelDescription,
+    ModelNames,
+    read_description,
+)
+from bilin_engine.protocol import MeasuredSpeed
+from bilin_engine.server import library_ops
+from bilin_engine.server.library_ops import LibraryOps
+
+CONFIG = GLMConfig.create(
+    num_layers=1, hidden_size=64, num_attention_heads=4, inner_hidden_size=96, vocab_size=512,
+    max_sequence_length=256,
+)  # fmt: skip
+
+
+def make_model(parent: Path, name: str, *, has_tokenizer: bool = True) -> Path:
+    folder = parent / name
+    folder.mkdir(parents=True)
+    content = json.dumps(CONFIG.to_json()).encode()
+    (folder / "config.json").write_bytes(content)
+    if has_tokenizer:
+        (folder / "tokenizer_config.json").write_text("{}")
+    record = FileRecord(len(content), hashlib.sha256(content).hexdigest())
+    description = ModelDescription(
+        id="tiny", names=ModelNames(name, name), family="GLM-130B", languages=("zh",),
+        capabilities=Capabilities(chat=True), chat_format="qa", licence="MIT", source="a test",
+        files={"config.json": record},
+    )  # fmt: skip
+    (folder / "bilin.json").write_bytes(msgspec.json.encode(description))
+    return folder
+
+
+@pytest.fixture
+def library(tmp_path):
+    return Library(tmp_path / "models", bundled_dir=tmp_path / "none")
+
+
+def speed(machine, rate, at=1.0):
+    return MeasuredSpeed(
+        at=at, machine=machine, devices=("cpu",), decode_tok_s=rate, prefill_tok_s=100.0,
+        prompt_tokens=16, bytes_per_token=1000, read_bytes_s=2e10,
+    )  # fmt: skip
+
+
+def test_a_deleted_model_is_in_the_trash_with_its_size_until_that_is_emptied(library):
+    make_model(library.models_dir, "田中　模型")
+    make_model(library.models_dir, "glm 🙂")
+    ops = LibraryOps(library)
+    size = library.find("tiny").size_bytes
+    deleted = ops.delete("tiny")
+    assert deleted.freed_bytes == size
+    (trashed,) = library.trash()
+    assert (trashed.name, trashed.size_bytes) == ("glm 🙂", size)
+    ops.restore(trashed.trashed)
+    assert library.trash() == []
+    assert [info.name_en for info in library.models()] == ["glm 🙂", "田中　模型"]
+    ops.delete("tiny")
+    ops.empty_trash()
+    assert library.trash() == []
+    assert [info.name_en for info in library.models()] == ["田中　模型"]
+
+
+@pytest.fixture
+def any_tokenizer(monkeypatch):
+    """Takes the file whose content is b"good", as icetk's own is not in the repository."""
+
+    def load(folder):
+        if (folder / "ice_text.model").read_bytes() != b"good":
+            raise BilinError("no model")
+
+    monkeypatch.setattr(library_ops, "load_tokenizer", load)
+
+
+@pytest.mark.usefixtures("any_tokenizer")
+def test_a_missing_tokenizer_can_be_added_later_and_the_model_stays_verified(library, tmp_path):
+    folder = make_model(library.models_dir, "glm", has_tokenizer=False)
+    ops = LibraryOps(library)
+    ops.mark_verified(folder)
+    info = library.find("tiny")
+    assert info.lacks_tokenizer
+    assert "tokenizer_config.json is missing" in info.problem
+    file = tmp_path / "ice_text.model"
+    file.write_bytes(b"good")
+    ops.add_tokenizer("tiny", str(file))
+    info = library.find("tiny")
+    assert (info.problem, info.lacks_tokenizer) == ("", False)
+    assert info.verified_at > 0
+    record = read_description(folder).files["ice_text.model"]
+    assert record == FileRecord(4, hashlib.sha256(b"good").hexdigest())
+
+
+@pytest.mark.usefixtures("any_tokenizer")
+@pytest.mark.parametrize("content", [b"bad", None])
+def test_a_file_that_is_no_tokenizer_changes_nothing(library, tmp_path, content):
+    folder = make_model(library.models_dir, "glm", has_tokenizer=False)
+    before = {path.name for path in folder.iterdir()}
+    file = tmp_path / "notes.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(BadRequestError, match=r"ice_text\.model"):
+        LibraryOps(library).add_tokenizer("tiny", str(file))
+    assert {path.name for path in folder.iterdir()} == before
+
+
+def test_a_measurement_is_kept_per_model_and_machine(library):
+    make_model(library.models_dir, "one")
+    make_model(library.models_dir, "two")
+    ops, here = LibraryOps(library), processes.cpu_label()
+    ops.keep_speed("tiny", speed("another machine", 99.0, at=9.0))
+    assert library.find("tiny").speed is None
+    ops.keep_speed("tiny", speed(here, 5.0))
+    ops.keep_speed("tiny", speed(here, 7.0, at=2.0))
+    found = library.find("tiny").speed
+    assert found is not None
+    assert found.decode_tok_s == 7.0
+    assert library.find("tiny-2").speed is None
+    assert len(library.speeds()["one"]) == 2
+
+
+def test_what_was_verified_and_measured_is_known_wherever_the_library_lies(library, tmp_path):
+    folder = make_model(library.models_dir, "glm")
+    ops = LibraryOps(library)
+    ops.mark_verified(folder)
+    ops.keep_speed("tiny", speed(processes.cpu_label(), 5.0))
+    moved = tmp_path / "elsewhere"
+    library.models_dir.rename(moved)
+    info = Library(moved, bundled_dir=tmp_path / "none").find("tiny")
+    assert info.verified_at > 0
+    assert info.speed is not None
+
+
+@pytest.mark.parametrize("name", ["田中　模型", "glm 🙂"])
+def test_a_model_takes_the_name_a_person_gives_it(library, name):
+    make_model(library.models_dir, "one")
+    LibraryOps(library).rename("tiny", name)
+    assert library.find("tiny").name_zh == name
+
+
+@pytest.mark.parametrize("name", ["", "　", "a\nb", "a\u202eb", "x" * 81])
+def test_a_name_that_cannot_be_shown_is_refused(library, name):
+    make_model(library.models_dir, "one")
+    with pytest.raises(BadRequestError, match="is not possible"):
+        LibraryOps(library).rename("tiny", name)
+
+
+def test_a_record_by_whole_path_of_an_earlier_version_still_counts(library):
+    folder = make_model(library.models_dir, "glm")
+    LibraryOps(library).mark_verified(folder)
+    path = library.state_dir / "verified.json"
+    records = json.loads(path.read_text())
+    path.write_text(json.dumps({str(folder): records["glm"]}))
+    assert library.find("tiny").verified_at > 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_library_says_so(library):
+    folder = make_model(library.models_dir, "glm")
+    library.models_dir.chmod(0o500)
+    try:
+        with pytest.raises(BilinError, match="cannot be deleted"):
+            LibraryOps(library).delete("tiny")
+    finally:
+        library.models_dir.chmod(0o700)
+    assert folder.is_dir()
+
+
+def test_a_disk_that_refuses_leaves_the_model_and_says_why(library, monkeypatch):
+    folder = make_model(library.models_dir, "glm")
+
+    def refuse(*_args, **_options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(library_ops.tempfile, "mkstemp", refuse)
+    with pytest.raises(BilinError, match="Read-only file system"):
+        LibraryOps(library).rename("tiny", "新名字 🙂")
+    assert read_description(folder).names.en == "glm"

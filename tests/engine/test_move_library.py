@@ -1,0 +1,119 @@
+"""Moving the models folder: copied, compared, then removed; cut off anywhere, nothing is lost."""
+
+import hashlib
+import itertools
+
+import pytest
+
+from bilin_engine.errors import BadRequestError
+from bilin_engine.jobs import move_library as moving
+from bilin_engine.jobs.base import JobReporter, JobStopped
+from bilin_engine.library import STATE_DIR, Library
+from bilin_engine.protocol import MoveLibrary
+
+
+@pytest.fixture
+def library(tmp_path):
+    folder = tmp_path / "old"
+    for name in ("田中　模型", "glm 🙂"):
+        (folder / name / "inner").mkdir(parents=True)
+        (folder / name / "weights.safetensors").write_bytes(name.encode() * 9000)
+        (folder / name / "inner" / "note").write_text(name)
+        (folder / name / "link").symlink_to("weights.safetensors")
+    (folder / ".trash" / "deleted-1" / "gone").mkdir(parents=True)
+    (folder / ".trash" / "deleted-1" / "gone" / "w").write_bytes(b"trash")
+    (folder / ".glm.partial").mkdir()
+    (folder / STATE_DIR).mkdir()
+    (folder / STATE_DIR / "linked.json").write_text('["/elsewhere/one"]')
+    (folder / STATE_DIR / "queue.json").write_text("[]")
+    return folder
+
+
+def contents(folder):
+    """What a person would miss: every file by its path, hidden unfinished work aside."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and ".partial" not in str(path) and STATE_DIR not in path.parts
+    }
+
+
+def move(source, target, stop_after=None):
+    told = itertools.count()
+    reporter = JobReporter(
+        lambda _progress: None, lambda: stop_after is not None and next(told) >= stop_after
+    )
+    return moving.move_library(MoveLibrary(str(source), str(target)), reporter)
+
+
+@pytest.fixture(params=["one disk", "two disks"])
+def disks(request, monkeypatch):
+    if request.param == "two disks":
+        monkeypatch.setattr(moving, "_is_same_disk", lambda *_: False)
+    return request.param
+
+
+@pytest.mark.usefixtures("disks")
+def test_everything_arrives_and_the_old_folder_holds_no_model(library, tmp_path):
+    before = contents(library)
+    target = tmp_path / "new disk" / "models"
+    assert move(library, target) == target
+    assert contents(target) == before
+    assert contents(library) == {}
+    assert Library(target, bundled_dir=tmp_path / "none").linked()[0].name == "one"
+    assert not (target / ".glm.partial").exists()
+
+
+@pytest.mark.parametrize("stop_after", range(6))
+def test_a_move_that_is_cut_off_loses_nothing_and_goes_on(
+    library, tmp_path, monkeypatch, stop_after
+):
+    monkeypatch.setattr(moving, "_is_same_disk", lambda *_: False)
+    monkeypatch.setattr(moving, "BLOCK_BYTES", 50_000)
+    before, target = contents(library), tmp_path / "new"
+    with pytest.raises(JobStopped):
+        move(library, target, stop_after)
+    assert contents(library) == before
+    move(library, target)
+    assert contents(target) == before
+
+
+def test_a_kill_while_the_old_ones_are_removed_costs_nothing(library, tmp_path, monkeypatch):
+    monkeypatch.setattr(moving, "_is_same_disk", lambda *_: False)
+    before, target = contents(library), tmp_path / "new"
+
+    def cut(folder):
+        raise KeyboardInterrupt(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(moving.shutil, "rmtree", cut)
+        with pytest.raises(KeyboardInterrupt):
+            move(library, target)
+    move(library, target)
+    assert contents(target) == before
+    assert contents(library) == {}
+
+
+@pytest.mark.usefixtures("disks")
+def test_another_model_of_that_name_is_never_overwritten(library, tmp_path):
+    before, target = contents(library), tmp_path / "new"
+    (target / "glm 🙂").mkdir(parents=True)
+    (target / "glm 🙂" / "weights.safetensors").write_bytes(b"mine")
+    with pytest.raises(BadRequestError, match="exists already"):
+        move(library, target)
+    assert contents(library) == before
+    assert (target / "glm 🙂" / "weights.safetensors").read_bytes() == b"mine"
+
+
+def test_a_folder_inside_the_library_is_refused(library):
+    with pytest.raises(BadRequestError, match="inside the other"):
+        move(library, library / "glm 🙂" / "deeper")
+
+
+def test_a_disk_that_reads_back_other_bytes_is_noticed(library, tmp_path, monkeypatch):
+    monkeypatch.setattr(moving, "_is_same_disk", lambda *_: False)
+    before = contents(library)
+    monkeypatch.setattr(moving.hashlib, "file_digest", lambda *_: hashlib.sha256(b"something else"))
+    with pytest.raises(moving.BilinError, match="reads back differently"):
+        move(library, tmp_path / "new")
+    assert contents(library) == before
