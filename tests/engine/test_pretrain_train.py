@@ -277,22 +277,35 @@ torch.set_num_threads(1)
 from test_pretrain_train import SPECIALS, settings
 from bilin_engine.pretrain.shards import SampleStore
 from bilin_engine.pretrain.train import Trainer
-trainer = Trainer(Path(sys.argv[3]), SampleStore.open(Path(sys.argv[2])), SPECIALS, settings())
+plan = settings(shard_weights=sys.argv[4] == "sharded")
+store = SampleStore.open(Path(sys.argv[2]))
+trainer = Trainer(Path(sys.argv[3]), store, SPECIALS, plan)
 assert trainer.accelerator.num_processes == 2
-trainer.run()
+for _ in range(6):
+    trainer._update()
+trainer.save()
+trainer.accelerator.wait_for_everyone()  # only the first process writes
+if sys.argv[4] == "sharded":
+    whole = sum(p.numel() for p in trainer.model.parameters())
+    mine = sum(p.to_local().numel() for p in trainer.model.parameters())
+    assert mine < 0.6 * whole, (mine, whole)
+resumed = Trainer(Path(sys.argv[3]), store, SPECIALS, plan)
+assert resumed.progress.step == 6
+resumed.run()
 """
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_two_processes_train_what_one_does(store, tmp_path):
+@pytest.mark.parametrize("kept", ["copied", "sharded"])
+def test_two_processes_train_what_one_does(store, tmp_path, kept):
     Trainer(tmp_path / "one", store, SPECIALS, settings()).run()
     script = tmp_path / "two.py"
     script.write_text(_TWO_PROCESSES)
     shards = Path(store.records.filename).parent
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        str(script), str(Path(__file__).parent), str(shards), str(tmp_path / "two"),
+        str(script), str(Path(__file__).parent), str(shards), str(tmp_path / "two"), kept,
     ]  # fmt: skip
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=150)
     one, two = (

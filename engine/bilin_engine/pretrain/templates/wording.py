@@ -24,7 +24,7 @@ _ZH_SAME = (
     ("下载", "下", "拉取", "下一个"), ("保存", "存", "存下来", "留着"), ("导出", "存成文件", "导成文件"),
     ("什么意思", "啥意思", "什么含义", "是干嘛的", "啥"), ("什么", "啥", "什么样"),
     ("在哪里", "在哪", "在哪儿", "在什么地方", "搁哪", "在啥地方"), ("可以", "能", "能够", "行不行"),
-    ("停止", "停", "停下", "打断", "中断", "终止"), ("文字", "文本", "内容", "字"), ("消息", "信息", "话", "发言"),
+    ("停止", "停", "停下", "打断", "中断", "终止"), ("文字", "文本", "内容", "字"), ("消息", "信息", "发言"),
     ("模型", "大模型", "AI 模型", "model"), ("选中", "选", "选好", "圈选", "勾上"), ("插入", "插", "加", "放"),
     ("电脑", "机器", "本机", "笔记本"), ("重新", "再", "再次", "重"), ("按钮", "按键", "键", "图标"),
     ("填空", "填", "补空", "补全"), ("想要", "想", "希望", "要", "打算"), ("没有", "没", "木有"),
@@ -79,21 +79,16 @@ _EN_AFTER = (
 # fmt: on
 
 
-_SAME = {"zh": _ZH_SAME, "en": _EN_SAME}
-_FIND = {
-    lang: [
-        (
-            re.compile(
-                ("{0}(?:{1}){0}" if lang == "en" else "(?:{1})").format(
-                    r"\b", "|".join(map(re.escape, sorted(group, key=len, reverse=True)))
-                ),
-                re.IGNORECASE,
-            ),
-            group,
-        )
-        for group in groups
-    ]
-    for lang, groups in _SAME.items()
+def _finder(lang: Lang, group: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds the words of `group`; a lone Chinese character may be part of another word."""
+    words = sorted((word for word in group if len(word) > 1), key=len, reverse=True)
+    edge = r"\b" if lang == "en" else ""
+    return re.compile(f"{edge}(?:{'|'.join(map(re.escape, words))}){edge}", re.IGNORECASE)
+
+
+_FIND: dict[Lang, list[tuple[re.Pattern[str], tuple[str, ...]]]] = {
+    "zh": [(_finder("zh", group), group) for group in _ZH_SAME],
+    "en": [(_finder("en", group), group) for group in _EN_SAME],
 }
 _WORDS_ZH = re.compile("|".join(sorted(map(re.escape, _ZH_FILLER), key=len, reverse=True)))
 
@@ -102,7 +97,8 @@ def reword(rng: random.Random, lang: Lang, text: str, *, share: float = 0.35) ->
     """`text` with some of its words exchanged for others of the same meaning."""
     for pattern, group in _FIND[lang]:
         if pattern.search(text) and rng.random() < share:
-            text = pattern.sub(lambda _, to=rng.choice(group): to, text, count=1)
+            chosen = rng.choice(group)
+            text = pattern.sub(lambda _, to=chosen: to, text, count=1)
     return text
 
 
