@@ -30,13 +30,6 @@ _FREE_SETTINGS = (
     "ends_at",
     "shard_weights",
 )
-    "max_seconds",
-    "checkpoint_steps",
-    "device",
-    "loader_processes",
-    "ends_at",
-    "shard_weights",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
