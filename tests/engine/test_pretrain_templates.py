@@ -220,7 +220,8 @@ def test_the_guard_would_have_had_something_to_do(tokenizer):
 
 
 def test_our_probe_is_large_well_formed_and_bilingual():
-    lines = [line for path in PROBES for line in read_probe(path)]
+    asking = [path for path in PROBES if '"q"' in path.read_text(encoding="utf-8")]
+    lines = [line for path in asking for line in read_probe(path)]
     assert len(lines) >= 200
     for lang in ("zh", "en"):
         assert sum(line.lang == lang for line in lines) >= 80

@@ -175,30 +175,30 @@ def test_the_guard_knows_a_spike_from_noise():
     assert not guard.is_spike(2.4)
 
 
-def test_the_margin_lets_a_rare_kind_of_batch_pass_in_small_updates():
-    """Two batches an update; one in 40 is running text at 4 nats among answers known by heart."""
+def mixed_losses(num_batches, seed):
+    """Updates in which one batch in twenty is running text among answers known by heart."""
+    rng = random.Random(seed)
+    while True:
+        kinds = [
+            4.2 if rng.random() < 1 / 20 else rng.uniform(0.2, 0.5) for _ in range(num_batches)
+        ]
+        yield sum(kinds) / num_batches
 
-    def losses(num_batches, seed):
-        rng = random.Random(seed)
-        while True:
-            kinds = [
-                4.0 if rng.random() < 1 / 40 else rng.uniform(0.2, 0.5) for _ in range(num_batches)
-            ]
-            yield sum(kinds) / num_batches
 
-    def false_alarms(guard, num_batches):
-        return sum(
-            guard.is_spike(loss)
-            for loss, _ in zip(losses(num_batches, 5), range(2000), strict=False)
-        )
+@pytest.mark.parametrize("num_batches", [1, 2, 4, 16, 64])
+def test_the_margin_lets_rare_kinds_of_batches_pass_and_no_spike(num_batches):
+    for seed in range(5):
+        guard = SpikeGuard(margin=spike_margin(num_batches))
+        losses = mixed_losses(num_batches, seed)
+        assert not any(guard.is_spike(next(losses)) for _ in range(1500))
+        assert guard.is_spike(9.0)
 
-    assert spike_margin(2) == pytest.approx(2.83, abs=0.01)
-    assert spike_margin(64) == spike_margin(1000) == 0.5
-    assert false_alarms(SpikeGuard(margin=0.5), 2) > 0
-    assert false_alarms(SpikeGuard(margin=spike_margin(2)), 2) == 0
-    guard = SpikeGuard(margin=spike_margin(2))
-    assert false_alarms(guard, 2) == 0
-    assert guard.is_spike(9.0)
+
+def test_the_margin_is_small_for_large_updates_only():
+    assert spike_margin(2) == 4.0
+    assert spike_margin(1000) == 0.5
+    guard, losses = SpikeGuard(margin=0.5), mixed_losses(2, 0)
+    assert any(guard.is_spike(next(losses)) for _ in range(1500))
 
 
 def test_the_guard_waits_until_it_has_seen_enough():
@@ -277,22 +277,35 @@ torch.set_num_threads(1)
 from test_pretrain_train import SPECIALS, settings
 from bilin_engine.pretrain.shards import SampleStore
 from bilin_engine.pretrain.train import Trainer
-trainer = Trainer(Path(sys.argv[3]), SampleStore.open(Path(sys.argv[2])), SPECIALS, settings())
+plan = settings(shard_weights=sys.argv[4] == "sharded")
+store = SampleStore.open(Path(sys.argv[2]))
+trainer = Trainer(Path(sys.argv[3]), store, SPECIALS, plan)
 assert trainer.accelerator.num_processes == 2
-trainer.run()
+for _ in range(6):
+    trainer._update()
+trainer.save()
+trainer.accelerator.wait_for_everyone()  # only the first process writes
+if sys.argv[4] == "sharded":
+    whole = sum(p.numel() for p in trainer.model.parameters())
+    mine = sum(p.to_local().numel() for p in trainer.model.parameters())
+    assert mine < 0.6 * whole, (mine, whole)
+resumed = Trainer(Path(sys.argv[3]), store, SPECIALS, plan)
+assert resumed.progress.step == 6
+resumed.run()
 """
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_two_processes_train_what_one_does(store, tmp_path):
+@pytest.mark.parametrize("kept", ["copied", "sharded"])
+def test_two_processes_train_what_one_does(store, tmp_path, kept):
     Trainer(tmp_path / "one", store, SPECIALS, settings()).run()
     script = tmp_path / "two.py"
     script.write_text(_TWO_PROCESSES)
     shards = Path(store.records.filename).parent
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        str(script), str(Path(__file__).parent), str(shards), str(tmp_path / "two"),
+        str(script), str(Path(__file__).parent), str(shards), str(tmp_path / "two"), kept,
     ]  # fmt: skip
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=150)
     one, two = (

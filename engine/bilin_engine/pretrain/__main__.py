@@ -268,6 +268,11 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--fake-quant-group", type=int, default=32)
     command.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     command.add_argument("--device", choices=("auto", "cpu"), default="auto")
+    command.add_argument(
+        "--shard-weights",
+        action="store_true",
+        help="every process keeps its share of weights and moments (FSDP), not a copy",
+    )
     command.add_argument("--checkpoint-steps", type=int, default=200)
     command.add_argument(
         "--schedule-seconds",

@@ -17,12 +17,13 @@ def normalized(text: str) -> str:
 
 
 def read_probe_questions(files: Iterable[Path]) -> list[str]:
-    """The questions of probe files: JSON lines with the key "q"."""
+    """What probe files ask about: JSON lines with the key "q", or "text" for a text to read."""
     return [
-        json.loads(line)["q"]
+        entry["q"] if "q" in entry else entry["text"]
         for path in files
         for line in path.read_text(encoding="utf-8").splitlines()
         if line.strip()
+        for entry in (json.loads(line),)
     ]
 
 

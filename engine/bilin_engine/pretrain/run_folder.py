@@ -22,7 +22,14 @@ from bilin_engine.pretrain.model import GlmSize
 
 LOG_FILE = "log.csv"
 _SETTINGS_FILE = "settings.json"
-_FREE_SETTINGS = ("max_seconds", "checkpoint_steps", "device", "loader_processes", "ends_at")
+_FREE_SETTINGS = (
+    "max_seconds",
+    "checkpoint_steps",
+    "device",
+    "loader_processes",
+    "ends_at",
+    "shard_weights",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +43,7 @@ class TrainSettings:
     one call; the run can go on later. schedule_seconds: 0, or the time of the whole run, which
     then replaces `steps` in all schedules (a run of that kind is not repeatable). ends_at: 0, or
     the Unix time at which those seconds are over, however long the run was stopped in between.
+    shard_weights: every process keeps its share of weights and moments (FSDP), not a copy.
     loader_processes: that make batches ahead.
     """
 
@@ -57,6 +65,7 @@ class TrainSettings:
     fake_quant_group: int = 32
     precision: Literal["bf16", "fp32"] = "bf16"
     device: Literal["auto", "cpu"] = "auto"
+    shard_weights: bool = False
     checkpoint_steps: int = 200
     max_seconds: float = math.inf
     schedule_seconds: float = 0.0

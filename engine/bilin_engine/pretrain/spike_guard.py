@@ -7,14 +7,15 @@ _KINDS_APART = 4.0  # nats per token: running text at about 4, answers known by 
 
 
 def spike_margin(batches_per_step: int) -> float:
-    """The `margin` for updates of so many batches: 4 / sqrt(batches), at least 0.5.
+    """The `margin` for updates of so many batches: 8 / sqrt(batches), from 0.5 to 4.
 
-    A batch holds samples of one length, hence mostly of one kind, and kinds lie 4 nats apart. A
-    mean over n batches strays from its own mean by that over sqrt(n), however many tokens they
-    have, and rare kinds stray furthest: 0.5 rolled back healthy runs of two batches an update.
-    A spike worth going back for ends far higher, near the logarithm of the vocabulary.
+    A batch holds samples of one length, hence mostly of one kind, and kinds lie 4 nats apart. The
+    mean over n batches strays by the rare kinds among them: by all 4 nats while a handful may be of
+    one kind, then by some five deviations, however many tokens they have. 0.5 and 2.8 both rolled
+    back healthy runs of two batches an update, whenever both were running text. A spike worth going
+    back for ends higher, near the logarithm of the vocabulary.
     """
-    return max(0.5, _KINDS_APART / math.sqrt(batches_per_step))
+    return max(0.5, min(_KINDS_APART, 2 * _KINDS_APART / math.sqrt(batches_per_step)))
 
 
 @dataclass(slots=True)

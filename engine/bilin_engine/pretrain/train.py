@@ -26,6 +26,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 from bilin_engine.config import SpecialIds
 from bilin_engine.pretrain.batches import BatchStream, iterate_batches
@@ -73,6 +75,16 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[s
         {"params": decayed, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+
+
+def _shard(model: TrainableGlm) -> None:
+    """Spreads the weights, gradients and moments over the processes, layer by layer (FSDP2).
+
+    Our own call, since accelerate shards on accelerators only, and this also runs on CPUs.
+    """
+    for block in model.blocks:
+        fully_shard(block)
+    fully_shard(model)
 
 
 class _Clock:
@@ -140,6 +152,8 @@ class Trainer:
         torch.manual_seed(settings.seed)
         model = TrainableGlm(settings.size, embedding_gradient=settings.embedding_gradient)
         self.plain_model = model
+        if settings.shard_weights:
+            _shard(model.to(self.accelerator.device))
         optimizer = torch.optim.AdamW(
             parameter_groups(model, settings.weight_decay),
             lr=settings.learning_rate,
@@ -147,7 +161,10 @@ class Trainer:
             eps=1e-8,
             fused=True,
         )
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        if settings.shard_weights:  # what is sharded takes part in the others' work by itself
+            self.model, self.optimizer = model, self.accelerator.prepare(optimizer)
+        else:
+            self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.stream = BatchStream(store, settings, specials)
         self.progress = Progress()
         self.guard = SpikeGuard(margin=spike_margin(settings.batches_per_step))
@@ -220,7 +237,8 @@ class Trainer:
         for index, batch in enumerate(batches):
             is_last = index == len(batches) - 1
             with nullcontext() if is_last else self.accelerator.no_sync(self.model):
-                loss = self.model(*self._tensors(batch))
+                with self.accelerator.autocast():
+                    loss = self.model(*self._tensors(batch))
                 # Processes are averaged, so each counts for all of them.
                 self.accelerator.backward(loss * (self.accelerator.num_processes / num_targets))
                 loss_sum += float(loss.detach())
@@ -246,7 +264,7 @@ class Trainer:
     def _clip(self, limit: float) -> float:
         """Clips the gradients; their norm before it."""
         norm: Any = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
-        return float(norm)
+        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
     def _open_batches(self) -> Iterator[Arrays]:
         return iterate_batches(
@@ -337,7 +355,8 @@ class Trainer:
         if not moments:
             self.optimizer.state.clear()
             return
-        current: Any = get_optimizer_state_dict(self.model, self.optimizer, options=options)
+        # Not with `options`: asked for the whole, only the first process would be told.
+        current: Any = get_optimizer_state_dict(self.model, self.optimizer, options=_SHARE)
         set_optimizer_state_dict(
             self.model,
             self.optimizer,
