@@ -458,7 +458,6 @@ def main() -> int:
         "idle_cpu_percent": round(idle, 2),
         "search_100000_messages_ms": search,
         "slider_move_ms": [round(value, 2) for value in measure_slider()],
-        "after_streaming_rss_mib": round(rss_bytes() / 2**20, 1),
     }
     if wants_json:
         print(json.dumps(figures, ensure_ascii=False))
