@@ -11,7 +11,7 @@ import pytest
 import torch
 from reference_checkpoint import random_model, rank_tensors, write_checkpoint
 
-from bilin_engine.checkpoints import int4, stream_writer, streaming
+from bilin_engine.checkpoints import int4, scale_search, stream_writer, streaming
 from bilin_engine.checkpoints.convert import ConvertSettings, convert
 from bilin_engine.checkpoints.model_folder import ModelFolder
 from bilin_engine.checkpoints.reference import (
@@ -139,7 +139,7 @@ def test_fp16_quantizes_as_the_whole_model_would(tmp_path, model, group_size):
     with ModelFolder(tmp_path / "dst") as opened:
         scheme = opened.scheme(name.removesuffix(".weight"))
     assert scheme is not None
-    whole = int4.dequantize(int4.quantize(model[name], scheme, name))
+    whole = int4.dequantize(scale_search.quantize(model[name], scheme, name))
     assert torch.equal(merged[name], whole)
 
 

@@ -10,7 +10,7 @@ from bilin_engine.errors import ModelBrokenError, UnsupportedModelError
 G32 = QuantizationScheme(4, 32)
 
 
-def error(weight, quantized, importance=1.0) -> torch.Tensor:
+def error(weight, quantized, importance: torch.Tensor | float = 1.0) -> torch.Tensor:
     """Weighted squared error by group."""
     difference = (int4.dequantize(quantized) - weight.float()).square() * importance
     return difference.unflatten(1, (quantized.scales.shape[1], -1)).sum(2)

@@ -18,7 +18,7 @@ def main() -> None:
     # llama.cpp prints while it loads; the answers go out where nothing else is written.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    import llama_cpp
+    import llama_cpp  # pyright: ignore[reportMissingImports] - in the peer's own environment
     import numpy as np
 
     path, threads, context = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

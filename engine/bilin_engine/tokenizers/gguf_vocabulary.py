@@ -162,7 +162,7 @@ class _Vocabulary:
 
     def list_of(self, name: str, kind: type) -> Any:  # noqa: ANN401 - of `kind`
         """A list; () where there is none."""
-        value = self._metadata.get(f"tokenizer.ggml.{name}", ())
+        value: Any = self._metadata.get(f"tokenizer.ggml.{name}", ())
         is_list = isinstance(value, Sequence) and not isinstance(value, str)
         if not is_list or not all(type(item) is kind for item in value):
             raise ModelBrokenError(
