@@ -9,6 +9,7 @@ from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QComboBox,
+    QHeaderView,
     QLineEdit,
     QPlainTextEdit,
     QSlider,
@@ -67,7 +68,7 @@ def is_part(widget):
         if isinstance(parent, (QComboBox, QAbstractSpinBox)):
             return True
         parent = parent.parentWidget()
-    return widget.objectName().startswith("qt_")
+    return isinstance(widget, QHeaderView) or widget.objectName().startswith("qt_")
 
 
 def controls(root):
