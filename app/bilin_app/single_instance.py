@@ -89,7 +89,7 @@ class InstanceServer(QObject):
 
     def _take(self, socket: QLocalSocket) -> None:
         """What a caller wrote until it left is its files."""
-        files = _files(socket.readAll().data()) if socket.isOpen() else []
+        files = _files(bytes(socket.readAll().data())) if socket.isOpen() else []
         socket.deleteLater()
         if files:
             self.files_requested.emit(files)

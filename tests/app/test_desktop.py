@@ -108,7 +108,7 @@ def test_only_a_long_answer_out_of_view_is_told_and_only_if_wanted(qtbot, monkey
     assert notice.tell("三亚", "done", 60.0)
     assert shown == ["show", ("三亚", "done")]
     with qtbot.waitSignal(notice.clicked):
-        notice._icon.messageClicked.emit()
+        notice._icon.messageClicked.emit()  # type: ignore[union-attr]
     assert shown[-1] == "hide"
 
 

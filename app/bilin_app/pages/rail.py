@@ -139,6 +139,8 @@ class Rail(QWidget):
         self._group.addButton(button)
         self._buttons[name] = button
         button.clicked.connect(lambda: self.page_requested.emit(name))
+        if name != "settings":
+            QWidget.setTabOrder(button, self.engine)
         target = self._bottom if name == "settings" else self._top
         target.addWidget(button, 0, Qt.AlignmentFlag.AlignHCenter)
         self._retranslate()

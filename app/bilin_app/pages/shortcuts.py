@@ -1,5 +1,7 @@
 """The list of keyboard shortcuts (F1), where they can be changed."""
 
+from itertools import pairwise
+
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QFocusEvent, QKeyEvent
 from PySide6.QtWidgets import (
@@ -155,6 +157,9 @@ class ShortcutsDialog(QDialog):
         column.addLayout(columns)
         column.addWidget(self._notice)
         column.addLayout(bottom)
+        way = [*self.buttons.values(), self._take, self._leave, self._reset, self._close]
+        for first, second in pairwise(way):
+            self.setTabOrder(first, second)
 
     def _keys_of(self, shortcut: Shortcut) -> QWidget:
         if shortcut.scope == "fixed":

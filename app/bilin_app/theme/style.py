@@ -129,6 +129,9 @@ QHeaderView::section { background: $surface; color: $muted; border: none; paddin
 #transcript, #conversations, #settingsScroll, #settingsScroll > QWidget > QWidget {
     background: transparent; border: none; }
 
+#transcript { border: 1px solid transparent; }
+#transcript:focus { border: 1px solid $accent; }
+
 QMenu { background: $surface; border: 1px solid $line; border-radius: 8px; padding: 4px; }
 QMenu::item { padding: 6px 24px 6px 12px; border-radius: 6px; }
 QMenu::item:selected { background: $raised; }

@@ -375,7 +375,17 @@ class ConversationList(QWidget):
             if watched is self.view and event.key() == Qt.Key.Key_F2:
                 self._with_current(self._rename)
                 return True
+        if event.type() == QEvent.Type.FocusIn and watched is self.view:
+            self._show_where_the_focus_is()
         return super().eventFilter(watched, event)
+
+    def _show_where_the_focus_is(self) -> None:
+        """Where nothing is chosen, the first row is: the arrow keys start there."""
+        if not self.view.selectionModel().hasSelection():
+            for row, entry in enumerate(self._entries.entries):
+                if not isinstance(entry, _Group):
+                    self.view.setCurrentIndex(self._entries.index(row))
+                    return
 
     def _with_current(self, act: Callable[[ListRow], None]) -> None:
         index = self.view.currentIndex()
