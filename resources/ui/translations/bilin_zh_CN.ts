@@ -1592,6 +1592,10 @@
             <translation>GPU {0}</translation>
         </message>
         <message>
+            <source>Keep the KV cache in 8 bits</source>
+            <translation>KV 缓存改用 8 位</translation>
+        </message>
+        <message>
             <source>Layer split</source>
             <translation>按层切分</translation>
         </message>
