@@ -241,7 +241,7 @@ def test_int8_keys_and_values_are_suggested_where_they_make_room():
 def test_a_plan_says_what_was_measured_of_this_model_on_its_device():
     config = known_config("synthetic-1b")
     cost = ModelCost(config)
-    read = cost.weights_bytes + cost.kv_bytes(512)
+    read = cost.weights_bytes + cost.kv_bytes(512, kv_dtype="float32")
     device = dataclasses.replace(
         parse_devices("cpu:64GiB")[0], decode_bytes_s=12.5 * read, prefill_tok_s=200.0
     )

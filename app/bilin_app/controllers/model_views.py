@@ -51,7 +51,7 @@ class PlacementChoice:
     """What a person set on the placement card. context and prompt_tokens 0 = the engine's choice.
 
     devices: invented ones as "4x24GiB", "" = this machine's. off: devices not to be used.
-    cpu_layers: that the processor computes at least, beside GPUs.
+    cpu_layers: that the processor computes at least, beside GPUs. kv_dtype: of keys and values.
     """
 
     context: int = 0
@@ -61,6 +61,7 @@ class PlacementChoice:
     off: frozenset[str] = frozenset()
     reserve_mib: int = 768
     cpu_layers: int = 0
+    kv_dtype: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class DeviceBar:
 class Suggestion:
     """Settings that fit. kind: what is different in them. group_size: for a new conversion."""
 
-    kind: Literal["mode", "context", "rows", "cpu"]
+    kind: Literal["mode", "context", "rows", "cpu", "kv"]
     choice: PlacementChoice
     group_size: str = ""
 

@@ -1,7 +1,7 @@
 """Between the engine's plans and the placement card: requests out, bars and suggestions back."""
 
 from dataclasses import replace
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from bilin_app.controllers.model_views import (
     MODES,
@@ -15,6 +15,7 @@ from bilin_app.storage.model_notes import ModelNote
 from bilin_engine.protocol import (
     DeviceInfo,
     DevicePlan,
+    KVDType,
     LoadSettings,
     PlanResult,
     PlanSettings,
@@ -34,6 +35,7 @@ def noted_choice(note: ModelNote) -> PlacementChoice:
         off=frozenset(note.off),
         reserve_mib=note.reserve_mib,
         cpu_layers=note.cpu_layers,
+        kv_dtype=note.kv_dtype,
     )
 
 
@@ -46,6 +48,7 @@ def note_values(choice: PlacementChoice) -> dict[str, object]:
         "off": tuple(sorted(choice.off)),
         "reserve_mib": choice.reserve_mib,
         "cpu_layers": choice.cpu_layers,
+        "kv_dtype": choice.kv_dtype,
     }
 
 
@@ -58,7 +61,13 @@ def plan_settings(choice: PlacementChoice) -> PlanSettings:
         reserve_bytes=choice.reserve_mib * MIB,
         use_cpu="cpu" not in choice.off,
         cpu_layers=choice.cpu_layers,
+        kv_dtype=_kv_dtype(choice.kv_dtype),
     )
+
+
+def _kv_dtype(name: str) -> KVDType:
+    """A kept name as the engine takes it; one of another version is "auto"."""
+    return cast(KVDType, name) if name in get_args(KVDType) else "auto"
 
 
 def load_settings(note: ModelNote, plan: PlanResult | None) -> LoadSettings:
@@ -67,7 +76,7 @@ def load_settings(note: ModelNote, plan: PlanResult | None) -> LoadSettings:
     Without a plan that fits the engine chooses, as on a machine that has only a processor.
     """
     if plan is None or not plan.fits or all(one.name == "cpu" for one in plan.available):
-        return LoadSettings(context=note.context)
+        return LoadSettings(context=note.context, kv_dtype=_kv_dtype(note.kv_dtype))
     used = [one.name for one in plan.devices if one.weights]
     return LoadSettings(
         context=note.context or plan.context,
@@ -76,6 +85,7 @@ def load_settings(note: ModelNote, plan: PlanResult | None) -> LoadSettings:
         cpu_layers=note.cpu_layers,
         prompt_tokens=plan.prompt_tokens,
         reserve_bytes=note.reserve_mib * MIB,
+        kv_dtype=_kv_dtype(note.kv_dtype),
     )
 
 
@@ -148,10 +158,13 @@ def _suggestion(
         mode=settings.mode,
         off=off,
         cpu_layers=settings.cpu_layers,
+        kv_dtype=settings.kv_dtype,
     )
-    kind: Literal["mode", "context", "rows", "cpu"]
+    kind: Literal["mode", "context", "rows", "cpu", "kv"]
     if suggestion.group_size:
         kind = "rows"
+    elif settings.kv_dtype != choice.kv_dtype:
+        kind = "kv"
     elif off != choice.off:
         kind = "cpu"
     elif settings.context != plan.context:

@@ -28,6 +28,7 @@ class ModelNote:
     off: tuple[str, ...] = ()
     reserve_mib: int = 768
     cpu_layers: int = 0
+    kv_dtype: str = "auto"
     prefill_tokens: float = 0.0
     prefill_s: float = 0.0
     decode_tokens: float = 0.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from bilin_engine import processes
 from bilin_engine.config import read_model_config
 from bilin_engine.errors import ModelBrokenError, NotLoadedError
-from bilin_engine.placement.cost import ModelCost
+from bilin_engine.placement.cost import ModelCost, kv_dtype_on
 from bilin_engine.protocol import (
     EngineState,
     EngineStatus,
@@ -212,6 +212,8 @@ class ModelHost:
         finally:
             self.release()
         cost = ModelCost(read_model_config(Path(model.text.info.path)))
+        asked = self._last_load.settings.kv_dtype if self._last_load is not None else "auto"
+        kept = kv_dtype_on(devices[0], asked)
         return MeasuredSpeed(
             at=time.time(),
             machine=processes.cpu_label(),
@@ -219,7 +221,8 @@ class ModelHost:
             decode_tok_s=measured.decode_tok_s,
             prefill_tok_s=measured.prefill_tok_s,
             prompt_tokens=measured.prompt_tokens,
-            bytes_per_token=cost.weights_bytes + cost.kv_bytes(measured.context_length),
+            bytes_per_token=cost.weights_bytes
+            + cost.kv_bytes(measured.context_length, kv_dtype=kept),
             read_bytes_s=measured.read_bytes_s,
         )
 

@@ -2071,6 +2071,10 @@
             <source>{0} layers</source>
             <translation>{0} 层</translation>
         </message>
+        <message>
+            <source>Keep the KV cache in 8 bits</source>
+            <translation>KV 缓存改用 8 位</translation>
+        </message>
     </context>
     <context>
         <name>PresetRow</name>

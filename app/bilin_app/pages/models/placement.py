@@ -352,6 +352,8 @@ class PlacementCard(QFrame):
                 return self.tr("Convert with one scale per row")
             case "cpu":
                 return self.tr("Let the CPU help")
+            case "kv":
+                return self.tr("Keep the KV cache in 8 bits")
 
     @override
     def changeEvent(self, event: QEvent) -> None:
