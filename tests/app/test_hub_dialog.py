@@ -13,6 +13,7 @@ from bilin_engine.protocol import (
     AddJob,
     CatalogEntry,
     CatalogListed,
+    DownloadModel,
     KeepToken,
     ListCatalog,
     ListRepository,
@@ -181,6 +182,7 @@ def test_a_download_goes_into_the_queue_under_the_models_folder(hubs, engine, tm
     hubs.download(RepositoryView(CHOICE), "田中　模型", "64")
     (added,) = engine.requests
     assert isinstance(added, AddJob)
+    assert isinstance(added.work, DownloadModel)
     assert added.work.repository == REPOSITORY
     assert (added.work.folder, added.work.group_size) == (str(tmp_path / "田中　模型"), "64")
 

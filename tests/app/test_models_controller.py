@@ -22,6 +22,7 @@ from bilin_engine.protocol import (
     EmptyTrash,
     JobInfo,
     JobsChanged,
+    LoadSettings,
     MeasuredSpeed,
     MeasureModel,
     ModelInfo,
@@ -73,7 +74,7 @@ class FakeEngine(QObject):
         self.handles = {}
         self.loads = []
         self.restarts = []
-        self.settings_of = None
+        self.settings_of = lambda _model_id: LoadSettings()
 
     @property
     def model(self):

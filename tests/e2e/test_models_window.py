@@ -42,12 +42,15 @@ class Window:
             [sys.executable, str(PROGRAM), "--data-dir", str(data_dir)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, start_new_session=True,
         )  # fmt: skip
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
         self.ticks = threading.Event()
 
     def do(self, **command):
-        self.process.stdin.write(json.dumps(command).encode() + b"\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
+        self.stdin.write(json.dumps(command).encode() + b"\n")
+        self.stdin.flush()
+        line = self.stdout.readline()
         assert line, f"the app is gone: {self.process.wait(10)}"
         return json.loads(line)
 
@@ -80,13 +83,13 @@ class Window:
             self.kill()
 
     def close(self):
-        self.process.stdin.close()
+        self.stdin.close()
         assert self.process.wait(60) == 0
-        self.process.stdout.close()
+        self.stdout.close()
 
     def _close_pipes(self):
-        self.process.stdin.close()
-        self.process.stdout.close()
+        self.stdin.close()
+        self.stdout.close()
 
 
 def job(state):

@@ -67,7 +67,14 @@ def repository(server, hub: Hub = "hugging_face", **values):
 
 
 def fetch(
-    server, models, *, hub="hugging_face", name="田中　模型 🙂", stop=None, tokens=None, **work
+    server,
+    models,
+    *,
+    hub: Hub = "hugging_face",
+    name="田中　模型 🙂",
+    stop=None,
+    tokens=None,
+    **work,
 ):
     told = []
     reporter = JobReporter(told.append, (lambda: stop(server)) if stop else (lambda: False))

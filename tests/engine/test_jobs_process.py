@@ -51,6 +51,7 @@ def converted(checkpoint, tmp_path_factory):
     work = ConvertModel(source=str(checkpoint), folder=str(folder), group_size="64")
     end = run(work, lambda progress: stages.append(progress.stage))
     assert end == done(folder)
+    assert isinstance(end, JobDone)
     assert 0.03 < end.quantization_error < 0.12
     assert {"convert", "hash"} <= set(stages)
     return folder

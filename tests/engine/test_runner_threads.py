@@ -10,6 +10,7 @@ from bilin_engine import processes
 from bilin_engine.runners import load
 from bilin_engine.runners.base import PrefillRow
 from bilin_engine.runners.load import load_runner
+from bilin_engine.runners.local import LocalRunner
 from bilin_engine.runners.threads import OtherLoad, ThreadPacer, counts_for
 
 
@@ -147,6 +148,7 @@ def test_a_runner_follows_its_pacer(tmp_path, monkeypatch):
     before = torch.get_num_threads()
     runner = load_runner(tmp_path / "m", num_slots=1)
     try:
+        assert isinstance(runner, LocalRunner)
         pacer = runner.pacer
         assert pacer is not None
         assert runner.num_threads == torch.get_num_threads() == pacer.count
@@ -167,6 +169,7 @@ def test_threads_that_were_asked_for_stay(tmp_path):
     write_tiny_model(tmp_path / "m")
     before = torch.get_num_threads()
     runner = load_runner(tmp_path / "m", num_threads=1)
+    assert isinstance(runner, LocalRunner)
     assert runner.pacer is None
     runner.close()
     torch.set_num_threads(before)

@@ -59,9 +59,8 @@ class HubServer:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
-                outer.asked.append(
-                    Asked(self.server.server_address[1], self.path, dict(self.headers.items()))
-                )
+                port = self.connection.getsockname()[1]
+                outer.asked.append(Asked(port, self.path, dict(self.headers.items())))
                 try:
                     answer(self)
                 except (BrokenPipeError, ConnectionResetError):

@@ -104,7 +104,7 @@ def require_renderable(template: str) -> None:
             f"the chat template has {len(template)} characters; at most {MAX_TEMPLATE_BYTES} "
             "bytes are read"
         )
-    tokens = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), "")
+    tokens: dict[str, str] = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), "")
     _RENDERER.render(template, [{"role": "user", "content": "?"}], tokens)
 
 

@@ -309,6 +309,7 @@ class SettingsView(QWidget):
     def scroll_to_end(self) -> None:
         """Shows the last of the settings."""
         content = self._scroll.widget()
+        assert content is not None
         content.adjustSize()
         self._scroll.ensureWidgetVisible(self._report)
 
