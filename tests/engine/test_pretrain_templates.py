@@ -180,6 +180,21 @@ def test_the_shares_are_shares():
 # --- Apart from the probes ------------------------------------------------------------------------
 
 
+def test_a_family_s_share_can_be_set(tokenizer):
+    mixture = Mixture(
+        filling=BlankFilling(tokenizer),
+        guard=ProbeGuard([], tokenizer),
+        mined=MinedFacts(),
+        dialogues=(),
+        max_length=256,
+        cloze_share=0.0,
+        family_shares=dict.fromkeys(FAMILY_SHARES, 0.0) | {"sum": 0.5, "verse": 0.5},
+    )
+    drawn = [family for family, _ in islice(mixture.templates("1"), 300)]
+    assert set(drawn) == {"sum", "verse"}
+    assert 100 < drawn.count("sum") < 200
+
+
 def test_the_guard_knows_equal_questions_and_shared_runs(tokenizer):
     guard = ProbeGuard(["How do I reject a candidate in the editor?", "你好"], tokenizer)
     assert guard.is_known_question("how do i reject a candidate in the EDITOR")

@@ -139,6 +139,7 @@ def _render_settings(options: argparse.Namespace) -> "RenderSettings":
         max_length=options.max_length,
         seed=options.seed,
         processes=options.processes,
+        family_shares=tuple(options.share),
     )
 
 
@@ -201,6 +202,14 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--num-templates", type=int, default=300_000)
         command.add_argument("--num-texts", type=int, default=60_000)
         command.add_argument("--max-length", type=int, default=256, help="tokens of a sample")
+        command.add_argument(
+            "--share",
+            type=_family_share,
+            action="append",
+            default=[],
+            metavar="FAMILY=SHARE",
+            help="of instruction samples, instead of the mixture's own; may be repeated",
+        )
         command.add_argument("--processes", type=int, default=1, help="that render")
         command.add_argument("--seed", type=int, default=1)
         command.set_defaults(run=run)
@@ -228,6 +237,16 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--num-texts", type=int, default=300)
     report.set_defaults(run=_report)
     return parser
+
+
+def _family_share(text: str) -> tuple[str, float]:
+    from bilin_engine.pretrain.mixture import FAMILY_SHARES
+
+    family, _, share = text.partition("=")
+    if family not in FAMILY_SHARES:
+        message = f"there is no family {family!r}; known: {', '.join(FAMILY_SHARES)}"
+        raise argparse.ArgumentTypeError(message)
+    return family, float(share)
 
 
 def _unix_time(text: str) -> float:

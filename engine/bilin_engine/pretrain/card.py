@@ -56,7 +56,8 @@ def _chinese(facts: CardFacts) -> list[str]:
         f"分钟（与其他工作共用两个核）。过程见 training_log.csv 与 training_loss.svg。",
         f"- 权重 sha256（未量化，float32）：`{facts.weights_sha256}`，与日志首行一致。",
         "- 目标：自回归填空（GLM）；自监督样本中 [gMASK] 占 70 %，[MASK] 占 30 %；对话样本用"
-        "“问：…答：”格式。凡与评测题目有连续八个 token 相同的样本都不参加训练。",
+        "“问：…答：”格式。训练用的问题和正文，凡与评测题目有连续八个 token 相同的都已去掉；"
+        "教过的答语里可能有题目引用的话，例如一句诗。",
         "- 配比：最后阶段计损失的 token 中，问答与教过的空占 "
         f"{_percent(1 - facts.text_share)}，正文占 {_percent(facts.text_share)}。"
         "算力很少，所以大部分用在它该会的事上；算力充足时问答只应占 "
@@ -91,8 +92,9 @@ def _english(facts: CardFacts) -> list[str]:
         f"- sha256 of the weights (unquantized, float32): `{facts.weights_sha256}`, as in the "
         "first line of the log.",
         "- Objective: autoregressive blank filling (GLM); self-supervised samples are 70 % "
-        '[gMASK] and 30 % [MASK]; chat samples use the format "Question: … Answer:". No sample '
-        "shares eight tokens in a row with a question of the probes.",
+        '[gMASK] and 30 % [MASK]; chat samples use the format "Question: … Answer:". No question '
+        "and no running text of the training shares eight tokens in a row with a question of the "
+        "probes; a taught answer may hold what a probe quotes, such as a line of verse.",
         f"- Mix: of the last phase's loss tokens {_percent(1 - facts.text_share)} are taught "
         f"exchanges and blanks, {_percent(facts.text_share)} running text. Little computing went "
         "into it, so most of that goes to what the model is for; with enough of it 35-40 % would "

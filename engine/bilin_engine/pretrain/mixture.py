@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bilin_engine.pretrain.contamination import ProbeGuard
 from bilin_engine.pretrain.corpus import Dialogue
@@ -45,7 +45,8 @@ class Mixture:
 
     history_share: instruction samples with one or two exchanges before the question.
     cloze_share: taught blanks among the template samples, the rest are instructions.
-    cut_share: of the fixed answers, those that `cut_answer` shortens.
+    cut_share: of the fixed answers, those that `cut_answer` shortens. family_shares: of instruction
+    samples.
     """
 
     filling: BlankFilling
@@ -56,6 +57,7 @@ class Mixture:
     history_share: float = 0.04
     cloze_share: float = 0.12
     cut_share: float = 0.8
+    family_shares: dict[str, float] = field(default_factory=lambda: dict(FAMILY_SHARES))
 
     def templates(self, seed: str) -> Iterator[tuple[str, Sample]]:
         """Endless (family, sample) from templates and dialogues."""
@@ -75,7 +77,7 @@ class Mixture:
                 yield family, sample
 
     def _turns(self, rng: random.Random, writer: "Writer") -> tuple[list[str], str]:
-        family = rng.choices(tuple(FAMILY_SHARES), tuple(FAMILY_SHARES.values()))[0]
+        family = rng.choices(tuple(self.family_shares), tuple(self.family_shares.values()))[0]
         if family == "dialogue" and writer.dialogues:
             turns = writer.dialogue_turns(rng)
             return turns, family

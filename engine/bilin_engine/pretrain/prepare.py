@@ -121,13 +121,18 @@ def _taught_texts(mined: MinedFacts, dialogues: list[Dialogue], seed: int) -> li
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderSettings:
-    """What `render` writes. num_templates, num_texts: samples of each; max_length in tokens."""
+    """What `render` writes. num_templates, num_texts: samples of each; max_length in tokens.
+
+    family_shares: of instruction samples, by family, for families that get another share than the
+    mixture's own.
+    """
 
     num_templates: int = 300_000
     num_texts: int = 60_000
     max_length: int = 256
     seed: int = 1
     processes: int = 1
+    family_shares: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,9 @@ class Packed:
     passages: list[str]
 
 
-def open_packed(folder: Path, *, max_length: int) -> Packed:
+def open_packed(
+    folder: Path, *, max_length: int, family_shares: tuple[tuple[str, float], ...] = ()
+) -> Packed:
     """Raises FileNotFoundError for a folder that `pack_corpus` has not filled."""
     tokenizer = SentencePieceTokenizer(folder / TOKENIZER_FILE)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
@@ -159,6 +166,7 @@ def open_packed(folder: Path, *, max_length: int) -> Packed:
         mined=mined,
         dialogues=dialogues,
         max_length=max_length,
+        family_shares=FAMILY_SHARES | dict(family_shares),
     )
     return Packed(tokenizer, mixture, read_texts(folder / "passages.txt.xz"))
 
@@ -174,6 +182,7 @@ def render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict[
             folder,
             settings.max_length,
             f"{settings.seed} templates {start}",
+            family_shares=settings.family_shares,
             num_templates=min(_JOB_SAMPLES, settings.num_templates - start),
         )
         for start in range(0, settings.num_templates, _JOB_SAMPLES)
@@ -216,6 +225,7 @@ class _Job:
     folder: Path
     max_length: int
     seed: str
+    family_shares: tuple[tuple[str, float], ...] = ()
     num_templates: int = 0
     texts: tuple[int, int] | None = None
 
@@ -231,7 +241,7 @@ _open_once = cache(open_packed)  # a process renders many jobs of one folder
 
 
 def _run_job(job: _Job) -> _Rendered:
-    packed = _open_once(job.folder, max_length=job.max_length)
+    packed = _open_once(job.folder, max_length=job.max_length, family_shares=job.family_shares)
     if job.texts is None:
         drawn = islice(packed.mixture.templates(job.seed), job.num_templates)
     else:

@@ -127,14 +127,15 @@ _EN_SUM = read_frames("en_sum")
 
 def _operands(rng: random.Random) -> tuple[str, int, int, int]:
     sign = rng.choices("+-*/", (5, 4, 4, 2))[0]
-    top = rng.choices((10, 20, 99), (3, 5, 2))[0]
+    top = rng.choices((10, 20, 99), (4, 5, 1))[0]
     if sign == "+":
         left, right = rng.randint(0, top), rng.randint(0, top)
         return sign, left, right, left + right
     if sign == "-":
         right, rest = sorted((rng.randint(0, top), rng.randint(0, top)))
         return sign, rest, right, rest - right
-    left, right = rng.randint(0, 12), rng.randint(1, 12)
+    table = 10 if rng.random() < 0.75 else 12
+    left, right = rng.randint(0, table), rng.randint(1, table)
     if sign == "*":
         return sign, left, right, left * right
     return sign, left * right, right, left
