@@ -11,6 +11,7 @@ from PySide6.QtWidgets import (
     QComboBox,
     QHeaderView,
     QLineEdit,
+    QListView,
     QPlainTextEdit,
     QSlider,
     QTextEdit,
@@ -118,10 +119,18 @@ def test_every_control_has_a_name_and_a_role(shown):
     assert bad == []
 
 
+def is_empty_list(widget):
+    return isinstance(widget, QListView) and widget.model().rowCount() == 0
+
+
 def test_tab_comes_to_every_control_once(shown):
     way = way_of_tab(shown)
     assert len(way) == len(set(map(id, way)))
-    missing = [named(widget) for widget in controls(shown) if widget not in way]
+    missing = [
+        named(widget)
+        for widget in controls(shown)
+        if widget not in way and not is_empty_list(widget)  # which has nothing to show the focus on
+    ]
     # Beside text that is itself a tab stop nothing else can be reached only by the mouse.
     assert missing == []
 

@@ -97,7 +97,7 @@ def test_a_search_finds_and_opens_the_message(application, qtbot):
     hits = found.args[1]
     assert hits
     with qtbot.waitSignal(application.chat.conversation_opened, timeout=5_000):
-        chat.list.hit_chosen.emit(hits[-1].conversation_id, hits[-1].message_id)
+        chat.list.hit_chosen.emit(hits[-1].id, hits[-1].message_id)
     assert texts(application)[0] == ("user", "needle in a haystack")
 
 

@@ -142,7 +142,7 @@ def test_a_gguf_file_is_converted_with_the_groups_that_lose_least(view, qtbot):
     asked = []
     dialog.convert_requested.connect(lambda *values: asked.append(values))
     dialog.go.click()
-    assert asked == [(folder.path, "tiny-int4", "32")]
+    assert asked == [(folder.path, "tiny-int4", "32", "")]
 
 
 @pytest.mark.parametrize("name", ["田中　模型", "glm 🙂", "模型-1.0"])

@@ -178,22 +178,28 @@ def test_progress_reaches_the_end_of_every_stage(tmp_path, model):
 
 def test_a_stop_keeps_the_work_and_the_rest_is_byte_identical(tmp_path, model):
     src = write_checkpoint(tmp_path / "src", model, 2)
-    convert(src, tmp_path / "whole", CONFIG, ConvertSettings())
+    whole, made = (
+        tmp_path / "one" / "model",
+        tmp_path / "two" / "model",
+    )  # it is named by its folder
+    whole.parent.mkdir()
+    made.parent.mkdir()
+    convert(src, whole, CONFIG, ConvertSettings())
     calls = iter(range(10_000))
     for stop_after in (3, 11, 25):
         begun = next(calls)
         with pytest.raises(ConversionStopped):
             convert(
                 src,
-                tmp_path / "dst",
+                made,
                 CONFIG,
                 ConvertSettings(),
                 should_stop=lambda begun=begun, n=stop_after: next(calls) - begun > n,
             )
-        assert not (tmp_path / "dst").exists()
-    convert(src, tmp_path / "dst", CONFIG, ConvertSettings())
-    assert _content(tmp_path / "dst") == _content(tmp_path / "whole")
-    assert not streaming.partial_folder(tmp_path / "dst").exists()
+        assert not (made).exists()
+    convert(src, made, CONFIG, ConvertSettings())
+    assert _content(made) == _content(whole)
+    assert not streaming.partial_folder(made).exists()
 
 
 def _content(folder: Path) -> dict[str, bytes]:

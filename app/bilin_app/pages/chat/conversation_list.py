@@ -309,6 +309,9 @@ class ConversationList(QWidget):
                     last = title
                 entries.append(row)
         self._entries.show_entries(entries)
+        # Nothing in an empty list could show that it has the focus.
+        policy = Qt.FocusPolicy.StrongFocus if entries else Qt.FocusPolicy.NoFocus
+        self.view.setFocusPolicy(policy)
         nothing_found = self._hits is not None and not entries
         self._empty.setVisible(nothing_found)
         if nothing_found:

@@ -288,6 +288,7 @@ class Detail(QWidget):
         self._problem_text = label(self._problem, wraps=True)
         self.add_tokenizer = TextButton("suggestion", self._problem)
         self.add_tokenizer.clicked.connect(self.tokenizer_requested)
+        self.add_tokenizer.hide()
         box = QVBoxLayout(self._problem)
         box.setContentsMargins(20, 14, 20, 14)
         box.setSpacing(8)

@@ -1,6 +1,7 @@
 """The placement card: a bar for each device, what may be changed, and what to expect of it."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 from PySide6.QtCore import QDateTime, QEvent, QLocale, QSignalBlocker, Qt, QTimer, Signal
 from PySide6.QtWidgets import (
@@ -324,6 +325,15 @@ class PlacementCard(QFrame):
             button.clicked.connect(lambda _checked, s=suggestion: self._on_suggested(s))
             self._suggestions.insertWidget(index, button)
             self._buttons.append(button)
+        self._order_tabs()
+
+    def _order_tabs(self) -> None:
+        """From top to bottom: devices and suggestions come and go, and Qt puts new ones last."""
+        way: list[QWidget] = [*self._modes.buttons(), *(row.switch for row in self._rows)]
+        way += [self.slider, *self._buttons, self._prompt, self._reserve, self._cpu, self.devices]
+        way += [self.measure, self.self_test]
+        for before, after in pairwise(way):
+            QWidget.setTabOrder(before, after)
 
     # --- Words ------------------------------------------------------------------------------------
 
