@@ -112,6 +112,7 @@ class Application(QObject):
         if self._is_closed:
             return
         self._is_closed = True
+        keymap().changed.disconnect(self._keep_keys)  # the keys outlive this window
         self.window.hide()
         try:
             self._paths.window_state.write_bytes(self.window.save_state())
