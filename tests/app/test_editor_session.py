@@ -259,6 +259,17 @@ def test_origins_tell_mine_the_models_and_edited():
     assert session.document.content.origins == ((1, "mine"), (7, "model"), (2, "mine"))
 
 
+def test_a_blank_pasted_into_the_models_text_stays_mine_and_comes_back_from_a_file():
+    session = session_of("[MASK]")
+    [(_, blank)] = session.document.blanks
+    offer(session, blank.id, "一二")
+    session.accept(blank.id)
+    session.paste(1, 1, "甲[MASK]")
+    content = session.document.content
+    assert content.origins == ((2, "edited"), (1, "mine"), (1, "edited"))
+    assert decode_document(encode_document(session.snapshot("t"))).content == content
+
+
 def test_words_are_accepted_one_by_one_and_given_back_together_with_the_rest():
     session = session_of("by [MASK].")
     [(_, blank)] = session.document.blanks

@@ -8,7 +8,7 @@ the way out. A blank takes one position. Every change is an `Edit`, which knows 
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -226,10 +226,8 @@ def replacement(document: Document, start: int, end: int, inserted: Slice) -> Ed
     if right is not None and right[2] != "mine" and right[0] < end:
         high = _sentence_end(document.text, end, right[1])
     if low < start and end < high:
-        inserted = replace(inserted, origins=_all_edited(inserted.origins))
-    head, tail = document.slice(low, start), document.slice(end, high)
-    head = replace(head, origins=_all_edited(head.origins))
-    tail = replace(tail, origins=_all_edited(tail.origins))
+        inserted = _edited(inserted)
+    head, tail = _edited(document.slice(low, start)), _edited(document.slice(end, high))
     return Edit(low, document.slice(low, high), head + inserted + tail)
 
 
@@ -340,9 +338,14 @@ def _merged(runs: Iterable[tuple[int, Origin]]) -> tuple[tuple[int, Origin], ...
     return tuple(merged)
 
 
-def _all_edited(runs: Sequence[tuple[int, Origin]]) -> tuple[tuple[int, Origin], ...]:
-    total = sum(length for length, _ in runs)
-    return ((total, "edited"),) if total else ()
+def _edited(content: Slice) -> Slice:
+    """The same, its text counted as edited. A blank is nobody's text: it stays a person's own."""
+    runs: list[tuple[int, Origin]] = []
+    at = 0
+    for offset, _ in content.blanks:
+        runs += [(offset - at, "edited"), (1, "mine")]
+        at = offset + 1
+    return replace(content, origins=_merged([*runs, (len(content.text) - at, "edited")]))
 
 
 def _sentence_start(text: str, low: int, at: int) -> int:
