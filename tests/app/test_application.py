@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ended_app import end_application
 from PySide6.QtCore import QLockFile
 from PySide6.QtWidgets import QApplication
 
@@ -34,10 +35,7 @@ def start(qapp, tmp_path):
 
     yield start
     for application in started:
-        application.close()
-        qapp.aboutToQuit.disconnect(application.close)
-        application.window.close()
-        application.setParent(None)
+        end_application(application)
 
 
 def test_it_shows_its_window_then_starts_the_engine_and_answers(start, qtbot):

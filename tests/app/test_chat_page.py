@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ended_app import end_application
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
@@ -26,10 +27,7 @@ def application(qapp, qtbot, tmp_path):
     result.show()
     qtbot.waitUntil(lambda: result.engine.view.state == "ready", timeout=20_000)
     yield result
-    result.close()
-    qapp.aboutToQuit.disconnect(result.close)
-    result.window.close()
-    result.setParent(None)
+    end_application(result)
 
 
 def ask(application, qtbot, text):
