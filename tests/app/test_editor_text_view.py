@@ -267,6 +267,16 @@ def test_text_outside_of_the_window_is_dimmed(bench):
     assert one.view.extraSelections() == []
 
 
+def test_a_blank_that_is_made_again_shows_its_offer_again(bench):
+    one = bench("甲")
+    one.session.make_blank(0, 0, "short")
+    one.offer("x")
+    one.session.undo()
+    assert one.shown == "甲"
+    one.session.redo()
+    assert one.shown == "x甲"
+
+
 ACT = st.one_of(
     st.tuples(st.just("type"), st.floats(0, 1), st.floats(0, 1), st.text("ab 空🏛\n", max_size=4)),
     st.tuples(st.just("delete"), st.floats(0, 1), st.floats(0, 1), st.just("")),

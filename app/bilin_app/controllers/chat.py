@@ -220,7 +220,7 @@ class ChatController(QObject):
         """Shows a conversation; conversation_opened follows."""
         self._drafts.save()
         visit = self._transcript.leave()
-        future = self._store.read(stored.load_conversation, conversation_id)
+        future = self._store.read_latest(stored.load_conversation, conversation_id)
         self._ask(future, lambda content: self._transcript.open(content, visit))
 
     def open_message(self, message_id: int) -> None:
@@ -249,7 +249,7 @@ class ChatController(QObject):
     def _reload(self, conversation_id: int) -> None:
         """Reads the conversation on show again and tells what changed."""
         visit = self._transcript.visit
-        future = self._store.read(stored.load_conversation, conversation_id)
+        future = self._store.read_latest(stored.load_conversation, conversation_id)
         self._ask(future, lambda content: self._update(content, visit))
 
     def _update(self, content: ConversationContent | None, visit: int) -> None:

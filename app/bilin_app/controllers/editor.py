@@ -153,7 +153,8 @@ class EditorController(QObject):
             if snapshot is not None and visit == self._visit:
                 self._take(document_id, snapshot)
 
-        self._mailbox.when(self._store.read(stored.load_document, document_id), show, self._tell)
+        future = self._store.read_latest(stored.load_document, document_id)
+        self._mailbox.when(future, show, self._tell)
 
     def open_text(self, text: str, title: str = "") -> None:
         """Shows a text as a new document; mask tokens in it are blanks."""
@@ -224,7 +225,7 @@ class EditorController(QObject):
                 ]
             )
 
-        future = self._store.read(stored.list_revisions, self.document_id)
+        future = self._store.read_latest(stored.list_revisions, self.document_id)
         self._mailbox.when(future, listed, self._tell)
 
     def restore_revision(self, revision_id: int) -> None:

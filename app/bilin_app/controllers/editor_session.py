@@ -330,14 +330,16 @@ class EditorSession(QObject):
 
     def _make(self, edit: Edit, *, is_ahead: bool) -> None:
         self.document.apply(edit)
-        kept = {blank.id for _, blank in edit.inserted.blanks}
-        for _, blank in edit.removed.blanks:
-            if blank.id not in kept:
-                self._streams.pop(blank.id, None)
+        removed = {blank.id for _, blank in edit.removed.blanks}
+        inserted = {blank.id for _, blank in edit.inserted.blanks}
+        for blank_id in removed - inserted:
+            self._streams.pop(blank_id, None)
         self.edited.emit(edit, is_ahead)
-        for _, blank in edit.removed.blanks:
-            if blank.id not in kept:
-                self.blank_changed.emit(blank.id)
+        for blank_id in removed - inserted:
+            self.blank_changed.emit(blank_id)
+        for blank_id in inserted - removed:  # one that comes back has its offers still
+            if blank_id in self._fills:
+                self.blank_changed.emit(blank_id)
 
     def _offer(self, fills: dict[int, BlankFill]) -> None:
         for blank_id, fill in fills.items():

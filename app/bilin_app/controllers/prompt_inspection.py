@@ -53,7 +53,7 @@ class PromptInspector(QObject):
 
     def inspect(self, message_id: int, refused: Callable[[StorageError], None]) -> None:
         """Asks for the prompt that this answer was written to."""
-        future = self._store.read(stored.answer_context, message_id)
+        future = self._store.read_latest(stored.answer_context, message_id)
         self._mailbox.when(future, self._ask, refused)
 
     def _ask(self, context: AnswerContext | None) -> None:
