@@ -277,6 +277,24 @@ def test_a_blank_that_is_made_again_shows_its_offer_again(bench):
     assert one.shown == "x甲"
 
 
+def test_what_is_typed_right_before_an_offer_moves_none_of_its_letters(bench):
+    one = bench("[MASK]")
+    one.at(0)
+    one.offer("x", "y")
+    QTest.keyClicks(one.view, "ab")
+    assert (one.shown, one.session.document.plain_text) == ("abx", "ab[MASK]")
+    one.session.choose(one.blank(), 1)  # shown anew: fitted to the text as it is now
+    assert one.shown == "ab y"
+
+
+def test_a_word_taken_beside_an_offer_parts_the_two(bench):
+    one = bench("[MASK][MASK]")
+    one.offer("Bauhaus")
+    one.offer("University", index=1)
+    one.session.accept(one.blank())
+    assert one.shown == "Bauhaus University"
+
+
 ACT = st.one_of(
     st.tuples(st.just("type"), st.floats(0, 1), st.floats(0, 1), st.text("ab 空🏛\n", max_size=4)),
     st.tuples(st.just("delete"), st.floats(0, 1), st.floats(0, 1), st.just("")),

@@ -55,6 +55,7 @@ class EditorSession(QObject):
         self.stack = QUndoStack(self)
         self._fills = dict(snapshot.fills)
         self._streams: dict[int, str] = {}
+        self._around: dict[int, tuple[str, str]] = {}  # neighbours that an offer was fitted to
         self._typing: _Command | None = None
         self._typed_at = 0.0
         self._is_ahead = False  # the text field has the edit under way already
@@ -87,15 +88,16 @@ class EditorSession(QObject):
             text = fill.candidates[fill.chosen].text
         else:
             return ""
-        return self._fitted(text, position, blank.kind)
-
-    def _fitted(self, text: str, position: int, kind: BlankKind) -> str:
-        around = self.document.text
-        before, after = around[position - 1 : position], around[position + 1 : position + 2]
         text = plain_slice(text).text
-        return (
-            text.strip("\n") if kind == "long" and not text.strip() else fitted(text, before, after)
-        )
+        if blank.kind == "long" and not text.strip():
+            return text.strip("\n")
+        # An offer moves no letter of what a person types beside it: its spaces stay as they are.
+        around = self._around.setdefault(blank_id, self._neighbours(position))
+        return fitted(text, *around)
+
+    def _neighbours(self, position: int) -> tuple[str, str]:
+        text = self.document.text
+        return text[position - 1 : position], text[position + 1 : position + 2]
 
     def view(self, blank_id: int) -> BlankView | None:
         """A blank as the panel shows it; None if it is gone."""
@@ -192,7 +194,7 @@ class EditorSession(QObject):
         """The model begins to fill a blank: earlier offers give way."""
         self._streams[blank_id] = ""
         self._fills[blank_id] = BlankFill(constraints=self.fill(blank_id).constraints)
-        self.blank_changed.emit(blank_id)
+        self._show(blank_id)
 
     def append_stream(self, blank_id: int, text: str) -> None:
         """More of a fill."""
@@ -211,7 +213,7 @@ class EditorSession(QObject):
         self._fills[blank_id] = replace(
             fill, candidates=tuple(candidates), chosen=0 if candidates else -1
         )
-        self.blank_changed.emit(blank_id)
+        self._show(blank_id)
 
     def set_constraints(self, blank_id: int, constraints: FillConstraints) -> None:
         """What fills of this blank must keep."""
@@ -223,7 +225,7 @@ class EditorSession(QObject):
         fill = self.fill(blank_id)
         if blank_id not in self._streams and -1 <= index < len(fill.candidates):
             self._fills[blank_id] = replace(fill, chosen=index)
-            self.blank_changed.emit(blank_id)
+            self._show(blank_id)
 
     def reject(self, blank_id: int) -> None:
         """Shows the blank again; the candidates stay to be chosen from."""
@@ -337,14 +339,30 @@ class EditorSession(QObject):
         self.edited.emit(edit, is_ahead)
         for blank_id in removed - inserted:
             self.blank_changed.emit(blank_id)
-        for blank_id in inserted - removed:  # one that comes back has its offers still
+        # One that comes back has its offers still; what is not typed may bring new neighbours.
+        again = inserted - removed
+        if not is_ahead:
+            again |= self._beside(edit)
+        for blank_id in again:
             if blank_id in self._fills:
-                self.blank_changed.emit(blank_id)
+                self._show(blank_id)
+
+    def _beside(self, edit: Edit) -> set[int]:
+        """The blanks that stand right before and right behind what an edit put in."""
+        before, behind = edit.start - 1, edit.start + len(edit.inserted.text)
+        low = max(0, before)
+        near = self.document.slice(low, behind + 1).blanks
+        return {blank.id for offset, blank in near if low + offset in (before, behind)}
 
     def _offer(self, fills: dict[int, BlankFill]) -> None:
         for blank_id, fill in fills.items():
             self._fills[blank_id] = fill
-            self.blank_changed.emit(blank_id)
+            self._show(blank_id)
+
+    def _show(self, blank_id: int) -> None:
+        """Tells of an offer, fitted to what stands around it now."""
+        self._around.pop(blank_id, None)
+        self.blank_changed.emit(blank_id)
 
 
 class _Command(QUndoCommand):

@@ -303,6 +303,8 @@ class TextView(QTextEdit):
         new = text or BLANK_MARK
         view = self._blanks.get(blank_id)
         start = self._to_view(place[0])
+        own = self.textCursor()
+        is_before = not own.hasSelection() and own.position() == start
         self._depth += 1
         cursor = QTextCursor(self.document())
         cursor.beginEditBlock()
@@ -323,6 +325,9 @@ class TextView(QTextEdit):
         else:
             self._shown.pop(blank_id, None)
         cursor.endEditBlock()
+        if is_before:  # an offer begins behind whom it finds there, not around
+            own.setPosition(start)
+            self.setTextCursor(own)
         self._depth -= 1
 
     def _replace(self, start: int, end: int, old: str, edit: Edit) -> None:
