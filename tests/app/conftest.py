@@ -4,6 +4,8 @@ import gc
 import itertools
 
 import pytest
+from PySide6.QtCore import QCoreApplication, QEvent
+from PySide6.QtWidgets import QApplication
 
 from bilin_app.pages.keymap import keymap
 from bilin_app.theme import theme as theme_module
@@ -20,6 +22,17 @@ def start_in_english():
     keymap().set_custom(())
     if theme_module._theme is not None:
         theme_module._theme.apply(Look("light", "en"))
+
+
+@pytest.fixture(autouse=True)
+def destroy_windows_after_tests():
+    """A window that outlives its test is styled anew at every change of look of all that follow."""
+    yield
+    if isinstance(QApplication.instance(), QApplication):
+        for widget in QApplication.topLevelWidgets():
+            widget.close()
+            widget.deleteLater()
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
 
 _tests_done = itertools.count(1)
