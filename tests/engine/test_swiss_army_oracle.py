@@ -63,7 +63,7 @@ def test_logprobs_are_those_that_the_published_class_gave(tmp_path, name):
 @pytest.fixture(scope="module")
 def python():
     """An environment with the published class, without the training packages it asks for."""
-    found = oracle_python("swiss-army-transformer", "torch", "numpy")
+    found = oracle_python("swiss-army-transformer", "torch==2.13.0", "numpy")
     package = "SwissArmyTransformer==0.2.12"
     command = [str(found), "-m", "pip", "install", "-q", "--no-deps", package]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
