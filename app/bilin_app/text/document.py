@@ -343,9 +343,11 @@ def _edited(content: Slice) -> Slice:
     runs: list[tuple[int, Origin]] = []
     at = 0
     for offset, _ in content.blanks:
-        runs += [(offset - at, "edited"), (1, "mine")]
+        runs.append((offset - at, "edited"))
+        runs.append((1, "mine"))
         at = offset + 1
-    return replace(content, origins=_merged([*runs, (len(content.text) - at, "edited")]))
+    runs.append((len(content.text) - at, "edited"))
+    return replace(content, origins=_merged(runs))
 
 
 def _sentence_start(text: str, low: int, at: int) -> int:
