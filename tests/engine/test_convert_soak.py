@@ -56,7 +56,7 @@ def write_wide_checkpoint(folder: Path) -> int:
             )[spec.name]
             size = stand_in.numel()
             shift = (7919 * (index * WORLD_SIZE + rank)) % 1_000_003
-            part = noise[shift:].repeat(-(-size // (noise.numel() - shift)))[:size]
+            part = noise[shift:].repeat(-(-size // (noise.numel() - shift)))[:size].clone()
             if spec.split == "none":
                 part = noise[:size].clone()
             tensors[spec.name] = part.reshape(stand_in.shape)

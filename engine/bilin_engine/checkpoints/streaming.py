@@ -6,9 +6,12 @@ only when it is whole. What a checkpoint is made of is its `TensorSource`'s busi
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -26,8 +29,9 @@ from bilin_engine.checkpoints.stream_writer import JOURNAL_FILE, StoredTensor, S
 from bilin_engine.config import DTypeName, ModelConfig, QuantizationScheme, TensorSpec
 from bilin_engine.errors import BadRequestError, ModelBrokenError
 
-# Source bytes of one block. Quantizing holds some ten times as much for a moment (fp32 copies).
-BLOCK_BYTES = 32 * 1024 * 1024
+BLOCK_BYTES = 32 * 1024 * 1024  # source bytes that are read and written at a time
+# Weights that a thread quantizes at a time: what it needs for them stays near its processor.
+PIECE_WEIGHTS = 1 << 19
 Stage = Literal["convert", "hash", "verify"]
 _TORCH_DTYPES: dict[DTypeName, torch.dtype] = {
     "float16": torch.float16,
@@ -141,7 +145,8 @@ def stream_to_folder(
         max_shard_bytes=max_shard_bytes,
     )
     with writer:
-        _convert_tensors(source, config, writer, on_progress, should_stop)
+        with _lone_threads() as threads:
+            _convert_tensors(source, config, writer, threads, on_progress, should_stop)
         writer.finish()
         error = QuantizationError(*writer.sums)
     write_small_files(partial, error)
@@ -209,10 +214,29 @@ class _Clock:
         self._tell(ConvertProgress(self._stage, self._done, self._total, rate, eta, *shards))
 
 
+@contextmanager
+def _lone_threads() -> Iterator[ThreadPoolExecutor]:
+    """A thread for each processor, and torch with one thread in each of them and here.
+
+    Torch's own threads wait for one another at every operation, spinning: beside busy programs two
+    of them took ten times the processor time of one (engine/README.md, "What quantizing costs").
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(
+            os.cpu_count() or 1, initializer=torch.set_num_threads, initargs=(1,)
+        ) as threads:
+            yield threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def _convert_tensors(
     source: TensorSource,
     config: ModelConfig,
     writer: StreamWriter,
+    threads: ThreadPoolExecutor,
     on_progress: OnProgress,
     should_stop: Callable[[], bool],
 ) -> None:
@@ -230,7 +254,7 @@ def _convert_tensors(
             if should_stop():
                 raise ConversionStopped
             stop = min(start + step, spec.shape[0])
-            parts, error = _block(source, spec, config, start, stop)
+            parts, error = _block(source, spec, config, start, stop, threads)
             writer.write(spec.name, start, parts, sums=error)
             clock.add((stop - start) * row_bytes)
         if _scheme(spec, config) is not None:
@@ -240,34 +264,53 @@ def _convert_tensors(
 
 
 def _block(
-    source: TensorSource, spec: TensorSpec, config: ModelConfig, start: int, stop: int
+    source: TensorSource,
+    spec: TensorSpec,
+    config: ModelConfig,
+    start: int,
+    stop: int,
+    threads: ThreadPoolExecutor,
 ) -> tuple[dict[str, torch.Tensor], tuple[float, float]]:
     """What is stored for rows start..stop of a tensor; squares of what it lost and of what it was.
 
     Codes that are kept lose nothing and count for nothing.
     """
-    error = (0.0, 0.0)
     scheme = _scheme(spec, config)
     if scheme is None:
         block = source.rows(spec, start, stop)
         int4.require_finite(block, f"{source.folder}: {spec.name}")
         plain = block.to(_TORCH_DTYPES[config.dtype])
         int4.require_finite(plain, f"{spec.name} as {config.dtype}")
-        return {spec.name: plain}, error
+        return {spec.name: plain}, (0.0, 0.0)
     stored = source.stored_codes(spec, scheme, start, stop)
     if stored is not None:
         codes, scales = stored
         int4.require_finite(scales, f"{source.folder}: {spec.name}, its scales")
-    else:
-        weight = source.rows(spec, start, stop)
-        quantized = scale_search.quantize(weight, scheme, spec.name)
-        codes, scales = quantized.codes, quantized.scales
-        error = int4.squared_error(weight, quantized)
-    parts = {
-        f"{spec.module}.weight_packed": int4.pack(codes, scheme.bits),
-        f"{spec.module}.weight_scale": scales,
+        return _packed(spec, [int4.pack(codes, scheme.bits)], [scales]), (0.0, 0.0)
+    weight = source.rows(spec, start, stop)
+    pieces = weight.split(max(1, PIECE_WEIGHTS // weight.shape[1]))
+    done = list(threads.map(lambda rows: _quantize(rows, scheme, spec.name), pieces))
+    errors, weights = zip(*(error for _, _, error in done), strict=True)
+    parts = _packed(spec, [packed for packed, _, _ in done], [scales for _, scales, _ in done])
+    return parts, (sum(errors), sum(weights))
+
+
+def _quantize(
+    rows: torch.Tensor, scheme: QuantizationScheme, name: str
+) -> tuple[torch.Tensor, torch.Tensor, tuple[float, float]]:
+    """Packed codes, scales, and the squares of what was lost and of what was there."""
+    quantized = scale_search.quantize(rows, scheme, name)
+    packed = int4.pack(quantized.codes, scheme.bits)
+    return packed, quantized.scales, int4.squared_error(rows, quantized)
+
+
+def _packed(
+    spec: TensorSpec, packed: list[torch.Tensor], scales: list[torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    return {
+        f"{spec.module}.weight_packed": torch.cat(packed),
+        f"{spec.module}.weight_scale": torch.cat(scales),
     }
-    return parts, error
 
 
 def _scheme(spec: TensorSpec, config: ModelConfig) -> QuantizationScheme | None:
