@@ -1,8 +1,11 @@
-"""Set before Qt is imported: without a platform Qt aborts the whole run."""
+"""Set before Qt is imported: without a platform Qt aborts the whole run. And before torch is:
+two test processes whose threads wait by spinning take the processors from one another.
+"""
 
 import os
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import logging
 import threading
