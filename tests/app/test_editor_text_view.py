@@ -10,11 +10,12 @@ from PySide6.QtWidgets import QApplication
 
 from bilin_app.controllers.editor_session import EditorSession
 from bilin_app.controllers.editor_views import DocumentView, WindowRuler
+from bilin_app.pages.editor.candidates import breaks_sentence
 from bilin_app.pages.editor.text_view import TextView
 from bilin_app.text.document import Document, from_units, parse_slice, to_units
 from bilin_app.text.document_file import Snapshot
 from bilin_app.theme.theme import Look, start_theme
-from bilin_engine.protocol import Candidate
+from bilin_engine.protocol import Candidate, FillConstraints, LengthLimit
 
 Key, Mod = Qt.Key, Qt.KeyboardModifier
 
@@ -338,3 +339,24 @@ def test_the_field_shows_the_document_after_any_acts(acts):
         assert one.shown == one.expected, (name, text)
         assert one.view._mirror.content == one.session.document.content
     one.view.deleteLater()
+
+
+def test_a_candidate_fails_what_is_asked_for_now_not_what_was_asked(qapp):
+    start_theme(qapp, Look("light", "en"))
+
+    def why(text, breaks="", **asked):
+        candidate = Candidate(text=text, logprob=-1.0, num_tokens=1, breaks=breaks)
+        return breaks_sentence(candidate, FillConstraints(**asked))
+
+    two = LengthLimit(2, "characters")
+    assert why("夏天", "is not digits only") == ""
+    assert why("夏天", "is not digits only", digits_only=True) == "Not digits only"
+    assert why("夏天", digits_only=True) == "Not digits only"
+    assert why("12", digits_only=True) == ""
+    assert why("夏天", choices=("春天",)) == "Not one of the choices"
+    assert why("夏天来", length=two) == "3 characters, asked for at most 2"
+    assert why("夏天来", "has 3 characters, more than 2") == ""
+    words = "has 3 words, more than 2"
+    assert why("a b c", words, length=LengthLimit(2, "words")) == "3 words, asked for at most 2"
+    assert why("a b c", words, length=LengthLimit(4, "words")) == ""
+    assert why("a", "does not end with </fill>, as was asked") != ""

@@ -146,6 +146,58 @@ def test_shortcuts_do_what_the_list_says(window, qtbot):
         QTest.keyClick(window, Qt.Key.Key_Escape)
 
 
+def test_esc_belongs_to_a_field_that_means_something_by_it(window):
+    stops = []
+    window.chat.composer.stop_requested.connect(lambda: stops.append(1))
+    window.editor.text.stop_requested.connect(lambda: stops.append(1))
+    for page, search in (("chat", window.chat.list.search), ("editor", window.editor.list.search)):
+        window.show_page(page)
+        search.setFocus()
+        search.setText("bridges")
+        QTest.keyClick(search, Qt.Key.Key_Escape)
+        assert search.text() == ""
+    window.editor.header.show_title("Locks")
+    window.editor.header.title.start_editing()
+    QTest.keyClick(window.editor.header.title.field, Qt.Key.Key_Escape)
+    assert window.editor.header.title.field.isHidden()
+    full(window)
+    window.show_page("chat")
+    window.chat.open_find()
+    QTest.keyClick(window.chat.find_bar.field, Qt.Key.Key_Escape)
+    assert window.chat.find_bar.isHidden()
+    assert stops == []
+
+
+def test_the_editor_s_keys_work_beside_the_text_too(window, qtbot):
+    window.show_page("editor")
+    number = window.editor.panel._number
+    number.setFocus()
+    for key, modifiers, signal in (
+        (Qt.Key.Key_Return, CTRL, window.editor.text.fill_requested),
+        (Qt.Key.Key_S, CTRL, window.editor.header.save_requested),
+        (Qt.Key.Key_O, CTRL, window.editor.header.open_requested),
+        (Qt.Key.Key_F7, Qt.KeyboardModifier.NoModifier, window.editor.text.proofread_requested),
+    ):
+        with qtbot.waitSignal(signal, timeout=2000):
+            QTest.keyClick(number, key, modifiers)
+    with qtbot.waitSignal(window.editor.header.save_requested, timeout=2000):
+        QTest.keyClick(window.editor.text, Qt.Key.Key_S, CTRL)
+
+
+def test_a_document_s_title_is_whole_before_the_legend_has_its_words(window, qapp):
+    window.resize(1200, 800)
+    window.show_page("editor")
+    header = window.editor.header
+    title = "How a canal lock works"
+    header.show_title(title)
+    qapp.processEvents()
+    assert header.title.label.text() == title
+    assert header.legend.width() < header.legend.width_for(words=True)
+    window.resize(1700, 800)
+    qapp.processEvents()
+    assert header.legend.width() == header.legend.width_for(words=True)
+
+
 def test_f1_lists_every_shortcut(window, qapp):
     QTest.keyClick(window, Qt.Key.Key_F1)
     qapp.processEvents()

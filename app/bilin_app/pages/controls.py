@@ -1,7 +1,9 @@
 """Small controls that several pages share."""
 
-from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QResizeEvent
+from collections.abc import Callable
+
+from PySide6.QtCore import QEvent, QObject, QRectF, QSize, Qt
+from PySide6.QtGui import QFontMetrics, QKeyEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 from typing_extensions import override
 
@@ -93,6 +95,27 @@ class IconMark(QWidget):
         color = theme().palette.color(self._token)
         paint_icon(painter, self._icon_name, QRectF(self.rect()), color)
         painter.end()
+
+
+class KeepsEscape(QObject):
+    """Leaves Esc to a field that means something by it; else the window's Esc would take it."""
+
+    def __init__(self, field: QWidget, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        super().__init__(field)
+        self._is_wanted = is_wanted
+        field.installEventFilter(self)
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if (
+            event.type() == QEvent.Type.ShortcutOverride
+            and isinstance(event, QKeyEvent)
+            and event.key() == Qt.Key.Key_Escape
+            and self._is_wanted()
+        ):
+            event.accept()
+            return True
+        return False
 
 
 class ElidedLabel(QLabel):

@@ -18,7 +18,7 @@ Scope = Literal["window", "editor", "fixed"]
 class Shortcut:
     """keys: by default. text: a str, what it does, in English, for translation.
 
-    scope: everywhere in the window, in the editor's text, or "fixed": a field's own key.
+    scope: everywhere in the window, in the editor, or "fixed": a field's own key.
     """
 
     name: str
@@ -52,6 +52,10 @@ SHORTCUTS = (
     Shortcut(
         "proofread", "F7", QT_TRANSLATE_NOOP("Shortcuts", "Proofread (in the editor)"), "editor"
     ),
+    Shortcut(
+        "open", "Ctrl+O", QT_TRANSLATE_NOOP("Shortcuts", "Open a file (in the editor)"), "editor"
+    ),
+    Shortcut("save", "Ctrl+S", QT_TRANSLATE_NOOP("Shortcuts", "Save as (in the editor)"), "editor"),
     Shortcut("again", "Ctrl+R", QT_TRANSLATE_NOOP("Shortcuts", "Other candidates"), "editor"),
     Shortcut("send", "Return", QT_TRANSLATE_NOOP("Shortcuts", "Send the message"), "fixed"),
     Shortcut("line", "Shift+Return", QT_TRANSLATE_NOOP("Shortcuts", "Break the line"), "fixed"),

@@ -5,7 +5,7 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QSizePolicy, QWidget
 from typing_extensions import override
 
-from bilin_app.pages.controls import ElidedLabel, IconButton
+from bilin_app.pages.controls import ElidedLabel, IconButton, KeepsEscape
 
 
 class TitleEdit(QWidget):
@@ -26,6 +26,7 @@ class TitleEdit(QWidget):
         self.field.setObjectName("titleEdit")
         self.field.hide()
         self.field.installEventFilter(self)
+        KeepsEscape(self.field)
         self.field.editingFinished.connect(self._on_edited)
         self.rename = IconButton("pencil-simple", self)
         self.rename.clicked.connect(self.start_editing)

@@ -76,8 +76,10 @@ QSpinBox QLineEdit, QDoubleSpinBox QLineEdit, QComboBox QLineEdit { border: none
     padding: 0px 8px; min-height: 0px; background: transparent; }
 QPlainTextEdit[role="field"] { min-height: 68px; }
 QLineEdit, QPlainTextEdit { placeholder-text-color: $muted; }
+QComboBox { combobox-popup: 0; }
 QComboBox::drop-down { border: none; width: 24px; }
 QComboBox::down-arrow { image: url("$caret"); width: 12px; height: 12px; }
+QComboBox QAbstractItemView::item { min-height: 26px; }
 QComboBox QAbstractItemView { background: $surface; border: 1px solid $line; padding: 4px;
     selection-background-color: $accent_soft; selection-color: $ink; outline: none; }
 

@@ -290,7 +290,7 @@ class Answering:
     def _candidates(
         self, request: Fill, prompt: FillPrompt, run: _Run
     ) -> tuple[tuple[Candidate, ...], WorkerCandidate]:
-        """Candidates best first, those that keep the constraints before those that do not."""
+        """Best first; behind them those that put nothing there, last those that break a rule."""
         rows: list[tuple[Candidate, WorkerCandidate]] = []
         seen: set[str] = set()
         for found in run.candidates():
@@ -314,7 +314,8 @@ class Answering:
                 breaks=breaks,
             )
             rows.append((candidate, found))
-        rows.sort(key=lambda row: bool(row[0].breaks))  # stable: the score's order within
+        # Stable: the score's order within.
+        rows.sort(key=lambda row: (bool(row[0].breaks), not row[0].text.strip()))
         return tuple(candidate for candidate, _ in rows), rows[0][1]
 
     def _run(

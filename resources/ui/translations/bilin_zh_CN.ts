@@ -334,6 +334,10 @@
             <translation>模型正在填写…</translation>
         </message>
         <message>
+            <source>Waits for the model …</source>
+            <translation>等模型就绪后填写…</translation>
+        </message>
+        <message>
             <source>Both sides are in the model's view</source>
             <translation>两侧文字都在模型视野内</translation>
         </message>
@@ -447,6 +451,10 @@
         <message>
             <source>Not digits only</source>
             <translation>不全是数字</translation>
+        </message>
+        <message>
+            <source>The answer broke off before its end</source>
+            <translation>回答没写完就断了</translation>
         </message>
         <message>
             <source>{0} characters</source>
@@ -968,6 +976,10 @@
     </context>
     <context>
         <name>EditorPage</name>
+        <message>
+            <source>Plain text</source>
+            <translation>纯文本</translation>
+        </message>
         <message>
             <source>Open a file</source>
             <translation>打开文件</translation>
@@ -2987,6 +2999,14 @@
         <message>
             <source>Proofread (in the editor)</source>
             <translation>校读（填空页）</translation>
+        </message>
+        <message>
+            <source>Open a file (in the editor)</source>
+            <translation>打开文件（填空页）</translation>
+        </message>
+        <message>
+            <source>Save as (in the editor)</source>
+            <translation>另存为（填空页）</translation>
         </message>
     </context>
     <context>

@@ -18,7 +18,7 @@ from bilin_app.controllers.views import TokenCountView
 from bilin_app.pages.chat.attachment_chips import AttachmentChips
 from bilin_app.pages.chat.composer_edit import ComposerEdit, local_files
 from bilin_app.pages.chat.preedit import PreeditGuard
-from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton, label
+from bilin_app.pages.controls import ElidedLabel, IconButton, KeepsEscape, TextButton, label
 from bilin_app.text.attachments import Attachment
 from bilin_app.text.visible import visible
 from bilin_app.theme.theme import theme
@@ -93,6 +93,7 @@ class Composer(QFrame):
     def _build(self) -> None:
         self.start_edit.setObjectName("answerStart")
         self.start_edit.installEventFilter(self)
+        KeepsEscape(self.start_edit)
         self._start_close.clicked.connect(self.close_start)
         bar = QHBoxLayout()
         bar.setSpacing(8)

@@ -36,7 +36,7 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from bilin_app.controllers.views import ListRow, SearchHit
-from bilin_app.pages.controls import IconButton, TextButton, label
+from bilin_app.pages.controls import IconButton, KeepsEscape, TextButton, label
 from bilin_app.pages.dates import day_of, short_date
 from bilin_app.pages.keymap import keymap
 from bilin_app.pages.trash import TrashDialog
@@ -231,6 +231,7 @@ class ConversationList(QWidget):
         self._current = 0
         self.search = QLineEdit(self)
         self.search.installEventFilter(self)
+        KeepsEscape(self.search, lambda: bool(self.search.text()))
         self._key = label(self.search, "key")
         self._clear = IconButton("x", self.search)
         self._clear.clicked.connect(self.search.clear)
@@ -397,13 +398,16 @@ class ConversationList(QWidget):
 
     def _on_menu(self, place: QPoint) -> None:
         row = self.view.indexAt(place).data(_ROW_ROLE)
-        if isinstance(row, ListRow):
-            self.make_menu(row).popup(self.view.viewport().mapToGlobal(place))
-            return
+        menu = self.make_menu(row) if isinstance(row, ListRow) else self.make_list_menu()
+        if not menu.isEmpty():
+            menu.popup(self.view.viewport().mapToGlobal(place))
+
+    def make_list_menu(self) -> QMenu:
+        """What can be done where there is no row."""
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.addAction(self.tr("Import conversations …")).triggered.connect(self.import_requested)
-        menu.popup(self.view.viewport().mapToGlobal(place))
+        return menu
 
     def make_menu(self, row: ListRow) -> QMenu:
         """What can be done with a conversation."""

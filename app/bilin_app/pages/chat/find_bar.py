@@ -5,7 +5,7 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QWidget
 from typing_extensions import override
 
-from bilin_app.pages.controls import IconButton, label
+from bilin_app.pages.controls import IconButton, KeepsEscape, label
 
 FIELD_WIDTH = 280
 
@@ -22,6 +22,7 @@ class FindBar(QFrame):
         self.field = QLineEdit(self)
         self.field.setFixedWidth(FIELD_WIDTH)
         self.field.installEventFilter(self)
+        KeepsEscape(self.field)
         self.field.textChanged.connect(self.query_changed)
         self._place = label(self, "muted")
         self._previous = IconButton("caret-left", self)

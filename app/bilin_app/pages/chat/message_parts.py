@@ -7,7 +7,14 @@ from typing_extensions import override
 
 from bilin_app.controllers.views import MessageView
 from bilin_app.pages.chat.preedit import PreeditGuard
-from bilin_app.pages.controls import ElidedLabel, IconButton, IconMark, TextButton, label
+from bilin_app.pages.controls import (
+    ElidedLabel,
+    IconButton,
+    IconMark,
+    KeepsEscape,
+    TextButton,
+    label,
+)
 
 COPIED_MS = 1500
 
@@ -240,6 +247,7 @@ class InlineEditor(QFrame):
         self.edit.setPlainText(text)
         self.edit.moveCursor(self.edit.textCursor().MoveOperation.End)
         self.edit.installEventFilter(self)
+        KeepsEscape(self.edit)
         self._guard = PreeditGuard(self.edit)
         self._hint = label(self, "muted")
         self._cancel = TextButton("", self)

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QVBoxLayout, QWidge
 from typing_extensions import override
 
 from bilin_app.controllers.views import Preset
-from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.controls import KeepsEscape, TextButton, label
 from bilin_engine.protocol import Sampling
 
 
@@ -32,6 +32,7 @@ class PresetRow(QWidget):
         self.name = QLineEdit(self)
         self.name.setMaxLength(80)
         self.name.installEventFilter(self)
+        KeepsEscape(self.name)
         self.name.returnPressed.connect(self._on_named)
         self._cancel = TextButton("", self)
         self._cancel.clicked.connect(self._end_naming)

@@ -1,5 +1,7 @@
 """The candidates for a blank as cards: text, log-probability, and why one fails."""
 
+import re
+
 from PySide6.QtCore import QCoreApplication, QEvent, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import (
     QFontMetricsF,
@@ -24,6 +26,7 @@ from bilin_engine.protocol import Candidate, FillConstraints
 MAX_LINES = 3
 _PADDING_X, _PADDING_Y = 12, 9
 _SCORE_WIDTH = 46
+_COUNTED = re.compile(r"has (\d+) (characters|words), .*")  # as the engine says it
 
 
 class CandidateCard(QAbstractButton):
@@ -37,6 +40,7 @@ class CandidateCard(QAbstractButton):
         self._candidate = Candidate(text="", logprob=0.0, num_tokens=0)
         self._reason = ""
         self.setCheckable(True)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the text its keys
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)
         theme().changed.connect(self.updateGeometry)
@@ -209,28 +213,37 @@ class Candidates(QWidget):
 
 
 def breaks_sentence(candidate: Candidate, constraints: FillConstraints) -> str:
-    """Why a candidate fails, in the window's language; "" = it keeps what was asked."""
-    if not candidate.breaks:
-        return ""
+    """Why a candidate fails what is asked for now, in the window's language; "" = it does not.
+
+    What was asked may have changed since the candidate was drawn. Words were counted by the engine
+    and only where it found too many or too few.
+    """
     text = candidate.text.strip()
     translate = QCoreApplication.translate
     if constraints.choices and text not in {choice.strip() for choice in constraints.choices}:
         return translate("Breaks", "Not one of the choices")
-    if constraints.digits_only and not text.isdigit():
+    if constraints.digits_only and not (text.isascii() and text.isdigit()):
         return translate("Breaks", "Not digits only")
+    if candidate.breaks.startswith("does not end with"):
+        return translate("Breaks", "The answer broke off before its end")
+    counted = _COUNTED.fullmatch(candidate.breaks)
     limit = constraints.length
     if limit is None:
-        return candidate.breaks
+        return ""
     if limit.unit == "characters":
-        found = translate("Breaks", "{0} characters").format(count_characters(text))
+        count = count_characters(text)
+        found = translate("Breaks", "{0} characters").format(count)
+    elif counted is not None and counted[2] == "words":
+        count = int(counted[1])
+        found = translate("Breaks", "{0} words").format(count)
     else:
-        words = candidate.breaks.split()
-        number = next((word for word in words if word.isdigit()), str(len(text.split())))
-        found = translate("Breaks", "{0} words").format(number)
-    if limit.exact:
+        return ""
+    if limit.exact and count != limit.count:
         return translate("Breaks", "{found}, asked for exactly {count}").format(
             found=found, count=limit.count
         )
-    return translate("Breaks", "{found}, asked for at most {count}").format(
-        found=found, count=limit.count
-    )
+    if count > limit.count:
+        return translate("Breaks", "{found}, asked for at most {count}").format(
+            found=found, count=limit.count
+        )
+    return ""

@@ -1,5 +1,6 @@
 """The list of documents: search, a new one, and all of them by day."""
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QMenu
 from typing_extensions import override
 
@@ -11,8 +12,16 @@ class DocumentList(ConversationList):
     """The conversations' list with a document's words; a row's id is the document's."""
 
     @override
+    def make_list_menu(self) -> QMenu:
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.addAction(self.tr("New document")).triggered.connect(self.new_requested)
+        return menu
+
+    @override
     def make_menu(self, row: ListRow) -> QMenu:
         menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         delete = menu.addAction(self.tr("Delete"))
         delete.triggered.connect(lambda: self.delete_requested.emit(row.id))
         return menu

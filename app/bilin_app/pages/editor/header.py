@@ -1,8 +1,12 @@
-"""Above the text: title, whether it is saved, who wrote what, and what can be done."""
+"""Above the text: title, whether it is saved, who wrote what, and what can be done.
+
+Where there is little room the title has it: first the legend's words go, then the word that all is
+saved. Both stay reachable: in the legend's tool tip and in the menu.
+"""
 
 from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QPainter, QPaintEvent
-from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QMenu, QWidget
+from PySide6.QtGui import QFont, QFontMetrics, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QMenu, QSizePolicy, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.editor_views import SaveState
@@ -13,6 +17,8 @@ from bilin_app.theme.fonts import text_font
 from bilin_app.theme.theme import theme
 
 HEIGHT = 52
+_SPACING = 10
+_DOT_STEP = 16  # from a dot to its word, or to the next dot
 
 
 class OriginsLegend(QAbstractButton):
@@ -20,9 +26,12 @@ class OriginsLegend(QAbstractButton):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
+        self._words = ("", "", "")
+        self._shows_words = True
         self.setCheckable(True)
         self.setChecked(True)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         theme().changed.connect(self.updateGeometry)
 
     def set_words(self, mine: str, model: str, edited: str) -> None:
@@ -31,17 +40,25 @@ class OriginsLegend(QAbstractButton):
         self.updateGeometry()
         self.update()
 
-    _words = ("", "", "")
+    def set_shows_words(self, shows_words: bool) -> None:
+        """Whether the words stand beside the dots, or in the tool tip only."""
+        if shows_words != self._shows_words:
+            self._shows_words = shows_words
+            self.updateGeometry()
+            self.update()
 
-    def _font(self):  # noqa: ANN202 - QFont
+    def width_for(self, *, words: bool) -> int:
+        """How wide it is with the words, and without."""
+        metrics = QFontMetrics(self._font())
+        widths = (metrics.horizontalAdvance(word) + 11 if words else 0 for word in self._words)
+        return sum(widths) + 3 * _DOT_STEP + 14
+
+    def _font(self) -> QFont:
         return text_font(theme().language, theme().sizes.small)
 
     @override
     def sizeHint(self) -> QSize:
-        from PySide6.QtGui import QFontMetrics
-
-        metrics = QFontMetrics(self._font())
-        return QSize(sum(metrics.horizontalAdvance(w) + 27 for w in self._words) + 14, 26)
+        return QSize(self.width_for(words=self._shows_words), 26)
 
     @override
     def paintEvent(self, e: QPaintEvent) -> None:
@@ -60,11 +77,14 @@ class OriginsLegend(QAbstractButton):
             painter.setPen(colors.color(token))
             painter.setBrush(colors.color(token) if self.isChecked() else Qt.BrushStyle.NoBrush)
             painter.drawEllipse(dot)
+            x += _DOT_STEP
+            if not self._shows_words:
+                continue
             painter.setPen(colors.color("muted"))
             width = metrics.horizontalAdvance(word)
-            place = QRectF(x + 14, 0, width + 2, self.height())
+            place = QRectF(x - 2, 0, width + 2, self.height())
             painter.drawText(place, Qt.AlignmentFlag.AlignVCenter, word)
-            x += width + 27
+            x += width + 11
         painter.end()
 
 
@@ -104,7 +124,7 @@ class EditorHeader(QWidget):
         self.more.clicked.connect(lambda: self._popup(self.make_more_menu(), self.more))
         row = QHBoxLayout(self)
         row.setContentsMargins(24, 0, 16, 0)
-        row.setSpacing(10)
+        row.setSpacing(_SPACING)
         row.addWidget(self.title, 100)
         row.addWidget(self.saved)
         row.addStretch(1)
@@ -148,6 +168,25 @@ class EditorHeader(QWidget):
             self.tr("The second reader: words that the model does not expect (F7)"),
         )
         self.more.set_texts("", self.tr("More"))
+        self._fit()
+
+    def _fit(self) -> None:
+        """What gives way so that the title can be read whole."""
+        row = self.layout()
+        margins = row.contentsMargins()
+        fixed = (self.insert, self.reader, self.more)
+        room = self.width() - margins.left() - margins.right() - 6 * _SPACING
+        room -= self.title.sizeHint().width() + sum(part.sizeHint().width() for part in fixed)
+        saved = self.saved.sizeHint().width()
+        words = self.legend.width_for(words=True) + saved <= room
+        bare = self.legend.width_for(words=False) + saved > room
+        self.legend.set_shows_words(words)
+        self.saved.setVisible(not (bare and self._state == "saved"))
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
 
     def make_insert_menu(self) -> QMenu:
         """The blanks that can be put into the text."""
@@ -172,19 +211,19 @@ class EditorHeader(QWidget):
     def make_more_menu(self) -> QMenu:
         """Files, earlier versions, what the model sees, samples."""
         menu = QMenu(self)
-        menu.addAction(self.tr("Open a file …") + "\tCtrl+O").triggered.connect(
+        menu.addAction(self.tr("Open a file …") + "\t" + keymap().text("open")).triggered.connect(
             lambda: self.open_requested.emit()
         )
-        menu.addAction(self.tr("Save as …") + "\tCtrl+S").triggered.connect(
+        menu.addAction(self.tr("Save as …") + "\t" + keymap().text("save")).triggered.connect(
             lambda: self.save_requested.emit()
         )
         menu.addSeparator()
         menu.addAction(self.tr("Earlier versions …")).triggered.connect(
             lambda: self.history_requested.emit()
         )
-        menu.addAction(self.tr("Proofread …") + "\tF7").triggered.connect(
-            lambda: self.proofread_requested.emit()
-        )
+        menu.addAction(
+            self.tr("Proofread …") + "\t" + keymap().text("proofread")
+        ).triggered.connect(lambda: self.proofread_requested.emit())
         menu.addAction(self.tr("What the model sees …")).triggered.connect(
             lambda: self.inspect_requested.emit()
         )

@@ -73,7 +73,7 @@ class EditorPage(QObject):
         text.cycle_requested.connect(self._on_cycle)
         text.fill_requested.connect(self._on_fill)
         text.again_requested.connect(self._on_fill)
-        text.fill_all_requested.connect(editor.fill_all)
+        text.fill_all_requested.connect(self._on_fill_all)
         text.stop_requested.connect(editor.stop)
         text.current_changed.connect(self._on_current)
 
@@ -106,7 +106,7 @@ class EditorPage(QObject):
         panel.accept_requested.connect(lambda: self._on_accept(view.text.current))
         panel.again_requested.connect(lambda: self._on_fill(view.text.current))
         panel.fill_requested.connect(lambda: self._on_fill(view.text.current))
-        panel.fill_all_requested.connect(editor.fill_all)
+        panel.fill_all_requested.connect(self._on_fill_all)
         panel.stop_requested.connect(editor.stop)
         for signal in (self._engine.view_changed, self._engine.examples_changed):
             signal.connect(lambda _value: self._on_model_changed())
@@ -165,12 +165,12 @@ class EditorPage(QObject):
 
     def save_file(self) -> None:
         """Asks for a place and writes the document there."""
-        title = self._editor.title or self.tr("Untitled")
+        title = (self._editor.title or self.tr("Untitled")).replace("/", "-")
         name, _ = QFileDialog.getSaveFileName(
             self._view,
             self.tr("Save as"),
             f"{title}.md",
-            "Markdown (*.md);;Text (*.txt);;JSON (*.json)",
+            "Markdown (*.md);;" + self.tr("Plain text") + " (*.txt);;JSON (*.json)",
         )
         if name:
             self._editor.save_file(Path(name))
@@ -295,7 +295,12 @@ class EditorPage(QObject):
         if blank_id and not self._view.text.is_composing:
             self.open_reader(False)
             self._view.text.select_blank(blank_id)
+            self._view.text.setFocus()  # what is offered is accepted there
             self._editor.fill(blank_id)
+
+    def _on_fill_all(self) -> None:
+        self._view.text.setFocus()
+        self._editor.fill_all()
 
     def _on_accept(self, blank_id: int) -> None:
         if not self._view.text.is_composing:

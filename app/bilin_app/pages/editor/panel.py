@@ -265,6 +265,8 @@ class BlankPanel(QWidget):
             keys = keymap()
             text = self.tr("Candidates    {0} the next · {1} accepts")
             return text.format(keys.text("next"), keys.text("accept"))
+        if self._is_running:
+            return self.tr("Waits for the model …")
         return self.tr("{0} fills it with both sides in view").format(keymap().text("fill"))
 
     def _show_note(self) -> None:

@@ -35,6 +35,7 @@ from bilin_app.controllers.editor_views import (
     WordFlag,
 )
 from bilin_app.pages.editor.blank_object import OBJECT_TYPE, BlankObject, blank_format
+from bilin_app.pages.editor.candidates import breaks_sentence
 from bilin_app.pages.editor.headings import Headings
 from bilin_app.pages.keymap import event_keys, keymap
 from bilin_app.text.document import (
@@ -55,6 +56,8 @@ COLUMN_WIDTH = 680
 MIN_MARGIN = 37
 TOP_MARGIN, BOTTOM_MARGIN = 36, 96
 LINE_HEIGHT_PERCENT = 138.0
+# Shortcuts that mean the same where the focus is beside the text: in the panel, in the list.
+_BESIDE = ("fill", "fill_all", "next", "previous", "again", "proofread")
 
 
 class TextView(QTextEdit):
@@ -442,7 +445,7 @@ class TextView(QTextEdit):
         is_failing = (
             view is not None
             and 0 <= view.chosen < len(view.candidates)
-            and bool(view.candidates[view.chosen].breaks)
+            and bool(breaks_sentence(view.candidates[view.chosen], view.constraints))
         )
         result.setForeground(colors.color("danger" if is_failing else "model"))
         result.setBackground(colors.color("danger_soft" if is_failing else "model_soft"))
@@ -628,6 +631,16 @@ class TextView(QTextEdit):
             act()
             return
         super().keyPressEvent(event)
+
+    def act_on(self, event: QKeyEvent) -> bool:
+        """Does what a key means for the blank in hand, pressed beside the text; False = nothing."""
+        if self._is_composing or not any(keymap().matches(event, name) for name in _BESIDE):
+            return False
+        act = self._key_act(event)
+        if act is None:
+            return False
+        act()
+        return True
 
     def _key_act(self, event: QKeyEvent):  # noqa: ANN202, C901 - a table of keys
         """What a key does here, or None where it is Qt's."""

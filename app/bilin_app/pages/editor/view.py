@@ -1,7 +1,7 @@
 """The editor page's widgets in their places. Knows no controller: data in, signals out."""
 
 from PySide6.QtCore import QEvent, Qt, QTimer
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 from typing_extensions import override
 
@@ -14,6 +14,7 @@ from bilin_app.pages.editor.panel import WIDTH, BlankPanel
 from bilin_app.pages.editor.reader_panel import ReaderPanel
 from bilin_app.pages.editor.ruler import RulerBar
 from bilin_app.pages.editor.text_view import TextView
+from bilin_app.pages.keymap import keymap
 
 _EMPTY_TOP = 84
 
@@ -113,6 +114,19 @@ class EditorView(QWidget):
         width = min(self.text.width() - 2 * side, 560)
         height = max(0, self.text.height() - _EMPTY_TOP - 8)
         self.empty.setGeometry(side, _EMPTY_TOP, width, height)
+
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if self.text.act_on(event):
+            return
+        for name, signal in (
+            ("open", self.header.open_requested),
+            ("save", self.header.save_requested),
+        ):
+            if keymap().matches(event, name):
+                signal.emit()
+                return
+        super().keyPressEvent(event)
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
