@@ -126,5 +126,5 @@ def icon(name: str, color: QColor, *, disabled: QColor | None = None) -> QIcon:
         raise KeyError(f"no icon {name!r}; known are {', '.join(sorted(ICONS))}")
     if disabled is None:
         disabled = QColor(color)
-        disabled.setAlphaF(0.4)
+        disabled.setAlphaF(0.4 * color.alphaF())
     return QIcon(_FontIconEngine(name, color, disabled))

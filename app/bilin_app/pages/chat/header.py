@@ -82,8 +82,9 @@ class Header(QWidget):
             self.model.set_texts(self.tr("No model") + "  ▾", self.tr("Choose a model"))
         else:
             parts = [model_name(shown), shown.precision]
+            about = self.tr("Model: {0}").format(" · ".join(part for part in parts if part))
+            parts[1] = shown.precision.partition(" ")[0]  # without the groups' size
             text = " · ".join(part for part in parts if part)
-            about = self.tr("Model: {0}").format(text)
             if self._chosen is not None:
                 about = self.tr("Chosen for this conversation: {0}").format(text)
                 if self._model is None or self._model.id != self._chosen.id:

@@ -98,7 +98,7 @@ class ChatPage(QObject):
         popover.presets.delete_requested.connect(chat.presets.delete)
         view.header.sampling_changed.connect(chat.set_sampling)
         view.header.system_prompt_changed.connect(chat.set_system_prompt)
-        view.empty.example_chosen.connect(chat.send)
+        view.empty.example_chosen.connect(self._on_example)
         view.composer.submitted.connect(lambda text: chat.send(text, view.composer.answer_start))
         view.composer.attach_requested.connect(self._on_attach_requested)
         view.composer.files_given.connect(chat.attach_files)
@@ -211,6 +211,10 @@ class ChatPage(QObject):
         self._view.header.show_chosen_model(chosen)
 
     # --- From the widgets -------------------------------------------------------------------------
+
+    def _on_example(self, text: str) -> None:
+        self._chat.send(text)
+        self._view.composer.edit.setFocus()  # the card that had it is gone
 
     def _on_search_changed(self, query: str) -> None:
         if query.strip():

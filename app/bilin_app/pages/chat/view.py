@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
-from PySide6.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QFileDialog,
     QFrame,
@@ -240,6 +240,16 @@ class ChatView(QWidget):
         side = (available - width) // 2
         self._composer_box.setContentsMargins(side, 0, available - width - side, 0)
         self.toast.place()
+
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """What is typed where nothing can be written goes into the composer."""
+        held = event.modifiers() & ~Qt.KeyboardModifier.ShiftModifier
+        is_typed = event.text().isprintable() and bool(event.text().strip())
+        if is_typed and not held and self.composer.edit.isEnabled():
+            self.composer.insert(event.text())
+        else:
+            super().keyPressEvent(event)
 
     @override
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
