@@ -151,6 +151,25 @@ def test_a_selection_of_everything_reads_as_it_looks(make):
     assert widget.body.createMimeDataFromSelection().text().split("\n") == lines
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_code_block_begins_below_the_table_before_it(make, streamed):
+    source = "| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nx = 1\n```\n\nend"
+    widget = make(replace(ANSWER, text="" if streamed else source))
+    content = widget.body.content
+    if streamed:
+        for letter in source:
+            content.append(letter)
+        content.finish()
+    layout = content.qt.documentLayout()
+    [table] = content.qt.rootFrame().childFrames()
+    [frame] = widget.body.code_frames()
+    last_cell = layout.blockBoundingRect(table.lastCursorPosition().block())
+    assert frame.top() > last_cell.bottom() + 6  # the cell's padding
+    assert frame.top() < last_cell.bottom() + 60
+    lines = plain_text(content.qt, 0, content.qt.characterCount()).split("\n")
+    assert [line for line in lines if line] == ["a\tb", "1\t2", "x = 1", "end"]
+
+
 def test_a_deleted_answers_question_offers_to_be_answered(make):
     asked, wanted = MessageView(1, 1, "user", "why?", "done", 0.0, is_unanswered=True), []
     widget = make(asked)

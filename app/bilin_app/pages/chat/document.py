@@ -19,6 +19,8 @@ from bilin_app.pages.chat.markdown import (
     WaitingFormula,
     code_block_format,
     code_char_format,
+    is_behind_table,
+    set_first_format,
     spacer_format,
     text_block_format,
     text_char_format,
@@ -236,10 +238,11 @@ class MessageDocument(QObject):
         if self._tail_position is None:
             return
         cursor.setPosition(self._tail_position)
+        behind_table = is_behind_table(cursor.block())
         cursor.movePosition(QTextCursor.MoveOperation.End, QTextCursor.MoveMode.KeepAnchor)
         cursor.removeSelectedText()
         # Otherwise a removed block's format, of code say, stays for what comes next.
-        cursor.setBlockFormat(spacer_format())
+        cursor.setBlockFormat(spacer_format(behind_table=behind_table))
         self._tail_position = self._open_plain = None
         self._is_fresh = True
 
@@ -249,10 +252,10 @@ class MessageDocument(QObject):
             self._remove_tail(cursor)
             self._start_block(cursor)
             self._is_fresh = False
+            set_first_format(cursor, code_block_format(len(self.fences) + 1, first=True, last=True))
             start = QTextCursor(cursor)
             start.setKeepPositionOnInsert(True)
             self.fences.append(Fence(language, "", start))
-            cursor.setBlockFormat(code_block_format(len(self.fences), first=True, last=True))
             self._open_code = ""
         cursor.movePosition(QTextCursor.MoveOperation.End)
         number = len(self.fences)

@@ -16,6 +16,7 @@ from PySide6.QtCore import QUrl
 from PySide6.QtGui import (
     QFontMetricsF,
     QImage,
+    QTextBlock,
     QTextBlockFormat,
     QTextCharFormat,
     QTextCursor,
@@ -37,6 +38,7 @@ QUOTE_PROPERTY = QTextFormat.Property.UserProperty.value + 2  # how deep the quo
 RULE_PROPERTY = QTextFormat.Property.UserProperty.value + 3  # a thematic break
 MARKER_PROPERTY = QTextFormat.Property.UserProperty.value + 4  # a list item's "•" or "3."
 FORMULA_PROPERTY = QTextFormat.Property.UserProperty.value + 5  # a picture's source, to be copied
+BEHIND_TABLE_PROPERTY = QTextFormat.Property.UserProperty.value + 6  # the block a table ends at
 
 PARAGRAPH_GAP = 8
 CODE_HEADER = 28
@@ -100,9 +102,28 @@ def code_block_format(number: int, *, first: bool, last: bool) -> QTextBlockForm
     return result
 
 
-def spacer_format() -> QTextBlockFormat:
-    """The block that Qt needs after a table: next to no height."""
-    return text_block_format(0, line_height=1)
+def spacer_format(*, behind_table: bool = False) -> QTextBlockFormat:
+    """An unused block, such as Qt needs after a table: next to no height."""
+    result = text_block_format(0, line_height=1)
+    if behind_table:
+        result.setProperty(BEHIND_TABLE_PROPERTY, True)
+    return result
+
+
+def set_first_format(cursor: QTextCursor, block_format: QTextBlockFormat) -> None:
+    """Gives an unused block its format; behind a table, where Qt heeds no top margin, a new one."""
+    if not is_behind_table(cursor.block()):
+        cursor.setBlockFormat(block_format)
+    elif block_format.topMargin():
+        cursor.insertBlock(block_format)
+    else:
+        block_format.setProperty(BEHIND_TABLE_PROPERTY, True)
+        cursor.setBlockFormat(block_format)
+
+
+def is_behind_table(block: QTextBlock) -> bool:
+    """Whether a table ends where a block begins (within an edit Qt's own frames are not yet it)."""
+    return block.blockFormat().hasProperty(BEHIND_TABLE_PROPERTY)
 
 
 def text_char_format(text: str, *, size: int | None = None) -> QTextCharFormat:
@@ -323,7 +344,7 @@ class MarkdownWriter:
             block_format.setProperty(QUOTE_PROPERTY, depth)
             block_format.setLeftMargin(block_format.leftMargin() + QUOTE_INDENT * depth)
         if self.is_fresh:
-            self._cursor.setBlockFormat(block_format)
+            set_first_format(self._cursor, block_format)
             self.is_fresh = False
         else:
             self._cursor.insertBlock(block_format)
@@ -352,7 +373,7 @@ class MarkdownWriter:
                 self._write_inline(token, base)
         self._cursor = table.lastCursorPosition()
         self._cursor.movePosition(QTextCursor.MoveOperation.End)
-        self._cursor.setBlockFormat(spacer_format())
+        self._cursor.setBlockFormat(spacer_format(behind_table=True))
         self.is_fresh = True
         return index + 1
 

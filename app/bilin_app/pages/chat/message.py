@@ -45,6 +45,7 @@ class MessageWidget(QWidget):
     height_changed = Signal()
     link_clicked = Signal(str)
     edit_submitted = Signal(int, str)
+    editing_ended = Signal()
     regenerate_requested = Signal(int)
     continue_requested = Signal(int)
     version_requested = Signal(int, int)  # message, -1 or +1
@@ -468,6 +469,7 @@ class MessageWidget(QWidget):
             self._editor = None
         self._set_parts_visible(True)
         self.height_changed.emit()
+        self.editing_ended.emit()
 
     def _set_parts_visible(self, visible: bool) -> None:
         self._bubble.setVisible(visible and self._is_person and bool(self.view.text))

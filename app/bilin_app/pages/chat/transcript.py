@@ -38,6 +38,7 @@ class Transcript(QAbstractScrollArea):
 
     link_clicked = Signal(str)
     edit_submitted = Signal(int, str)
+    editing_ended = Signal()
     regenerate_requested = Signal(int)
     continue_requested = Signal(int)
     version_requested = Signal(int, int)
@@ -325,6 +326,7 @@ class Transcript(QAbstractScrollArea):
         widget.height_changed.connect(lambda: self._on_height_changed(view.id))
         widget.link_clicked.connect(self.link_clicked)
         widget.edit_submitted.connect(self.edit_submitted)
+        widget.editing_ended.connect(self.editing_ended)
         widget.regenerate_requested.connect(self.regenerate_requested)
         widget.continue_requested.connect(self.continue_requested)
         widget.version_requested.connect(self.version_requested)

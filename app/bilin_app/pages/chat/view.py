@@ -90,6 +90,7 @@ class ChatView(QWidget):
         self.splitter.setStretchFactor(1, 1)
         self.splitter.setSizes([SIDEBAR_WIDTH, 900])
         self.splitter.splitterMoved.connect(lambda: self._fit())
+        self.transcript.editing_ended.connect(self.composer.edit.setFocus)
         self.find_bar.query_changed.connect(self._on_find)
         self.find_bar.step_requested.connect(self._on_find_step)
         self.list.setMinimumWidth(180)
