@@ -1,7 +1,5 @@
 """The list of keyboard shortcuts (F1), where they can be changed."""
 
-from itertools import pairwise
-
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QFocusEvent, QKeyEvent
 from PySide6.QtWidgets import (
@@ -108,6 +106,7 @@ class ShortcutsDialog(QDialog):
         self._rows: list[tuple[QLabel, Shortcut]] = []
         self.buttons: dict[str, KeyButton] = {}
         self._wanted = ("", "")  # a shortcut's name and the keys that something else has
+        columns = self._make_columns()  # before what stands below them: Tab goes in this order
         self._notice = QFrame(self)
         self._notice.setObjectName("notice")
         self._notice_text = label(self._notice, wraps=True)
@@ -120,11 +119,11 @@ class ShortcutsDialog(QDialog):
         self._reset.clicked.connect(self._on_reset)
         self._close.clicked.connect(self.accept)
         keymap().changed.connect(self._show_keys)
-        self._build()
+        self._build(columns)
         self._retranslate()
         self._forget()
 
-    def _build(self) -> None:
+    def _make_columns(self) -> QHBoxLayout:
         columns = QHBoxLayout()
         columns.setSpacing(40)
         half = -(-len(SHORTCUTS) // 2)
@@ -140,6 +139,9 @@ class ShortcutsDialog(QDialog):
                 self._rows.append((text, shortcut))
             grid.setRowStretch(len(part), 1)
             columns.addLayout(grid)
+        return columns
+
+    def _build(self, columns: QHBoxLayout) -> None:
         notice = QHBoxLayout(self._notice)
         notice.setContentsMargins(14, 8, 8, 8)
         notice.addWidget(self._notice_text, 1)
@@ -157,9 +159,6 @@ class ShortcutsDialog(QDialog):
         column.addLayout(columns)
         column.addWidget(self._notice)
         column.addLayout(bottom)
-        way = [*self.buttons.values(), self._take, self._leave, self._reset, self._close]
-        for first, second in pairwise(way):
-            self.setTabOrder(first, second)
 
     def _keys_of(self, shortcut: Shortcut) -> QWidget:
         if shortcut.scope == "fixed":
