@@ -1,19 +1,30 @@
 """Fill-in-the-middle tokens: found by name, laid out as published, used where they are."""
 
+import json
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 from letter_models import letter_model
 from letter_tokenizer import FIRST_SPECIAL, LetterTokenizer
+from tiny_causal import random_weights, tiny_config
 
+from bilin_engine.checkpoints.model_folder import write_model_folder
 from bilin_engine.errors import BadRequestError, ContextOverflowError
 from bilin_engine.generation.fim import FIM_FORMATS, fim_tokens
+from bilin_engine.generation.generate import generate
 from bilin_engine.generation.masks import parse_mask_text
-from bilin_engine.protocol import InspectPrompt
+from bilin_engine.generation.request import GenerationRequest
+from bilin_engine.protocol import InspectPrompt, Sampling
+from bilin_engine.runners.load import load_runner
 from bilin_engine.server.fill_prompts import FillPrompts, inspect_fill
 from bilin_engine.server.model_text import ModelText
+from bilin_engine.tokenizers.huggingface import HuggingFaceTokenizer
 
+TOKENIZER = Path(__file__).parents[1] / "data" / "templates" / "tokenizer.json"
 PREFIX, SUFFIX, MIDDLE, END = (FIRST_SPECIAL + 10 + n for n in range(4))
 
 
@@ -117,3 +128,72 @@ def test_a_vocabulary_with_half_of_the_tokens_has_none():
     mute = ModelText(msgspec.structs.replace(letter_model(), can_chat=False), half, None)
     with pytest.raises(BadRequestError, match="fills no blanks"):
         FillPrompts(mute, parse_mask_text("a[MASK]"), 100, takes_nearest=True)
+
+
+def real_tokenizer(known):
+    """Byte-level BPE with a format's tokens and without masks."""
+    content = json.loads(TOKENIZER.read_text(encoding="utf-8"))
+    kept = [t for t in content["added_tokens"] if "MASK" not in t["content"]]
+    ids = [*content["model"]["vocab"].values(), *(t["id"] for t in content["added_tokens"])]
+    first = 1 + max(ids)
+    names = (known.prefix, known.suffix, known.middle, *known.ends[:1])
+    new = [n for n in names if n and n not in {t["content"] for t in kept}]
+    pattern = {key: value for key, value in kept[0].items() if key not in ("id", "content")}
+    added = [{"id": first + i, "content": name, **pattern} for i, name in enumerate(new)]
+    content["added_tokens"] = [*kept, *added]
+    return HuggingFaceTokenizer.from_json(content, "x", "<|endoftext|>")
+
+
+def write_chain_model(folder, vocab_size, chain):
+    """A causal model that says of each id of `chain` the next one: what it read last decides."""
+    config = tiny_config("qwen2", vocab_size=vocab_size)
+    weights = random_weights(config)
+    for name, value in weights.items():
+        if "o_proj" in name or "down_proj" in name:
+            value.zero_()
+    embeddings = weights["model.embed_tokens.weight"]
+    head = weights["lm_head.weight"] = torch.zeros_like(weights["lm_head.weight"])
+    for read, said in pairwise(chain):
+        head[said] += embeddings[read]
+    write_model_folder(folder, config, weights.items())
+
+
+@pytest.mark.parametrize("known", FIM_FORMATS, ids=lambda known: known.prefix)
+def test_a_causal_model_reads_the_format_and_its_answer_lands_in_the_blank(tmp_path, known):
+    tokenizer = real_tokenizer(known)
+    fim = fim_tokens(tokenizer)
+    assert fim is not None
+    before, answer, after = "The sky is", " blue", " today.\n"
+    said = tokenizer.encode_after(answer)
+    vocab_size = -(-tokenizer.vocab_size // 64) * 64
+    last_read = tokenizer.encode(before)[-1] if fim.middle is None else fim.middle
+    chain = [last_read, *said, fim.stop_ids[0]]
+    assert len(set(chain)) == len(chain)
+    write_chain_model(tmp_path / "m", vocab_size, chain)
+    info = msgspec.structs.replace(letter_model(context=96), can_chat=False)
+    text = ModelText(info, tokenizer, None)
+    segments = parse_mask_text(f"{before}[MASK]{after}")
+    made = FillPrompts(text, segments, 96, takes_nearest=True)
+    prompt = made.prompt(0)
+
+    sent = []
+    runner = load_runner(tmp_path / "m", dtype="float32", num_threads=1)
+    prefill = runner.prefill
+    runner.prefill = lambda rows, *rest: sent.extend(rows) or prefill(rows, *rest)
+    greedy = Sampling(temperature=0.0, max_new_tokens=12)
+    request = GenerationRequest(prompt.layout, greedy, prompt.stop_ids)
+    [found] = generate(runner, request, lambda *_: None, lambda: False).candidates
+    runner.close()
+
+    names = {i: name for name, i in tokenizer.markers.items()}
+    [row] = sent
+    shown = "".join(names.get(i) or tokenizer.decode([i]) for i in row.token_ids)
+    parts = (known.prefix, before, known.suffix, after, known.middle)
+    if known.after_first:
+        parts = (known.suffix, after, known.prefix, before)
+    assert shown == "".join(parts)
+    assert list(row.position_ids) == list(range(len(row.token_ids)))
+    assert found.finish_reason == "stop"
+    assert list(found.token_ids) == said
+    made.fill(0, tokenizer.decode(list(found.token_ids)), found.token_ids)
+    assert made.filled_text() == f"{before}{answer}{after}"

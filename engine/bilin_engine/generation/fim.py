@@ -1,14 +1,28 @@
 """Fill-in-the-middle tokens: which vocabularies have them, and the prompt they make.
 
 A causal model trained so reads the text before the blank, the text after it, and then writes what
-belongs between. Published formats, by the names of their tokens:
+belongs between. Published formats, by the names of their tokens, and where each is published:
 
-Qwen2.5-Coder, CodeGemma   <|fim_prefix|> before <|fim_suffix|> after <|fim_middle|>
-StarCoder, StarCoder2      <fim_prefix> before <fim_suffix> after <fim_middle>
-SantaCoder                 the same with hyphens
-Code Llama                 ▁<PRE> before ▁<SUF> after ▁<MID>, ends in ▁<EOT>
-DeepSeek-Coder             <｜fim▁begin｜> before <｜fim▁hole｜> after <｜fim▁end｜>
-Codestral                  [SUFFIX] after [PREFIX] before
+Qwen2.5-Coder, Qwen3-Coder  <|fim_prefix|> before <|fim_suffix|> after <|fim_middle|>
+    README of github.com/QwenLM/Qwen2.5-Coder, "File-Level Code Completion (Fill in the middle)".
+CodeGemma                   the same tokens, and <|file_separator|> as an end
+    ai.google.dev/gemma/docs/codegemma/prompt-structure; Google's Keras quickstart stops at any of
+    the four tokens.
+StarCoder, StarCoder2, CodeQwen1.5  <fim_prefix> before <fim_suffix> after <fim_middle>
+    Model card of huggingface.co/bigcode/starcoder (discussion 31 has it in code); README of
+    CodeQwen1.5 in the repository above.
+SantaCoder                  the same with hyphens
+    special_tokens_map.json and demo of huggingface.co/bigcode/santacoder.
+Code Llama                  ▁<PRE> before ▁<SUF> after ▁<MID>, ends in ▁<EOT>
+    `infilling_prompt_tokens` in llama/generation.py, `encode_infilling` (no space is put before
+    `after`) in llama/tokenizer.py of github.com/meta-llama/codellama.
+DeepSeek-Coder              <｜fim▁begin｜> before <｜fim▁hole｜> after <｜fim▁end｜>
+    README of github.com/deepseek-ai/DeepSeek-Coder, "Code Insertion"; ends as any text of its base.
+Codestral                   [SUFFIX] after [PREFIX] before
+    `encode_fim` in tokens/tokenizers/instruct.py of github.com/mistralai/mistral-common, whose test
+    has <s>[SUFFIX]return▁a▁+▁b[PREFIX]▁def▁f( for it.
+
+What a text of the vocabulary begins with (<s>) stands before all of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +61,7 @@ FIM_FORMATS = (
     ),
     FimFormat("<fim-prefix>", "<fim-suffix>", "<fim-middle>", ("<|endoftext|>", "<fim-pad>")),
     FimFormat("▁<PRE>", "▁<SUF>", "▁<MID>", ("▁<EOT>",)),
-    FimFormat("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", ("<|EOT|>",)),
+    FimFormat("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
     FimFormat("[PREFIX]", "[SUFFIX]", "", after_first=True),
 )
 
