@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PySide6.QtCore import QEvent, QPoint, Qt
 from PySide6.QtGui import QHelpEvent
 from PySide6.QtTest import QTest
@@ -20,7 +22,7 @@ from bilin_app.pages.editor.view import EditorView
 from bilin_app.pages.title_edit import TitleEdit
 from bilin_app.storage.store import Store
 from bilin_app.text.document import to_units
-from bilin_app.text.sentence_spans import UnitMap, sentence_spans
+from bilin_app.text.sentence_spans import Paragraphs, UnitMap, sentence_spans
 from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import ProofreadFigures
 
@@ -215,3 +217,43 @@ def test_one_title_widget_renames_keeps_and_gives_up(qtbot):
     QTest.keyClick(title.field, Qt.Key.Key_Return)
     assert told == ["New"]
     assert title.field.isHidden()
+
+
+LINES = st.lists(st.text("ab 天。.!?”\n3", max_size=12), max_size=6).map("\n".join)
+
+
+@given(st.lists(LINES, min_size=1, max_size=4))
+def test_paragraphs_have_the_sentences_of_the_whole_text_whatever_was_there_before(texts):
+    paragraphs = Paragraphs()
+    for text in texts:
+        found = [
+            (line_start + start, line_start + start + len(sentence))
+            for line_start, paragraph in paragraphs.of(text)
+            for start, sentence in zip(paragraph.starts, paragraph.sentences, strict=True)
+        ]
+        assert found == sentence_spans(text)
+
+
+def test_a_key_cuts_only_the_paragraph_it_is_typed_into():
+    paragraphs = Paragraphs()
+    lines = [f"{n}号门。The gate. " * 300 for n in range(40)]
+    paragraphs.of("\n".join(lines))
+    assert paragraphs.num_cut == 40
+    lines[20] += "新"
+    paragraphs.of("\n".join(lines))
+    assert paragraphs.num_cut == 41
+
+
+def test_of_many_flags_those_near_the_view_are_underlined_and_follow_it(make_desk):
+    desk = make_desk()
+    line = "The gate is odd. " * 4
+    desk.editor.open_text("\n".join([line] * 400))
+    text = desk.view.text
+    size = len(line) + 1
+    flags = tuple(WordFlag(n * size + 12, n * size + 15, "odd") for n in range(400))
+    text.show_flags(flags)
+    assert 0 < len(desk.marked) < 200
+    assert set(desk.marked) == {"odd"}
+    text.verticalScrollBar().setValue(text.verticalScrollBar().maximum())
+    assert text.flag_at(text.document().characterCount() - size + 13) == 399
+    assert text.flag_at(13) == -1

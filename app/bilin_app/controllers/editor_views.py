@@ -91,6 +91,13 @@ class WordFlag:
     score: float = 0.0
     expected: tuple[str, ...] = ()
 
+    def moved(self, by: int) -> "WordFlag":
+        """The same so many positions further on."""
+        return WordFlag(
+            self.start + by, self.end + by, self.word, self.before, self.after, self.score,
+            self.expected,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class ReaderView:

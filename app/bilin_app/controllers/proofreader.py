@@ -15,7 +15,7 @@ from bilin_app.controllers.editor_views import ReaderView, WordFlag
 from bilin_app.controllers.engine import EngineController
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
 from bilin_app.text.document import Edit, from_units
-from bilin_app.text.sentence_spans import Span, UnitMap, sentence_spans
+from bilin_app.text.sentence_spans import Paragraph, Paragraphs, Span, UnitMap, sentence_spans
 from bilin_engine.protocol import Proofread, ProofreadResult, SentenceRead
 
 MAX_SENTENCES = 20_000  # kept of one model; the oldest go first
@@ -33,6 +33,15 @@ class _Found:
     expected: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was known of a line when that many answers had come (`version`)."""
+
+    version: int
+    num_known: int
+    flags: tuple[WordFlag, ...]
+
+
 class Proofreader(QObject):
     """changed(ReaderView); notice(str)."""
 
@@ -45,6 +54,9 @@ class Proofreader(QObject):
         self._session: EditorSession | None = None
         self._model_id = ""
         self._known: dict[str, tuple[_Found, ...]] = {}
+        self._version = 0  # of what is known
+        self._paragraphs = Paragraphs()
+        self._seen: dict[Paragraph, _Seen] = {}
         self._handle: RequestHandle | None = None
         self._asked: tuple[str, ...] = ()  # the sentences under way
         self._waiting: Span | None = None  # for a model to be loaded
@@ -112,28 +124,44 @@ class Proofreader(QObject):
         if session is None or not self._is_open:
             return ReaderView()
         self._know_for(model.id if model is not None else self._model_id)
-        text = session.document.text
         flags: list[WordFlag] = []
-        spans = sentence_spans(text)
-        num_known = 0
-        for start, end in spans:
-            found = self._known.get(text[start:end])
-            if found is not None:
-                num_known += 1
-                flags += [
-                    flag_word(text, start + one.start, start + one.end, one.score, one.expected)
-                    for one in found
-                ]
+        num_known = num_sentences = 0
+        seen: dict[Paragraph, _Seen] = {}
+        for at, paragraph in self._paragraphs.of(session.document.text):
+            one = self._seen.get(paragraph)
+            if one is None or one.version != self._version:
+                one = self._look_at(paragraph)
+            seen[paragraph] = one
+            num_sentences += len(paragraph.sentences)
+            num_known += one.num_known
+            flags += [flag.moved(at) for flag in one.flags]
+        self._seen = seen
         return ReaderView(
             is_reading=self._handle is not None or self._waiting is not None,
             num_done=self._num_done,
             num_asked=len(self._asked),
             num_known=num_known,
-            num_sentences=len(spans),
+            num_sentences=num_sentences,
             rate_words_s=self._rate_words_s,
             flags=tuple(flags),
             figures=self._engine.proofread_figures,
         )
+
+    def _look_at(self, paragraph: Paragraph) -> _Seen:
+        """What is known of a line, at positions counted from its start."""
+        flags: list[WordFlag] = []
+        num_known = 0
+        for start, sentence in zip(paragraph.starts, paragraph.sentences, strict=True):
+            found = self._known.get(sentence)
+            if found is not None:
+                num_known += 1
+                flags += [
+                    flag_word(
+                        paragraph.line, start + one.start, start + one.end, one.score, one.expected
+                    )
+                    for one in found
+                ]
+        return _Seen(self._version, num_known, tuple(flags))
 
     def _ask(self, model_id: str, text: str, spans: list[Span]) -> None:
         units = UnitMap(text)
@@ -169,6 +197,7 @@ class Proofreader(QObject):
             for word in event.words
             if word.is_unlikely
         )
+        self._version += 1
         while len(self._known) > MAX_SENTENCES:
             del self._known[next(iter(self._known))]
         self._num_done += 1
@@ -196,6 +225,7 @@ class Proofreader(QObject):
         if model_id != self._model_id:
             self._model_id = model_id
             self._known.clear()
+            self._version += 1
 
     def _on_ready(self, _model_id: str) -> None:
         if self._waiting is not None:

@@ -1,6 +1,7 @@
 """Where a document's sentences begin and end. Positions count as in text.document."""
 
 import re
+from dataclasses import dataclass
 
 Span = tuple[int, int]
 
@@ -23,6 +24,41 @@ def sentence_spans(text: str, start: int = 0, end: int | None = None) -> list[Sp
         if low + len(shown) > start and _WORD.search(shown):
             spans.append((low, low + len(shown)))
     return spans
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Paragraph:
+    """A line's sentences: where each begins in the line, and its text. Equal to itself alone."""
+
+    line: str
+    starts: tuple[int, ...]
+    sentences: tuple[str, ...]
+
+
+class Paragraphs:
+    """The sentences of a text that is being edited: only what was not there before is cut anew."""
+
+    def __init__(self) -> None:
+        self._by_line: dict[str, Paragraph] = {}
+        self.num_cut = 0  # paragraphs, in all
+
+    def of(self, text: str) -> list[tuple[int, Paragraph]]:
+        """Where each line begins, and its sentences: together those of `sentence_spans`."""
+        by_line: dict[str, Paragraph] = {}
+        found: list[tuple[int, Paragraph]] = []
+        at = 0
+        for line in text.split("\n"):
+            paragraph = by_line.get(line) or self._by_line.get(line) or self._cut(line)
+            by_line[line] = paragraph
+            found.append((at, paragraph))
+            at += len(line) + 1
+        self._by_line = by_line
+        return found
+
+    def _cut(self, line: str) -> Paragraph:
+        self.num_cut += 1
+        spans = sentence_spans(line)
+        return Paragraph(line, tuple(a for a, _ in spans), tuple(line[a:b] for a, b in spans))
 
 
 class UnitMap:

@@ -6,9 +6,10 @@ format of its own and counts, in the document's positions, as the one character 
 Data in, signals out.
 """
 
+from bisect import bisect_left, bisect_right
 from html import escape
 
-from PySide6.QtCore import QEvent, QMimeData, Qt, Signal
+from PySide6.QtCore import QEvent, QMimeData, QPoint, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QDropEvent,
@@ -96,13 +97,16 @@ class TextView(QTextEdit):
         self.setTabChangesFocus(True)
         self.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.verticalScrollBar().valueChanged.connect(self._on_scrolled)
         self._mirror = Document()
         self._blanks: dict[int, BlankView] = {}  # those with something to show or to tell
         self._shown: dict[int, str] = {}  # offers that stand in the text, in units
         self._current = 0
         self._window: WindowRuler | None = None
         self._flags: tuple[WordFlag, ...] = ()
-        self._flag_marks: list[QTextEdit.ExtraSelection] = []  # one a flag; they move with the text
+        # One for each flag near what is in view, from this one on; they move with the text.
+        self._flag_marks: list[QTextEdit.ExtraSelection] = []
+        self._first_marked = 0
         self._dimmed: list[QTextEdit.ExtraSelection] = []
         self._shows_origins = True
         self._depth = 0  # > 0 while the change under way is ours
@@ -254,7 +258,7 @@ class TextView(QTextEdit):
         self._dim()
 
     def show_flags(self, flags: tuple[WordFlag, ...]) -> None:
-        """Underlines the words that the second reader finds unlikely; () = none."""
+        """Underlines the words that the second reader finds unlikely; () = none. In text order."""
         self._flags = flags
         self._mark_flags()
 
@@ -268,7 +272,7 @@ class TextView(QTextEdit):
 
     def flag_at(self, place: int) -> int:
         """The number of the flag whose word is at a place of the field; -1 = none."""
-        for number, mark in enumerate(self._flag_marks):
+        for number, mark in enumerate(self._flag_marks, self._first_marked):
             cursor: QTextCursor = mark.cursor  # type: ignore[attr-defined]
             if cursor.selectionStart() <= place < cursor.selectionEnd():
                 return number
@@ -476,9 +480,20 @@ class TextView(QTextEdit):
         self._decorate()
 
     def _mark_flags(self) -> None:
+        """Underlines as far as one sees and a screen more: thousands would hold up every key."""
         self._flag_marks = []
+        if not self._flags:
+            self._decorate()
+            return
         end = self.document().characterCount() - 1
-        for flag in self._flags:
+        height = self.viewport().height()
+        low, high = (
+            self._to_document(self.cursorForPosition(QPoint(0, y)).position())
+            for y in (-height, 2 * height)
+        )
+        self._first_marked = bisect_left(self._flags, low, key=lambda flag: flag.end)
+        last = bisect_right(self._flags, high, key=lambda flag: flag.start)
+        for flag in self._flags[self._first_marked : last]:
             one = QTextEdit.ExtraSelection()
             cursor = QTextCursor(self.document())
             cursor.setPosition(min(self._to_view(flag.start), end))
@@ -490,6 +505,10 @@ class TextView(QTextEdit):
             one.format = look  # type: ignore[attr-defined]
             self._flag_marks.append(one)
         self._decorate()
+
+    def _on_scrolled(self) -> None:
+        if self._flags:
+            self._mark_flags()
 
     def _decorate(self) -> None:
         wanted = [*self._dimmed, *self._flag_marks]
@@ -740,6 +759,8 @@ class TextView(QTextEdit):
     def resizeEvent(self, e: QResizeEvent) -> None:
         super().resizeEvent(e)
         self._fit_column()
+        if self._flags:
+            self._mark_flags()
 
     def _fit_column(self) -> None:
         """The text stands in a column in the middle; its margins belong to the document."""
