@@ -1104,6 +1104,278 @@
     <context>
         <name>EngineSentences</name>
         <message>
+            <source>{} is busy (HTTP {}, {})</source>
+            <translation>{} 正忙（HTTP {}，{}）</translation>
+        </message>
+        <message>
+            <source>{} does not give out {} (HTTP {}): there is no such repository, or it is private or asks for its terms to be accepted. Enter a token of an account that may read it</source>
+            <translation>{} 不提供 {}（HTTP {}）：没有这个仓库，或者它是私有的，或者需要先接受条款。请填写有权读取它的账号的令牌</translation>
+        </message>
+        <message>
+            <source>{} has no {} (HTTP 404); check how it is written, and the source</source>
+            <translation>{} 上没有 {}（HTTP 404）；请检查写法和来源</translation>
+        </message>
+        <message>
+            <source>{}{} cannot be reached: {}</source>
+            <translation>连不上 {}{}：{}</translation>
+        </message>
+        <message>
+            <source>{}{} does not answer ({})</source>
+            <translation>{}{} 没有回应（{}）</translation>
+        </message>
+        <message>
+            <source>the proxy does not let through to {}: {}</source>
+            <translation>代理不放行到 {} 的连接：{}</translation>
+        </message>
+        <message>
+            <source>the connection to {}{} broke ({}): {}</source>
+            <translation>到 {}{} 的连接断了（{}）：{}</translation>
+        </message>
+        <message>
+            <source>{} redirects {} in circles, by way of {}</source>
+            <translation>{} 把 {} 来回转址，途经 {}</translation>
+        </message>
+        <message>
+            <source>{} redirects {} to {}://{}, which is not encrypted; nothing was fetched from there</source>
+            <translation>{} 把 {} 转到没有加密的 {}://{}；没有从那里取任何东西</translation>
+        </message>
+        <message>
+            <source>{} answers {} with something that is no JSON ({}); is {} the address of a hub?</source>
+            <translation>{} 对 {} 的回答不是 JSON（{}）；{} 是模型站的地址吗？</translation>
+        </message>
+        <message>
+            <source>the repository "{}" is none; write owner/name, as zai-org/GLM-4-9B-0414</source>
+            <translation>“{}”不是仓库名；请写成“所有者/名称”，例如 zai-org/GLM-4-9B-0414</translation>
+        </message>
+        <message>
+            <source>the revision "{}" is none; write a branch, a tag or a commit</source>
+            <translation>“{}”不是版本；请写分支、标签或提交</translation>
+        </message>
+        <message>
+            <source>the proxy "{}" is none; write it as http://host:port ({})</source>
+            <translation>“{}”不是代理地址；请写成 http://主机:端口（{}）</translation>
+        </message>
+        <message>
+            <source>the address "{}" is none; write it as https://hf-mirror.com, without a user name, a question mark or a hash sign</source>
+            <translation>“{}”不是地址；请写成 https://hf-mirror.com 这样，不带用户名、问号和井号</translation>
+        </message>
+        <message>
+            <source>{} names no commit of {}: it is no such hub</source>
+            <translation>{} 没有给出 {} 的提交：它不是这种模型站</translation>
+        </message>
+        <message>
+            <source>{} lists no files of {}: it is no such hub</source>
+            <translation>{} 没有列出 {} 的文件：它不是这种模型站</translation>
+        </message>
+        <message>
+            <source>{} does not give out {}: {}</source>
+            <translation>{} 不提供 {}：{}</translation>
+        </message>
+        <message>
+            <source>{} has weights but no config.json, so nothing says what they are</source>
+            <translation>{} 有权重，却没有 config.json，无从知道是什么模型</translation>
+        </message>
+        <message>
+            <source>{} is not whole: {} is missing</source>
+            <translation>{} 不完整：缺少 {}</translation>
+        </message>
+        <message>
+            <source>{} has {} GB free; the download and the model made of it need {} GB more. Free some space, then resume</source>
+            <translation>{} 有 {} GB 可用；下载和转换出的模型还需要 {} GB。请腾出空间后继续</translation>
+        </message>
+        <message>
+            <source>{} arrives changed from {}: {}. It was fetched twice and thrown away; try another source, or later</source>
+            <translation>{} 从 {} 取来后内容不对：{}。已取过两次并丢弃；请换一个来源，或稍后再试</translation>
+        </message>
+        <message>
+            <source>{} ended {} after {} of {} bytes</source>
+            <translation>{} 发送 {} 时中断：收到 {} 字节，共 {} 字节</translation>
+        </message>
+        <message>
+            <source>{} sends more than the {} bytes that the hub lists of {}; it was thrown away</source>
+            <translation>{} 发来的超过 {} 字节，与模型站列出的 {} 不符；已丢弃</translation>
+        </message>
+        <message>
+            <source>{} is being downloaded by another process of Bilin's</source>
+            <translation>{} 正由另一个比邻进程下载</translation>
+        </message>
+        <message>
+            <source>{} exists already; choose another name or remove it first</source>
+            <translation>{} 已经存在；请换个名字，或先移走它</translation>
+        </message>
+        <message>
+            <source>{} exists already; rename or remove it first</source>
+            <translation>{} 已经存在；请先改名或移走它</translation>
+        </message>
+        <message>
+            <source>{} exists already; choose another name</source>
+            <translation>{} 已经存在；请换个名字</translation>
+        </message>
+        <message>
+            <source>{} is a model of Bilin's already</source>
+            <translation>{} 已经是比邻的模型</translation>
+        </message>
+        <message>
+            <source>a GGUF file becomes INT4 or INT8 in groups; use 32, 64, 128 or row, or leave the group size out: then what the file has in 4-bit groups of 32 is kept</source>
+            <translation>GGUF 文件会按组转成 INT4 或 INT8；组大小请用 32、64、128 或 row，或者不填：这时文件中 32 个一组的 4 位权重原样保留</translation>
+        </message>
+        <message>
+            <source>a Hugging Face folder becomes INT4 or INT8 in groups; use 128, 64, 32 or row</source>
+            <translation>Hugging Face 文件夹会按组转成 INT4 或 INT8；组大小请用 128、64、32 或 row</translation>
+        </message>
+        <message>
+            <source>{} holds no mp_rank_XX_model_states.pt files</source>
+            <translation>{} 里没有 mp_rank_XX_model_states.pt 文件</translation>
+        </message>
+        <message>
+            <source>{} lacks mp_rank_{}_model_states.pt (it has ranks up to {})</source>
+            <translation>{} 缺少 mp_rank_{}_model_states.pt（现有到第 {} 份）</translation>
+        </message>
+        <message>
+            <source>{} is no file; it should be icetk's</source>
+            <translation>{} 不是文件；它应当是 icetk 的词表</translation>
+        </message>
+        <message>
+            <source>{}: no shard holds the tensor {}, which config.json asks for</source>
+            <translation>{}：没有一个分片含有 config.json 要求的张量 {}</translation>
+        </message>
+        <message>
+            <source>{}: no shard holds the tensor {}</source>
+            <translation>{}：没有一个分片含有张量 {}</translation>
+        </message>
+        <message>
+            <source>{}: two shards hold {}</source>
+            <translation>{}：两个分片都含有 {}</translation>
+        </message>
+        <message>
+            <source>{}: {} has shape {}; config.json asks for {}</source>
+            <translation>{}：{} 的形状是 {}；config.json 要求 {}</translation>
+        </message>
+        <message>
+            <source>{}: quant_method {} cannot be imported: {}; take the original weights, GPTQ (symmetric) or compressed-tensors (pack-quantized, symmetric)</source>
+            <translation>{}：无法导入量化方式 {}：{}；请用原始权重、对称的 GPTQ，或对称的 compressed-tensors（pack-quantized）</translation>
+        </message>
+        <message>
+            <source>{}: asymmetric GPTQ (sym false) cannot be kept</source>
+            <translation>{}：不支持非对称的 GPTQ（sym 为 false）</translation>
+        </message>
+        <message>
+            <source>{}: GPTQ with desc_act reorders columns and cannot be kept</source>
+            <translation>{}：带 desc_act 的 GPTQ 会重排列，不支持</translation>
+        </message>
+        <message>
+            <source>{} is no GGUF file: it does not begin with GGUF</source>
+            <translation>{} 不是 GGUF 文件：开头不是 GGUF</translation>
+        </message>
+        <message>
+            <source>{} has the architecture {}; GGUF can be imported of {}</source>
+            <translation>{} 的架构是 {}；可以导入的 GGUF 有：{}</translation>
+        </message>
+        <message>
+            <source>{}: {} holds {}; {} can be imported. Take another file of the same model, Q8_0 or F16 where there is one</source>
+            <translation>{}：{} 是 {}；可以导入的是 {}。请换同一模型的另一个文件，最好是 Q8_0 或 F16</translation>
+        </message>
+        <message>
+            <source>{} is missing in {}: all parts are needed</source>
+            <translation>缺少 {}（在 {} 中）：各部分都要齐全</translation>
+        </message>
+        <message>
+            <source>{}: its tensors end at byte {} and the file at {}: it was cut short</source>
+            <translation>{}：张量应到第 {} 字节，文件只到第 {} 字节：文件不完整</translation>
+        </message>
+        <message>
+            <source>{}: its tensors take {} bytes and {} are there: the file was cut short or changed</source>
+            <translation>{}：张量共 {} 字节，文件里有 {} 字节：文件不完整或被改过</translation>
+        </message>
+        <message>
+            <source>{} is no PyTorch file: it begins with {}</source>
+            <translation>{} 不是 PyTorch 文件：开头是 {}</translation>
+        </message>
+        <message>
+            <source>{} wants to use "{}"{}. A checkpoint needs tensors only, so it was refused and nothing was run</source>
+            <translation>{} 想使用“{}”{}。检查点只需要张量，因此已拒绝，什么也没有运行</translation>
+        </message>
+        <message>
+            <source>{} is damaged or was cut short: {}</source>
+            <translation>{} 已损坏或不完整：{}</translation>
+        </message>
+        <message>
+            <source>{} holds {} at {}: the weights are damaged; every value must be finite</source>
+            <translation>{} 含有 {}（位置 {}）：权重已损坏；每个数都必须有限</translation>
+        </message>
+        <message>
+            <source>{} holds the unfinished work of another conversion; finish that one with the same settings, or remove the folder</source>
+            <translation>{} 里有另一次未完成的转换；请用相同设置完成它，或移走这个文件夹</translation>
+        </message>
+        <message>
+            <source>{} is being written by another conversion</source>
+            <translation>{} 正由另一个转换写入</translation>
+        </message>
+        <message>
+            <source>{} cannot be written ({}); copy it to where it can</source>
+            <translation>{} 无法写入（{}）；请复制到可以写入的地方</translation>
+        </message>
+        <message>
+            <source>{} is a link out of its folder, to {}</source>
+            <translation>{} 是指向文件夹之外的链接：{}</translation>
+        </message>
+        <message>
+            <source>{} has {} GB free; {} GB are needed. Free some space, then resume</source>
+            <translation>{} 有 {} GB 可用；需要 {} GB。请腾出空间后继续</translation>
+        </message>
+        <message>
+            <source>The disk is full. Free some space, then resume: what is done stays.</source>
+            <translation>磁盘已满。请腾出空间后继续：已完成的部分都保留着。</translation>
+        </message>
+        <message>
+            <source>the work failed unexpectedly: {}: {}</source>
+            <translation>任务意外失败：{}：{}</translation>
+        </message>
+        <message>
+            <source>{} is missing: there are no hashes to compare</source>
+            <translation>缺少 {}：没有可供核对的哈希值</translation>
+        </message>
+        <message>
+            <source>{} names no files; verify cannot be done</source>
+            <translation>{} 没有列出文件；无法核对</translation>
+        </message>
+        <message>
+            <source>{} was changed since it was written (sha256 {}… instead of {}…)</source>
+            <translation>{} 写入后被改过（sha256 是 {}…，应为 {}…）</translation>
+        </message>
+        <message>
+            <source>{} is missing: the folder was not written or imported by Bilin</source>
+            <translation>缺少 {}：这个文件夹不是由比邻写入或导入的</translation>
+        </message>
+        <message>
+            <source>{} is missing: the model cannot read text without it</source>
+            <translation>缺少 {}：没有它，模型读不了文字</translation>
+        </message>
+        <message>
+            <source>models cannot be moved from {} to {}: one is inside the other</source>
+            <translation>无法把模型从 {} 移到 {}：一个在另一个里面</translation>
+        </message>
+        <message>
+            <source>{} exists already and is another one; rename it, then try again</source>
+            <translation>{} 已经存在，而且是另一个模型；请改名后再试</translation>
+        </message>
+        <message>
+            <source>{} reads back differently: the disk is not to be trusted</source>
+            <translation>{} 写入后读出来不一样：这块磁盘不可靠</translation>
+        </message>
+        <message>
+            <source>this is in the queue already</source>
+            <translation>队列里已经有这一项</translation>
+        </message>
+        <message>
+            <source>the queue holds {} jobs; clear some first</source>
+            <translation>队列里已有 {} 项；请先清掉一些</translation>
+        </message>
+        <message>
+            <source>the queue holds unfinished work on these models; finish or cancel it first</source>
+            <translation>队列里还有涉及这些模型的未完成任务；请先完成或取消</translation>
+        </message>
+        <message>
             <source>the prompt has {} tokens and this model holds {} with its answer; shorten it by at least {}</source>
             <translation>内容有 {} 个词元，而这个模型连同回答最多容纳 {} 个；请至少缩短 {} 个词元。</translation>
         </message>
