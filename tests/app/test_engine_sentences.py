@@ -6,8 +6,10 @@ import pytest
 from engine_sentences import engine_templates
 
 from bilin_app.controllers.engine_sentences import SENTENCES, engine_sentence
+from bilin_app.controllers.job_views import job_view
 from bilin_app.controllers.sentences import request_failed
 from bilin_app.theme.theme import Look, start_theme
+from bilin_engine.protocol import JobInfo, VerifyModel
 
 pytestmark = pytest.mark.gui
 
@@ -50,3 +52,15 @@ def test_what_is_not_known_is_told_as_it_is():
     told = request_failed("not_loaded", 'the model "{x}" is not loaded; load it first')
     assert "{x}" in told
     assert "load it first" not in told
+
+
+@pytest.mark.usefixtures("chinese")
+def test_a_job_in_the_queue_says_in_chinese_why_it_failed():
+    failed = JobInfo(
+        job=1,
+        work=VerifyModel(folder="/models/glm"),
+        state="failed",
+        reason="config.json was changed since it was written (sha256 aaaa… instead of bbbb…)",
+    )
+    told = job_view(failed).reason
+    assert told == "config.json 写入后被改过（sha256 是 aaaa…，应为 bbbb…）"

@@ -72,7 +72,7 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "{} ended {} after {} of {} bytes"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} sends more than the {} bytes that the hub lists of {}; it was thrown away"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} is being downloaded by another process of Bilin's"),
-    # Conversions and imports
+    # Making models of files
     QT_TRANSLATE_NOOP("EngineSentences", "{} exists already; choose another name or remove it first"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} exists already; rename or remove it first"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} exists already; choose another name"),

@@ -3,7 +3,7 @@
 import signal
 from pathlib import Path
 
-from PySide6.QtCore import QCoreApplication
+from PySide6.QtCore import QCoreApplication, QLocale
 
 from bilin_app.controllers.engine_sentences import engine_sentence
 from bilin_app.engine_client.process import EngineEnd
@@ -241,8 +241,9 @@ def attachment_no_file(name: str) -> str:
 def attachment_too_large(name: str, size_bytes: int, most_bytes: int) -> str:
     """A file that no message can hold."""
     text = translate("Sentences", "{name} is {size} MB; a file may have {most} MB at most.")
-    mega = 1024 * 1024
-    return text.format(name=name, size=f"{size_bytes / mega:.1f}", most=f"{most_bytes / mega:.0f}")
+    locale, mega = QLocale(), 1024 * 1024
+    size = locale.toString(size_bytes / mega, "f", 1)
+    return text.format(name=name, size=size, most=locale.toString(round(most_bytes / mega)))
 
 
 def attachment_binary(name: str) -> str:
@@ -271,7 +272,7 @@ def too_many_attachments(most: int, most_characters: int) -> str:
         "A message holds {most} attachments of {characters} characters in all; this one is"
         " left out.",
     )
-    return text.format(most=most, characters=f"{most_characters:,}")
+    return text.format(most=most, characters=QLocale().toString(most_characters))
 
 
 def data_folder_gone(chosen: Path, used: Path) -> str:
