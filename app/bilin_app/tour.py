@@ -246,7 +246,9 @@ def _show_overflow(window: MainWindow, texts: TourTexts) -> None:
 def _show_search(window: MainWindow, texts: TourTexts) -> None:
     _show_finished(window, texts)
     window.chat.list.search.setText(texts.query)
-    window.chat.list.show_hits(texts.hits)
+    now = time.time()
+    hits = [replace(hit, updated_at=now - hit.updated_at) for hit in texts.hits]
+    window.chat.list.show_hits(hits)
 
 
 def _show_trash(window: MainWindow, texts: TourTexts) -> QWidget:

@@ -9,7 +9,7 @@ from bilin_app.pages.controls import TextButton, label
 from bilin_app.pages.popover import Popover
 from bilin_app.theme.theme import theme
 
-WIDTH = 340
+WIDTH = 376
 DETAIL_HEIGHT = 140
 
 
