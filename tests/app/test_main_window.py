@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 from bilin_app.controllers.views import (
     ConversationView,
     EngineView,
+    ExampleView,
     MessageView,
     TokenCountView,
 )
@@ -196,6 +197,19 @@ def test_a_document_s_title_is_whole_before_the_legend_has_its_words(window, qap
     window.resize(1700, 800)
     qapp.processEvents()
     assert header.legend.width() == header.legend.width_for(words=True)
+
+
+def test_samples_in_the_menu_are_those_of_the_empty_document_as_people_read_them(window):
+    header = window.editor.header
+    header.show_samples((ExampleView("zh", "天空是[MASK]的。"), ExampleView("en", "A [gMASK]")))
+    menu = header.make_more_menu()
+    [samples] = [action.menu() for action in menu.actions() if action.menu() is not None]
+    first, second = samples.actions()
+    assert (first.text(), second.text()) == ("A ▁▁▁", "天空是▁▁▁的。")
+    chosen = []
+    header.sample_chosen.connect(chosen.append)
+    first.trigger()
+    assert chosen == ["A [gMASK]"]
 
 
 def test_f1_lists_every_shortcut(window, qapp):

@@ -34,6 +34,7 @@ from bilin_app.text.document import (
     Edit,
     count_characters,
     parse_slice,
+    with_marks,
     without_blank_ids,
 )
 from bilin_app.text.document_file import Snapshot, decode_document, pretty_document
@@ -266,7 +267,8 @@ class EditorController(QObject):
 
     def _auto_title(self) -> str:
         document = self.session.document
-        return title_from(document.slice(0, min(len(document), _TITLE_CHARACTERS)).plain_text)
+        text = document.slice(0, min(len(document), _TITLE_CHARACTERS)).plain_text
+        return title_from(with_marks(text, "…"))
 
     def _set_title(self, title: str) -> None:
         if title != self._title:

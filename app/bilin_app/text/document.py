@@ -320,6 +320,11 @@ def without_blank_ids(content: Slice, document: Document) -> Slice:
     return replace(content, blanks=blanks)
 
 
+def with_marks(text: str, mark: str) -> str:
+    """A text for people: `mark` where it has the token of a blank."""
+    return _MASK_TEXT.sub(lambda _: mark, text)
+
+
 def count_characters(text: str) -> int:
     """Characters as a person counts them (字): no white space, no combining marks, no blanks."""
     return sum(

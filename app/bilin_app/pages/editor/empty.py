@@ -9,11 +9,21 @@ from typing_extensions import override
 from bilin_app.controllers.views import ExampleView
 from bilin_app.pages.controls import TextButton, label
 from bilin_app.pages.keymap import keymap
-from bilin_app.text.document import MASK_TEXTS
+from bilin_app.text.document import with_marks
 from bilin_app.theme.theme import theme
 
 NUM_SAMPLES = 4
 _BLANK = "▁▁▁"
+
+
+def in_order(samples: Sequence[ExampleView]) -> list[ExampleView]:
+    """Those in the language of the window first."""
+    return sorted(samples, key=lambda sample: sample.lang != theme().language)
+
+
+def one_line(sample: ExampleView) -> str:
+    """A sample for people: its blanks as lines."""
+    return with_marks(" ".join(sample.text.split()), _BLANK)
 
 
 class EmptyDocument(QWidget):
@@ -45,8 +55,7 @@ class EmptyDocument(QWidget):
         self._show()
 
     def _shown(self) -> list[ExampleView]:
-        language = theme().language
-        return sorted(self._samples, key=lambda s: s.lang != language)[:NUM_SAMPLES]
+        return in_order(self._samples)[:NUM_SAMPLES]
 
     def _choose(self, index: int) -> None:
         self.sample_chosen.emit(self._shown()[index].text)
@@ -64,9 +73,7 @@ class EmptyDocument(QWidget):
         for index, card in enumerate(self._cards):
             card.setVisible(index < len(shown))
             if index < len(shown):
-                text = " ".join(shown[index].text.split())
-                for token in MASK_TEXTS.values():
-                    text = text.replace(token, _BLANK)
+                text = one_line(shown[index])
                 card.set_texts(text if len(text) <= 56 else text[:55] + "…", text)
 
     @override

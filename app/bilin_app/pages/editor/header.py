@@ -4,13 +4,17 @@ Where there is little room the title has it: first the legend's words go, then t
 saved. Both stay reachable: in the legend's tool tip and in the menu.
 """
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QFont, QFontMetrics, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QMenu, QSizePolicy, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.editor_views import SaveState
+from bilin_app.controllers.views import ExampleView
 from bilin_app.pages.controls import IconButton, TextButton
+from bilin_app.pages.editor.empty import in_order, one_line
 from bilin_app.pages.keymap import keymap
 from bilin_app.pages.title_edit import TitleEdit
 from bilin_app.theme.fonts import text_font
@@ -108,7 +112,7 @@ class EditorHeader(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedHeight(HEIGHT)
         self._state: SaveState = "saved"
-        self._samples: tuple[str, ...] = ()
+        self._samples: Sequence[ExampleView] = ()
         self.title = TitleEdit(self)
         self.title.changed.connect(self.title_changed)
         self.saved = TextButton("pill", self)
@@ -144,7 +148,7 @@ class EditorHeader(QWidget):
         self._state = state
         self._show()
 
-    def show_samples(self, samples: tuple[str, ...]) -> None:
+    def show_samples(self, samples: Sequence[ExampleView]) -> None:
         """Texts that the loaded model was measured to fill."""
         self._samples = samples
 
@@ -230,10 +234,12 @@ class EditorHeader(QWidget):
         if self._samples:
             menu.addSeparator()
             samples = menu.addMenu(self.tr("Samples"))
-            for text in self._samples:
-                shown = " ".join(text.split())
+            for sample in in_order(self._samples):
+                shown = one_line(sample)
                 action = samples.addAction(shown[:48] + ("…" if len(shown) > 48 else ""))
-                action.triggered.connect(lambda _on=False, t=text: self.sample_chosen.emit(t))
+                action.triggered.connect(
+                    lambda _on=False, text=sample.text: self.sample_chosen.emit(text)
+                )
         return menu
 
     def _popup(self, menu: QMenu, button: QWidget) -> None:

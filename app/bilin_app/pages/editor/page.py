@@ -249,7 +249,7 @@ class EditorPage(QObject):
         self._view.panel.show_kinds(model.blank_kinds if model is not None else ())
         samples = self._engine.blank_examples
         self._view.empty.show_samples(samples)
-        self._view.header.show_samples(tuple(sample.text for sample in samples))
+        self._view.header.show_samples(samples)
 
     # --- From the widgets -------------------------------------------------------------------------
 
