@@ -51,6 +51,14 @@ def texts(application):
     ]
 
 
+def test_after_an_example_one_goes_on_typing(application, qtbot):
+    view = application.window.chat
+    with qtbot.waitSignal(application.chat.answer_finished, timeout=20_000):
+        view.empty.example_chosen.emit("hello")
+        assert view.composer.edit.hasFocus()
+    assert texts(application)[0] == ("user", "hello")
+
+
 def test_a_typed_message_is_answered_and_the_field_is_empty(application, qtbot):
     ask(application, qtbot, "hello")
     (first, second) = texts(application)

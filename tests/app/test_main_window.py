@@ -6,6 +6,7 @@ from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
     QAbstractSpinBox,
+    QApplication,
     QComboBox,
     QLineEdit,
     QPlainTextEdit,
@@ -210,6 +211,29 @@ def test_samples_in_the_menu_are_those_of_the_empty_document_as_people_read_them
     header.sample_chosen.connect(chosen.append)
     first.trigger()
     assert chosen == ["A [gMASK]"]
+
+
+def test_what_is_typed_in_the_chat_goes_into_the_composer_wherever_one_clicked(window, qapp):
+    full(window)
+    window.show_page("chat")
+    qapp.processEvents()
+    composer, transcript = window.chat.composer, window.chat.transcript
+    composer.set_text("")
+    transcript.setFocus()
+    QTest.keyClicks(transcript, "Yes")
+    assert composer.text == "Yes"
+    assert composer.edit.hasFocus()
+    transcript.setFocus()
+    QTest.keyClick(transcript, Qt.Key.Key_A, CTRL)
+    QTest.keyClick(transcript, Qt.Key.Key_Space)
+    assert composer.text == "Yes"
+    QTest.mouseClick(composer, Qt.MouseButton.LeftButton, pos=composer.rect().bottomLeft())
+    assert composer.edit.hasFocus()
+    asked, _answer = transcript.widgets_in_order()
+    asked.start_editing()
+    assert not composer.edit.hasFocus()
+    QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Escape)
+    assert composer.edit.hasFocus()
 
 
 def test_f1_lists_every_shortcut(window, qapp):

@@ -7,6 +7,7 @@ from PySide6.QtGui import (
     QDropEvent,
     QFocusEvent,
     QKeyEvent,
+    QMouseEvent,
     QPainter,
     QPaintEvent,
     QTextOption,
@@ -341,6 +342,10 @@ class Composer(QFrame):
         super().resizeEvent(event)  # type: ignore[arg-type]
         self._fit_height()
         self._fit_chips()
+
+    @override
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        self.edit.setFocus(Qt.FocusReason.MouseFocusReason)  # beside its buttons, too, one writes
 
     @override
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
