@@ -232,7 +232,9 @@ def test_what_is_typed_in_the_chat_goes_into_the_composer_wherever_one_clicked(w
     asked, _answer = transcript.widgets_in_order()
     asked.start_editing()
     assert not composer.edit.hasFocus()
-    QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Escape)
+    field = QApplication.focusWidget()
+    assert field is not None
+    QTest.keyClick(field, Qt.Key.Key_Escape)
     assert composer.edit.hasFocus()
 
 

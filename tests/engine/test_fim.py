@@ -159,7 +159,9 @@ def write_chain_model(folder, vocab_size, chain):
 
 
 @pytest.mark.parametrize("known", FIM_FORMATS, ids=lambda known: known.prefix)
-def test_a_causal_model_reads_the_format_and_its_answer_lands_in_the_blank(tmp_path, known):
+def test_a_causal_model_reads_the_format_and_its_answer_lands_in_the_blank(
+    tmp_path, monkeypatch, known
+):
     tokenizer = real_tokenizer(known)
     fim = fim_tokens(tokenizer)
     assert fim is not None
@@ -179,7 +181,9 @@ def test_a_causal_model_reads_the_format_and_its_answer_lands_in_the_blank(tmp_p
     sent = []
     runner = load_runner(tmp_path / "m", dtype="float32", num_threads=1)
     prefill = runner.prefill
-    runner.prefill = lambda rows, *rest: sent.extend(rows) or prefill(rows, *rest)
+    monkeypatch.setattr(
+        runner, "prefill", lambda rows, *rest: sent.extend(rows) or prefill(rows, *rest)
+    )
     greedy = Sampling(temperature=0.0, max_new_tokens=12)
     request = GenerationRequest(prompt.layout, greedy, prompt.stop_ids)
     [found] = generate(runner, request, lambda *_: None, lambda: False).candidates

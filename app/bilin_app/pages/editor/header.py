@@ -126,7 +126,7 @@ class EditorHeader(QWidget):
         self.reader.clicked.connect(self.reader_toggled)
         self.more = IconButton("dots-three", self)
         self.more.clicked.connect(lambda: self._popup(self.make_more_menu(), self.more))
-        row = QHBoxLayout(self)
+        row = self._row = QHBoxLayout(self)
         row.setContentsMargins(24, 0, 16, 0)
         row.setSpacing(_SPACING)
         row.addWidget(self.title, 100)
@@ -176,8 +176,7 @@ class EditorHeader(QWidget):
 
     def _fit(self) -> None:
         """What gives way so that the title can be read whole."""
-        row = self.layout()
-        margins = row.contentsMargins()
+        margins = self._row.contentsMargins()
         fixed = (self.insert, self.reader, self.more)
         room = self.width() - margins.left() - margins.right() - 6 * _SPACING
         room -= self.title.sizeHint().width() + sum(part.sizeHint().width() for part in fixed)
