@@ -176,6 +176,9 @@ class MainWindow(QMainWindow):
             self.chat.composer.stop_requested.emit()
 
     def _on_find(self) -> None:
+        if self._stack.currentWidget() is self.editor:
+            self.editor.open_find()
+            return
         self.show_page("chat")
         self.chat.open_find()
 

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from bilin_app.controllers.editor_views import DocumentView
 from bilin_app.controllers.views import (
     ConversationView,
     EngineView,
@@ -23,6 +24,7 @@ from bilin_app.controllers.views import (
 )
 from bilin_app.main_window import MainWindow
 from bilin_app.storage.settings import Settings
+from bilin_app.text.document import Document, parse_slice
 from bilin_app.theme.theme import Look, start_theme
 from bilin_app.tour_texts import MINI, TEXTS
 
@@ -236,6 +238,32 @@ def test_what_is_typed_in_the_chat_goes_into_the_composer_wherever_one_clicked(w
     assert field is not None
     QTest.keyClick(field, Qt.Key.Key_Escape)
     assert composer.edit.hasFocus()
+
+
+def test_ctrl_f_in_the_editor_finds_in_the_document(window, qapp):
+    window.show_page("editor")
+    editor = window.editor
+    content = parse_slice("The gate.\n[MASK] gate 😀 and GATE", Document())
+    editor.show_document(DocumentView(1, "", content))
+    qapp.processEvents()
+    QTest.keyClick(editor.text, Qt.Key.Key_F, CTRL)
+    assert window.editor.isVisible()
+    bar = editor.find_bar
+    assert bar.field.hasFocus()
+    QTest.keyClicks(bar.field, "gate")
+    seen = []
+    for modifiers in (None, Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier):
+        if modifiers is not None:
+            QTest.keyClick(bar.field, Qt.Key.Key_Return, modifiers)
+        seen.append((bar._place.text(), editor.text.textCursor().selectedText()))
+    assert seen == [("1 of 3", "gate"), ("2 of 3", "gate"), ("1 of 3", "gate")]
+    QTest.keyClick(bar.field, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
+    assert (bar._place.text(), editor.text.textCursor().selectedText()) == ("3 of 3", "GATE")
+    bar.field.setText("nowhere")
+    assert bar._place.text() == "Not in this document"
+    QTest.keyClick(bar.field, Qt.Key.Key_Escape)
+    assert bar.isHidden()
+    assert editor.text.hasFocus()
 
 
 def test_f1_lists_every_shortcut(window, qapp):

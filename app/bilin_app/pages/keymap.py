@@ -33,7 +33,7 @@ SHORTCUTS = (
     Shortcut("models", "Ctrl+3", QT_TRANSLATE_NOOP("Shortcuts", "Models")),
     Shortcut("new", "Ctrl+N", QT_TRANSLATE_NOOP("Shortcuts", "New chat")),
     Shortcut("search", "Ctrl+K", QT_TRANSLATE_NOOP("Shortcuts", "Search conversations")),
-    Shortcut("find", "Ctrl+F", QT_TRANSLATE_NOOP("Shortcuts", "Find in this conversation")),
+    Shortcut("find", "Ctrl+F", QT_TRANSLATE_NOOP("Shortcuts", "Find in what is shown")),
     Shortcut("settings", "Ctrl+,", QT_TRANSLATE_NOOP("Shortcuts", "Settings")),
     Shortcut("stop", "Esc", QT_TRANSLATE_NOOP("Shortcuts", "Stop the answer")),
     Shortcut("shortcuts", "F1", QT_TRANSLATE_NOOP("Shortcuts", "This list")),

@@ -1102,6 +1102,29 @@
         </message>
     </context>
     <context>
+        <name>DocumentFindBar</name>
+        <message>
+            <source>{0} of {1}</source>
+            <translation>第 {0} 处，共 {1} 处</translation>
+        </message>
+        <message>
+            <source>Not in this document</source>
+            <translation>文档里没有</translation>
+        </message>
+        <message>
+            <source>Find in this document</source>
+            <translation>在文档里查找</translation>
+        </message>
+        <message>
+            <source>The place before (Shift+Enter)</source>
+            <translation>上一处（Shift+Enter）</translation>
+        </message>
+        <message>
+            <source>The next place (Enter)</source>
+            <translation>下一处（Enter）</translation>
+        </message>
+    </context>
+    <context>
         <name>EngineSentences</name>
         <message>
             <source>{} is busy (HTTP {}, {})</source>
@@ -3209,8 +3232,8 @@
             <translation>填这个空</translation>
         </message>
         <message>
-            <source>Find in this conversation</source>
-            <translation>在这段对话里查找</translation>
+            <source>Find in what is shown</source>
+            <translation>在当前内容里查找</translation>
         </message>
         <message>
             <source>Latest message (in the messages)</source>

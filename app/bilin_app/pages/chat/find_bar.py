@@ -1,6 +1,6 @@
-"""Finding in the conversation on show: a field, where one stands, next and previous."""
+"""Finding in what is on show: a field, where one stands, next and previous."""
 
-from PySide6.QtCore import QEvent, QLocale, QObject, Qt, Signal
+from PySide6.QtCore import QCoreApplication, QEvent, QLocale, QObject, Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QWidget
 from typing_extensions import override
@@ -63,15 +63,10 @@ class FindBar(QFrame):
 
     def _show_place(self) -> None:
         locale = QLocale()
-        if not self.field.text():
-            text = ""
-        elif not self._total:
-            text = self.tr("Not in this conversation")
-        else:
-            text = self.tr("Message {0} of {1}").format(
-                locale.toString(self._position), locale.toString(self._total)
-            )
-        self._place.setText(text)
+        text = self._place_text(self._total > 0) if self.field.text() else ""
+        self._place.setText(
+            text.format(locale.toString(self._position), locale.toString(self._total))
+        )
         for button in (self._previous, self._next):
             button.setEnabled(self._total > 1)
 
@@ -93,10 +88,25 @@ class FindBar(QFrame):
             self._retranslate()
         super().changeEvent(event)
 
+    def _place_text(self, is_found: bool) -> str:
+        """Where one stands: {0} of {1}."""
+        if not is_found:
+            return self.tr("Not in this conversation")
+        return self.tr("Message {0} of {1}")
+
+    def _names(self) -> tuple[str, str, str]:
+        """The field's name, and what the two arrows do."""
+        return (
+            self.tr("Find in this conversation"),
+            self.tr("Previous message with it (Shift+Enter)"),
+            self.tr("Next message with it (Enter)"),
+        )
+
     def _retranslate(self) -> None:
-        self.field.setPlaceholderText(self.tr("Find in this conversation"))
-        self.field.setAccessibleName(self.tr("Find in this conversation"))
-        self._previous.set_texts("", self.tr("Previous message with it (Shift+Enter)"))
-        self._next.set_texts("", self.tr("Next message with it (Enter)"))
-        self._close.set_texts("", self.tr("Close (Esc)"))
+        name, previous, following = self._names()
+        self.field.setPlaceholderText(name)
+        self.field.setAccessibleName(name)
+        self._previous.set_texts("", previous)
+        self._next.set_texts("", following)
+        self._close.set_texts("", QCoreApplication.translate("FindBar", "Close (Esc)"))
         self._show_place()

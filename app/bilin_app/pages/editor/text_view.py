@@ -6,6 +6,7 @@ format of its own and counts, in the document's positions, as the one character 
 Data in, signals out.
 """
 
+import re
 from bisect import bisect_left, bisect_right
 from html import escape
 
@@ -269,6 +270,11 @@ class TextView(QTextEdit):
         cursor.setPosition(self._to_view(end), QTextCursor.MoveMode.KeepAnchor)
         self.setTextCursor(cursor)
         self.ensureCursorVisible()
+
+    def places_of(self, query: str) -> list[tuple[int, int]]:
+        """Where a text stands in the document, whatever the case of its letters."""
+        found = re.finditer(re.escape(to_units(query)), self._mirror.text, re.IGNORECASE)
+        return [match.span() for match in found] if query else []
 
     def flag_at(self, place: int) -> int:
         """The number of the flag whose word is at a place of the field; -1 = none."""

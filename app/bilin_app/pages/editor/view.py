@@ -1,5 +1,7 @@
 """The editor page's widgets in their places. Knows no controller: data in, signals out."""
 
+from bisect import bisect_left
+
 from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QSplitter, QStackedWidget, QVBoxLayout, QWidget
@@ -9,6 +11,7 @@ from bilin_app.controllers.editor_views import BlankView, DocumentView, ReaderVi
 from bilin_app.pages.chat.view import SIDEBAR_WIDTH, Toast
 from bilin_app.pages.editor.document_list import DocumentList
 from bilin_app.pages.editor.empty import EmptyDocument
+from bilin_app.pages.editor.find_bar import DocumentFindBar
 from bilin_app.pages.editor.header import EditorHeader
 from bilin_app.pages.editor.panel import WIDTH, BlankPanel
 from bilin_app.pages.editor.reader_panel import ReaderPanel
@@ -27,6 +30,7 @@ class EditorView(QWidget):
         self.setObjectName("page")
         self.list = DocumentList(self)
         self.header = EditorHeader(self)
+        self.find_bar = DocumentFindBar(self)
         self.text = TextView(self)
         self.empty = EmptyDocument(self)
         self.ruler = RulerBar(self)
@@ -37,6 +41,8 @@ class EditorView(QWidget):
         self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
         self._build()
         self.text.textChanged.connect(self._show_empty)
+        self.find_bar.query_changed.connect(self._on_find)
+        self.find_bar.step_requested.connect(self._on_find_step)
         self.header.origins_toggled.connect(self.text.set_shows_origins)
         self._retranslate()
 
@@ -46,6 +52,7 @@ class EditorView(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(self.header)
+        column.addWidget(self.find_bar)
         column.addWidget(self.text, 1)
         column.addWidget(self.ruler)
         self.empty.setParent(self.text)
@@ -114,6 +121,36 @@ class EditorView(QWidget):
         width = min(self.text.width() - 2 * side, 560)
         height = max(0, self.text.height() - _EMPTY_TOP - 8)
         self.empty.setGeometry(side, _EMPTY_TOP, width, height)
+
+    def open_find(self) -> None:
+        """Offers to find something in the document on show."""
+        self.find_bar.open_bar()
+
+    def _on_find(self, query: str) -> None:
+        """From the cursor on; an empty query: the bar was closed, or waits for one."""
+        places = self.text.places_of(query)
+        if not places:
+            self.find_bar.show_place(0, 0)
+            if self.find_bar.isHidden():
+                self.text.setFocus()
+            return
+        here = self.text.selection[0]
+        self._show_found(places, bisect_left(places, (here, 0)) % len(places))
+
+    def _on_find_step(self, delta: int) -> None:
+        places = self.text.places_of(self.find_bar.field.text())
+        if places:
+            here = self.text.selection
+            index = bisect_left(places, here)
+            if places[index % len(places)] == here:
+                index += delta
+            elif delta < 0:
+                index -= 1
+            self._show_found(places, index % len(places))
+
+    def _show_found(self, places: list[tuple[int, int]], index: int) -> None:
+        self.text.select_stretch(*places[index])
+        self.find_bar.show_place(index + 1, len(places))
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
