@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bilin_app.controllers.engine_sentences import engine_sentence
 from bilin_app.controllers.model_views import JobView
 from bilin_engine.protocol import (
     ConvertModel,
@@ -38,7 +39,7 @@ def job_view(job: JobInfo) -> JobView:
         stage=job.stage,
         rate_bytes_s=job.rate_bytes_s,
         eta_s=job.eta_s,
-        reason=job.reason,
+        reason=engine_sentence(job.reason),
         shard=job.shard,
         num_shards=job.num_shards,
         report=job.report,

@@ -12,6 +12,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from bilin_app.controllers import job_views, placement_views, sentences
 from bilin_app.controllers.engine import EngineController, model_view
+from bilin_app.controllers.engine_sentences import engine_sentence
 from bilin_app.controllers.load_fixes import load_fixes
 from bilin_app.controllers.model_views import (
     Fix,
@@ -359,9 +360,10 @@ class ModelsController(QObject):
             for one in self._engine.trash
         )
         known = tuple(model_view(info) for info in self._known)
-        # The default folder comes with the first model; one that a person chose should be there.
-        is_there = self.folder.is_dir() or self.folder.parent.is_dir()
-        return LibraryView(str(self.folder), is_there, trash, known)
+        state = self._engine.models_folder
+        return LibraryView(
+            str(self.folder), state != "missing", state != "unreadable", trash, known
+        )
 
     def _on_inspected(self, result: FolderInspected) -> None:
         self.folder_inspected.emit(
@@ -373,7 +375,7 @@ class ModelsController(QObject):
                 needed_bytes=result.needed_bytes,
                 free_bytes=result.free_bytes,
                 rate_bytes_s=result.rate_bytes_s,
-                problem=result.problem,
+                problem=engine_sentence(result.problem),
                 lacks_tokenizer=result.lacks_tokenizer,
             )
         )

@@ -1239,6 +1239,82 @@
             <source>{} cannot be written: {}</source>
             <translation>无法写入 {}：{}</translation>
         </message>
+        <message>
+            <source>{} is missing: the model cannot read text without it</source>
+            <translation>缺少 {}：没有它，模型无法读写文字</translation>
+        </message>
+        <message>
+            <source>{} is missing: the folder was not written or imported by Bilin</source>
+            <translation>缺少 {}：这个文件夹不是由 Bilin 写入或导入的</translation>
+        </message>
+        <message>
+            <source>{} is damaged: {}</source>
+            <translation>{} 已损坏：{}</translation>
+        </message>
+        <message>
+            <source>{} holds no model: neither bilin.json, nor config.json with safetensors, nor mp_rank_XX_model_states.pt or GGUF files</source>
+            <translation>{} 里没有模型：没有 bilin.json，没有带 safetensors 的 config.json，也没有 mp_rank_XX_model_states.pt 或 GGUF 文件</translation>
+        </message>
+        <message>
+            <source>{} holds {} GGUF files; choose one of them instead of the folder</source>
+            <translation>{} 里有 {} 个 GGUF 文件；请选其中一个，不要选文件夹</translation>
+        </message>
+        <message>
+            <source>{} is missing in {}</source>
+            <translation>缺少 {}，它应在 {} 里</translation>
+        </message>
+        <message>
+            <source>{} exists already; choose another name</source>
+            <translation>{} 已存在；请换一个名称</translation>
+        </message>
+        <message>
+            <source>{} exists already; rename or remove it first</source>
+            <translation>{} 已存在；请先改名或移走</translation>
+        </message>
+        <message>
+            <source>{} exists again; rename it first</source>
+            <translation>{} 又出现了；请先给它改名</translation>
+        </message>
+        <message>
+            <source>this is in the queue already</source>
+            <translation>队列里已有这一项</translation>
+        </message>
+        <message>
+            <source>{} is no tokenizer of GLM-130B: take its ice_text.model</source>
+            <translation>{} 不是 GLM-130B 的分词器；请选它的 ice_text.model</translation>
+        </message>
+        <message>
+            <source>{} is no tokenizer file; GLM-130B's is ice_text.model</source>
+            <translation>{} 不是分词器文件；GLM-130B 的是 ice_text.model</translation>
+        </message>
+        <message>
+            <source>the trash holds no {}</source>
+            <translation>回收站里没有 {}</translation>
+        </message>
+        <message>
+            <source>{} cannot be deleted: {}</source>
+            <translation>无法删除 {}：{}</translation>
+        </message>
+        <message>
+            <source>{} cannot be restored: {}</source>
+            <translation>无法恢复 {}：{}</translation>
+        </message>
+        <message>
+            <source>{} cannot be emptied: {}</source>
+            <translation>无法清空 {}：{}</translation>
+        </message>
+        <message>
+            <source>The disk is full. Free some space, then resume: what is done stays.</source>
+            <translation>磁盘已满。腾出空间后点“继续”即可，已完成的部分会保留。</translation>
+        </message>
+        <message>
+            <source>{} has {} GB free; {} GB are needed. Free some space, then resume</source>
+            <translation>{} 剩余 {} GB，需要 {} GB。请腾出空间，再点“继续”</translation>
+        </message>
+        <message>
+            <source>{} has {} GB free; the download and the model made of it need {} GB more. Free some space, then resume</source>
+            <translation>{} 剩余 {} GB；下载及由它转换的模型还需要 {} GB。请腾出空间，再点“继续”</translation>
+        </message>
     </context>
     <context>
         <name>FindBar</name>
@@ -1272,6 +1348,33 @@
         <message>
             <source>Replace “{0}” with “{1}”</source>
             <translation>把“{0}”换成“{1}”</translation>
+        </message>
+    </context>
+    <context>
+        <name>RenameDialog</name>
+        <message>
+            <source>Rename</source>
+            <translation>重命名</translation>
+        </message>
+        <message>
+            <source>Name</source>
+            <translation>名称</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Only the name changes; the files stay in {0}.</source>
+            <translation>只改名称，文件仍在 {0}。</translation>
+        </message>
+        <message>
+            <source>{0} characters are too many; up to {1} are possible.</source>
+            <translation>{0} 个字符太长，最多 {1} 个。</translation>
+        </message>
+        <message>
+            <source>The name holds a character that cannot be seen; type it anew.</source>
+            <translation>名称里有看不见的字符，请重新输入。</translation>
         </message>
     </context>
     <context>
@@ -1613,6 +1716,10 @@
             <source>{0} is not there; is its disk connected?</source>
             <translation>找不到 {0}，所在磁盘是否已连接？</translation>
         </message>
+        <message>
+            <source>{0} cannot be read; you may not look into it.</source>
+            <translation>无法读取 {0}：没有查看权限。</translation>
+        </message>
     </context>
     <context>
         <name>MainWindow</name>
@@ -1876,18 +1983,6 @@
         <message>
             <source>A GGUF file</source>
             <translation>GGUF 文件</translation>
-        </message>
-        <message>
-            <source>Cancel</source>
-            <translation>取消</translation>
-        </message>
-        <message>
-            <source>Name</source>
-            <translation>名称</translation>
-        </message>
-        <message>
-            <source>Rename</source>
-            <translation>重命名</translation>
         </message>
         <message>
             <source>{0}: {1} tok/s on this machine</source>

@@ -59,13 +59,16 @@ class ListFooter(QWidget):
         self.trash.setVisible(bool(library.trash))
         self.trash.set_texts(self.tr("Trash: {0}").format(words.disk_size(size)))
         self.folder.set_texts("", self.tr("Where the models lie"))
-        role = "muted" if library.is_there else "danger"
+        is_usable = library.is_there and library.is_readable
+        role = "muted" if is_usable else "danger"
         if self._path.property("role") != role:
             self._path.setProperty("role", role)
             self._path.style().unpolish(self._path)
             self._path.style().polish(self._path)
         gone = self.tr("{0} is not there; is its disk connected?").format(library.folder)
-        self._path.set_full_text(library.folder if library.is_there else gone)
+        closed = self.tr("{0} cannot be read; you may not look into it.").format(library.folder)
+        problem = closed if library.is_there else gone
+        self._path.set_full_text(library.folder if is_usable else problem)
 
     def _on_plan_clicked(self) -> None:
         self._menu.clear()
