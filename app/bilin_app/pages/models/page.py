@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, QUrl
 from PySide6.QtGui import QCursor, QDesktopServices
-from PySide6.QtWidgets import QInputDialog, QMenu, QMessageBox
+from PySide6.QtWidgets import QMenu, QMessageBox
 
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.model_views import FolderView, LibraryView, ModelRow, PlacementChoice
@@ -13,6 +13,7 @@ from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.models import words
 from bilin_app.pages.models.add import AddDialog, ask_for_folder, ask_for_gguf
 from bilin_app.pages.models.folder import FolderDialog
+from bilin_app.pages.models.rename import RenameDialog
 from bilin_app.pages.models.report import ReportDialog
 from bilin_app.pages.models.tokenizer import ask_for_tokenizer
 from bilin_app.pages.models.trash import TrashDialog
@@ -192,14 +193,9 @@ class ModelsPage(QObject):
             self._models.use_folder(folder)
 
     def _rename(self, row: ModelRow) -> None:
-        dialog = QInputDialog(self._view)
+        dialog = RenameDialog(self._view, model_name(row.model), row.path)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.setWindowTitle(self.tr("Rename"))
-        dialog.setLabelText(self.tr("Name"))
-        dialog.setOkButtonText(self.tr("Rename"))
-        dialog.setCancelButtonText(self.tr("Cancel"))
-        dialog.setTextValue(model_name(row.model))
-        dialog.textValueSelected.connect(lambda name: self._models.rename(row.id, name))
+        dialog.renamed.connect(lambda name: self._models.rename(row.id, name))
         dialog.open()
 
     def _on_convert_requested(self, group_size: str) -> None:
