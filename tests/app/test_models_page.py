@@ -217,3 +217,25 @@ def test_the_same_name_changes_nothing(rename):
     rename.go.click()
     assert heard == []
     assert not rename.isVisible()
+
+
+def test_a_library_of_bundled_models_alone_says_how_another_comes_in(view):
+    assert view.list.hint.isHidden()
+    mini = [row for row in tour_models.rows("en") if row.model.is_bundled]
+    view.show_models([replace(row, is_verified=False) for row in mini], mini[0].id, "")
+    assert view.list.hint.isVisible()
+    assert view.list.badge(replace(mini[0], is_verified=False)) == ""
+
+
+def test_every_way_to_convert_says_what_it_takes_on_disk(view, qtbot):
+    needed = {"128": 69_000_000_000, "64": 71_000_000_000, "row": 67_000_000_000}
+    folder = FolderView(
+        path="/w/glm", kind="reference", title="glm", size_bytes=260_000_000_000,
+        needed_bytes=needed, free_bytes=10**12,
+    )  # fmt: skip
+    dialog = AddDialog(view, folder)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    told = [text.rpartition(" · ")[2] for text in texts(dialog) if " · " in text]
+    assert told == ["69.0 GB", "71.0 GB", "67.0 GB"]
+

@@ -71,16 +71,16 @@
     <context>
         <name>AddDialog</name>
         <message>
-            <source>128, the usual</source>
-            <translation>128，常用</translation>
+            <source>Groups of 128 weights, the usual</source>
+            <translation>每组 128 个权重，常用</translation>
         </message>
         <message>
-            <source>32</source>
-            <translation>32</translation>
+            <source>Groups of 32 weights</source>
+            <translation>每组 32 个权重</translation>
         </message>
         <message>
-            <source>64</source>
-            <translation>64</translation>
+            <source>Groups of 64 weights</source>
+            <translation>每组 64 个权重</translation>
         </message>
         <message>
             <source>A GGUF file, {0}</source>
@@ -95,16 +95,16 @@
             <translation>Hugging Face 模型（safetensors），{0}</translation>
         </message>
         <message>
-            <source>A little closer, 3 % larger</source>
-            <translation>再接近一些，大 3 %</translation>
+            <source>A little closer to the original</source>
+            <translation>更接近原模型</translation>
         </message>
         <message>
             <source>A model of Bilin, {0}</source>
             <translation>比邻的模型，{0}</translation>
         </message>
         <message>
-            <source>A whole row</source>
-            <translation>整行</translation>
+            <source>One group a row</source>
+            <translation>每行一组</translation>
         </message>
         <message>
             <source>About {0} minutes, as measured on this machine.</source>
@@ -132,7 +132,7 @@
         </message>
         <message>
             <source>Close to the original, and small</source>
-            <translation>接近原模型，而且小</translation>
+            <translation>接近原模型，占用小</translation>
         </message>
         <message>
             <source>Convert</source>
@@ -175,8 +175,8 @@
             <translation>比邻不认识的内容，{0}</translation>
         </message>
         <message>
-            <source>The closest, 9 % larger</source>
-            <translation>最接近，大 9 %</translation>
+            <source>The closest to the original</source>
+            <translation>最接近原模型</translation>
         </message>
         <message>
             <source>The original stays as it is.</source>
@@ -184,11 +184,11 @@
         </message>
         <message>
             <source>The smallest; the recipe of GLM-130B's own paper</source>
-            <translation>最小；GLM-130B 论文采用的做法</translation>
+            <translation>占用最小；GLM-130B 论文的做法</translation>
         </message>
         <message>
-            <source>Weights for each scale</source>
-            <translation>每个比例管多少权重</translation>
+            <source>Accuracy and size</source>
+            <translation>精度与大小</translation>
         </message>
         <message>
             <source>Where it shall lie</source>
@@ -512,7 +512,7 @@
         </message>
         <message>
             <source>GPU {0}</source>
-            <translation>显卡 {0}</translation>
+            <translation>GPU {0}</translation>
         </message>
         <message>
             <source>Catalog</source>
@@ -1570,8 +1570,8 @@
             <translation>文件</translation>
         </message>
         <message>
-            <source>Weights for each scale</source>
-            <translation>每个缩放系数对应的权重数</translation>
+            <source>Weights per group</source>
+            <translation>每组权重数</translation>
         </message>
         <message>
             <source>a whole row</source>
@@ -1875,6 +1875,10 @@
         <message>
             <source>No model has this name</source>
             <translation>没有这个名字的模型</translation>
+        </message>
+        <message>
+            <source>You have a model? Drop its folder or GGUF file here.</source>
+            <translation>已有模型？把它的文件夹或 GGUF 文件拖到这里。</translation>
         </message>
         <message>
             <source>Search models</source>

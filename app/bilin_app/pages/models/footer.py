@@ -1,6 +1,6 @@
 """Below the library: models to plan for, the trash, and where all of it lies."""
 
-from PySide6.QtCore import QEvent, Signal
+from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QVBoxLayout, QWidget
 from typing_extensions import override
 
@@ -8,6 +8,8 @@ from bilin_app.controllers.model_views import LibraryView
 from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton
 from bilin_app.pages.models import words
+
+FOLDER_BUTTON_WIDTH = 28
 
 
 class ListFooter(QWidget):
@@ -27,9 +29,12 @@ class ListFooter(QWidget):
         self.trash.clicked.connect(self.trash_requested)
         self._path = ElidedLabel(self)
         self.folder = IconButton("folder", self)
+        self.folder.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
+        self.folder.setFixedWidth(FOLDER_BUTTON_WIDTH)
         self.folder.clicked.connect(self.folder_requested)
         row = QHBoxLayout()
-        row.setSpacing(6)
+        row.setContentsMargins(2, 0, 0, 0)  # icon and text below those of the links
+        row.setSpacing(0)
         row.addWidget(self.folder)
         row.addWidget(self._path, 1)
         column = QVBoxLayout(self)

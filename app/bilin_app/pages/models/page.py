@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, QUrl
-from PySide6.QtGui import QCursor, QDesktopServices
+from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QMenu, QMessageBox
 
 from bilin_app.controllers.engine import EngineController
@@ -126,7 +126,8 @@ class ModelsPage(QObject):
     def _on_add_requested(self) -> None:
         menu = self.make_add_menu()
         menu.aboutToHide.connect(menu.deleteLater)
-        menu.popup(QCursor.pos())
+        add = self._view.list.add
+        menu.popup(add.mapToGlobal(add.rect().bottomLeft()))
 
     def make_add_menu(self) -> QMenu:
         """What can be added: a file dialog shows folders or files, not both."""

@@ -26,7 +26,7 @@ class _Line(QWidget):
         self._job = JobView("", "verify", "", "waiting")
         self.setFixedHeight(LINE_HEIGHT)
         self._kind = label(self)
-        self._title = ElidedLabel(self)
+        self._title = ElidedLabel(self, Qt.TextElideMode.ElideMiddle)
         self._title.setMaximumWidth(TITLE_WIDTH)
         self._bar = QProgressBar(self)
         self._bar.setRange(0, 1000)
@@ -116,7 +116,7 @@ class _Line(QWidget):
 
     def _stage_words(self) -> str:
         job = self._job
-        if job.num_shards:
+        if job.num_shards > 1:
             return self.tr("shard {0} of {1}").format(job.shard, job.num_shards)
         stages = {"hash": self.tr("checksums"), "verify": self.tr("checking values")}
         return stages.get(job.stage, "")
