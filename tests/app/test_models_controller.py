@@ -74,6 +74,7 @@ class FakeEngine(QObject):
         self.trash = (TrashedModel(trashed="deleted-1", name="old", size_bytes=5, deleted_at=1.0),)
         self.known = (info("glm-130b"), info("two"))
         self.models_folder = "there"
+        self.found = ()  # what is new when the library is read again
         self.view = EngineView("empty")
         self.asked = []
         self.handles = {}
@@ -109,6 +110,7 @@ class FakeEngine(QObject):
         self.view_changed.emit(self.view)
 
     def refresh_models(self):
+        self.infos, self.found = (*self.infos, *self.found), ()
         self.models_changed.emit(self.infos)
 
     def unload(self):
@@ -332,3 +334,17 @@ def test_why_a_job_stopped_is_told_in_the_windows_language(qapp):
     full = "The disk is full. Free some space, then resume: what is done stays."
     job = JobInfo(job=1, work=VerifyModel("/m/glm"), state="paused", reason=full)
     assert "磁盘已满" in job_views.job_view(job).reason
+
+
+def test_a_model_that_work_made_is_shown_and_one_that_came_otherwise_is_not(engine, models):
+    arrived, chosen = [], []
+    models.arrived.connect(lambda row: arrived.append(row.id))
+    models.rows_changed.connect(lambda _rows, model_id: chosen.append(model_id))
+    engine.found = (info("restored"),)
+    engine.refresh_models()
+    assert (arrived, chosen[-1]) == ([], "one")
+    engine.found = (info("converted"),)
+    engine.client.jobs_changed.emit(JobsChanged((), library_changed=True))
+    assert (arrived, chosen[-1]) == (["converted"], "converted")
+    engine.client.jobs_changed.emit(JobsChanged((), library_changed=True))
+    assert arrived == ["converted"]

@@ -238,4 +238,3 @@ def test_every_way_to_convert_says_what_it_takes_on_disk(view, qtbot):
     dialog.show()
     told = [text.rpartition(" · ")[2] for text in texts(dialog) if " · " in text]
     assert told == ["69.0 GB", "71.0 GB", "67.0 GB"]
-

@@ -73,7 +73,7 @@ class ModelsController(QObject):
     rows_changed(list[ModelRow], str): the library and the chosen model. placement_changed(
     PlacementView), load_changed(LoadView): of the chosen model. jobs_changed(list[JobView]).
     deleted(name, freed bytes, trashed). notice(str). library_changed(LibraryView).
-    measured(ModelRow): its speed was taken.
+    measured(ModelRow): its speed was taken. arrived(ModelRow): work made it, and it is chosen.
     """
 
     rows_changed = Signal(object, str)
@@ -87,6 +87,7 @@ class ModelsController(QObject):
     notice = Signal(str)
     library_changed = Signal(object)
     measured = Signal(object)
+    arrived = Signal(object)
 
     def __init__(
         self,
@@ -102,6 +103,7 @@ class ModelsController(QObject):
         self._notes = notes
         self._folder = folder
         self._chosen = ""
+        self._paths_before: frozenset[str] = frozenset()  # of models, before work made others
         self._invented = devices
         self._choice = PlacementChoice(devices=devices)
         self._speed = SpeedRun(engine, self)
@@ -332,8 +334,13 @@ class ModelsController(QObject):
     def _on_models_changed(self) -> None:
         rows = self.rows
         self.library_changed.emit(self._library_view())
+        before, self._paths_before = self._paths_before, frozenset()
+        arrived = next((row for row in rows if before and row.path not in before), None)
         chosen = self.chosen
-        if chosen is not None:
+        if arrived is not None:
+            self.choose(arrived.id)
+            self.arrived.emit(arrived)
+        elif chosen is not None:
             self.model_shown.emit(chosen)
         elif rows:
             self._chosen = ""
@@ -383,6 +390,7 @@ class ModelsController(QObject):
     def _on_jobs_changed(self, event: JobsChanged) -> None:
         self.jobs_changed.emit([job_views.job_view(job) for job in event.jobs])
         if event.library_changed:
+            self._paths_before = frozenset(row.path for row in self.rows)
             self.refresh()
 
     def _on_engine_changed(self, view: EngineView) -> None:

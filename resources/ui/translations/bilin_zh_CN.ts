@@ -1973,6 +1973,10 @@
             <translation>{0} 已不在列表中；它的文件夹仍在原处</translation>
         </message>
         <message>
+            <source>{0} is here</source>
+            <translation>{0} 已添加</translation>
+        </message>
+        <message>
             <source>{0} is writing an answer.</source>
             <translation>{0} 正在写回答。</translation>
         </message>

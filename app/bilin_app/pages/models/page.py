@@ -37,6 +37,7 @@ class ModelsPage(QObject):
         models.library_changed.connect(self._on_library_changed)
         models.model_shown.connect(view.detail.show_row)
         models.measured.connect(self._on_measured)
+        models.arrived.connect(self._on_arrived)
         models.model_chosen.connect(self._on_model_chosen)
         models.placement_changed.connect(view.detail.placement.show_placement)
         models.load_changed.connect(view.detail.show_load)
@@ -80,6 +81,9 @@ class ModelsPage(QObject):
         rate = words.tokens_per_s(row.measured_tok_s)
         text = self.tr("{0}: {1} tok/s on this machine").format(model_name(row.model), rate)
         self._view.toast.show_text(text)
+
+    def _on_arrived(self, row: ModelRow) -> None:
+        self._view.toast.show_text(self.tr("{0} is here").format(model_name(row.model)))
 
     def _on_deleted(self, name: str, freed_bytes: int, trashed: str) -> None:
         self._trashed = trashed
