@@ -50,3 +50,10 @@ def test_what_is_not_known_is_told_as_it_is():
     told = request_failed("not_loaded", 'the model "{x}" is not loaded; load it first')
     assert "{x}" in told
     assert "load it first" not in told
+
+
+@pytest.mark.usefixtures("chinese")
+def test_an_unreachable_hub_is_told_in_chinese_with_the_way_out():
+    told = request_failed("hub_unreachable", "huggingface.co cannot be reached: timed out")
+    assert told.startswith("连不上 huggingface.co：timed out")
+    assert "换一个来源" in told

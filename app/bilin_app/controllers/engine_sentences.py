@@ -63,6 +63,15 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be deleted: {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be restored: {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be emptied: {}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{}: group_size {} does not divide its {} columns; use a multiple of 64 that does, or \"row\""),
+    # Model hubs
+    QT_TRANSLATE_NOOP("EngineSentences", "{}{} cannot be reached: {}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{}{} does not answer ({})"),
+    QT_TRANSLATE_NOOP("EngineSentences", "the connection to {}{} broke ({}): {}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} is busy (HTTP {}, {})"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} does not give out {} (HTTP {}): there is no such repository, or it is private or asks for its terms to be accepted. Enter a token of an account that may read it"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} has no {} (HTTP 404); check how it is written, and the source"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} arrives changed from {}: {}. It was fetched twice and thrown away; try another source, or later"),
     # The disk
     QT_TRANSLATE_NOOP("EngineSentences", "{} has {} GB free; {} GB are needed. Free some space or choose another disk; nothing was written"),
     QT_TRANSLATE_NOOP("EngineSentences", "the disk of {} is full; free some space and go on: nothing that was converted so far is lost"),

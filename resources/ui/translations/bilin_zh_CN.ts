@@ -1240,6 +1240,38 @@
             <translation>无法写入 {}：{}</translation>
         </message>
         <message>
+            <source>{}{} cannot be reached: {}</source>
+            <translation>连不上 {}{}：{}</translation>
+        </message>
+        <message>
+            <source>{}{} does not answer ({})</source>
+            <translation>{}{} 没有响应（{}）</translation>
+        </message>
+        <message>
+            <source>the connection to {}{} broke ({}): {}</source>
+            <translation>与 {}{} 的连接断了（{}）：{}</translation>
+        </message>
+        <message>
+            <source>{} is busy (HTTP {}, {})</source>
+            <translation>{} 正忙（HTTP {}，{}）</translation>
+        </message>
+        <message>
+            <source>{} does not give out {} (HTTP {}): there is no such repository, or it is private or asks for its terms to be accepted. Enter a token of an account that may read it</source>
+            <translation>{} 不提供 {}（HTTP {}）：没有这个仓库，或它是私有的，或要先同意其条款。请填写有权读取的账号的令牌</translation>
+        </message>
+        <message>
+            <source>{} has no {} (HTTP 404); check how it is written, and the source</source>
+            <translation>{} 上没有 {}（HTTP 404）；请检查写法和来源</translation>
+        </message>
+        <message>
+            <source>{} arrives changed from {}: {}. It was fetched twice and thrown away; try another source, or later</source>
+            <translation>{} 从 {} 下载后与校验值不符：{}。已重新下载一次仍不符，文件已丢弃；请换一个来源，或稍后再试</translation>
+        </message>
+        <message>
+            <source>{}: group_size {} does not divide its {} columns; use a multiple of 64 that does, or "row"</source>
+            <translation>{}：分组大小 {} 除不尽它的 {} 列；请用能整除的 64 的倍数，或“row”</translation>
+        </message>
+        <message>
             <source>{} is missing: the model cannot read text without it</source>
             <translation>缺少 {}：没有它，模型无法读写文字</translation>
         </message>
@@ -1877,8 +1909,8 @@
             <translation>没有这个名字的模型</translation>
         </message>
         <message>
-            <source>You have a model? Drop its folder or GGUF file here.</source>
-            <translation>已有模型？把它的文件夹或 GGUF 文件拖到这里。</translation>
+            <source>Drop a model's folder or GGUF file here</source>
+            <translation>把模型的文件夹或 GGUF 文件拖到这里即可添加</translation>
         </message>
         <message>
             <source>Search models</source>

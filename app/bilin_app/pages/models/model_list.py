@@ -279,7 +279,7 @@ class ModelList(QWidget):
         self.hub.set_texts(self.tr("From a hub"))
         self.view.setAccessibleName(self.tr("Models"))
         self._empty.setText(self.tr("No model has this name"))
-        self.hint.setText(self.tr("You have a model? Drop its folder or GGUF file here."))
+        self.hint.setText(self.tr("Drop a model's folder or GGUF file here"))
         self._show()
 
 
