@@ -270,8 +270,9 @@ class ModelTexts:
 
     def _read(self, info: ModelInfo) -> ModelText:
         listed = self.listed(info.id)
-        is_same = listed is not None and listed.info == info
-        name = listed.chat_format if is_same else self._library.chat_format(info.id)
+        if listed is None or listed.info != info:
+            listed = self._library.entry(info.id)
+        name = listed.chat_format
         return ModelText(
             info,
             load_tokenizer(Path(info.path)),
