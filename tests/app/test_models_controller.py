@@ -348,3 +348,19 @@ def test_a_model_that_work_made_is_shown_and_one_that_came_otherwise_is_not(engi
     assert (arrived, chosen[-1]) == (["converted"], "converted")
     engine.client.jobs_changed.emit(JobsChanged((), library_changed=True))
     assert arrived == ["converted"]
+
+
+def test_work_that_another_bilin_keeps_from_the_queue_is_told(qapp, engine, models):
+    start_theme(qapp, Look("light", "zh"))
+    told = []
+    models.notice.connect(told.append)
+    models.verify("one")
+    (request,) = engine.of(AddJob)
+    refusal = (
+        "another Bilin works on the models in /models; close it first, or give this one a models"
+        " folder of its own"
+    )
+    engine.handles[request.id].end_failed(RequestFailure("error", refusal))
+    assert len(told) == 1
+    assert "另一个" in told[0]
+    assert "/models" in told[0]
