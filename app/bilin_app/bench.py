@@ -15,8 +15,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import msgspec
+
+from bilin_engine.protocol import PlanResult
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -35,6 +39,8 @@ NUM_SEARCHES = 5
 SETTLE_S = 2.0
 IDLE_S = 10.0
 NUM_SLIDER_MOVES = 64
+SLIDER_DEVICES = "8x11GiB"
+SLIDER_CONTEXTS = (256, 512, 1024, 1536, 2048)
 KEY_MS = 60  # between two keys: 200 words a minute
 
 _FIRST_PAINT = """
@@ -368,36 +374,52 @@ def measure_idle() -> float:
     return used / IDLE_S * 100
 
 
-def measure_slider() -> tuple[float, float]:
-    """Median and worst ms from a new plan of eight cards to their painted bars."""
+def measure_slider() -> dict[str, float]:
+    """From a moved slider with its new plan to the painted card: ms of the clock and of processor.
+
+    The plans are the engine's own for GLM-130B on `SLIDER_DEVICES`.
+    """
     from PySide6.QtWidgets import QApplication
 
     from bilin_app.controllers.model_views import PlacementChoice
+    from bilin_app.controllers.placement_views import placement_view
     from bilin_app.pages.models.placement import PlacementCard
-    from bilin_app.tour_models import fitting_placement, planned
+    from bilin_app.tour_models import planned
 
+    choice = PlacementChoice(devices=SLIDER_DEVICES)
+    views = [placement_view(plan, choice, {}) for plan in _slider_plans()]
     card = PlacementCard(None)  # type: ignore[arg-type] - a window of its own
-    card.show_model(planned(), PlacementChoice())
-    view = fitting_placement(real=False)
-    bars = [
-        *view.bars[:4],
-        *(replace(bar, name=f"cuda:{4 + i}") for i, bar in enumerate(view.bars[:4])),
-    ]
+    card.show_model(planned(), choice)
+    card.show_placement(views[0])
     card.resize(860, 560)
     card.show()
-    took_ms = []
-    for step in range(NUM_SLIDER_MOVES):
-        smaller = tuple(
-            replace(bar, kv_cache=bar.kv_cache * step // NUM_SLIDER_MOVES) for bar in bars
-        )
-        start = time.perf_counter()
-        card.show_placement(replace(view, context=32 * (step + 1), bars=smaller))
-        card.repaint()
+    QApplication.processEvents()
+    took_ms, cpu_ms = [], []
+    for move in range(NUM_SLIDER_MOVES):
+        view = views[move % len(views)]
+        start, cpu_start = time.perf_counter(), time.process_time()
+        card.slider.setValue(card.slider.maximum() * (move % len(views) + 1) // len(views))
+        card.show_placement(view)
         QApplication.processEvents()
+        cpu_ms.append((time.process_time() - cpu_start) * 1000)
         took_ms.append((time.perf_counter() - start) * 1000)
     card.close()
-    took_ms = sorted(took_ms[2:])  # the first ones lay the card out
-    return took_ms[len(took_ms) // 2], took_ms[-1]
+    took_ms.sort()
+    return {
+        "p50": round(took_ms[len(took_ms) // 2], 1),
+        "worst": round(took_ms[-1], 1),
+        "cpu_worst": round(max(cpu_ms), 1),
+    }
+
+
+def _slider_plans() -> list[PlanResult]:
+    command = [sys.executable, "-P", "-m", "bilin_engine", "plan", "glm-130b", "--json"]
+    plans = []
+    for context in SLIDER_CONTEXTS:
+        asked = [*command, "--devices", SLIDER_DEVICES, "--context", str(context)]
+        done = subprocess.run(asked, check=False, capture_output=True)  # 1: it does not fit
+        plans.append(msgspec.json.decode(done.stdout, type=PlanResult))
+    return plans
 
 
 def machine_facts() -> str:
@@ -457,7 +479,7 @@ def main() -> int:
         "after_streaming_rss_mib": round(after / 2**20, 1),
         "idle_cpu_percent": round(idle, 2),
         "search_100000_messages_ms": search,
-        "slider_move_ms": [round(value, 2) for value in measure_slider()],
+        "slider_move_8x11gib_ms": measure_slider(),
     }
     if wants_json:
         print(json.dumps(figures, ensure_ascii=False))
@@ -472,7 +494,7 @@ def main() -> int:
         "edit_200000_chars_gaps_ms": "p99 <= 16",
         "idle_cpu_percent": "< 0.5",
         "search_100000_messages_ms": "< 50",
-        "slider_move_ms": "[p50, worst] <= 16",
+        "slider_move_8x11gib_ms": "worst <= 16",
     }
     for name, value in figures.items():
         goal = f"   (goal {goals[name]})" if name in goals else ""

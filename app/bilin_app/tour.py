@@ -29,6 +29,7 @@ from bilin_app.main_window import MainWindow
 from bilin_app.pages.models.add import AddDialog
 from bilin_app.pages.models.folder import FolderDialog
 from bilin_app.pages.models.hub import HubDialog
+from bilin_app.pages.models.rename import RenameDialog
 from bilin_app.pages.models.report import ReportDialog
 from bilin_app.pages.models.trash import TrashDialog
 from bilin_app.storage.settings import Settings
@@ -394,6 +395,14 @@ def _show_models_folder(window: MainWindow, texts: TourTexts) -> QWidget:
     return dialog
 
 
+def _show_models_rename(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_models(window, texts)
+    dialog = RenameDialog(window.models, "GLM-130B", "/home/li/.local/share/bilin/models/glm-130b")
+    dialog.name.setText(" ".join(["GLM-130B"] * 10))
+    dialog.show()
+    return dialog
+
+
 def _show_models_report(window: MainWindow, texts: TourTexts) -> QWidget:
     _show_models(window, texts)
     dialog = ReportDialog(window.models, tour_models.REPORT)
@@ -614,6 +623,7 @@ SCENES = (
     Scene("models-add", _show_models_add),
     Scene("models-trash", _show_models_trash),
     Scene("models-folder", _show_models_folder),
+    Scene("models-rename", _show_models_rename),
     Scene("models-report", _show_models_report),
     Scene("settings", _show_settings),
     Scene("settings-end", _show_settings_end),

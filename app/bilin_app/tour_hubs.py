@@ -3,6 +3,7 @@
 from typing import Literal
 
 from bilin_app.controllers import sentences
+from bilin_app.controllers.engine_sentences import engine_sentence
 from bilin_app.controllers.hub_views import (
     CatalogRow,
     HubChoice,
@@ -111,9 +112,10 @@ def refusal(language: Language) -> str:
 def jobs(language: Language) -> list[JobView]:
     """A download at work, one that waits, one that has to be looked at."""
     hub = first_hub(language)
-    wrong = (
-        "model-00002-of-00004.safetensors arrives changed: sha256 91c2f04b11d0… instead of "
-        "5b8e2a7730cd…. It was fetched twice and thrown away; try another source, or later"
+    wrong = engine_sentence(
+        "model-00002-of-00004.safetensors arrives changed from modelscope.cn: sha256 91c2f04b11d0… "
+        "instead of 5b8e2a7730cd…. It was fetched twice and thrown away; try another source, or "
+        "later"
     )
     return [
         JobView(

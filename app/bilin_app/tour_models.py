@@ -31,7 +31,7 @@ _32B = ModelView(
 )
 _Z1 = ModelView("glm-z1-9b-0414", "GLM-Z1-9B-0414", "GLM-Z1-9B-0414", 9_400_000_000, "BF16", 32768)
 _BROKEN = {
-    "zh": "model-00003-of-00018.safetensors is missing: copy or convert the model again",
+    "zh": "缺少 model-00003-of-00018.safetensors，请重新复制或转换这个模型。",
     "en": "model-00003-of-00018.safetensors is missing: copy or convert the model again",
 }
 _BLANKS = ("short", "long", "sentence")

@@ -6,6 +6,7 @@ that cannot be used is listed with the sentence why, never left out in silence.
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from bilin_engine.protocol import (
     Example,
     MeasuredSpeed,
     ModelInfo,
+    ModelsFolderState,
     ProofreadFigures,
     Sampling,
     TrashedModel,
@@ -174,6 +176,12 @@ class LibraryEntry:
     description: ModelDescription | None
     config: ModelConfig | None
 
+    @property
+    def chat_format(self) -> str:
+        """Its name, "" where the model cannot chat."""
+        description = self.description
+        return description.chat_format if description and description.capabilities.chat else ""
+
 
 class Library:
     """Model folders in two places; read anew at every call, so that a change on disk shows."""
@@ -223,8 +231,7 @@ class Library:
 
     def chat_format(self, model_id: str) -> str:
         """The name of the model's chat format, "" where it cannot chat."""
-        description = self.entry(model_id).description
-        return description.chat_format if description and description.capabilities.chat else ""
+        return self.entry(model_id).chat_format
 
     @property
     def state_dir(self) -> Path:
@@ -248,6 +255,16 @@ class Library:
     def speeds(self) -> dict[str, list[MeasuredSpeed]]:
         """What was measured, by `key`; of several machines where the folder was moved."""
         return _read_state(self.state_dir / SPEEDS_FILE, dict[str, list[MeasuredSpeed]]) or {}
+
+    def folder_state(self) -> ModelsFolderState:
+        """Whether the models folder can be read."""
+        try:
+            with os.scandir(self.models_dir):
+                return "there"
+        except FileNotFoundError:
+            return "there" if self.models_dir.parent.is_dir() else "missing"
+        except OSError:
+            return "unreadable"
 
     def trash(self) -> list[TrashedModel]:
         """Deleted models, the latest first."""

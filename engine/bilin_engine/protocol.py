@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 13
+PROTOCOL_VERSION = 14
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -412,6 +412,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     num_shards: int = 0
 
 
+ModelsFolderState = Literal["there", "missing", "unreadable"]
 FolderKind = Literal["model", "reference", "hugging_face", "gguf", "unknown"]
 
 
@@ -881,11 +882,16 @@ class SentenceRead(msgspec.Struct, frozen=True, kw_only=True, tag="sentence_read
 
 
 class ModelsListed(msgspec.Struct, frozen=True, tag="models_listed"):
-    """The library, bundled model first. known: can be planned without being here."""
+    """The library, bundled model first. known: can be planned without being here.
+
+    folder: "missing" only where its parent is missing too: the default one comes with its first
+    model.
+    """
 
     models: tuple[ModelInfo, ...]
     trash: tuple[TrashedModel, ...] = ()
     known: tuple[ModelInfo, ...] = ()
+    folder: ModelsFolderState = "there"
 
 
 class DevicesListed(msgspec.Struct, frozen=True, tag="devices_listed"):

@@ -64,3 +64,10 @@ def test_a_job_in_the_queue_says_in_chinese_why_it_failed():
     )
     told = job_view(failed).reason
     assert told == "config.json 写入后被改过（sha256 是 aaaa…，应为 bbbb…）"
+
+
+@pytest.mark.usefixtures("chinese")
+def test_an_unreachable_hub_is_told_in_chinese_with_the_way_out():
+    told = request_failed("hub_unreachable", "huggingface.co cannot be reached: timed out")
+    assert told.startswith("连不上 huggingface.co：timed out")
+    assert "换一个来源" in told

@@ -1,7 +1,10 @@
 """The hub dialog and its controller: nothing before a click, everything before a download."""
 
 import pytest
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtGui import QFocusEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
 
 from bilin_app import tour_hubs
 from bilin_app.controllers.hub_views import HubChoice, RepositoryView
@@ -198,3 +201,13 @@ def test_the_catalog_is_the_engines(hubs, engine):
     )  # fmt: skip
     engine.handles[0].end_done(CatalogListed((entry,)))
     assert (rows[0].name, rows[0].repositories) == ("X", {"modelscope": "a/b"})
+
+
+def test_a_typed_repository_stays_when_the_list_gets_the_keyboard(dialog):
+    dialog.repository.setText("someone/else")
+    dialog.show_refusal("no such repository")
+    QApplication.sendEvent(dialog.catalog, QFocusEvent(QEvent.Type.FocusIn))
+    assert dialog.repository.text() == "someone/else"
+    assert dialog._problem.text() == "no such repository"
+    QTest.keyClick(dialog.catalog, Qt.Key.Key_Down)
+    assert dialog.repository.text() == "zai-org/GLM-4-9B-0414"

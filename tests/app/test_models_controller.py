@@ -1,11 +1,13 @@
 """The models controller with a fake engine: loads what the card shows, measures, moves, mends."""
 
+import os
 from dataclasses import replace
 
 import msgspec
 import pytest
 from PySide6.QtCore import QObject, Signal
 
+from bilin_app.controllers import job_views
 from bilin_app.controllers.model_views import Fix, PlacementChoice
 from bilin_app.controllers.models import ModelsController
 from bilin_app.controllers.models_folder import ModelsFolder
@@ -13,6 +15,7 @@ from bilin_app.controllers.views import EngineView, ModelView
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
 from bilin_app.engine_client.process import EngineCommand
 from bilin_app.storage.model_notes import ModelNotes
+from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import (
     AddJob,
     AddTokenizer,
@@ -34,6 +37,7 @@ from bilin_engine.protocol import (
     SelfTest,
     SpeedMeasured,
     TrashedModel,
+    VerifyModel,
 )
 
 pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("qapp")]
@@ -69,6 +73,8 @@ class FakeEngine(QObject):
         self.infos = (info("one"), info("two"))
         self.trash = (TrashedModel(trashed="deleted-1", name="old", size_bytes=5, deleted_at=1.0),)
         self.known = (info("glm-130b"), info("two"))
+        self.models_folder = "there"
+        self.found = ()  # what is new when the library is read again
         self.view = EngineView("empty")
         self.asked = []
         self.handles = {}
@@ -104,6 +110,7 @@ class FakeEngine(QObject):
         self.view_changed.emit(self.view)
 
     def refresh_models(self):
+        self.infos, self.found = (*self.infos, *self.found), ()
         self.models_changed.emit(self.infos)
 
     def unload(self):
@@ -299,3 +306,61 @@ def test_what_was_set_is_remembered_for_each_model(models):
     models.choose("two")
     models.choose("one")
     assert heard == [PlacementChoice(), choice]
+
+
+@pytest.mark.parametrize(
+    ("state", "is_there", "is_readable"),
+    [("there", True, True), ("missing", False, True), ("unreadable", True, False)],
+)
+def test_the_state_of_the_folder_is_the_engines_word_and_no_look_at_the_disk(
+    engine, models, monkeypatch, state, is_there, is_readable
+):
+    def look(*_args, **_options):
+        raise AssertionError("the window's thread waits for a disk")
+
+    heard = []
+    models.library_changed.connect(heard.append)
+    engine.models_folder = state
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", look)
+        patched.setattr(os, "scandir", look)
+        patched.setattr(os, "listdir", look)
+        engine.models_changed.emit([])
+    assert (heard[-1].is_there, heard[-1].is_readable) == (is_there, is_readable)
+
+
+def test_why_a_job_stopped_is_told_in_the_windows_language(qapp):
+    start_theme(qapp, Look("light", "zh"))
+    full = "The disk is full. Free some space, then resume: what is done stays."
+    job = JobInfo(job=1, work=VerifyModel("/m/glm"), state="paused", reason=full)
+    assert "磁盘已满" in job_views.job_view(job).reason
+
+
+def test_a_model_that_work_made_is_shown_and_one_that_came_otherwise_is_not(engine, models):
+    arrived, chosen = [], []
+    models.arrived.connect(lambda row: arrived.append(row.id))
+    models.rows_changed.connect(lambda _rows, model_id: chosen.append(model_id))
+    engine.found = (info("restored"),)
+    engine.refresh_models()
+    assert (arrived, chosen[-1]) == ([], "one")
+    engine.found = (info("converted"),)
+    engine.client.jobs_changed.emit(JobsChanged((), library_changed=True))
+    assert (arrived, chosen[-1]) == (["converted"], "converted")
+    engine.client.jobs_changed.emit(JobsChanged((), library_changed=True))
+    assert arrived == ["converted"]
+
+
+def test_work_that_another_bilin_keeps_from_the_queue_is_told(qapp, engine, models):
+    start_theme(qapp, Look("light", "zh"))
+    told = []
+    models.notice.connect(told.append)
+    models.verify("one")
+    (request,) = engine.of(AddJob)
+    refusal = (
+        "another Bilin works on the models in /models; close it first, or give this one a models"
+        " folder of its own"
+    )
+    engine.handles[request.id].end_failed(RequestFailure("error", refusal))
+    assert len(told) == 1
+    assert "另一个" in told[0]
+    assert "/models" in told[0]

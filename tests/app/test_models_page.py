@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QAbstractButton, QCheckBox, QLabel
 from bilin_app import tour_models
 from bilin_app.controllers.model_views import FolderView, LoadView, PlacementChoice
 from bilin_app.pages.models.add import IN_PLACE, AddDialog
+from bilin_app.pages.models.rename import RenameDialog
 from bilin_app.pages.models.view import ModelsView
 from bilin_app.theme.theme import Look, start_theme
 
@@ -172,3 +173,68 @@ def test_a_model_folder_can_stay_where_it_is(view, qtbot):
     with qtbot.waitSignal(dialog.in_place_requested) as heard:
         dialog.go.click()
     assert heard.args == ["/from/here"]
+
+
+@pytest.fixture
+def rename(qapp, qtbot):
+    start_theme(qapp, Look("light", "en"))
+    dialog = RenameDialog(None, "GLM-130B", "/models/glm")  # pyright: ignore[reportArgumentType]
+    qtbot.addWidget(dialog)
+    dialog.show()
+    return dialog
+
+
+@pytest.mark.parametrize("name", ["我的 GLM", "田中　模型", "  glm 🙂 "])
+def test_a_model_is_renamed_with_the_return_key(rename, qtbot, name):
+    rename.name.setText(name)
+    with qtbot.waitSignal(rename.renamed) as heard:
+        QTest.keyClick(rename.name, Qt.Key.Key_Return)
+    assert heard.args == [name.strip()]
+    assert not rename.isVisible()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("", ""),
+        (" 　", ""),
+        ("x" * 81, "81 characters are too many; up to 80 are possible."),
+        ("a\u202eb", "The name holds a character that cannot be seen; type it anew."),
+    ],
+)
+def test_a_name_that_is_not_possible_is_told_while_it_is_typed(rename, name, sentence):
+    rename.name.setText(name)
+    assert not rename.go.isEnabled()
+    assert rename.problem.text() == sentence
+    rename.name.setText("glm")
+    assert rename.go.isEnabled()
+    assert rename.problem.isHidden()
+
+
+def test_the_same_name_changes_nothing(rename):
+    heard = []
+    rename.renamed.connect(heard.append)
+    rename.go.click()
+    assert heard == []
+    assert not rename.isVisible()
+
+
+def test_a_library_of_bundled_models_alone_says_how_another_comes_in(view):
+    assert view.list.hint.isHidden()
+    mini = [row for row in tour_models.rows("en") if row.model.is_bundled]
+    view.show_models([replace(row, is_verified=False) for row in mini], mini[0].id, "")
+    assert view.list.hint.isVisible()
+    assert view.list.badge(replace(mini[0], is_verified=False)) == ""
+
+
+def test_every_way_to_convert_says_what_it_takes_on_disk(view, qtbot):
+    needed = {"128": 69_000_000_000, "64": 71_000_000_000, "row": 67_000_000_000}
+    folder = FolderView(
+        path="/w/glm", kind="reference", title="glm", size_bytes=260_000_000_000,
+        needed_bytes=needed, free_bytes=10**12,
+    )  # fmt: skip
+    dialog = AddDialog(view, folder)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    told = [text.rpartition(" · ")[2] for text in texts(dialog) if " · " in text]
+    assert told == ["69.0 GB", "71.0 GB", "67.0 GB"]

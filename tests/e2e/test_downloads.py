@@ -2,6 +2,7 @@
 
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
+import contextlib
 import json
 import os
 import queue
@@ -41,6 +42,7 @@ from bilin_engine.server.supervisor import Supervisor, SupervisorSettings
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 WAIT_S = 120
+SMALL_DISK_BYTES = 4 * 1024**2
 SHARD = "model-00002-of-00003.safetensors"
 
 
@@ -168,6 +170,52 @@ def test_a_paused_download_waits_for_a_person_after_a_restart(hub, watched, tmp_
     again.queue.change(1, "resume")
     again.until("done", "done")
     assert again.library.models()[0].problem == ""
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own over the models folder, which a test can fill."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    models = tmp_path / "models"
+    models.mkdir()
+    size = f"size={SMALL_DISK_BYTES}"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", size, "bilin-test", str(models)],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    yield models
+    subprocess.run(["umount", str(models)], check=True)
+
+
+@pytest.mark.slow  # imports torch to convert
+@pytest.mark.expects_log  # the queue's own file cannot be written either
+def test_a_disk_that_fills_up_pauses_the_download_with_a_sentence(hub, small_disk, tmp_path):
+    hub.faults[SHARD] = [Fault("slow", pause_s=0.05)]
+    its = Watched(small_disk)
+    its.queue.add(work(hub, small_disk))
+    part = download_folder(small_disk / "田中　模型 🙂") / f"{SHARD}.part"
+    its.until_file_has(part, 2000)
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+    its.until("paused")
+    assert its.jobs[0].reason == (
+        "The disk is full. Free some space, then resume: what is done stays."
+    )
+    kept = part.stat().st_size
+    assert kept > 2000
+    assert its.library.models() == []
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+    ballast.unlink()
+    its.queue.change(1, "resume")
+    its.until("done", "done")
+    assert its.library.models()[0].problem == ""
+    assert hub.asked_for(SHARD)[-1].headers["Range"] == f"bytes={kept}-"
+    its.queue.close()
 
 
 def test_a_cancelled_download_leaves_nothing(hub, watched, tmp_path):

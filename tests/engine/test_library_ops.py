@@ -2,60 +2,24 @@
 
 import hashlib
 import json
-import os
-from pathlib import Path
 
-import msgspec
 import pytest
+from library_folders import make_model, speed
 
 from bilin_engine import processes
-from bilin_engine.config import GLMConfig
 from bilin_engine.errors import BadRequestError, BilinError
 from bilin_engine.library import (
-    Capabilities,
     FileRecord,
     Library,
-    ModelDescription,
-    ModelNames,
     read_description,
 )
-from bilin_engine.protocol import MeasuredSpeed
 from bilin_engine.server import library_ops
 from bilin_engine.server.library_ops import LibraryOps
-
-CONFIG = GLMConfig.create(
-    num_layers=1, hidden_size=64, num_attention_heads=4, inner_hidden_size=96, vocab_size=512,
-    max_sequence_length=256,
-)  # fmt: skip
-
-
-def make_model(parent: Path, name: str, *, has_tokenizer: bool = True) -> Path:
-    folder = parent / name
-    folder.mkdir(parents=True)
-    content = json.dumps(CONFIG.to_json()).encode()
-    (folder / "config.json").write_bytes(content)
-    if has_tokenizer:
-        (folder / "tokenizer_config.json").write_text("{}")
-    record = FileRecord(len(content), hashlib.sha256(content).hexdigest())
-    description = ModelDescription(
-        id="tiny", names=ModelNames(name, name), family="GLM-130B", languages=("zh",),
-        capabilities=Capabilities(chat=True), chat_format="qa", licence="MIT", source="a test",
-        files={"config.json": record},
-    )  # fmt: skip
-    (folder / "bilin.json").write_bytes(msgspec.json.encode(description))
-    return folder
 
 
 @pytest.fixture
 def library(tmp_path):
     return Library(tmp_path / "models", bundled_dir=tmp_path / "none")
-
-
-def speed(machine, rate, at=1.0):
-    return MeasuredSpeed(
-        at=at, machine=machine, devices=("cpu",), decode_tok_s=rate, prefill_tok_s=100.0,
-        prompt_tokens=16, bytes_per_token=1000, read_bytes_s=2e10,
-    )  # fmt: skip
 
 
 def test_a_deleted_model_is_in_the_trash_with_its_size_until_that_is_emptied(library):
@@ -166,18 +130,6 @@ def test_a_record_by_whole_path_of_an_earlier_version_still_counts(library):
     records = json.loads(path.read_text())
     path.write_text(json.dumps({str(folder): records["glm"]}))
     assert library.find("tiny").verified_at > 0
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_read_only_library_says_so(library):
-    folder = make_model(library.models_dir, "glm")
-    library.models_dir.chmod(0o500)
-    try:
-        with pytest.raises(BilinError, match="cannot be deleted"):
-            LibraryOps(library).delete("tiny")
-    finally:
-        library.models_dir.chmod(0o700)
-    assert folder.is_dir()
 
 
 def test_a_disk_that_refuses_leaves_the_model_and_says_why(library, monkeypatch):

@@ -18,7 +18,16 @@ from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PySide6.QtCore import QEvent, QMimeData, QPointF, QSocketNotifier, Qt, QUrl
+from PySide6.QtCore import (
+    QEvent,
+    QMimeData,
+    QObject,
+    QPointF,
+    QSocketNotifier,
+    Qt,
+    QUrl,
+    Signal,
+)
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QWidget
@@ -28,8 +37,11 @@ from bilin_app.logs import start_logging
 from bilin_app.paths import app_paths
 
 
-class Driver:
+class Driver(QObject):
+    clicked = Signal(QAbstractButton)
+
     def __init__(self, application: Application) -> None:
+        super().__init__(application)
         self.application = application
         self.window = application.window
         self.jobs: list[dict] = []
@@ -42,6 +54,9 @@ class Driver:
         application.chat.answer_failed.connect(
             lambda _id, why, _more: setattr(self, "failure", why)
         )
+        # Queued, not called: a click may open a dialog with an event loop of its own, and the line
+        # that asked for it is to be answered all the same.
+        self.clicked.connect(self._click, Qt.ConnectionType.QueuedConnection)
         self.pending = b""
         self.notifier = QSocketNotifier(0, QSocketNotifier.Type.Read, application)
         self.notifier.activated.connect(self._on_input)
@@ -102,10 +117,13 @@ class Driver:
     def click(self, text: str) -> bool:
         for button in self.shown(QAbstractButton):
             if text in (button.text(), button.accessibleName()) and button.isEnabled():
-                # Not from inside this call: a click may open a dialog with its own event loop.
-                QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+                self.clicked.emit(button)
                 return True
         return False
+
+    @staticmethod
+    def _click(button: QAbstractButton) -> None:
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
     def page(self, name: str) -> None:
         self.window.show_page(name)

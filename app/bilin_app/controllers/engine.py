@@ -23,6 +23,7 @@ from bilin_engine.protocol import (
     LoadSettings,
     ModelInfo,
     ModelLoaded,
+    ModelsFolderState,
     ModelsListed,
     Progress,
     ProofreadFigures,
@@ -68,6 +69,7 @@ class EngineController(QObject):
         self._load_id: int | None = None
         self._trash: tuple[TrashedModel, ...] = ()
         self._known: tuple[ModelInfo, ...] = ()
+        self.models_folder: ModelsFolderState = "there"  # when it was last read
         self.settings_of: Callable[[str], LoadSettings] = lambda _model_id: LoadSettings()
         self.view = EngineView("stopped", action="restart")
         self.context_length = 0
@@ -245,6 +247,7 @@ class EngineController(QObject):
 
     def _take_models(self, result: ModelsListed) -> None:
         self._infos, self._trash, self._known = result.models, result.trash, result.known
+        self.models_folder = result.folder
         self.models_changed.emit(self.models)
 
     def _on_list_failed(self, failure: RequestFailure) -> None:

@@ -9,6 +9,7 @@ from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import sentences
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.engine_sentences import engine_sentence
 from bilin_app.controllers.hub_views import CatalogRow, HubChoice, HubFileView, RepositoryView
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
 from bilin_engine.protocol import (
@@ -109,7 +110,7 @@ class HubsController(QObject):
             gguf_files=_files(listed.gguf_files),
             free_bytes=listed.free_bytes,
             has_token=listed.has_token,
-            problem=listed.problem,
+            problem=engine_sentence(listed.problem),
         )
         self.repository_listed.emit(view)
 

@@ -188,13 +188,15 @@ class TrashView:
 
 @dataclass(frozen=True, slots=True)
 class LibraryView:
-    """Where the models lie, and what is beside them. is_there: the folder exists.
+    """Where the models lie, and what is beside them.
 
+    is_there, is_readable: the folder exists, and may be looked into.
     known: models that are not here and can be planned.
     """
 
     folder: str = ""
     is_there: bool = True
+    is_readable: bool = True
     trash: tuple[TrashView, ...] = ()
     known: tuple[ModelView, ...] = ()
 

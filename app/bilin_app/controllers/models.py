@@ -12,6 +12,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from bilin_app.controllers import job_views, placement_views, sentences
 from bilin_app.controllers.engine import EngineController, model_view
+from bilin_app.controllers.engine_sentences import engine_sentence
 from bilin_app.controllers.load_fixes import load_fixes
 from bilin_app.controllers.model_views import (
     Fix,
@@ -72,7 +73,7 @@ class ModelsController(QObject):
     rows_changed(list[ModelRow], str): the library and the chosen model. placement_changed(
     PlacementView), load_changed(LoadView): of the chosen model. jobs_changed(list[JobView]).
     deleted(name, freed bytes, trashed). notice(str). library_changed(LibraryView).
-    measured(ModelRow): its speed was taken.
+    measured(ModelRow): its speed was taken. arrived(ModelRow): work made it, and it is chosen.
     """
 
     rows_changed = Signal(object, str)
@@ -86,6 +87,7 @@ class ModelsController(QObject):
     notice = Signal(str)
     library_changed = Signal(object)
     measured = Signal(object)
+    arrived = Signal(object)
 
     def __init__(
         self,
@@ -101,6 +103,7 @@ class ModelsController(QObject):
         self._notes = notes
         self._folder = folder
         self._chosen = ""
+        self._paths_before: frozenset[str] = frozenset()  # of models, before work made others
         self._invented = devices
         self._choice = PlacementChoice(devices=devices)
         self._speed = SpeedRun(engine, self)
@@ -331,8 +334,13 @@ class ModelsController(QObject):
     def _on_models_changed(self) -> None:
         rows = self.rows
         self.library_changed.emit(self._library_view())
+        before, self._paths_before = self._paths_before, frozenset()
+        arrived = next((row for row in rows if before and row.path not in before), None)
         chosen = self.chosen
-        if chosen is not None:
+        if arrived is not None:
+            self.choose(arrived.id)
+            self.arrived.emit(arrived)
+        elif chosen is not None:
             self.model_shown.emit(chosen)
         elif rows:
             self._chosen = ""
@@ -359,9 +367,10 @@ class ModelsController(QObject):
             for one in self._engine.trash
         )
         known = tuple(model_view(info) for info in self._known)
-        # The default folder comes with the first model; one that a person chose should be there.
-        is_there = self.folder.is_dir() or self.folder.parent.is_dir()
-        return LibraryView(str(self.folder), is_there, trash, known)
+        state = self._engine.models_folder
+        return LibraryView(
+            str(self.folder), state != "missing", state != "unreadable", trash, known
+        )
 
     def _on_inspected(self, result: FolderInspected) -> None:
         self.folder_inspected.emit(
@@ -373,7 +382,7 @@ class ModelsController(QObject):
                 needed_bytes=result.needed_bytes,
                 free_bytes=result.free_bytes,
                 rate_bytes_s=result.rate_bytes_s,
-                problem=result.problem,
+                problem=engine_sentence(result.problem),
                 lacks_tokenizer=result.lacks_tokenizer,
             )
         )
@@ -381,6 +390,7 @@ class ModelsController(QObject):
     def _on_jobs_changed(self, event: JobsChanged) -> None:
         self.jobs_changed.emit([job_views.job_view(job) for job in event.jobs])
         if event.library_changed:
+            self._paths_before = frozenset(row.path for row in self.rows)
             self.refresh()
 
     def _on_engine_changed(self, view: EngineView) -> None:

@@ -54,7 +54,7 @@ def engine_ended(end: EngineEnd) -> str:
 def request_failed(code: str, message: str) -> str:
     """The engine's sentence in the window's language, or introduced in it where it is English."""
     told = engine_sentence(message)
-    if told != message:
+    if told != message and code != "hub_unreachable":
         return told
     known = {
         "hub_unreachable": translate(
@@ -70,7 +70,7 @@ def request_failed(code: str, message: str) -> str:
         "worker_died": translate("Sentences", "{message}", "a part of the engine ended"),
     }
     other = translate("Sentences", "{message}", "any other error of the engine")
-    return known.get(code, other).format(message=message)
+    return known.get(code, other).format(message=told)
 
 
 def engine_restarted(reason: str) -> str:

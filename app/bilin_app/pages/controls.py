@@ -119,11 +119,14 @@ class KeepsEscape(QObject):
 
 
 class ElidedLabel(QLabel):
-    """A line of text that ends in … where there is no room."""
+    """A line of text with … at its end, or in its middle, where there is no room."""
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(
+        self, parent: QWidget, elide: Qt.TextElideMode = Qt.TextElideMode.ElideRight
+    ) -> None:
         super().__init__(parent)
         self._full = ""
+        self._elide_mode = elide
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
 
@@ -152,7 +155,7 @@ class ElidedLabel(QLabel):
 
     def _elide(self) -> None:
         metrics = QFontMetrics(self.font())
-        self.setText(metrics.elidedText(self._full, Qt.TextElideMode.ElideRight, self.width()))
+        self.setText(metrics.elidedText(self._full, self._elide_mode, self.width()))
 
 
 class ThinBar(QWidget):

@@ -152,7 +152,7 @@ def failed(error: Exception) -> Failed:
         return Failed(id=JOB_ID, code=error.code, message=error.message, detail=error.detail)
     detail = "".join(traceback.format_exception(error))
     if isinstance(error, OSError):
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             message = "The disk is full. Free some space, then resume: what is done stays."
             return Failed(id=JOB_ID, code="disk_full", message=message, detail=detail)
         where = f"{error.filename}: " if error.filename else ""

@@ -87,14 +87,19 @@ def file_bytes(config: ModelConfig) -> int:
 
 
 def file_bytes_by_group(config: ModelConfig) -> dict[str, int]:
-    """`file_bytes` in INT4 by group size; of a quantized model under "", as it is."""
+    """`file_bytes` in INT4 by each group size that divides every linear's inputs.
+
+    Of a quantized model under "", as it is.
+    """
     if config.quantization is not None:
         return {"": file_bytes(config)}
+    widths = {spec.shape[1] for spec in config.tensors() if spec.is_linear}
     return {
         str(size): file_bytes(
             dataclasses.replace(config, quantization=QuantizationConfig.uniform(4, size))
         )
         for size in GROUP_SIZES
+        if size == "row" or all(k % size == 0 for k in widths)
     }
 
 

@@ -22,7 +22,7 @@ from bilin_engine.config import (
 )
 from bilin_engine.errors import BadRequestError, BilinError, ModelBrokenError
 from bilin_engine.library import DESCRIPTION_FILE, MAX_FILES, Library, read_description
-from bilin_engine.placement.cost import GROUP_SIZES, file_bytes_by_group
+from bilin_engine.placement.cost import file_bytes_by_group
 from bilin_engine.placement.known_configs import GLM_130B
 from bilin_engine.protocol import FolderInspected, FolderKind
 from bilin_engine.tokenizers.gguf_vocabulary import read_tokenizer
@@ -117,10 +117,8 @@ def _gguf_needs(path: Path, files: dict[str, int]) -> tuple[dict[str, int], str]
         origins(model, config)
         read_tokenizer(model.metadata, str(path))
         best = default_group(model, config)
-    widths = {spec.shape[1] for spec in config.tensors() if spec.is_linear}
-    fitting = [s for s in GROUP_SIZES if s == "row" or all(k % s == 0 for k in widths)]
     needs = file_bytes_by_group(config)
-    return {str(size): needs[str(size)] for size in sorted(fitting, key=lambda s: s != best)}, ""
+    return {size: needs[size] for size in sorted(needs, key=lambda s: s != str(best))}, ""
 
 
 def _ranks(files: dict[str, int]) -> dict[str, int]:

@@ -138,17 +138,26 @@ class LibraryOps:
         place = self.trash_dir / trashed
         if not trashed or Path(trashed).name != trashed or not place.is_dir():
             raise BadRequestError(f"the trash holds no {trashed!r}")
-        for folder in place.iterdir():
-            target = self._library.models_dir / folder.name
-            if target.exists():
-                raise BadRequestError(f"{target} exists again; rename it first")
-            folder.rename(target)
-        place.rmdir()
+        try:
+            for folder in place.iterdir():
+                target = self._library.models_dir / folder.name
+                if target.exists():
+                    raise BadRequestError(f"{target} exists again; rename it first")
+                folder.rename(target)
+            place.rmdir()
+        except OSError as error:
+            raise BilinError(f"{place} cannot be restored: {error.strerror}") from error
 
     def empty_trash(self) -> None:
         """Removes what was deleted for good. Links are removed, never what they point to."""
-        if self.trash_dir.is_dir() and not self.trash_dir.is_symlink():
+        if not self.trash_dir.is_dir() or self.trash_dir.is_symlink():
+            return
+        try:
             shutil.rmtree(self.trash_dir)
+        except FileNotFoundError:  # another Bilin empties it too
+            self.empty_trash()
+        except OSError as error:
+            raise BilinError(f"{self.trash_dir} cannot be emptied: {error.strerror}") from error
 
     def mark_verified(self, folder: Path) -> None:
         """A folder's files agree with their hashes now."""

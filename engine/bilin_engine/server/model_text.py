@@ -14,7 +14,7 @@ from bilin_engine.chat_format.causal import causal_layout
 from bilin_engine.errors import BadRequestError, ContextOverflowError
 from bilin_engine.generation.masks import encode_segments, layout_blank, stop_ids
 from bilin_engine.generation.request import PromptLayout
-from bilin_engine.library import Library
+from bilin_engine.library import Library, LibraryEntry
 from bilin_engine.protocol import (
     CountTokens,
     FillWay,
@@ -217,12 +217,16 @@ class ModelText:
 
 
 class ModelTexts:
-    """Text sides by model, each read once until its folder changes."""
+    """The library with its text sides, each read once until its folder changes.
+
+    `models` and `info` read the disk, which may be slow; `listed` is what `models` found last.
+    """
 
     def __init__(self, library: Library) -> None:
         self._library = library
         self._lock = threading.Lock()
         self._texts: dict[ModelInfo, ModelText] = {}
+        self._listed: tuple[LibraryEntry, ...] | None = None
 
     @property
     def library(self) -> Library:
@@ -231,15 +235,27 @@ class ModelTexts:
 
     def models(self) -> tuple[ModelInfo, ...]:
         """The library, bundled model first."""
-        return tuple(self._library.models())
+        entries = tuple(self._library.entries())
+        self._listed = entries
+        return tuple(entry.info for entry in entries)
+
+    def listed(self, model_id: str) -> LibraryEntry | None:
+        """A model as it was when the library was last read; None where that did not tell of it."""
+        return next((e for e in self._listed or () if e.info.id == model_id), None)
+
+    def listed_models(self) -> tuple[ModelInfo, ...]:
+        """The library as it was when it was last read, or as it is where it never was."""
+        listed = self._listed
+        return self.models() if listed is None else tuple(entry.info for entry in listed)
 
     def info(self, model_id: str) -> ModelInfo:
         """The library's entry. Raises ModelNotFoundError."""
         return self._library.find(model_id)
 
     def get(self, model_id: str) -> ModelText:
-        """The text side of a model of the library."""
-        return self.text(self.info(model_id))
+        """The text side of a model of the library, as it was last read."""
+        entry = self.listed(model_id)
+        return self.text(self.info(model_id) if entry is None else entry.info)
 
     def text(self, info: ModelInfo) -> ModelText:
         """The text side of `info`'s folder.
@@ -253,7 +269,10 @@ class ModelTexts:
             return text
 
     def _read(self, info: ModelInfo) -> ModelText:
-        name = self._library.chat_format(info.id)
+        listed = self.listed(info.id)
+        if listed is None or listed.info != info:
+            listed = self._library.entry(info.id)
+        name = listed.chat_format
         return ModelText(
             info,
             load_tokenizer(Path(info.path)),

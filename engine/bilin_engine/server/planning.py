@@ -28,13 +28,15 @@ def plan_model(
     request: PlanModel,
     models: Sequence[ModelInfo],
     own_bytes: Mapping[str, int] | None = None,
+    stored: ModelConfig | None = None,
 ) -> PlanResult:
     """Answers a `PlanModel`. Raises BilinError with a sentence.
 
+    stored: the config of the model's folder where that was read already; nothing is read then.
     own_bytes: what the loaded model holds, by device; a plan may have it, since loading another
     model frees it.
     """
-    config = _config(request, models)
+    config = _config(request, models, stored)
     if request.devices:
         devices = parse_devices(request.devices)
     else:
@@ -110,13 +112,15 @@ def _known_info(name: str) -> ModelInfo:
     )
 
 
-def _config(request: PlanModel, models: Sequence[ModelInfo]) -> ModelConfig:
+def _config(
+    request: PlanModel, models: Sequence[ModelInfo], stored: ModelConfig | None
+) -> ModelConfig:
     """A model of the library is planned as it lies on disk; a known one as it would be stored."""
     info = next((model for model in models if model.id == request.model), None)
     if info is not None and not request.group_size and not request.precision:
         if info.problem:
             raise ModelBrokenError(info.problem)
-        return read_model_config(Path(info.path))
+        return stored or read_model_config(Path(info.path))
     if request.model in KNOWN_CONFIGS:
         return known_config(
             request.model,

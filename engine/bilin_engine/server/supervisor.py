@@ -1,9 +1,12 @@
-"""The supervisor: takes requests, answers them in two lanes, never computes and never hangs.
+"""The supervisor: takes requests, answers them in lanes, never computes and never hangs.
 
-Work lane: load, unload, chat, generate, fill, score, proofread, one after the other. Control lane:
-list, count and inspect, never behind the work lane. Hub lane: questions to model hubs, which may
-take long. A cancel is obeyed by the caller's thread, behind nothing.
-Torch is in the workers alone.
+A lane is a thread that answers one request after the other; none waits for another.
+  work     load, unload, chat, generate, fill, score, proofread, measure
+  library  list, inspect and change model folders: a disk may be slow, or gone
+  queue    add, pause and cancel jobs, whose state lies in the models folder too
+  hub      questions to model hubs, which may take long
+  control  all else: count, plan, devices, from what the library lane read last
+A cancel is obeyed by the caller's thread, behind nothing. Torch is in the workers alone.
 """
 
 import logging
@@ -13,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bilin_engine.errors import BadRequestError, BilinError
+from bilin_engine.errors import BadRequestError, BilinError, ModelNotFoundError
 from bilin_engine.hubs.tokens import TokenFile, default_token_file
 from bilin_engine.protocol import (
     AddInPlace,
@@ -80,6 +83,7 @@ logger = logging.getLogger(__name__)
 JOIN_S = 10.0
 
 _Answered = Chat | Generate | GenerateBatch | Fill | Score | Proofread  # by the loaded model
+_Changing = AddInPlace | DeleteModel | RenameModel | RestoreModel | AddTokenizer | EmptyTrash
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +121,16 @@ class Supervisor:
         self._lock = threading.Lock()
         self._tasks: dict[int, Task] = {}
         self._work = TaskQueue()
-        self._control = TaskQueue()
-        self._hub = TaskQueue()
+        self._lanes = {name: TaskQueue() for name in ("control", "library", "queue", "hub")}
         self._job_command = settings.job_command
         self._is_closed = False
         self._threads = [
             threading.Thread(target=self._run_work, name="bilin-work", daemon=True),
-            threading.Thread(
-                target=self._run_lane, args=(self._control,), name="bilin-control", daemon=True
-            ),
-            threading.Thread(
-                target=self._run_lane, args=(self._hub,), name="bilin-hub", daemon=True
+            *(
+                threading.Thread(
+                    target=self._run_lane, args=(lane,), name=f"bilin-{name}", daemon=True
+                )
+                for name, lane in self._lanes.items()
             ),
         ]
         for thread in self._threads:
@@ -157,12 +160,8 @@ class Supervisor:
         if problem:
             error = BadRequestError(problem)
             self._emit(Failed(id=request.id, code=error.code, message=error.message))
-        elif isinstance(request, LoadModel | UnloadModel | MeasureModel | _Answered):
-            self._work.put(task)
-        elif isinstance(request, ListRepository):
-            self._hub.put(task)
         else:
-            self._control.put(task)
+            self._lane(request).put(task)
 
     def close(self) -> None:
         """Ends workers and lanes; open requests end in `Cancelled`. Any thread but the lanes'."""
@@ -172,12 +171,29 @@ class Supervisor:
         for task in tasks:
             self._cancel_task(task)
         self._work.close()
-        self._control.close()
-        self._hub.close()
+        for lane in self._lanes.values():
+            lane.close()
         self._host.stop()
         self._queue.close()
         for thread in self._threads:
             thread.join(JOIN_S)
+
+    def _lane(self, request: Request) -> TaskQueue:
+        match request:
+            case LoadModel() | UnloadModel() | MeasureModel():
+                return self._work
+            case Chat() | Generate() | GenerateBatch() | Fill() | Score() | Proofread():
+                return self._work
+            case ListModels() | InspectFolder():
+                return self._lanes["library"]
+            case AddJob() | ChangeJob() | ListJobs():
+                return self._lanes["queue"]
+            case ListRepository():
+                return self._lanes["hub"]
+            case _ if isinstance(request, _Changing):
+                return self._lanes["library"]
+            case _:
+                return self._lanes["control"]
 
     def _cancel(self, request: Cancel) -> None:
         with self._lock:
@@ -188,7 +204,7 @@ class Supervisor:
 
     def _cancel_task(self, task: Task) -> None:
         task.cancel()
-        if any(lane.remove(task) for lane in (self._work, self._control, self._hub)):
+        if any(lane.remove(task) for lane in (self._work, *self._lanes.values())):
             self._end(task, Cancelled(task.request.id))
 
     def _end(self, task: Task, event: Done | Cancelled | Failed) -> None:
@@ -240,12 +256,11 @@ class Supervisor:
     def _result(self, task: Task) -> Result | None:
         match task.request:
             case ListModels():
-                library = self._texts.library
-                return ModelsListed(self._texts.models(), tuple(library.trash()), known_models())
+                return self._list_models()
             case ListDevices():
                 return DevicesListed(list_devices(self._host.own_bytes))
             case PlanModel() as request:
-                return plan_model(request, self._texts.models(), self._host.own_bytes)
+                return self._plan(request)
             case CountTokens() as request:
                 return self._texts.get(request.model).count_tokens(request)
             case InspectPrompt() as request:
@@ -258,12 +273,31 @@ class Supervisor:
                 return self._host_result(task)
             case InspectFolder() | ListCatalog() | ListRepository():
                 return self._to_add(task)
-            case DeleteModel(model=model):
-                return self._ops.delete(model)
             case Chat() | Generate() | GenerateBatch() | Fill() | Score() | Proofread():
                 return self._generate(task)
+            case request if isinstance(request, _Changing):
+                try:
+                    return self._change_library(request)
+                finally:
+                    self._texts.models()
             case request:
                 return self._change(request)
+
+    def _list_models(self) -> ModelsListed:
+        library = self._texts.library
+        return ModelsListed(
+            self._texts.models(), tuple(library.trash()), known_models(), library.folder_state()
+        )
+
+    def _plan(self, request: PlanModel) -> Result:
+        """From what was listed last: a slider that is moved waits for no disk."""
+        own_bytes = self._host.own_bytes
+        try:
+            listed = self._texts.listed(request.model)
+            stored = listed.config if listed is not None else None
+            return plan_model(request, self._texts.listed_models(), own_bytes, stored)
+        except ModelNotFoundError:  # or it came since
+            return plan_model(request, self._texts.models(), own_bytes)
 
     def _to_add(self, task: Task) -> Result:
         """What a person may add to the library."""
@@ -285,6 +319,7 @@ class Supervisor:
                 speed = self._host.measure(task, model)
                 try:
                     self._ops.keep_speed(model, speed)
+                    self._texts.models()
                 except BilinError as error:  # a read-only library: measured all the same
                     logger.warning("the measurement cannot be kept: %s", error)
                 return SpeedMeasured(speed)
@@ -292,9 +327,10 @@ class Supervisor:
                 self._host.unload()
                 return None
 
-    def _change(self, request: Request) -> None:
-        """Requests that change the library or the queue and have nothing to tell."""
+    def _change_library(self, request: _Changing) -> Result | None:
         match request:
+            case DeleteModel(model=model):
+                return self._ops.delete(model)
             case AddInPlace(path=path):
                 self._ops.add_in_place(path)
             case RenameModel(model=model, name=name):
@@ -305,6 +341,11 @@ class Supervisor:
                 self._ops.add_tokenizer(model, path)
             case EmptyTrash():
                 self._ops.empty_trash()
+        return None
+
+    def _change(self, request: Request) -> None:
+        """Requests that change the queue or a token and have nothing to tell."""
+        match request:
             case AddJob(work=work):
                 self._queue.add(work)
             case KeepToken(hub=hub, endpoint=endpoint, token=token):

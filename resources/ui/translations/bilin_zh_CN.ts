@@ -71,18 +71,6 @@
     <context>
         <name>AddDialog</name>
         <message>
-            <source>128, the usual</source>
-            <translation>128，常用</translation>
-        </message>
-        <message>
-            <source>32</source>
-            <translation>32</translation>
-        </message>
-        <message>
-            <source>64</source>
-            <translation>64</translation>
-        </message>
-        <message>
             <source>A GGUF file, {0}</source>
             <translation>GGUF 文件，{0}</translation>
         </message>
@@ -95,16 +83,8 @@
             <translation>Hugging Face 模型（safetensors），{0}</translation>
         </message>
         <message>
-            <source>A little closer, 3 % larger</source>
-            <translation>再接近一些，大 3 %</translation>
-        </message>
-        <message>
             <source>A model of Bilin, {0}</source>
             <translation>比邻的模型，{0}</translation>
-        </message>
-        <message>
-            <source>A whole row</source>
-            <translation>整行</translation>
         </message>
         <message>
             <source>About {0} minutes, as measured on this machine.</source>
@@ -132,7 +112,7 @@
         </message>
         <message>
             <source>Close to the original, and small</source>
-            <translation>接近原模型，而且小</translation>
+            <translation>接近原模型，占用小</translation>
         </message>
         <message>
             <source>Convert</source>
@@ -175,24 +155,44 @@
             <translation>比邻不认识的内容，{0}</translation>
         </message>
         <message>
-            <source>The closest, 9 % larger</source>
-            <translation>最接近，大 9 %</translation>
-        </message>
-        <message>
             <source>The original stays as it is.</source>
             <translation>原文件保持不变。</translation>
         </message>
         <message>
             <source>The smallest; the recipe of GLM-130B's own paper</source>
-            <translation>最小；GLM-130B 论文采用的做法</translation>
-        </message>
-        <message>
-            <source>Weights for each scale</source>
-            <translation>每个比例管多少权重</translation>
+            <translation>占用最小；GLM-130B 论文的做法</translation>
         </message>
         <message>
             <source>Where it shall lie</source>
             <translation>放在哪里</translation>
+        </message>
+        <message>
+            <source>Groups of 128 weights, the usual</source>
+            <translation>每组 128 个权重，常用</translation>
+        </message>
+        <message>
+            <source>Groups of 32 weights</source>
+            <translation>每组 32 个权重</translation>
+        </message>
+        <message>
+            <source>Groups of 64 weights</source>
+            <translation>每组 64 个权重</translation>
+        </message>
+        <message>
+            <source>A little closer to the original</source>
+            <translation>更接近原模型</translation>
+        </message>
+        <message>
+            <source>One group a row</source>
+            <translation>每行一组</translation>
+        </message>
+        <message>
+            <source>The closest to the original</source>
+            <translation>最接近原模型</translation>
+        </message>
+        <message>
+            <source>Accuracy and size</source>
+            <translation>精度与大小</translation>
         </message>
     </context>
     <context>
@@ -520,7 +520,7 @@
         </message>
         <message>
             <source>GPU {0}</source>
-            <translation>显卡 {0}</translation>
+            <translation>GPU {0}</translation>
         </message>
         <message>
             <source>Catalog</source>
@@ -837,6 +837,29 @@
         </message>
     </context>
     <context>
+        <name>DocumentFindBar</name>
+        <message>
+            <source>{0} of {1}</source>
+            <translation>第 {0} 处，共 {1} 处</translation>
+        </message>
+        <message>
+            <source>Not in this document</source>
+            <translation>文档里没有</translation>
+        </message>
+        <message>
+            <source>Find in this document</source>
+            <translation>在文档里查找</translation>
+        </message>
+        <message>
+            <source>The place before (Shift+Enter)</source>
+            <translation>上一处（Shift+Enter）</translation>
+        </message>
+        <message>
+            <source>The next place (Enter)</source>
+            <translation>下一处（Enter）</translation>
+        </message>
+    </context>
+    <context>
         <name>DocumentList</name>
         <message>
             <source>Delete</source>
@@ -1099,29 +1122,6 @@
         <message>
             <source>Copy report</source>
             <translation>复制报告</translation>
-        </message>
-    </context>
-    <context>
-        <name>DocumentFindBar</name>
-        <message>
-            <source>{0} of {1}</source>
-            <translation>第 {0} 处，共 {1} 处</translation>
-        </message>
-        <message>
-            <source>Not in this document</source>
-            <translation>文档里没有</translation>
-        </message>
-        <message>
-            <source>Find in this document</source>
-            <translation>在文档里查找</translation>
-        </message>
-        <message>
-            <source>The place before (Shift+Enter)</source>
-            <translation>上一处（Shift+Enter）</translation>
-        </message>
-        <message>
-            <source>The next place (Enter)</source>
-            <translation>下一处（Enter）</translation>
         </message>
     </context>
     <context>
@@ -1546,6 +1546,54 @@
             <source>{} cannot be written: {}</source>
             <translation>无法写入 {}：{}</translation>
         </message>
+        <message>
+            <source>{}: group_size {} does not divide its {} columns; use a multiple of 64 that does, or "row"</source>
+            <translation>{}：分组大小 {} 除不尽它的 {} 列；请用能整除的 64 的倍数，或“row”</translation>
+        </message>
+        <message>
+            <source>{} is damaged: {}</source>
+            <translation>{} 已损坏：{}</translation>
+        </message>
+        <message>
+            <source>{} holds no model: neither bilin.json, nor config.json with safetensors, nor mp_rank_XX_model_states.pt or GGUF files</source>
+            <translation>{} 里没有模型：没有 bilin.json，没有带 safetensors 的 config.json，也没有 mp_rank_XX_model_states.pt 或 GGUF 文件</translation>
+        </message>
+        <message>
+            <source>{} holds {} GGUF files; choose one of them instead of the folder</source>
+            <translation>{} 里有 {} 个 GGUF 文件；请选其中一个，不要选文件夹</translation>
+        </message>
+        <message>
+            <source>{} is missing in {}</source>
+            <translation>缺少 {}，它应在 {} 里</translation>
+        </message>
+        <message>
+            <source>{} exists again; rename it first</source>
+            <translation>{} 又出现了；请先给它改名</translation>
+        </message>
+        <message>
+            <source>{} is no tokenizer of GLM-130B: take its ice_text.model</source>
+            <translation>{} 不是 GLM-130B 的分词器；请选它的 ice_text.model</translation>
+        </message>
+        <message>
+            <source>{} is no tokenizer file; GLM-130B's is ice_text.model</source>
+            <translation>{} 不是分词器文件；GLM-130B 的是 ice_text.model</translation>
+        </message>
+        <message>
+            <source>the trash holds no {}</source>
+            <translation>回收站里没有 {}</translation>
+        </message>
+        <message>
+            <source>{} cannot be deleted: {}</source>
+            <translation>无法删除 {}：{}</translation>
+        </message>
+        <message>
+            <source>{} cannot be restored: {}</source>
+            <translation>无法恢复 {}：{}</translation>
+        </message>
+        <message>
+            <source>{} cannot be emptied: {}</source>
+            <translation>无法清空 {}：{}</translation>
+        </message>
     </context>
     <context>
         <name>FindBar</name>
@@ -1774,10 +1822,6 @@
             <translation>文件</translation>
         </message>
         <message>
-            <source>Weights for each scale</source>
-            <translation>每个缩放系数对应的权重数</translation>
-        </message>
-        <message>
             <source>a whole row</source>
             <translation>整行</translation>
         </message>
@@ -1788,6 +1832,10 @@
         <message>
             <source>Cancel</source>
             <translation>取消</translation>
+        </message>
+        <message>
+            <source>Weights per group</source>
+            <translation>每组权重数</translation>
         </message>
     </context>
     <context>
@@ -1919,6 +1967,10 @@
         <message>
             <source>{0} is not there; is its disk connected?</source>
             <translation>找不到 {0}，所在磁盘是否已连接？</translation>
+        </message>
+        <message>
+            <source>{0} cannot be read; you may not look into it.</source>
+            <translation>无法读取 {0}：没有查看权限。</translation>
         </message>
     </context>
     <context>
@@ -2112,6 +2164,10 @@
             <source>needs its tokenizer file</source>
             <translation>缺少分词器文件</translation>
         </message>
+        <message>
+            <source>Drop a model's folder or GGUF file here</source>
+            <translation>把模型的文件夹或 GGUF 文件拖到这里即可添加</translation>
+        </message>
     </context>
     <context>
         <name>ModelsController</name>
@@ -2185,20 +2241,12 @@
             <translation>GGUF 文件</translation>
         </message>
         <message>
-            <source>Cancel</source>
-            <translation>取消</translation>
-        </message>
-        <message>
-            <source>Name</source>
-            <translation>名称</translation>
-        </message>
-        <message>
-            <source>Rename</source>
-            <translation>重命名</translation>
-        </message>
-        <message>
             <source>{0}: {1} tok/s on this machine</source>
             <translation>{0}：本机实测 {1} 词元/秒</translation>
+        </message>
+        <message>
+            <source>{0} is here</source>
+            <translation>{0} 已添加</translation>
         </message>
     </context>
     <context>
@@ -2589,6 +2637,33 @@
         <message>
             <source>Read all</source>
             <translation>读全文</translation>
+        </message>
+    </context>
+    <context>
+        <name>RenameDialog</name>
+        <message>
+            <source>Rename</source>
+            <translation>重命名</translation>
+        </message>
+        <message>
+            <source>Name</source>
+            <translation>名称</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+        <message>
+            <source>Only the name changes; the files stay in {0}.</source>
+            <translation>只改名称，文件仍在 {0}。</translation>
+        </message>
+        <message>
+            <source>{0} characters are too many; up to {1} are possible.</source>
+            <translation>{0} 个字符太长，最多 {1} 个。</translation>
+        </message>
+        <message>
+            <source>The name holds a character that cannot be seen; type it anew.</source>
+            <translation>名称里有看不见的字符，请重新输入。</translation>
         </message>
     </context>
     <context>

@@ -120,7 +120,7 @@ class AddDialog(QDialog):
         is_possible = bool(self._values)
         converts = is_possible and folder.kind != "model"
         self._choices_title.setVisible(is_possible)
-        title = self.tr("Weights for each scale") if converts else self.tr("Where it shall lie")
+        title = self.tr("Accuracy and size") if converts else self.tr("Where it shall lie")
         self._choices_title.setText(title)
         for index, choice in enumerate(self._values):
             name, about = self._choice_words(choice)
@@ -158,15 +158,19 @@ class AddDialog(QDialog):
             return self.tr("Copy it into the models folder"), self.tr("Every file is verified")
         about = {
             "": (self.tr("As it is"), self.tr("Keeps the codes and scales it has")),
-            "128": (self.tr("128, the usual"), self.tr("Close to the original, and small")),
-            "64": (self.tr("64"), self.tr("A little closer, 3 % larger")),
-            "32": (self.tr("32"), self.tr("The closest, 9 % larger")),
+            "128": (
+                self.tr("Groups of 128 weights, the usual"),
+                self.tr("Close to the original, and small"),
+            ),
+            "64": (self.tr("Groups of 64 weights"), self.tr("A little closer to the original")),
+            "32": (self.tr("Groups of 32 weights"), self.tr("The closest to the original")),
             "row": (
-                self.tr("A whole row"),
+                self.tr("One group a row"),
                 self.tr("The smallest; the recipe of GLM-130B's own paper"),
             ),
         }
-        return about[value]
+        name, meaning = about[value]
+        return name, f"{meaning} · {words.disk_size(self._folder.needed_bytes[value])}"
 
     def _has_room(self) -> bool:
         needed = self._folder.needed_bytes.get(self.value, 0)
@@ -211,7 +215,7 @@ def ask_for_folder(parent: QWidget, title: str) -> str:
 
 def ask_for_gguf(parent: QWidget, title: str) -> str:
     """The GGUF file a person chooses, "" for none."""
-    path, _filter = QFileDialog.getOpenFileName(parent, title, "", "GGUF (*.gguf)")
+    path, _filter = QFileDialog.getOpenFileName(parent, title, str(Path.home()), "GGUF (*.gguf)")
     return path
 
 

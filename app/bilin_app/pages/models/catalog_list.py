@@ -12,7 +12,7 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import QFontMetricsF, QPainter, QPen
+from PySide6.QtGui import QFocusEvent, QFontMetricsF, QPainter, QPen
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
@@ -202,6 +202,18 @@ class CatalogList(QListView):
     def _on_current_changed(self, index: QModelIndex) -> None:
         if index.isValid():
             self.row_chosen.emit(self._rows.rows[index.row()])
+
+    @override
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        # Qt makes the first row current here; nobody chose it, and it would replace a typed name.
+        has_current = self.currentIndex().isValid()
+        selection = self.selectionModel()
+        selection.blockSignals(True)
+        super().focusInEvent(event)
+        if not has_current:
+            selection.clear()
+        selection.blockSignals(False)
+        self.viewport().update()
 
     @override
     def changeEvent(self, event: QEvent) -> None:

@@ -1,6 +1,6 @@
 """Below the library: models to plan for, the trash, and where all of it lies."""
 
-from PySide6.QtCore import QEvent, Signal
+from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QVBoxLayout, QWidget
 from typing_extensions import override
 
@@ -8,6 +8,8 @@ from bilin_app.controllers.model_views import LibraryView
 from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton
 from bilin_app.pages.models import words
+
+FOLDER_BUTTON_WIDTH = 28
 
 
 class ListFooter(QWidget):
@@ -27,9 +29,12 @@ class ListFooter(QWidget):
         self.trash.clicked.connect(self.trash_requested)
         self._path = ElidedLabel(self)
         self.folder = IconButton("folder", self)
+        self.folder.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
+        self.folder.setFixedWidth(FOLDER_BUTTON_WIDTH)
         self.folder.clicked.connect(self.folder_requested)
         row = QHBoxLayout()
-        row.setSpacing(6)
+        row.setContentsMargins(2, 0, 0, 0)  # icon and text below those of the links
+        row.setSpacing(0)
         row.addWidget(self.folder)
         row.addWidget(self._path, 1)
         column = QVBoxLayout(self)
@@ -59,13 +64,16 @@ class ListFooter(QWidget):
         self.trash.setVisible(bool(library.trash))
         self.trash.set_texts(self.tr("Trash: {0}").format(words.disk_size(size)))
         self.folder.set_texts("", self.tr("Where the models lie"))
-        role = "muted" if library.is_there else "danger"
+        is_usable = library.is_there and library.is_readable
+        role = "muted" if is_usable else "danger"
         if self._path.property("role") != role:
             self._path.setProperty("role", role)
             self._path.style().unpolish(self._path)
             self._path.style().polish(self._path)
         gone = self.tr("{0} is not there; is its disk connected?").format(library.folder)
-        self._path.set_full_text(library.folder if library.is_there else gone)
+        closed = self.tr("{0} cannot be read; you may not look into it.").format(library.folder)
+        problem = closed if library.is_there else gone
+        self._path.set_full_text(library.folder if is_usable else problem)
 
     def _on_plan_clicked(self) -> None:
         self._menu.clear()

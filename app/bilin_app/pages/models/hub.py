@@ -347,8 +347,8 @@ class HubDialog(QDialog):
         self._files.setAccessibleName(self.tr("Files"))
         self._gguf_title.setText(self.tr("File"))
         self.gguf.setAccessibleName(self.tr("File"))
-        self._group_title.setText(self.tr("Weights for each scale"))
-        self.group.setAccessibleName(self.tr("Weights for each scale"))
+        self._group_title.setText(self.tr("Weights per group"))
+        self.group.setAccessibleName(self.tr("Weights per group"))
         row = self.group.findData("row")
         if row >= 0:
             self.group.setItemText(row, self.tr("a whole row"))

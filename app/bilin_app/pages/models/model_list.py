@@ -178,6 +178,8 @@ class ModelList(QWidget):
         self.view = QListView(self)
         self._models = _Models(self)
         self._empty = label(self, "muted", wraps=True)
+        self.hint = label(self, "muted", wraps=True)
+        self.hint.setContentsMargins(10, 0, 10, 6)
         self.footer = ListFooter(self)
         self._build()
         theme().changed.connect(self.view.viewport().update)
@@ -204,6 +206,7 @@ class ModelList(QWidget):
         column.addLayout(row)
         column.addWidget(self._empty)
         column.addWidget(self.view, 1)
+        column.addWidget(self.hint)
         column.addWidget(self.footer)
 
     def show_models(self, rows: Sequence[ModelRow], current: str, loaded: str) -> None:
@@ -221,7 +224,9 @@ class ModelList(QWidget):
             return ""
         if self.is_loaded(row):
             return self.tr("loaded")
-        return self.tr("verified") if row.is_verified else self.tr("not verified")
+        if row.is_verified:
+            return self.tr("verified")
+        return "" if row.model.is_bundled else self.tr("not verified")  # it came with the program
 
     def problem(self, row: ModelRow) -> str:
         """Why a model cannot be used, in a few words where that is possible."""
@@ -254,6 +259,7 @@ class ModelList(QWidget):
         selection.blockSignals(False)
         self.view.viewport().update()
         self._empty.setVisible(not rows)
+        self.hint.setVisible(all(row.model.is_bundled for row in self._rows))
 
     def _on_current_changed(self, index: QModelIndex) -> None:
         if index.isValid():
@@ -273,6 +279,7 @@ class ModelList(QWidget):
         self.hub.set_texts(self.tr("From a hub"))
         self.view.setAccessibleName(self.tr("Models"))
         self._empty.setText(self.tr("No model has this name"))
+        self.hint.setText(self.tr("Drop a model's folder or GGUF file here"))
         self._show()
 
 

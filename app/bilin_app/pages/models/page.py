@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, QUrl
-from PySide6.QtGui import QCursor, QDesktopServices
-from PySide6.QtWidgets import QInputDialog, QMenu, QMessageBox
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QMenu, QMessageBox
 
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.model_views import FolderView, LibraryView, ModelRow, PlacementChoice
@@ -13,6 +13,7 @@ from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.models import words
 from bilin_app.pages.models.add import AddDialog, ask_for_folder, ask_for_gguf
 from bilin_app.pages.models.folder import FolderDialog
+from bilin_app.pages.models.rename import RenameDialog
 from bilin_app.pages.models.report import ReportDialog
 from bilin_app.pages.models.tokenizer import ask_for_tokenizer
 from bilin_app.pages.models.trash import TrashDialog
@@ -36,6 +37,7 @@ class ModelsPage(QObject):
         models.library_changed.connect(self._on_library_changed)
         models.model_shown.connect(view.detail.show_row)
         models.measured.connect(self._on_measured)
+        models.arrived.connect(self._on_arrived)
         models.model_chosen.connect(self._on_model_chosen)
         models.placement_changed.connect(view.detail.placement.show_placement)
         models.load_changed.connect(view.detail.show_load)
@@ -79,6 +81,9 @@ class ModelsPage(QObject):
         rate = words.tokens_per_s(row.measured_tok_s)
         text = self.tr("{0}: {1} tok/s on this machine").format(model_name(row.model), rate)
         self._view.toast.show_text(text)
+
+    def _on_arrived(self, row: ModelRow) -> None:
+        self._view.toast.show_text(self.tr("{0} is here").format(model_name(row.model)))
 
     def _on_deleted(self, name: str, freed_bytes: int, trashed: str) -> None:
         self._trashed = trashed
@@ -125,7 +130,8 @@ class ModelsPage(QObject):
     def _on_add_requested(self) -> None:
         menu = self.make_add_menu()
         menu.aboutToHide.connect(menu.deleteLater)
-        menu.popup(QCursor.pos())
+        add = self._view.list.add
+        menu.popup(add.mapToGlobal(add.rect().bottomLeft()))
 
     def make_add_menu(self) -> QMenu:
         """What can be added: a file dialog shows folders or files, not both."""
@@ -192,14 +198,9 @@ class ModelsPage(QObject):
             self._models.use_folder(folder)
 
     def _rename(self, row: ModelRow) -> None:
-        dialog = QInputDialog(self._view)
+        dialog = RenameDialog(self._view, model_name(row.model), row.path)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.setWindowTitle(self.tr("Rename"))
-        dialog.setLabelText(self.tr("Name"))
-        dialog.setOkButtonText(self.tr("Rename"))
-        dialog.setCancelButtonText(self.tr("Cancel"))
-        dialog.setTextValue(model_name(row.model))
-        dialog.textValueSelected.connect(lambda name: self._models.rename(row.id, name))
+        dialog.renamed.connect(lambda name: self._models.rename(row.id, name))
         dialog.open()
 
     def _on_convert_requested(self, group_size: str) -> None:

@@ -11,6 +11,7 @@ from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton, label
 from bilin_app.pages.models import words
 
 LINE_HEIGHT = 52
+REASON_HEIGHT = 24
 MAX_LINES = 3
 TITLE_WIDTH = 300
 
@@ -24,9 +25,8 @@ class _Line(QWidget):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._job = JobView("", "verify", "", "waiting")
-        self.setFixedHeight(LINE_HEIGHT)
         self._kind = label(self)
-        self._title = ElidedLabel(self)
+        self._title = ElidedLabel(self, Qt.TextElideMode.ElideMiddle)
         self._title.setMaximumWidth(TITLE_WIDTH)
         self._bar = QProgressBar(self)
         self._bar.setRange(0, 1000)
@@ -40,17 +40,23 @@ class _Line(QWidget):
         self._first.clicked.connect(lambda: self.acted.emit(self._job.id, "first"))
         self._main.clicked.connect(self._on_main)
         self._cancel.clicked.connect(lambda: self.acted.emit(self._job.id, self._end_action()))
-        row = QHBoxLayout(self)
-        row.setContentsMargins(24, 0, 24, 0)
+        row = QHBoxLayout()
         row.setSpacing(14)
         row.addWidget(self._kind)
         row.addWidget(self._title)
         row.addWidget(self._bar, 1)
-        row.addWidget(self._reason, 1)
+        row.addStretch()
         row.addWidget(self._facts)
         row.addWidget(self._first)
         row.addWidget(self._main)
         row.addWidget(self._cancel)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(24, 0, 24, 0)
+        column.setSpacing(0)
+        column.addLayout(row, 1)
+        column.addWidget(self._reason)
+        self._reason.setFixedHeight(REASON_HEIGHT)
+        self._reason.setContentsMargins(0, 0, 0, 8)
 
     def show_job(self, job: JobView) -> None:
         """Shows a job's state."""
@@ -73,7 +79,8 @@ class _Line(QWidget):
         self._bar.setVisible(has_bar)
         self._bar.setValue(round(job.fraction * 1000))
         self._bar.setAccessibleName(f"{kinds[job.kind]} {job.title}")
-        self._reason.setVisible(not has_bar)
+        self._reason.setVisible(bool(job.reason))
+        self.setFixedHeight(LINE_HEIGHT + (REASON_HEIGHT if job.reason else 0))
         self._reason.set_full_text(job.reason)
         self._facts.setText(self._fact_words())
         self._first.setVisible(job.state == "waiting")
@@ -116,7 +123,7 @@ class _Line(QWidget):
 
     def _stage_words(self) -> str:
         job = self._job
-        if job.num_shards:
+        if job.num_shards > 1:
             return self.tr("shard {0} of {1}").format(job.shard, job.num_shards)
         stages = {"hash": self.tr("checksums"), "verify": self.tr("checking values")}
         return stages.get(job.stage, "")
@@ -191,4 +198,5 @@ class QueueStrip(QFrame):
             if index < len(jobs):
                 line.show_job(jobs[index])
         self.setVisible(bool(jobs))
-        self.setFixedHeight(min(max(1, len(jobs)), MAX_LINES) * LINE_HEIGHT + 3)
+        shown = self._lines[: min(len(jobs), MAX_LINES)]
+        self.setFixedHeight(sum(line.height() for line in shown) + 3)

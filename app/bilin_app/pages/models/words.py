@@ -19,11 +19,13 @@ def memory(used_bytes: int, total_bytes: int) -> str:
 
 
 def parameters(count: int) -> str:
-    """As "128.7B", "9.4B", "7.0M"."""
+    """As "128.7B", "9.4B", "7.0M", "70K"."""
     if count >= 10**9:
         return f"{count / 10**9:.1f}B"
     if count >= 10**6:
         return f"{count / 10**6:.1f}M"
+    if count >= 10**3:
+        return f"{count / 10**3:.0f}K"
     return str(count) if count else "—"
 
 
