@@ -57,14 +57,14 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What `bench` takes for a comparison."""
-    group = parser.add_argument_group("beside llama.cpp (its Python package is needed)")
+    group = parser.add_argument_group("beside llama.cpp (by its package llama-cpp-python or cyllama)")
     group.add_argument("--peer-gguf", type=Path, metavar="FILE", help="the model it loads")
     group.add_argument(
         "--peer-python",
         type=Path,
         default=Path(sys.executable),
         metavar="PYTHON",
-        help="an interpreter that has llama_cpp; default: this one",
+        help="an interpreter that has one of them; default: this one",
     )
     group.add_argument("--busy", type=int, default=0, metavar="N", help="processes that only count")
     group.add_argument("--text", type=text_argument, default="", help="also its bits per byte")
@@ -222,8 +222,8 @@ class _Peer:
             _, complaint = self._process.communicate()
             last = (complaint.strip().splitlines() or ["it said nothing"])[-1]
             raise BilinError(
-                f"llama.cpp does not answer: {last}. Its package llama-cpp-python is needed in "
-                "the interpreter that --peer-python names"
+                f"llama.cpp does not answer: {last}. The interpreter that --peer-python names "
+                "needs the package llama-cpp-python or cyllama"
             )
         return json.loads(line)
 
