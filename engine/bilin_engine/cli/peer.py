@@ -1,7 +1,9 @@
 """`bilin-engine bench MODEL --peer-gguf FILE`: beside llama.cpp, in one run, turn by turn.
 
 Both hold their model while the other computes, so that whatever else the machine does meets both
-alike. With a text also bits per byte, over the same windows of the same tokens.
+alike. Without `--threads` each runs as it does by itself: ours with as many threads as the load
+allows, llama.cpp with one a core. With a text also bits per byte, over the same windows of the same
+tokens.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import msgspec
 
 from bilin_engine.cli.arguments import EXIT_OK, ArgumentParser, load_settings, text_argument
 from bilin_engine.cli.report import print_json
+from bilin_engine.config import read_model_config
 from bilin_engine.errors import BadRequestError, BilinError
 from bilin_engine.protocol import ModelInfo
 from bilin_engine.tokenizers.load import load_tokenizer
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 
 NUM_ROUNDS = 5
 WINDOW_TOKENS = 512
-DEFAULT_THREADS = 2
 _SCRIPT = Path(__file__).with_name("llama_cpp_peer.py")
 
 
@@ -41,12 +43,16 @@ class Rates(msgspec.Struct, frozen=True):
 
 
 class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Both sides. bits_per_byte: of the text, 0.0 without one. same_tokens: both cut it alike."""
+    """Both sides; same_tokens: both cut the text alike.
+
+    num_threads: ours, as the load left it. bits_per_byte: of the text, 0.0 without one.
+    """
 
     ours: Rates
     peer: Rates
     peer_version: str
     num_threads: int
+    peer_threads: int
     busy: int
     prompt_tokens: int
     new_tokens: int
@@ -57,14 +63,14 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What `bench` takes for a comparison."""
-    group = parser.add_argument_group("beside llama.cpp (its Python package is needed)")
+    group = parser.add_argument_group("beside llama.cpp (by llama-cpp-python or cyllama)")
     group.add_argument("--peer-gguf", type=Path, metavar="FILE", help="the model it loads")
     group.add_argument(
         "--peer-python",
         type=Path,
         default=Path(sys.executable),
         metavar="PYTHON",
-        help="an interpreter that has llama_cpp; default: this one",
+        help="an interpreter that has one of them; default: this one",
     )
     group.add_argument("--busy", type=int, default=0, metavar="N", help="processes that only count")
     group.add_argument("--text", type=text_argument, default="", help="also its bits per byte")
@@ -78,7 +84,8 @@ def run(options: argparse.Namespace, info: ModelInfo) -> int:
         print_json(report)
         return EXIT_OK
     busy = f", beside {report.busy} busy processes" if report.busy else ""
-    print(f"{info.name_en} and llama.cpp {report.peer_version}, {report.num_threads} threads{busy}")
+    threads = f"{report.num_threads} and {report.peer_threads} threads"
+    print(f"{info.name_en} and llama.cpp {report.peer_version}, {threads}{busy}")
     _print("prefill", report.ours.prefill_tok_s, report.peer.prefill_tok_s, "tokens/s")
     _print("decode", report.ours.decode_tok_s, report.peer.decode_tok_s, "tokens/s")
     if report.peer_bits_per_byte:
@@ -96,22 +103,24 @@ def _print(what: str, ours: float, peer: float, unit: str) -> None:
 def compare(options: argparse.Namespace, folder: Path) -> PeerReport:
     """Loads both and takes turns. Raises BilinError where the peer does not answer."""
     from bilin_engine.runners.load import load_runner
+    from bilin_engine.runners.threads import physical_cores
 
     if not options.peer_gguf.is_file():
         raise BadRequestError(f"{options.peer_gguf} is no file; --peer-gguf needs a GGUF file")
     load = load_settings(options)
-    threads = load.num_threads or DEFAULT_THREADS
+    peer_threads = load.num_threads or physical_cores()
     prompt_tokens, new_tokens = options.prompt_tokens, options.new_tokens
-    context = max(prompt_tokens + new_tokens, WINDOW_TOKENS)
+    window_tokens = min(WINDOW_TOKENS, read_model_config(folder).max_sequence_length)
+    context = max(prompt_tokens + new_tokens, window_tokens)
     runner = load_runner(
         folder,
         context=context,
         device=load.device,
         backend=load.backend,
-        num_threads=threads,
+        num_threads=load.num_threads,
         num_slots=1,
     )
-    with contextlib.closing(runner), _Peer(options, threads, context) as peer:
+    with contextlib.closing(runner), _Peer(options, peer_threads, context) as peer:
         token_ids = [index % min(runner.vocab_size, 4096) for index in range(prompt_tokens)]
         ask = {"do": "time", "token_ids": token_ids, "new_tokens": new_tokens}
         ours, theirs = [], []
@@ -122,12 +131,24 @@ def compare(options: argparse.Namespace, folder: Path) -> PeerReport:
             ours=_rates(ours, prompt_tokens),
             peer=_rates(theirs, prompt_tokens),
             peer_version=peer.version,
-            num_threads=threads,
+            num_threads=runner.num_threads,
+            peer_threads=peer_threads,
             busy=options.busy,
             prompt_tokens=prompt_tokens,
             new_tokens=new_tokens,
         )
-        return _with_text(report, runner, folder, peer, options.text) if options.text else report
+        if not options.text:
+            return report
+        token_ids = load_tokenizer(folder).encode(options.text)
+        starts = range(0, len(token_ids), window_tokens)
+        windows = [token_ids[start : start + window_tokens] for start in starts]
+        size = len(options.text.encode())
+        return msgspec.structs.replace(
+            report,
+            our_bits_per_byte=sum(_bits(runner, window) for window in windows) / size,
+            peer_bits_per_byte=peer.ask({"do": "score", "windows": windows})["bits"] / size,
+            same_tokens=peer.ask({"do": "tokenize", "text": options.text}) == token_ids,
+        )
 
 
 def _round(runner: "Runner", token_ids: list[int], new_tokens: int) -> dict[str, float]:
@@ -152,25 +173,6 @@ def _rates(rounds: list[dict[str, float]], prompt_tokens: int) -> Rates:
     return Rates(
         prompt_tokens / min(r["prefill_s"] for r in rounds),
         1 / statistics.median(r["step_s"] for r in rounds),
-    )
-
-
-def _with_text(
-    report: PeerReport, runner: "Runner", folder: Path, peer: "_Peer", text: str
-) -> PeerReport:
-    token_ids = load_tokenizer(folder).encode(text)
-    windows = [
-        window
-        for start in range(0, len(token_ids), WINDOW_TOKENS)
-        if len(window := token_ids[start : start + WINDOW_TOKENS]) > 1
-    ]
-    size = len(text.encode())
-    bits: float = peer.ask({"do": "score", "windows": windows})["bits"]
-    return msgspec.structs.replace(
-        report,
-        our_bits_per_byte=sum(_bits(runner, window) for window in windows) / size,
-        peer_bits_per_byte=bits / size,
-        same_tokens=peer.ask({"do": "tokenize", "text": text}) == token_ids,
     )
 
 
@@ -222,8 +224,8 @@ class _Peer:
             _, complaint = self._process.communicate()
             last = (complaint.strip().splitlines() or ["it said nothing"])[-1]
             raise BilinError(
-                f"llama.cpp does not answer: {last}. Its package llama-cpp-python is needed in "
-                "the interpreter that --peer-python names"
+                f"llama.cpp does not answer: {last}. The interpreter that --peer-python names "
+                "needs the package llama-cpp-python or cyllama"
             )
         return json.loads(line)
 
