@@ -7,8 +7,9 @@ from bilin_engine.checkpoints import int4
 from bilin_engine.config import GroupSize, QuantizationScheme
 from bilin_engine.errors import UnsupportedModelError
 from bilin_engine.layers import int4_cpu
+from bilin_engine.layers import linear as linears
 from bilin_engine.layers.int4_cpu import Int4CpuLinear, Int8CpuLinear, Workspace, kernel_block
-from bilin_engine.layers.linear import ReferenceLinear
+from bilin_engine.layers.linear import DenseLinear, ReferenceLinear, dense_dtype
 
 # bfloat16 input, scales and output, 8 bits each: relative error of a sum stays under 1 %
 # of the largest output; a wrong row, group or nibble is of the size of the output itself.
@@ -30,7 +31,7 @@ def assert_close(linear, packed, scales, k, bits, rows):
     assert (found - expected).abs().max() < RELATIVE * expected.abs().max()
 
 
-@pytest.mark.parametrize("rows", [1, 2, 5, 16, int4_cpu.CROSSOVER_ROWS, 130])
+@pytest.mark.parametrize("rows", [1, 2, 5, 16, 96, 150])
 @pytest.mark.parametrize("keep_dense", [False, True])
 @pytest.mark.parametrize(
     ("n", "k", "group_size"),
@@ -48,6 +49,27 @@ def test_every_way_to_compute_gives_the_reference(n, k, group_size, keep_dense, 
     packed, scales = stored(n, k, 4, group_size)
     linear = Int4CpuLinear(packed, scales, k, Workspace(), "w", keep_dense=keep_dense)
     assert_close(linear, packed, scales, k, 4, rows)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("keep_dense", [False, True])
+def test_processors_with_and_without_bfloat16_give_the_reference(monkeypatch, dtype, keep_dense):
+    monkeypatch.setattr(int4_cpu, "dense_dtype", lambda: dtype)
+    packed, scales = stored(80, 256, 4, 64)
+    linear = Int4CpuLinear(packed, scales, 256, Workspace(), "w", keep_dense=keep_dense)
+    assert_close(linear, packed, scales, 256, 4, 150)
+
+
+@pytest.mark.parametrize("rows", [15, 16, 40])
+def test_plain_weights_are_widened_where_16_bits_are_slow(monkeypatch, rows):
+    monkeypatch.setattr(linears, "dense_dtype", lambda: torch.float32)
+    monkeypatch.setattr(linears, "_WIDENED", 64 * 7)  # blocks that do not divide the rows
+    weight = torch.randn(48, 64, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16)
+    x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(2))
+    expected = x.to(torch.bfloat16).double() @ weight.double().T
+    found = DenseLinear(weight)(x)
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < RELATIVE * expected.abs().max()
 
 
 def test_the_kernels_layout_is_known_on_this_processor():
@@ -77,7 +99,7 @@ def test_the_workspace_is_shared_and_grows_to_the_largest():
     small = workspace.get(8, 8)
     large = workspace.get(16, 16)
     assert small.shape == (8, 8)
-    assert workspace.size_bytes == 2 * 16 * 16
+    assert workspace.size_bytes == dense_dtype().itemsize * 16 * 16
     assert workspace.get(4, 8).data_ptr() == large.data_ptr()
 
 

@@ -2,7 +2,7 @@
 
 `aten::_weight_int4pack_mm_for_cpu` reads the packed weights once per call and is bound by its own
 unpacking, not by memory; its cost grows with every four rows. From `CROSSOVER_ROWS` on it is
-cheaper to dequantize the matrix once into a shared bfloat16 workspace and multiply that. Figures:
+cheaper to dequantize the matrix once into a shared workspace and multiply that. Figures:
 engine/README.md, "CPU INT4". Contract of the kernel: bfloat16 activations (others are 50 times
 slower), n a multiple of 16, groups of 32, 64, 128 or 256.
 """
@@ -13,12 +13,13 @@ import torch
 
 from bilin_engine.checkpoints import int4
 from bilin_engine.errors import UnsupportedModelError
-from bilin_engine.layers.linear import Linear
+from bilin_engine.layers.linear import Linear, dense_dtype
 
-# Measured on a Zen 5 with AVX512: see engine/README.md.
-CROSSOVER_ROWS = 96
-# A dense copy beats the kernel from here on (16 rows: equal, 32 rows: 1.4 times).
-DENSE_COPY_ROWS = 16
+# By what dequantized weights are multiplied in, measured on a Zen 5 with AVX512 (bfloat16) and
+# without (float32): engine/README.md.
+CROSSOVER_ROWS = {torch.bfloat16: 96, torch.float32: 144}
+# A dense copy beats the kernel from here on.
+DENSE_COPY_ROWS = {torch.bfloat16: 16, torch.float32: 80}
 
 _KERNEL_GROUPS = (256, 128, 64, 32)
 # Packed rows are independent, so a matrix is packed in slices: int32 codes of 1024 rows at most.
@@ -29,15 +30,15 @@ _BLOCK_BYTES = 1 << 20
 
 
 class Workspace:
-    """One bfloat16 buffer, as large as the largest matrix dequantized so far, shared by layers."""
+    """One buffer, as large as the largest matrix dequantized so far, shared by layers."""
 
     def __init__(self) -> None:
-        self._buffer = torch.empty(0, dtype=torch.bfloat16)
+        self._buffer = torch.empty(0, dtype=dense_dtype())
 
     def get(self, rows: int, columns: int) -> torch.Tensor:
         """[rows, columns], contents undefined; valid until the next call."""
         if self._buffer.numel() < rows * columns:
-            self._buffer = torch.empty(rows * columns, dtype=torch.bfloat16)
+            self._buffer = torch.empty(rows * columns, dtype=dense_dtype())
         return self._buffer[: rows * columns].view(rows, columns)
 
     @property
@@ -47,7 +48,7 @@ class Workspace:
 
 
 class Int4CpuLinear(Linear):
-    """y = x @ dequant(weight).T on the CPU in bfloat16; x and y float32."""
+    """y = x @ dequant(weight).T on the CPU in bfloat16 (many rows: `dense_dtype`); x, y float32."""
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class Int4CpuLinear(Linear):
     ) -> None:
         """packed: int32 [n, k/8] as on disk. scales: [n, groups].
 
-        keep_dense: also hold the weights as bfloat16, for models small enough to afford it.
+        keep_dense: also hold the weights dequantized, for models small enough to afford it.
         Raises UnsupportedModelError for a shape that the kernel does not take.
         """
         n = packed.shape[0]
@@ -81,17 +82,17 @@ class Int4CpuLinear(Linear):
         self._workspace = workspace
         self._dense: torch.Tensor | None = None
         if keep_dense and kernel_block() is not None:
-            self._dense = self._dequantize(torch.empty(k, n, dtype=torch.bfloat16))
+            self._dense = self._dequantize(torch.empty(k, n, dtype=dense_dtype()))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Picks kernel, dense copy or dequantized workspace by the number of rows."""
         rows = x.shape[0]
-        x = x.to(torch.bfloat16).contiguous()
-        if self._dense is not None and rows >= DENSE_COPY_ROWS:
-            return (x @ self._dense).float()
-        if rows >= CROSSOVER_ROWS and kernel_block() is not None:
-            return (x @ self._dequantize(self._workspace.get(self.k, self.n))).float()
-        return self.few(x).float()
+        if self._dense is not None and rows >= DENSE_COPY_ROWS[dense_dtype()]:
+            return (x.to(dense_dtype()) @ self._dense).float()
+        if rows >= CROSSOVER_ROWS[dense_dtype()] and kernel_block() is not None:
+            dense = self._dequantize(self._workspace.get(self.k, self.n))
+            return (x.to(dense_dtype()) @ dense).float()
+        return self.few(x.contiguous()).float()
 
     def few(self, x: torch.Tensor) -> torch.Tensor:
         """The kernel alone, for few rows: any float [m, k] -> bfloat16 [m, n]."""
@@ -113,7 +114,7 @@ class Int4CpuLinear(Linear):
         assert block is not None, "callers ask kernel_block first"
         whole = self.n // block * block
         # Side by side with the zeros they have a stride, which takes torch off its vector path.
-        scales = self._scales_and_zeros[:, :, 0].contiguous()
+        scales = self._scales_and_zeros[:, :, 0].to(out.dtype).contiguous()
         if whole:
             # [block, k, bytes]: byte i of a block holds row i low and row i + block/2 high.
             codes = self._packed.view(-1)[: whole * k // 2].view(-1, k, block // 2)
@@ -121,7 +122,7 @@ class Int4CpuLinear(Linear):
             step = max(1, _BLOCK_BYTES // (k * block // 2))
             for i in range(0, codes.shape[0], step):
                 part = codes[i : i + step]
-                values = torch.empty((*part.shape[:2], block), dtype=torch.bfloat16)
+                values = torch.empty((*part.shape[:2], block), dtype=out.dtype)
                 values[..., : block // 2] = part & 15
                 values[..., block // 2 :] = part >> 4
                 columns = slice(i * block, (i + part.shape[0]) * block)
@@ -131,7 +132,7 @@ class Int4CpuLinear(Linear):
         if whole < self.n:
             # The last rows lie in pairs: byte j of a column holds rows 2j low and 2j + 1 high.
             tail = self._packed.view(-1)[whole * k // 2 :].view(k, -1)
-            values = torch.stack((tail & 15, tail >> 4), dim=2).flatten(1).to(torch.bfloat16)
+            values = torch.stack((tail & 15, tail >> 4), dim=2).flatten(1).to(out.dtype)
             out[:, whole:] = self._scale(values[None], scales[None, :, whole:])[0]
         return out
 
