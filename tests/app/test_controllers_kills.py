@@ -171,7 +171,7 @@ def test_after_a_kill_in_the_engine_the_same_answer_goes_on_and_tells_why(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(5400)
 def test_two_hundred_random_kills_lose_nothing(tmp_path):
     """The app dies at any moment, again and again, on one growing database."""
     chance = random.Random(20261123)
