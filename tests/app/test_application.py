@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ended_app import end_application
 from PySide6.QtCore import QLockFile
 from PySide6.QtWidgets import QApplication
 
@@ -35,7 +34,8 @@ def start(qapp, tmp_path):
 
     yield start
     for application in started:
-        end_application(application)
+        application.close()
+        application.deleteLater()
 
 
 def test_it_shows_its_window_then_starts_the_engine_and_answers(start, qtbot):

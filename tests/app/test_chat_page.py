@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ended_app import end_application
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
@@ -27,7 +26,8 @@ def application(qapp, qtbot, tmp_path):
     result.show()
     qtbot.waitUntil(lambda: result.engine.view.state == "ready", timeout=20_000)
     yield result
-    end_application(result)
+    result.close()
+    result.deleteLater()
 
 
 def ask(application, qtbot, text):

@@ -182,7 +182,7 @@ class Supervisor:
         match request:
             case LoadModel() | UnloadModel() | MeasureModel():
                 return self._work
-            case Chat() | Generate() | GenerateBatch() | Fill() | Score() | Proofread():
+            case _ if isinstance(request, _Answered):
                 return self._work
             case ListModels() | InspectFolder():
                 return self._lanes["library"]
