@@ -1,0 +1,403 @@
+// A decode step on the processor: one token for each of T slots through a layer, in one call.
+//
+//   s = alpha * stream + inner_norm(delta);  x = norm(s);  stream = s or x           (norm.cu says
+//   why) x -> QKV -> rotary positions, append -> attention -> output = delta -> norm -> up, gated
+//   -> down
+//
+// Threads are those of the OpenMP runtime that torch has started already: a second set of threads
+// would fight the first for the processors. Its functions come in as addresses, so this file needs
+// no OpenMP to be compiled. Whatever the number of threads, the bits are the same: who computes a
+// value has no part in how it is computed.
+#include <stdlib.h>
+
+#include "attention.h"
+#include "linear.h"
+
+enum { ACTIVATION_NONE = 0, ACTIVATION_GELU = 1, ACTIVATION_GELU_TANH = 2, ACTIVATION_SILU = 3 };
+enum { GATING_NONE = 0, GATING_GATE_UP = 1, GATING_UP_GATE = 2 };
+
+struct team {
+  void (*parallel)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_parallel
+  void (*barrier)(void);                                         // GOMP_barrier
+  int (*thread)(void);                                           // omp_get_thread_num
+  int (*count)(void);                                            // omp_get_num_threads
+};
+
+struct norm {
+  const float* weight;
+  const float* bias;          // null for RMSNorm
+  const float* inner_weight;  // RMSNorm of what is added, or null
+};
+
+struct layer {
+  struct norm input, post;
+  struct linear query_key_value, output, up, down;
+};
+
+struct model {
+  struct heads heads;
+  i64 width, inner;  // of the stream; of what `down` reads
+  i64 max_length, kv_kind;
+  i64 is_rms, keeps_sum, activation, gating;
+  float epsilon, alpha;
+};
+
+// What a step works on, all of T rows. `has_stream`: 0 before the first layer.
+struct state {
+  i64 tokens, has_stream;
+  float *stream, *delta, *x;  // [T, width]
+  float *mixed, *context;     // [T, QKV], [T, H * D]
+  float* inner;               // [T, inner]
+  struct quantized quantized;
+  const float *cos, *sin;  // [T, D]
+  char** blocks;           // of each slot, memory [num_layers, 2, G, max_length, D]
+  const i64* lengths;      // tokens that each holds already
+};
+
+struct part {
+  i64 first, last;
+};
+
+// Thread `thread` of `count` has items first..last of `total`.
+INLINE struct part part_of(i64 total, i64 thread, i64 count) {
+  return (struct part){total * thread / count, total * (thread + 1) / count};
+}
+
+struct work {
+  const struct team* team;
+  const struct model* model;
+  const struct layer* layer;
+  const struct state* state;
+  i64 index;  // of the layer in the cache
+  // For a product alone.
+  const struct linear* linear;
+  const float* x;
+  float* y;
+  i64 rows;
+  struct quantized quantized;
+};
+
+// Who computes what, inside a parallel region.
+struct place {
+  i64 thread, count;
+  void (*barrier)(void);
+};
+
+INLINE struct place enter(const struct team* team) {
+  struct place place = {0, 1, 0};
+  if (team->parallel) {
+    place.thread = team->thread();
+    place.count = team->count();
+    place.barrier = team->barrier;
+  }
+  return place;
+}
+
+INLINE void meet(const struct place* place) {
+  if (place->count > 1) place->barrier();
+}
+
+static void run(const struct team* team, i64 threads, void (*region)(void*), struct work* work) {
+  static const struct team alone = {0, 0, 0, 0};
+  work->team = team->parallel && threads > 1 ? team : &alone;
+  if (work->team == &alone)
+    region(work);
+  else
+    team->parallel(region, work, (unsigned)threads, 0);
+}
+
+// --- norm
+// -----------------------------------------------------------------------------------------
+
+INLINE float root_of_squares(const float* x, i64 width, float mean, float epsilon) {
+  __m256 a = _mm256_setzero_ps(), b = a;
+  const __m256 m = _mm256_set1_ps(mean);
+  i64 i = 0;
+  for (; i + 16 <= width; i += 16) {
+    const __m256 u = _mm256_sub_ps(_mm256_loadu_ps(x + i), m);
+    const __m256 v = _mm256_sub_ps(_mm256_loadu_ps(x + i + 8), m);
+    a = _mm256_fmadd_ps(u, u, a);
+    b = _mm256_fmadd_ps(v, v, b);
+  }
+  float sum = sum_lanes(_mm256_add_ps(a, b));
+  for (; i < width; ++i) sum += (x[i] - mean) * (x[i] - mean);
+  return 1.0f / sqrtf(sum / (float)width + epsilon);
+}
+
+INLINE float mean_of(const float* x, i64 width) {
+  __m256 a = _mm256_setzero_ps(), b = a;
+  i64 i = 0;
+  for (; i + 16 <= width; i += 16) {
+    a = _mm256_add_ps(a, _mm256_loadu_ps(x + i));
+    b = _mm256_add_ps(b, _mm256_loadu_ps(x + i + 8));
+  }
+  float sum = sum_lanes(_mm256_add_ps(a, b));
+  for (; i < width; ++i) sum += x[i];
+  return sum / (float)width;
+}
+
+static void norm_row(const struct model* model, const struct norm* norm, const struct state* state,
+                     i64 row) {
+  const i64 width = model->width;
+  float* stream = state->stream + row * width;
+  float* delta = state->delta + row * width;
+  float* x = state->x + row * width;
+  if (norm->inner_weight) {
+    const float by = root_of_squares(delta, width, 0.0f, model->epsilon);
+    for (i64 i = 0; i < width; ++i) delta[i] = delta[i] * by * norm->inner_weight[i];
+  }
+  if (state->has_stream)
+    for (i64 i = 0; i < width; ++i) stream[i] = model->alpha * stream[i] + delta[i];
+  else
+    memcpy(stream, delta, width * sizeof *stream);
+  const float mean = model->is_rms ? 0.0f : mean_of(stream, width);
+  const float by = root_of_squares(stream, width, mean, model->epsilon);
+  for (i64 i = 0; i < width; ++i) x[i] = (stream[i] - mean) * by * norm->weight[i];
+  if (norm->bias)
+    for (i64 i = 0; i < width; ++i) x[i] += norm->bias[i];
+  if (!model->keeps_sum) memcpy(stream, x, width * sizeof *stream);
+}
+
+static void norm_rows(const struct place* place, const struct model* model, const struct norm* norm,
+                      const struct state* state) {
+  const struct part rows = part_of(state->tokens, place->thread, place->count);
+  for (i64 row = rows.first; row < rows.last; ++row) norm_row(model, norm, state, row);
+  meet(place);
+}
+
+// --- linears
+// --------------------------------------------------------------------------------------
+
+static void quantize(const struct place* place, const float* x, i64 rows, const struct linear* w,
+                     const struct quantized* out) {
+  const i64 chunks = w->k / w->chunk;
+  const struct part own = part_of(rows * chunks, place->thread, place->count);
+  for (i64 at = own.first; at < own.last; ++at)
+    quantize_chunks(x, w->k, w->chunk, at / chunks, at % chunks, at % chunks + 1, out);
+  meet(place);
+}
+
+INLINE void add_bias(const struct linear* w, i64 block, i64 count, float* y) {
+  if (!w->bias) return;
+  const float* bias = w->bias + block * BLOCK_ROWS;
+  for (i64 m = 0; m < count; ++m)
+    for (int i = 0; i < BLOCK_ROWS; ++i) y[m * BLOCK_ROWS + i] += bias[i];
+}
+
+static void multiply(const struct place* place, const struct linear* w, const struct quantized* x,
+                     i64 rows, float* y) {
+  const struct part blocks = part_of(w->n / BLOCK_ROWS, place->thread, place->count);
+  float tile[MAX_ROWS * BLOCK_ROWS];
+  for (i64 block = blocks.first; block < blocks.last; ++block)
+    for (i64 first = 0; first < rows; first += MAX_ROWS) {
+      const i64 count = rows - first < MAX_ROWS ? rows - first : MAX_ROWS;
+      multiply_block(w, block, x, first, count, tile);
+      add_bias(w, block, count, tile);
+      for (i64 m = 0; m < count; ++m)
+        memcpy(y + (first + m) * w->n + block * BLOCK_ROWS, tile + m * BLOCK_ROWS,
+               BLOCK_ROWS * sizeof *y);
+    }
+  meet(place);
+}
+
+INLINE float activated(float v, i64 activation) {
+  if (activation == ACTIVATION_GELU) return 0.5f * v * (1.0f + erff(v * 0.70710678f));
+  if (activation == ACTIVATION_GELU_TANH)
+    return 0.5f * v * (1.0f + tanhf(0.79788456f * (v + 0.044715f * v * v * v)));
+  return v;
+}
+
+INLINE void activate(float* v, i64 activation) {  // a block's rows
+  if (activation == ACTIVATION_SILU) {
+    const __m256 one = _mm256_set1_ps(1.0f), sign = _mm256_set1_ps(-0.0f);
+    for (int i = 0; i < BLOCK_ROWS; i += 8) {
+      const __m256 x = _mm256_loadu_ps(v + i);
+      const __m256 below = _mm256_add_ps(one, exponential(_mm256_xor_ps(x, sign)));
+      _mm256_storeu_ps(v + i, _mm256_div_ps(x, below));
+    }
+  } else {
+    for (int i = 0; i < BLOCK_ROWS; ++i) v[i] = activated(v[i], activation);
+  }
+}
+
+static void multiply_gated(const struct place* place, const struct model* model,
+                           const struct linear* w, const struct quantized* x, i64 rows, float* y) {
+  const i64 inner = model->inner, half = inner / BLOCK_ROWS;
+  const struct part blocks = part_of(half, place->thread, place->count);
+  float tile[MAX_ROWS * BLOCK_ROWS], other[MAX_ROWS * BLOCK_ROWS];
+  for (i64 block = blocks.first; block < blocks.last; ++block)
+    for (i64 first = 0; first < rows; first += MAX_ROWS) {
+      const i64 count = rows - first < MAX_ROWS ? rows - first : MAX_ROWS;
+      multiply_block(w, block, x, first, count, tile);
+      add_bias(w, block, count, tile);
+      if (model->gating != GATING_NONE) {
+        multiply_block(w, block + half, x, first, count, other);
+        add_bias(w, block + half, count, other);
+      }
+      for (i64 m = 0; m < count; ++m) {
+        float* v = tile + m * BLOCK_ROWS;
+        float* u = other + m * BLOCK_ROWS;
+        float* out = y + (first + m) * inner + block * BLOCK_ROWS;
+        activate(model->gating == GATING_UP_GATE ? u : v, model->activation);
+        for (int i = 0; i < BLOCK_ROWS; ++i)
+          out[i] = model->gating == GATING_NONE ? v[i] : v[i] * u[i];
+      }
+    }
+  meet(place);
+}
+
+// --- attention
+// ------------------------------------------------------------------------------------
+
+static void append(const struct place* place, const struct model* model, const struct state* state,
+                   i64 layer) {
+  const struct heads* h = &model->heads;
+  const i64 dim = h->head_dim, groups = h->num_kv_heads, shared = h->num_heads / groups;
+  const i64 row_width = (h->num_heads + 2 * groups) * dim;
+  const struct part own = part_of(state->tokens * groups, place->thread, place->count);
+  for (i64 at = own.first; at < own.last; ++at) {
+    const i64 token = at / groups, group = at % groups;
+    float* row = state->mixed + token * row_width;
+    const float *cos = state->cos + token * dim, *sin = state->sin + token * dim;
+    for (i64 i = group * shared; i < (group + 1) * shared; ++i)
+      rotate(row + i * h->q_stride, cos, sin, dim, h->pair);
+    float* key = row + h->k_offset + group * h->k_stride;
+    rotate(key, cos, sin, dim, h->pair);
+    const float* value = row + h->v_offset + group * h->v_stride;
+    const i64 head = (layer * 2 * groups + group) * model->max_length;
+    const i64 keys = (head + state->lengths[token]) * dim;
+    const i64 values = keys + groups * model->max_length * dim;
+    kv_store(state->blocks[token], keys, key, dim, (int)model->kv_kind);
+    kv_store(state->blocks[token], values, value, dim, (int)model->kv_kind);
+  }
+  meet(place);
+}
+
+#define ATTEND(dim, kind) \
+  attend(query, h->q_stride, count, cache, keys, values, length, dim, kind, out)
+
+static void attend_heads(const struct place* place, const struct model* model,
+                         const struct state* state, i64 layer) {
+  const struct heads* h = &model->heads;
+  const i64 dim = h->head_dim, groups = h->num_kv_heads, shared = h->num_heads / groups;
+  const i64 row_width = (h->num_heads + 2 * groups) * dim;
+  const struct part own = part_of(state->tokens * h->num_heads, place->thread, place->count);
+  i64 at = own.first;
+  while (at < own.last) {
+    const i64 token = at / h->num_heads, first = at % h->num_heads, group = first / shared;
+    i64 count = (group + 1) * shared - first;  // the rest of the group, or of what is ours
+    if (count > own.last - at) count = own.last - at;
+    if (count > MAX_SHARED) count = MAX_SHARED;
+    const float* query = state->mixed + token * row_width + first * h->q_stride;
+    float* out = state->context + (token * h->num_heads + first) * dim;
+    const char* cache = state->blocks[token];
+    const i64 length = state->lengths[token] + 1;
+    const i64 keys = (layer * 2 * groups + group) * model->max_length * dim;
+    const i64 values = keys + groups * model->max_length * dim;
+    if (model->kv_kind == KV_F32) {
+      if (dim == 64)
+        ATTEND(64, KV_F32);
+      else if (dim == 128)
+        ATTEND(128, KV_F32);
+      else
+        ATTEND((int)dim, KV_F32);
+    } else if (model->kv_kind == KV_F16) {
+      ATTEND((int)dim, KV_F16);
+    } else {
+      ATTEND((int)dim, KV_BF16);
+    }
+    at += count;
+  }
+  meet(place);
+}
+
+// --- what is called
+// -------------------------------------------------------------------------------
+
+static void layer_region(void* argument) {
+  const struct work* work = argument;
+  const struct model* model = work->model;
+  const struct layer* layer = work->layer;
+  const struct state* state = work->state;
+  const struct quantized* q = &state->quantized;
+  const i64 rows = state->tokens;
+  const struct place place = enter(work->team);
+  norm_rows(&place, model, &layer->input, state);
+  quantize(&place, state->x, rows, &layer->query_key_value, q);
+  multiply(&place, &layer->query_key_value, q, rows, state->mixed);
+  append(&place, model, state, work->index);
+  attend_heads(&place, model, state, work->index);
+  quantize(&place, state->context, rows, &layer->output, q);
+  multiply(&place, &layer->output, q, rows, state->delta);
+  struct state later = *state;
+  later.has_stream = 1;
+  norm_rows(&place, model, &layer->post, &later);
+  quantize(&place, state->x, rows, &layer->up, q);
+  multiply_gated(&place, model, &layer->up, q, rows, state->inner);
+  quantize(&place, state->inner, rows, &layer->down, q);
+  multiply(&place, &layer->down, q, rows, state->delta);
+}
+
+void bilin_step_layer(const struct team* team, i64 threads, const struct model* model,
+                      const struct layer* layer, i64 index, const struct state* state) {
+  struct work work = {.model = model, .layer = layer, .state = state, .index = index};
+  run(team, threads, layer_region, &work);
+}
+
+static void norm_region(void* argument) {
+  const struct work* work = argument;
+  const struct place place = enter(work->team);
+  norm_rows(&place, work->model, &work->layer->input, work->state);
+}
+
+// The last norm, which stands where a layer's first would: into state->x.
+void bilin_step_norm(const struct team* team, i64 threads, const struct model* model,
+                     const struct layer* layer, const struct state* state) {
+  struct work work = {.model = model, .layer = layer, .state = state};
+  run(team, threads, norm_region, &work);
+}
+
+static void linear_region(void* argument) {
+  const struct work* work = argument;
+  const struct place place = enter(work->team);
+  quantize(&place, work->x, work->rows, work->linear, &work->quantized);
+  multiply(&place, work->linear, &work->quantized, work->rows, work->y);
+}
+
+// y[rows, n] = x[rows, k] dequant(w)^T + bias. Returns 1 if there is no memory for x in 16 bits.
+int bilin_linear(const struct team* team, i64 threads, const struct linear* w, const float* x,
+                 float* y, i64 rows) {
+  const i64 chunks = rows * (w->k / w->chunk);
+  struct work work = {.linear = w, .x = x, .y = y, .rows = rows};
+  char* memory = malloc((size_t)(rows * w->k * 2 + chunks * 8));
+  if (!memory) return 1;
+  work.quantized.scales = (float*)memory;
+  work.quantized.sums = (int32_t*)(memory + chunks * 4);
+  work.quantized.values = (int16_t*)(memory + chunks * 8);
+  run(team, threads, linear_region, &work);
+  free(memory);
+  return 0;
+}
+
+static void read_region(void* argument) {
+  const struct work* work = argument;
+  const struct place place = enter(work->team);
+  const struct part own = part_of(work->rows / 128, place.thread, place.count);
+  const char* at = (const char*)work->x;
+  __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
+  for (i64 i = own.first; i < own.last; ++i) {
+    const __m256i* v = (const __m256i*)(at + 128 * i);
+    a = _mm256_or_si256(a, _mm256_loadu_si256(v));
+    b = _mm256_or_si256(b, _mm256_loadu_si256(v + 1));
+    c = _mm256_or_si256(c, _mm256_loadu_si256(v + 2));
+    d = _mm256_or_si256(d, _mm256_loadu_si256(v + 3));
+  }
+  const __m256i all = _mm256_or_si256(_mm256_or_si256(a, b), _mm256_or_si256(c, d));
+  work->y[place.thread] = (float)_mm256_testz_si256(all, all);
+}
+
+// Reads `bytes` and does no more: what memory delivers. sink: one float for each thread.
+void bilin_read(const struct team* team, i64 threads, const void* bytes, i64 count, float* sink) {
+  struct work work = {.x = bytes, .y = sink, .rows = count};
+  run(team, threads, read_region, &work);
+}
