@@ -8,6 +8,9 @@ import sys
 
 def main() -> None:
     """Runs one command and exits with its code."""
+    from bilin_engine import processes
+
+    processes.calm_openmp()
     if sys.argv[1:2] == ["stdio"]:
         _serve()
     from bilin_engine.cli.main import run

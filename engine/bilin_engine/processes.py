@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Hello of a supervisor that has come no further than `take_stdio`.
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+SPIN_COUNT = "1000"  # rounds of libgomp's waiting loop: tens of microseconds
 
 
 def take_stdio() -> tuple[int, int]:
@@ -55,6 +56,17 @@ def end_with_parent(parent_pid: int) -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
         os._exit(0)
+
+
+def calm_openmp() -> None:
+    """Has OpenMP's threads sleep soon instead of waiting in a loop; call it before torch comes.
+
+    By default libgomp's wait for some milliseconds, in which a thread that was moved to the same
+    processor, or another program, cannot run: beside busy programs that costs most of the time.
+    Figures: engine/README.md, "Threads". What a person has set stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
 def lower_priority(nice: int) -> None:

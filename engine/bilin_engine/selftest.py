@@ -28,14 +28,16 @@ from bilin_engine.collectives.board import make_rendezvous, remove_rendezvous
 from bilin_engine.collectives.join import join
 from bilin_engine.config import GLMConfig, QuantizationConfig, QuantizationScheme
 from bilin_engine.errors import BadRequestError, BilinError
-from bilin_engine.layers.int4_cpu import Int4CpuLinear, Workspace
+from bilin_engine.layers.cpu_linear import CpuLinear
 from bilin_engine.layers.linear import ReferenceLinear
+from bilin_engine.layers.torch_cpu_linear import TorchInt4Linear, Workspace
 from bilin_engine.protocol import LoadSettings, Shutdown, WorkerLoad, WorkerLogits
 from bilin_engine.server.ranks import lay_out
 from bilin_engine.server.selftest_gate import SelftestDone, SelftestOutcome, SelftestProgress
 from bilin_engine.server.tasks import Task
 from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
 from bilin_engine.server.worker_process import WorkerCommand
+from bilin_kernels import cpu_ops
 
 State = Literal["passed", "failed", "skipped"]
 NUM_CHECKS = 9  # without those of each GPU; for a progress bar
@@ -201,7 +203,11 @@ def _check_kernels(devices: Sequence[str]) -> str:
         weight = torch.randn(n, k, generator=generator) / k**0.5
         quantized = int4.quantize(weight, scheme, "selftest", torch.float32)
         packed = int4.pack(quantized.codes, 4)
-        fast = Int4CpuLinear(packed, quantized.scales, k, Workspace(), "selftest", keep_dense=False)
+        fast = (
+            CpuLinear(packed, quantized.scales, k, 4, "selftest")
+            if cpu_ops.is_available()
+            else TorchInt4Linear(packed, quantized.scales, k, Workspace(), "selftest")
+        )
         exact = ReferenceLinear(packed, quantized.scales, k, 4)
         for m in (1, 3, 130):
             x = torch.randn(m, k, generator=generator)

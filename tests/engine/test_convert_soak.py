@@ -98,6 +98,8 @@ def test_wide_checkpoint_converts_in_little_memory(tmp_path, capsys):
     base = [sys.executable, "-P", "-c", _CHILD, str(tmp_path / "src")]
     # bilin.json names its folder: the two are called the same.
     once, again = tmp_path / "once" / "model", tmp_path / "again" / "model"
+    once.parent.mkdir()
+    again.parent.mkdir()
     whole = [*base, str(once), str(sizes)]
     begun = time.monotonic()
     peak = run(whole, None)

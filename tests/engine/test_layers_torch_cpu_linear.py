@@ -6,10 +6,15 @@ import torch
 from bilin_engine.checkpoints import int4
 from bilin_engine.config import GroupSize, QuantizationScheme
 from bilin_engine.errors import UnsupportedModelError
-from bilin_engine.layers import int4_cpu
 from bilin_engine.layers import linear as linears
-from bilin_engine.layers.int4_cpu import Int4CpuLinear, Int8CpuLinear, Workspace, kernel_block
+from bilin_engine.layers import torch_cpu_linear
 from bilin_engine.layers.linear import DenseLinear, ReferenceLinear, dense_dtype
+from bilin_engine.layers.torch_cpu_linear import (
+    TorchInt4Linear,
+    TorchInt8Linear,
+    Workspace,
+    kernel_block,
+)
 
 # bfloat16 input, scales and output, 8 bits each: relative error of a sum stays under 1 %
 # of the largest output; a wrong row, group or nibble is of the size of the output itself.
@@ -47,16 +52,16 @@ def assert_close(linear, packed, scales, k, bits, rows):
 )
 def test_every_way_to_compute_gives_the_reference(n, k, group_size, keep_dense, rows):
     packed, scales = stored(n, k, 4, group_size)
-    linear = Int4CpuLinear(packed, scales, k, Workspace(), "w", keep_dense=keep_dense)
+    linear = TorchInt4Linear(packed, scales, k, Workspace(), "w", keep_dense=keep_dense)
     assert_close(linear, packed, scales, k, 4, rows)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("keep_dense", [False, True])
 def test_processors_with_and_without_bfloat16_give_the_reference(monkeypatch, dtype, keep_dense):
-    monkeypatch.setattr(int4_cpu, "dense_dtype", lambda: dtype)
+    monkeypatch.setattr(torch_cpu_linear, "dense_dtype", lambda: dtype)
     packed, scales = stored(80, 256, 4, 64)
-    linear = Int4CpuLinear(packed, scales, 256, Workspace(), "w", keep_dense=keep_dense)
+    linear = TorchInt4Linear(packed, scales, 256, Workspace(), "w", keep_dense=keep_dense)
     assert_close(linear, packed, scales, 256, 4, 150)
 
 
@@ -80,7 +85,7 @@ def test_dequantizing_is_exact_but_for_one_rounding():
     """Codes times scale, rounded once to bfloat16: bit for bit."""
     packed, scales = stored(80, 256, 4, 64)
     scales = scales.to(torch.bfloat16).float()
-    linear = Int4CpuLinear(packed, scales, 256, Workspace(), "w")
+    linear = TorchInt4Linear(packed, scales, 256, Workspace(), "w")
     codes = int4.unpack(packed, 256, 4)
     expected = int4.dequantize(int4.QuantizedWeight(codes, scales, 4)).to(torch.bfloat16)
     found = linear._dequantize(torch.empty(256, 80, dtype=torch.bfloat16)).T
@@ -89,8 +94,8 @@ def test_dequantizing_is_exact_but_for_one_rounding():
 
 def test_an_unknown_layout_leaves_every_row_to_the_kernel(monkeypatch):
     packed, scales = stored(64, 128, 4, 32)
-    linear = Int4CpuLinear(packed, scales, 128, Workspace(), "w")
-    monkeypatch.setattr(int4_cpu, "kernel_block", lambda: None)
+    linear = TorchInt4Linear(packed, scales, 128, Workspace(), "w")
+    monkeypatch.setattr(torch_cpu_linear, "kernel_block", lambda: None)
     assert_close(linear, packed, scales, 128, 4, 200)
 
 
@@ -107,11 +112,11 @@ def test_the_workspace_is_shared_and_grows_to_the_largest():
 def test_shapes_the_kernel_does_not_take_are_refused_with_a_way_out(n, k, group_size):
     packed, scales = stored(n, k, 4, group_size)
     with pytest.raises(UnsupportedModelError, match=f"mlp.up: .* {n} rows .*backend reference"):
-        Int4CpuLinear(packed, scales, k, Workspace(), "mlp.up")
+        TorchInt4Linear(packed, scales, k, Workspace(), "mlp.up")
 
 
 @pytest.mark.parametrize("rows", [1, 33])
 @pytest.mark.parametrize(("k", "group_size"), [(128, "row"), (256, 64)])
 def test_int8_gives_the_reference(rows, k, group_size):
     packed, scales = stored(48, k, 8, group_size)
-    assert_close(Int8CpuLinear(packed, scales, k), packed, scales, k, 8, rows)
+    assert_close(TorchInt8Linear(packed, scales, k), packed, scales, k, 8, rows)

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 import torch
 
 from bilin_engine.errors import UnsupportedModelError
+from bilin_engine.layers.cpu_linear import quantized_head
 from bilin_engine.layers.linear import Linear
 from bilin_engine.layers.weights import Part, RankWeights, StoredRows
+from bilin_kernels import cpu_ops
 
 
 def share(total: int, weights: RankWeights, what: str) -> Part:
@@ -111,9 +113,11 @@ class VocabParallelEmbedding:
     def __init__(
         self, weights: RankWeights, name: str, vocab_size: int, dtype: torch.dtype
     ) -> None:
-        """dtype: in which the rows are kept and the logits multiplied."""
+        """dtype: in which the rows are kept and the logits multiplied; int8 = the CPU's kernels."""
         self._own = share(vocab_size, weights, "vocab_size")
-        self.weight = weights.rows(name, self._own, dtype)
+        is_int8 = dtype == torch.int8
+        rows = weights.rows(name, self._own, None if is_int8 else dtype)
+        self._table: _DenseTable | _Int8Table = _Int8Table(rows) if is_int8 else _DenseTable(rows)
         self._collective = weights.collective
 
     @property
@@ -121,16 +125,58 @@ class VocabParallelEmbedding:
         """Among which the rows are shared."""
         return self._collective.world_size
 
+    @property
+    def size_bytes(self) -> int:
+        """Memory held by the rows."""
+        return self._table.size_bytes
+
     def embed(self, token_ids: torch.Tensor) -> torch.Tensor:
         """int64 [T] -> float32 [T, h]."""
         if self._collective.world_size == 1:
-            return self.weight[token_ids].float()
+            return self._table.rows(token_ids)
         local = token_ids - self._own.start
-        is_own = (local >= 0) & (local < self.weight.shape[0])
-        rows = self.weight[local.clamp(0, self.weight.shape[0] - 1)].float()
+        is_own = (local >= 0) & (local < self._own.size)
+        rows = self._table.rows(local.clamp(0, self._own.size - 1))
         return self._collective.all_reduce(rows * is_own.unsqueeze(1))
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, V]. Of a head stored apart, this is the only use."""
-        own = (hidden.to(self.weight.dtype) @ self.weight.T).float()
-        return self._collective.all_gather(own)
+        return self._collective.all_gather(self._table.products(hidden))
+
+
+class _DenseTable:
+    """Rows as plain numbers."""
+
+    def __init__(self, rows: torch.Tensor) -> None:
+        self._rows = rows
+
+    def rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """float32 [T, h]."""
+        return self._rows[ids].float()
+
+    def products(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[T, h] times all rows: float32 [T, V]."""
+        return (hidden.to(self._rows.dtype) @ self._rows.T).float()
+
+    @property
+    def size_bytes(self) -> int:
+        return self._rows.nbytes
+
+
+class _Int8Table:
+    """Rows in INT8, on the processor: half of 16 bits, and what is lost is lost in bfloat16 too."""
+
+    def __init__(self, rows: torch.Tensor) -> None:
+        self._weight = quantized_head(rows)
+
+    def rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """float32 [T, h]."""
+        return self._weight.rows(ids)
+
+    def products(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[T, h] times all rows: float32 [T, V]."""
+        return cpu_ops.linear(hidden.contiguous(), self._weight)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._weight.size_bytes

@@ -47,7 +47,7 @@ class Workspace:
         return self._buffer.numel() * self._buffer.element_size()
 
 
-class Int4CpuLinear(Linear):
+class TorchInt4Linear(Linear):
     """y = x @ dequant(weight).T on the CPU in bfloat16 (many rows: `dense_dtype`); x, y float32."""
 
     def __init__(
@@ -143,7 +143,7 @@ class Int4CpuLinear(Linear):
         return codes
 
 
-class Int8CpuLinear(Linear):
+class TorchInt8Linear(Linear):
     """y = x @ dequant(weight).T for INT8 weights on the CPU in bfloat16; x and y float32."""
 
     def __init__(self, packed: torch.Tensor, scales: torch.Tensor, k: int) -> None:

@@ -14,9 +14,11 @@ import torch
 from bilin_engine.collectives.base import Collective
 from bilin_engine.config import ModelConfig, QuantizationScheme
 from bilin_engine.errors import UnsupportedModelError
-from bilin_engine.layers.int4_cpu import Int4CpuLinear, Int8CpuLinear, Workspace
+from bilin_engine.layers.cpu_linear import CpuLinear
 from bilin_engine.layers.linear import DenseLinear, Linear, ReferenceLinear
 from bilin_engine.layers.packed_linear import PackedLinear
+from bilin_engine.layers.torch_cpu_linear import TorchInt4Linear, TorchInt8Linear, Workspace
+from bilin_kernels import cpu_ops
 
 Backend = Literal["cuda", "cpu", "reference"]
 
@@ -42,7 +44,7 @@ class ComputePlan:
     """How linears compute.
 
     backend: for INT4 and INT8 weights. dtype: of plain weights and their activations.
-    keep_dense: the cpu backend also holds INT4 weights as bfloat16, for 16 rows and more.
+    keep_dense: torch's kernels also hold INT4 weights as plain numbers, for many rows.
     kv_dtype: of keys and values; float16 halves the memory of a long context, int8 halves it again.
     """
 
@@ -102,8 +104,8 @@ class RankWeights:
         values = [self._source.tensor(name, rows=part.slice) for part in parts]
         return torch.cat(values).to(self.plan.device, torch.float32)
 
-    def rows(self, name: str, part: Part, dtype: torch.dtype) -> torch.Tensor:
-        """Rows of a plain matrix as `dtype` on the device."""
+    def rows(self, name: str, part: Part, dtype: torch.dtype | None) -> torch.Tensor:
+        """Rows of a plain matrix as `dtype` (None = as stored) on the device."""
         return self._source.tensor(name, rows=part.slice).to(self.plan.device, dtype)
 
     def scheme(self, module: str) -> QuantizationScheme | None:
@@ -183,9 +185,13 @@ class RankWeights:
             return PackedLinear(packed, scales, k, scheme.bits, plan.dtype, module)
         if plan.backend == "reference":
             return ReferenceLinear(packed.to(plan.device), scales.to(plan.device), k, scheme.bits)
+        if cpu_ops.is_available():
+            return CpuLinear(packed, scales, k, scheme.bits, module)
         if scheme.bits == 8:
-            return Int8CpuLinear(packed, scales, k)
-        return Int4CpuLinear(packed, scales, k, plan.workspace, module, keep_dense=plan.keep_dense)
+            return TorchInt8Linear(packed, scales, k)
+        return TorchInt4Linear(
+            packed, scales, k, plan.workspace, module, keep_dense=plan.keep_dense
+        )
 
 
 class _StoredNames:

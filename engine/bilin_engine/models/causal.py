@@ -192,8 +192,13 @@ class CausalModel(Model):
             config.num_key_value_heads, weights, "num_key_value_heads"
         ).size
         self._plan = weights.plan
+        # An embedding that is no head is only looked up in.
+        is_looked_up = head_dtype == torch.int8 and not config.is_head_tied
         self.embedding = VocabParallelEmbedding(
-            weights, self.embedding_name, config.vocab_size, head_dtype
+            weights,
+            self.embedding_name,
+            config.vocab_size,
+            weights.plan.dtype if is_looked_up else head_dtype,
         )
         self.rotary = RotaryFrequencies(
             config.rope,
@@ -254,8 +259,8 @@ class CausalModel(Model):
             for layer in self.layers
             for linear in (*layer.attention.linears, *layer.mlp.linears)
         ]
-        tables = {id(table): table.weight for table in (self.embedding, self.head)}
-        return sum(linears) + sum(w.numel() * w.element_size() for w in tables.values())
+        tables = {id(table): table.size_bytes for table in (self.embedding, self.head)}
+        return sum(linears) + sum(tables.values())
 
 
 def load_norm(weights: RankWeights, config: CausalConfig, name: str) -> RMSNorm:

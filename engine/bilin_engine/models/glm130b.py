@@ -198,9 +198,7 @@ class GLM130B(Model):
     @property
     def size_bytes(self) -> int:
         """Linears, embedding and head; norms and biases are too small to matter."""
-        head = self.word_embeddings.weight
-        linears = sum(layer.size_bytes for layer in self.layers)
-        return linears + head.numel() * head.element_size()
+        return sum(layer.size_bytes for layer in self.layers) + self.word_embeddings.size_bytes
 
 
 def load_norm(weights: RankWeights, config: DeepNormConfig, name: str) -> LayerNorm:

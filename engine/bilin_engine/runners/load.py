@@ -15,6 +15,7 @@ from bilin_engine.collectives.base import SingleRank
 from bilin_engine.collectives.join import join, join_control
 from bilin_engine.config import ModelConfig
 from bilin_engine.errors import BadRequestError, UnsupportedModelError
+from bilin_engine.layers.cpu_linear import HEAD_GROUP
 from bilin_engine.layers.weights import Backend, ComputePlan, RankWeights, WeightSource
 from bilin_engine.models.base import Model
 from bilin_engine.models.decode_step import check_sizes
@@ -31,6 +32,7 @@ from bilin_engine.runners.layer_split import (
 from bilin_engine.runners.local import LocalRunner
 from bilin_engine.runners.tensor_parallel import RankGroup, TensorParallelRunner
 from bilin_engine.runners.threads import TIE, ThreadPacer, counts_for, physical_cores
+from bilin_kernels import cpu_ops
 from bilin_kernels.compile import CompileError
 from bilin_kernels.loader import KernelLoadError, default_launcher
 
@@ -332,8 +334,6 @@ def _device(name: str) -> torch.device:
 
 def _build(weights: RankWeights, on_progress: OnProgress) -> Model:
     config, plan = weights.config, weights.plan
-    head_bytes = 4 * config.vocab_size * config.hidden_size
-    exact_head = plan.dtype == torch.float32 or head_bytes <= FLOAT32_HEAD_BYTES
     loaded = 0
 
     def on_layer() -> None:
@@ -344,9 +344,20 @@ def _build(weights: RankWeights, on_progress: OnProgress) -> Model:
     with torch.inference_mode():
         return model_class(config)(
             weights,
-            head_dtype=torch.float32 if exact_head else plan.dtype,
+            head_dtype=_head_dtype(config, plan),
             on_layer=on_layer,
         )
+
+
+def _head_dtype(config: ModelConfig, plan: ComputePlan) -> torch.dtype:
+    """Of embedding and head. Quantized models on the processor have theirs in INT8."""
+    if plan.dtype == torch.float32:
+        return torch.float32
+    is_int8 = plan.backend == "cpu" and config.quantization is not None
+    if is_int8 and config.hidden_size % HEAD_GROUP == 0 and cpu_ops.is_available():
+        return torch.int8
+    head_bytes = 4 * config.vocab_size * config.hidden_size
+    return torch.float32 if head_bytes <= FLOAT32_HEAD_BYTES else plan.dtype
 
 
 def _choose_threads(runner: LocalRunner, budget_s: float = 0.5) -> None:

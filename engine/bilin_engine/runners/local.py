@@ -28,7 +28,7 @@ class LocalRunner(Runner):
         self._model: Model | None = model
         self._cache = model.new_cache(num_slots, max_length)
         self.pacer: ThreadPacer | None = None  # chooses threads as the load changes
-        self._cpu_step = CpuStep.of(model)
+        self._cpu_step = CpuStep.of(model, self._cache) if backend == "cpu" else None
 
     @torch.inference_mode()
     def prefill(
@@ -115,10 +115,11 @@ class LocalRunner(Runner):
         position_ids: Sequence[int],
         should_stop: ShouldStop | None,
     ) -> torch.Tensor:
-        block = self._cache.block(slots[0])
-        if self._cpu_step is not None and len(slots) == 1 and isinstance(block, torch.Tensor):
-            length = self._cache.length(slots[0])
-            return self._cpu_step(token_ids[0], position_ids[0], block, length, _poll(should_stop))
+        if self._cpu_step is not None:
+            blocks = [self._cache.address(slot) for slot in slots]
+            lengths = [self._cache.length(slot) for slot in slots]
+            poll = _poll(should_stop)
+            return self._cpu_step(token_ids, position_ids, blocks, lengths, poll)
         spans = [
             self._span(slot, index, 1, self._cache.length(slot), 0)
             for index, slot in enumerate(slots)
