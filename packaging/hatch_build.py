@@ -6,6 +6,10 @@ same wheels that torch's CUDA build uses), so `pip install .` works from a bare 
 kernels are not wanted, `BILIN_NO_CUBINS=1 pip install .` asks for nothing and compiles nothing; the
 sources go along and are compiled at first use on a machine with a card.
 
+With a C compiler at hand it also carries the processor's kernels, for each set of instructions, and
+is then a wheel for this platform alone. Without one they are compiled at first use, or torch's
+serve.
+
 An editable installation always leaves them out. pip asks one question for both kinds of
 installation, so a plain `pip install -e .` fetches NVRTC in vain; launch.py sets BILIN_NO_CUBINS.
 """
@@ -13,7 +17,9 @@ installation, so a plain `pip install -e .` fetches NVRTC in vain; launch.py set
 import ctypes
 import importlib
 import os
+import shutil
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -42,12 +48,12 @@ class KernelBuildHook(BuildHookInterface):
         """Compiles for a standard wheel. Raises RuntimeError if that gives no cubins."""
         if version != "standard" or not self._compiles():
             return
-        folder = Path(tempfile.mkdtemp(prefix="bilin-cubins-"))
-        self._folder = folder
+        folder = self._new_folder()
         sys.path.insert(0, str(Path(self.root) / "kernels"))
         _load_nvrtc()
         try:
             importlib.import_module("bilin_kernels.compile").compile_all(folder)
+            self._add_cpu_libraries(build_data)
         except (ImportError, RuntimeError) as error:
             raise RuntimeError(
                 "the kernels cannot be compiled here; without build isolation install "
@@ -61,14 +67,30 @@ class KernelBuildHook(BuildHookInterface):
         for path in sorted(folder.iterdir()):
             build_data["force_include"][str(path)] = f"bilin_kernels/cubins/{path.name}"
 
+    def _add_cpu_libraries(self, build_data: dict[str, Any]) -> None:
+        cpu_compile = importlib.import_module("bilin_kernels.cpu_compile")
+        folder = self._new_folder()
+        try:
+            cpu_compile.compile_all(folder)
+        except cpu_compile.CpuLibraryError as error:
+            self.app.display_warning(f"a wheel without the processor's kernels: {error}")
+            return
+        for path in sorted(folder.iterdir()):
+            build_data["force_include"][str(path)] = f"bilin_kernels/cpu_libraries/{path.name}"
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data.update(pure_python=False, tag=f"py3-none-{platform}")
+
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Removes what initialize compiled; the wheel holds it now."""
         del version, build_data, artifact_path
-        folder = getattr(self, "_folder", None)
-        if folder is not None:
-            for path in folder.iterdir():
-                path.unlink()
-            folder.rmdir()
+        for folder in getattr(self, "_folders", []):
+            shutil.rmtree(folder)
+
+    def _new_folder(self) -> Path:
+        """An empty one, removed in the end."""
+        folder = Path(tempfile.mkdtemp(prefix="bilin-kernels-"))
+        self._folders = [*getattr(self, "_folders", []), folder]
+        return folder
 
     def _compiles(self) -> bool:
         return self.target_name == "wheel" and os.environ.get(OPT_OUT) != "1"

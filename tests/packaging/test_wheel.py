@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +15,7 @@ from hatch_build import COMPILER, OPT_OUT, KernelBuildHook
 from hatchling.builders.wheel import WheelBuilder
 
 import bilin_kernels.compile as compile_kernels
+from bilin_kernels import cpu_compile
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -41,7 +43,8 @@ def test_the_wheel_holds_programs_interface_models_and_kernel_sources():
     assert "bilin_app/__init__.py" in holds
     assert "bilin_engine/protocol.py" in holds
     kernels = ROOT / "kernels" / "bilin_kernels" / "csrc"
-    assert {f"bilin_kernels/csrc/{path.name}" for path in kernels.iterdir()} <= holds
+    files = [path for path in kernels.rglob("*") if path.is_file()]
+    assert {f"bilin_kernels/csrc/{path.relative_to(kernels)}" for path in files} <= holds
     for source, target in (("ui", "bilin_app/_ui"), ("models", "bilin_engine/_models")):
         folder = ROOT / "resources" / source
         files = [path for path in folder.rglob("*") if path.is_file()]
@@ -61,6 +64,7 @@ def test_a_standard_wheel_without_cubins_fails_unless_it_is_asked_for(tmp_path, 
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "compile.py").write_text("def compile_all(folder):\n    pass\n")
+    (package / "cpu_compile.py").write_text("def compile_all(folder):\n    pass\n")
     for name in [name for name in sys.modules if name.split(".")[0] == "bilin_kernels"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delenv(OPT_OUT, raising=False)
@@ -103,6 +107,10 @@ def test_a_standard_wheel_holds_cubins_of_these_sources_for_every_architecture(t
         for source in compile_kernels.sources()
         for arch in compile_kernels.ARCHITECTURES
     } <= held
+    if shutil.which("cc"):
+        libraries = {f"bilin_kernels/cpu_libraries/step.{t.name}.so" for t in cpu_compile.TARGETS}
+        assert libraries <= held
+        assert "linux_x86_64" in wheel.name
 
 
 @pytest.mark.slow
