@@ -1,9 +1,8 @@
-"""A decode step on the processor: one token for each of T slots, a layer in one call.
+"""A decode step on the processor: one token for each of T slots, any layers in one call.
 
     step = CpuStep(shape, layers, final_norm)
     step.begin(embedded, cos, sin, blocks, lengths)
-    for index in range(len(layers)):
-        step.layer(index)
+    step.layers(0, step.num_layers)                   # or some at a time
     x = step.end()                                    # float32 (T, h), for the head
 
 csrc/cpu/step.c says what a layer is. What it is held to: the models' own `forward`, and for its
@@ -112,6 +111,9 @@ _HEADS = ("num_heads", "num_kv_heads", "head_dim", "pair", "q_stride", "k_offset
           "v_offset", "v_stride")  # fmt: skip
 
 
+_BUFFERS = ("stream", "next_stream", "delta", "x", "mixed", "context", "inner")
+
+
 class _Heads(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64) for name in _HEADS]
 
@@ -136,12 +138,9 @@ class _State(ctypes.Structure):
     _fields_ = [
         ("tokens", ctypes.c_int64),
         ("has_stream", ctypes.c_int64),
-        *(
-            (name, ctypes.c_void_p)
-            for name in ("stream", "delta", "x", "mixed", "context", "inner")
-        ),
-        *((name, ctypes.c_void_p) for name in ("values", "scales", "sums")),
-        *((name, ctypes.c_void_p) for name in ("cos", "sin", "blocks", "lengths")),
+        *((name, ctypes.c_void_p) for name in _BUFFERS),
+        *((name, ctypes.c_void_p) for name in ("cos", "sin", "blocks", "lengths", "own")),
+        ("own_bytes", ctypes.c_int64),
     ]
 
 
@@ -151,26 +150,27 @@ class CpuStep:
     def __init__(self, shape: StepShape, layers: Sequence[StepLayer], final_norm: StepNorm) -> None:
         """Raises ValueError for what a step does not compute, CpuLibraryError without a library."""
         shape.check(layers)
+        self.num_layers = len(layers)
         self._library = cpu_library.load()
         self._team = cpu_library.team()
         self._kept = (list(layers), final_norm)  # the structures hold addresses only
-        self._layers = [_layer(layer) for layer in layers]
-        self._final = _Layer(input=_norm(final_norm))
+        self._layers = (_Layer * len(layers))(*(_layer(layer) for layer in layers))
+        self._final = _norm(final_norm)
         linears = [
             weight
             for layer in layers
             for weight in (layer.query_key_value, layer.output, layer.up, layer.down)
         ]
         first = layers[0]
-        self._width, self._inner = first.down.n, first.down.k
-        self._mixed, self._context = shape.heads.width, first.output.k
+        width, inner = first.down.n, first.down.k
+        self._widths = (width, width, width, width, shape.heads.width, first.output.k, inner)
         self._head_dim = shape.heads.head_dim
-        self._largest_k = max(weight.k for weight in linears)
-        self._most_chunks = max(weight.k // weight.chunk for weight in linears)
+        # Of a row of x in 16 bits, with its scales and sums.
+        self._row_bytes = max(2 * w.k + 8 * (w.k // w.chunk) for w in linears)
         self._model = _Model(
             _Heads(*(getattr(shape.heads, name) for name in _HEADS)),
-            self._width,
-            self._inner,
+            width,
+            inner,
             shape.max_length,
             _KEYS[shape.kv_dtype],
             shape.is_rms,
@@ -181,7 +181,8 @@ class CpuStep:
             shape.alpha,
         )
         self._state = _State()
-        self._memory: list[torch.Tensor] = []
+        self._buffers: dict[str, torch.Tensor] = {}
+        self._own = torch.empty(0, dtype=torch.uint8)
         self._most_tokens = 0
         self._inputs: tuple[torch.Tensor, ...] = ()
 
@@ -201,54 +202,48 @@ class CpuStep:
         """
         tokens = len(blocks)
         for name, tensor, width in (
-            ("embedded", embedded, self._width),
+            ("embedded", embedded, self._widths[0]),
             ("cos", cos, self._head_dim),
             ("sin", sin, self._head_dim),
         ):
             require_tensor(name, tensor, device=_CPU, shape=(tokens, width), dtype=torch.float32)
         if tokens > self._most_tokens:
-            self._allocate(tokens)
+            self._most_tokens = tokens
+            for name, width in zip(_BUFFERS, self._widths, strict=True):
+                self._buffers[name] = torch.empty(tokens, width)
+                setattr(self._state, name, self._buffers[name].data_ptr())
         addresses = torch.tensor([list(blocks), list(lengths)], dtype=torch.int64)
         self._inputs = (cos, sin, addresses)
         state = self._state
         state.tokens, state.has_stream = tokens, 0
         state.cos, state.sin = cos.data_ptr(), sin.data_ptr()
         state.blocks, state.lengths = addresses[0].data_ptr(), addresses[1].data_ptr()
-        self._memory[1][:tokens] = embedded
+        self._buffers["delta"][:tokens] = embedded
 
-    def layer(self, index: int) -> None:
-        """Passes the tokens through a layer and appends to the slots' memory."""
-        self._library.bilin_step_layer(
+    def layers(self, first: int, count: int) -> None:
+        """Passes the tokens through layers and appends to the slots' memory, in order."""
+        threads, state = torch.get_num_threads(), self._state
+        state.own_bytes = 4 * self._widths[0] + state.tokens * self._row_bytes
+        if self._own.nbytes < threads * state.own_bytes:
+            self._own = torch.empty(threads * state.own_bytes, dtype=torch.uint8)
+        state.own = self._own.data_ptr()
+        self._library.bilin_step_layers(
             ctypes.byref(self._team),
-            ctypes.c_int64(torch.get_num_threads()),
+            ctypes.c_int64(threads),
             ctypes.byref(self._model),
-            ctypes.byref(self._layers[index]),
-            ctypes.c_int64(index),
-            ctypes.byref(self._state),
+            self._layers,
+            ctypes.c_int64(first),
+            ctypes.c_int64(count),
+            ctypes.byref(state),
         )
-        self._state.has_stream = 1
+        state.has_stream = 1
 
     def end(self) -> torch.Tensor:
         """float32 (T, h): the last norm's values, until the next step begins."""
         self._library.bilin_step_norm(
-            ctypes.byref(self._team),
-            ctypes.c_int64(1),
-            ctypes.byref(self._model),
-            ctypes.byref(self._final),
-            ctypes.byref(self._state),
+            ctypes.byref(self._model), ctypes.byref(self._final), ctypes.byref(self._state)
         )
-        return self._memory[2][: self._state.tokens]
-
-    def _allocate(self, tokens: int) -> None:
-        self._most_tokens = tokens
-        widths = (self._width, self._width, self._width, self._mixed, self._context, self._inner)
-        self._memory = [torch.empty(tokens, width) for width in widths]
-        self._memory.append(torch.empty(tokens * self._largest_k, dtype=torch.int16))
-        self._memory.append(torch.empty(tokens * self._most_chunks))
-        self._memory.append(torch.empty(tokens * self._most_chunks, dtype=torch.int32))
-        names = ("stream", "delta", "x", "mixed", "context", "inner", "values", "scales", "sums")
-        for name, memory in zip(names, self._memory, strict=True):
-            setattr(self._state, name, memory.data_ptr())
+        return self._buffers["x"][: self._state.tokens]
 
 
 def _norm(norm: StepNorm) -> _Norm:

@@ -103,8 +103,8 @@ class Case:
     def run(self, embedded, cos, sin, memory, lengths):
         blocks = [memory[slot].data_ptr() for slot in range(len(lengths))]
         self.step.begin(embedded, cos, sin, blocks, lengths)
-        for index in range(LAYERS):
-            self.step.layer(index)
+        for index in range(LAYERS):  # one at a time; together: the test below
+            self.step.layers(index, 1)
         return self.step.end().clone()
 
     def inputs(self, tokens: int):
@@ -162,6 +162,15 @@ def test_a_step_has_the_same_bits_for_any_threads_and_neighbours():
     ]
     for one, other in itertools.pairwise([*results, torch.cat(alone)]):
         assert torch.equal(one, other)
+
+
+def test_layers_together_are_layers_one_at_a_time():
+    case = Case(LAYOUTS["shared keys"], kv_dtype=torch.float32, **SANDWICH)
+    memory, inputs = case.memory(1), case.inputs(1)
+    one_at_a_time = case.run(*inputs, memory.clone(), [5])
+    case.step.begin(*inputs, [memory.data_ptr()], [5])
+    case.step.layers(0, LAYERS)
+    assert torch.equal(case.step.end(), one_at_a_time)
 
 
 def test_a_step_writes_one_token_and_nothing_else():

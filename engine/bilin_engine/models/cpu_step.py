@@ -1,8 +1,9 @@
-"""One token for each of T slots on the processor, a layer in one call of bilin_kernels.cpu_step.
+"""One token for each of T slots on the processor, many layers in one call of the kernels.
 
 The models' own `forward` is the specification; this is its arithmetic in another order of sums.
 """
 
+import time
 from collections.abc import Sequence
 
 import torch
@@ -18,6 +19,8 @@ from bilin_kernels import cpu_step
 from bilin_kernels.cpu_ops import CpuWeight
 from bilin_kernels.cpu_step import StepLayer, StepNorm, StepShape
 
+POLL_S = 0.02  # a cancel is obeyed about so soon; threads start anew after each call
+
 
 class CpuStep:
     """The decode step of a model whose linears are all packed; shares its weights."""
@@ -25,6 +28,7 @@ class CpuStep:
     def __init__(self, parts: StepParts, step: cpu_step.CpuStep) -> None:
         self._parts = parts
         self._step = step
+        self._layers_a_call = 1
 
     @classmethod
     def of(cls, model: Model, cache: KVCache) -> "CpuStep | None":
@@ -74,9 +78,15 @@ class CpuStep:
         cos, sin = (rows.contiguous() for rows in rotation.rows())
         embedded = parts.embedding.embed(torch.tensor(token_ids))
         self._step.begin(embedded, cos, sin, blocks, lengths)
-        for index in range(len(parts.layers)):
+        first, total = 0, self._step.num_layers
+        while first < total:
             poll()
-            self._step.layer(index)
+            count = min(self._layers_a_call, total - first)
+            begun_s = time.perf_counter()
+            self._step.layers(first, count)
+            layer_s = (time.perf_counter() - begun_s) / count
+            self._layers_a_call = max(1, int(POLL_S / layer_s))
+            first += count
         poll()
         return parts.head.logits(self._step.end())
 

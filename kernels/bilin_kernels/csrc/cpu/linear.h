@@ -66,15 +66,6 @@ INLINE void quantize_chunk(const float* x, i64 count, int16_t* values, float* sc
   *scale = step;
 }
 
-// Chunks first..last of row `row`.
-INLINE void quantize_chunks(const float* x, i64 k, i64 chunk, i64 row, i64 first, i64 last,
-                            const struct quantized* out) {
-  const i64 chunks = k / chunk;
-  for (i64 c = first; c < last; ++c)
-    quantize_chunk(x + row * k + c * chunk, chunk, out->values + row * k + c * chunk,
-                   out->scales + row * chunks + c, out->sums + row * chunks + c);
-}
-
 INLINE tile_f load_scale(const char* at, i64 row, i64 kind) {
   if (kind == SCALE_F16) return tile_load_f16((const uint16_t*)at + row);
   if (kind == SCALE_BF16) return tile_load_bf16((const uint16_t*)at + row);
@@ -107,6 +98,8 @@ INLINE void multiply_tiles(const struct linear* w, i64 block, const struct quant
       for (int t = 0; t < T; ++t)
         for (int m = 0; m < M; ++m) sum[t][m] = tile_set(bits == 4 ? -8 * x_sums[m * chunks] : 0);
       for (const int16_t* end = values + chunk; values != end; values += 8, codes += stride) {
+        fetch_ahead(codes);
+        if (bits == 8) fetch_ahead(codes + CACHE_LINE);
         for (int t = 0; t < T; ++t) {
           tile_i a, b, d, e;
           if (bits == 4) {

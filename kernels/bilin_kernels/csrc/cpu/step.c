@@ -1,13 +1,13 @@
-// A decode step on the processor: one token for each of T slots through a layer, in one call.
+// A decode step on the processor: one token for each of T slots, any number of layers in one call.
 //
-//   s = alpha * stream + inner_norm(delta);  x = norm(s);  stream = s or x           (norm.cu says
-//   why) x -> QKV -> rotary positions, append -> attention -> output = delta -> norm -> up, gated
-//   -> down
+//   s = alpha * stream + inner_norm(delta);  x = norm(s);  stream = s, or x     (norm.cu says why)
+//   x -> QKV -> rotary positions, append, attention -> output = delta -> norm -> up, gated -> down
 //
 // Threads are those of the OpenMP runtime that torch has started already: a second set of threads
 // would fight the first for the processors. Its functions come in as addresses, so this file needs
-// no OpenMP to be compiled. Whatever the number of threads, the bits are the same: who computes a
-// value has no part in how it is computed.
+// no OpenMP to be compiled. Threads meet five times a layer; what is less work than a meeting,
+// every thread does for itself. Whatever their number, the bits are the same: who computes a value
+// has no part in how it is computed.
 #include <stdlib.h>
 
 #include "attention.h"
@@ -42,17 +42,39 @@ struct model {
   float epsilon, alpha;
 };
 
-// What a step works on, all of T rows. `has_stream`: 0 before the first layer.
+// What a step works on, all of T rows. has_stream: 0 before the first layer. streams: a norm reads
+// one and writes the other, since threads are not equally fast. own: memory that each thread has
+// for itself, own_bytes apart.
 struct state {
   i64 tokens, has_stream;
-  float *stream, *delta, *x;  // [T, width]
-  float *mixed, *context;     // [T, QKV], [T, H * D]
-  float* inner;               // [T, inner]
-  struct quantized quantized;
+  float* streams[2];       // [T, width]
+  float *delta, *x;        // [T, width]
+  float *mixed, *context;  // [T, QKV], [T, H * D]
+  float* inner;            // [T, inner]
   const float *cos, *sin;  // [T, D]
   char** blocks;           // of each slot, memory [num_layers, 2, G, max_length, D]
   const i64* lengths;      // tokens that each holds already
+  char* own;
+  i64 own_bytes;
 };
+
+struct work {
+  const struct team* team;
+  // For layers first .. first + count of a model.
+  const struct model* model;
+  const struct layer* layers;
+  const struct state* state;
+  i64 first, count;
+  // For a product alone.
+  const struct linear* linear;
+  const float* x;
+  float* y;
+  i64 rows;
+  struct quantized quantized;
+};
+
+// --- threads
+// --------------------------------------------------------------------------------------
 
 struct part {
   i64 first, last;
@@ -62,20 +84,6 @@ struct part {
 INLINE struct part part_of(i64 total, i64 thread, i64 count) {
   return (struct part){total * thread / count, total * (thread + 1) / count};
 }
-
-struct work {
-  const struct team* team;
-  const struct model* model;
-  const struct layer* layer;
-  const struct state* state;
-  i64 index;  // of the layer in the cache
-  // For a product alone.
-  const struct linear* linear;
-  const float* x;
-  float* y;
-  i64 rows;
-  struct quantized quantized;
-};
 
 // Who computes what, inside a parallel region.
 struct place {
@@ -109,7 +117,20 @@ static void run(const struct team* team, i64 threads, void (*region)(void*), str
 // --- norm
 // -----------------------------------------------------------------------------------------
 
-INLINE float root_of_squares(const float* x, i64 width, float mean, float epsilon) {
+INLINE float mean_of(const float* x, i64 width) {
+  __m256 a = _mm256_setzero_ps(), b = a;
+  i64 i = 0;
+  for (; i + 16 <= width; i += 16) {
+    a = _mm256_add_ps(a, _mm256_loadu_ps(x + i));
+    b = _mm256_add_ps(b, _mm256_loadu_ps(x + i + 8));
+  }
+  float sum = sum_lanes(_mm256_add_ps(a, b));
+  for (; i < width; ++i) sum += x[i];
+  return sum / (float)width;
+}
+
+// 1 / sqrt(mean of (x - mean)^2 + epsilon)
+INLINE float inverse_deviation(const float* x, i64 width, float mean, float epsilon) {
   __m256 a = _mm256_setzero_ps(), b = a;
   const __m256 m = _mm256_set1_ps(mean);
   i64 i = 0;
@@ -124,58 +145,73 @@ INLINE float root_of_squares(const float* x, i64 width, float mean, float epsilo
   return 1.0f / sqrtf(sum / (float)width + epsilon);
 }
 
-INLINE float mean_of(const float* x, i64 width) {
-  __m256 a = _mm256_setzero_ps(), b = a;
-  i64 i = 0;
-  for (; i + 16 <= width; i += 16) {
-    a = _mm256_add_ps(a, _mm256_loadu_ps(x + i));
-    b = _mm256_add_ps(b, _mm256_loadu_ps(x + i + 8));
-  }
-  float sum = sum_lanes(_mm256_add_ps(a, b));
-  for (; i < width; ++i) sum += x[i];
-  return sum / (float)width;
-}
-
+// Row `row` of norm(alpha * stream + delta) to y, and to `stream`, if given, the stream after it.
 static void norm_row(const struct model* model, const struct norm* norm, const struct state* state,
-                     i64 row) {
+                     int from, i64 row, float* restrict y, float* restrict stream) {
   const i64 width = model->width;
-  float* stream = state->stream + row * width;
-  float* delta = state->delta + row * width;
-  float* x = state->x + row * width;
-  if (norm->inner_weight) {
-    const float by = root_of_squares(delta, width, 0.0f, model->epsilon);
-    for (i64 i = 0; i < width; ++i) delta[i] = delta[i] * by * norm->inner_weight[i];
+  const float* before = state->streams[from] + row * width;
+  const float* delta = state->delta + row * width;
+  const float* inner = norm->inner_weight;
+  if (inner) {
+    const float by = inverse_deviation(delta, width, 0.0f, model->epsilon);
+    for (i64 i = 0; i < width; ++i) y[i] = delta[i] * by * inner[i];
+  } else {
+    memcpy(y, delta, width * sizeof *y);
   }
   if (state->has_stream)
-    for (i64 i = 0; i < width; ++i) stream[i] = model->alpha * stream[i] + delta[i];
-  else
-    memcpy(stream, delta, width * sizeof *stream);
-  const float mean = model->is_rms ? 0.0f : mean_of(stream, width);
-  const float by = root_of_squares(stream, width, mean, model->epsilon);
-  for (i64 i = 0; i < width; ++i) x[i] = (stream[i] - mean) * by * norm->weight[i];
+    for (i64 i = 0; i < width; ++i) y[i] += model->alpha * before[i];
+  if (stream && model->keeps_sum) memcpy(stream, y, width * sizeof *y);
+  const float mean = model->is_rms ? 0.0f : mean_of(y, width);
+  const float by = inverse_deviation(y, width, mean, model->epsilon);
+  for (i64 i = 0; i < width; ++i) y[i] = (y[i] - mean) * by * norm->weight[i];
   if (norm->bias)
-    for (i64 i = 0; i < width; ++i) x[i] += norm->bias[i];
-  if (!model->keeps_sum) memcpy(stream, x, width * sizeof *stream);
+    for (i64 i = 0; i < width; ++i) y[i] += norm->bias[i];
+  if (stream && !model->keeps_sum) memcpy(stream, y, width * sizeof *y);
 }
 
-static void norm_rows(const struct place* place, const struct model* model, const struct norm* norm,
-                      const struct state* state) {
-  const struct part rows = part_of(state->tokens, place->thread, place->count);
-  for (i64 row = rows.first; row < rows.last; ++row) norm_row(model, norm, state, row);
-  meet(place);
+// --- rows of x in 16 bits
+// -------------------------------------------------------------------------
+
+INLINE void quantize_row(const float* x, const struct linear* w, i64 row,
+                         const struct quantized* out) {
+  const i64 chunks = w->k / w->chunk;
+  for (i64 c = 0; c < chunks; ++c)
+    quantize_chunk(x + c * w->chunk, w->chunk, out->values + row * w->k + c * w->chunk,
+                   out->scales + row * chunks + c, out->sums + row * chunks + c);
+}
+
+// Where a thread keeps the step's rows for `w`: in its own memory, behind so many floats.
+INLINE struct quantized own_rows(const struct place* place, const struct state* state,
+                                 const struct linear* w, i64 floats) {
+  char* own = state->own + place->thread * state->own_bytes + floats * 4;
+  const i64 chunks = state->tokens * (w->k / w->chunk);
+  return (struct quantized){(int16_t*)(own + 8 * chunks), (float*)own,
+                            (int32_t*)(own + 4 * chunks)};
+}
+
+static struct quantized quantize_rows(const struct place* place, const struct state* state,
+                                      const float* x, const struct linear* w) {
+  const struct quantized out = own_rows(place, state, w, 0);
+  for (i64 row = 0; row < state->tokens; ++row) quantize_row(x + row * w->k, w, row, &out);
+  return out;
+}
+
+// The norm's rows; reads streams[from], and the first thread writes the other.
+static struct quantized norm_rows(const struct place* place, const struct model* model,
+                                  const struct norm* norm, const struct state* state, int from,
+                                  const struct linear* w) {
+  const struct quantized out = own_rows(place, state, w, model->width);
+  float* y = (float*)(state->own + place->thread * state->own_bytes);
+  for (i64 row = 0; row < state->tokens; ++row) {
+    float* stream = place->thread ? 0 : state->streams[!from] + row * model->width;
+    norm_row(model, norm, state, from, row, y, stream);
+    quantize_row(y, w, row, &out);
+  }
+  return out;
 }
 
 // --- linears
 // --------------------------------------------------------------------------------------
-
-static void quantize(const struct place* place, const float* x, i64 rows, const struct linear* w,
-                     const struct quantized* out) {
-  const i64 chunks = w->k / w->chunk;
-  const struct part own = part_of(rows * chunks, place->thread, place->count);
-  for (i64 at = own.first; at < own.last; ++at)
-    quantize_chunks(x, w->k, w->chunk, at / chunks, at % chunks, at % chunks + 1, out);
-  meet(place);
-}
 
 INLINE void add_bias(const struct linear* w, i64 block, i64 count, float* y) {
   if (!w->bias) return;
@@ -197,7 +233,6 @@ static void multiply(const struct place* place, const struct linear* w, const st
         memcpy(y + (first + m) * w->n + block * BLOCK_ROWS, tile + m * BLOCK_ROWS,
                BLOCK_ROWS * sizeof *y);
     }
-  meet(place);
 }
 
 INLINE float activated(float v, i64 activation) {
@@ -243,125 +278,116 @@ static void multiply_gated(const struct place* place, const struct model* model,
           out[i] = model->gating == GATING_NONE ? v[i] : v[i] * u[i];
       }
     }
-  meet(place);
 }
 
 // --- attention
 // ------------------------------------------------------------------------------------
 
-static void append(const struct place* place, const struct model* model, const struct state* state,
-                   i64 layer) {
-  const struct heads* h = &model->heads;
-  const i64 dim = h->head_dim, groups = h->num_kv_heads, shared = h->num_heads / groups;
-  const i64 row_width = (h->num_heads + 2 * groups) * dim;
-  const struct part own = part_of(state->tokens * groups, place->thread, place->count);
-  for (i64 at = own.first; at < own.last; ++at) {
-    const i64 token = at / groups, group = at % groups;
-    float* row = state->mixed + token * row_width;
-    const float *cos = state->cos + token * dim, *sin = state->sin + token * dim;
-    for (i64 i = group * shared; i < (group + 1) * shared; ++i)
-      rotate(row + i * h->q_stride, cos, sin, dim, h->pair);
-    float* key = row + h->k_offset + group * h->k_stride;
-    rotate(key, cos, sin, dim, h->pair);
-    const float* value = row + h->v_offset + group * h->v_stride;
-    const i64 head = (layer * 2 * groups + group) * model->max_length;
-    const i64 keys = (head + state->lengths[token]) * dim;
-    const i64 values = keys + groups * model->max_length * dim;
-    kv_store(state->blocks[token], keys, key, dim, (int)model->kv_kind);
-    kv_store(state->blocks[token], values, value, dim, (int)model->kv_kind);
-  }
-  meet(place);
-}
+#define ATTEND(dim, kind) attend(query, count, cache, keys, values, length, own, dim, kind, out)
 
-#define ATTEND(dim, kind) \
-  attend(query, h->q_stride, count, cache, keys, values, length, dim, kind, out)
-
+// Heads are shared out one by one; whoever has the first of a group appends its key and value. All
+// who have others of the group turn the key once more for themselves.
 static void attend_heads(const struct place* place, const struct model* model,
                          const struct state* state, i64 layer) {
   const struct heads* h = &model->heads;
   const i64 dim = h->head_dim, groups = h->num_kv_heads, shared = h->num_heads / groups;
   const i64 row_width = (h->num_heads + 2 * groups) * dim;
-  const struct part own = part_of(state->tokens * h->num_heads, place->thread, place->count);
-  i64 at = own.first;
-  while (at < own.last) {
+  const int kind = (int)model->kv_kind;
+  const struct part part = part_of(state->tokens * h->num_heads, place->thread, place->count);
+  float query[MAX_SHARED * MAX_HEAD_DIM], key[MAX_HEAD_DIM], own[2 * MAX_HEAD_DIM];
+  i64 at = part.first;
+  while (at < part.last) {
     const i64 token = at / h->num_heads, first = at % h->num_heads, group = first / shared;
     i64 count = (group + 1) * shared - first;  // the rest of the group, or of what is ours
-    if (count > own.last - at) count = own.last - at;
+    if (count > part.last - at) count = part.last - at;
     if (count > MAX_SHARED) count = MAX_SHARED;
-    const float* query = state->mixed + token * row_width + first * h->q_stride;
-    float* out = state->context + (token * h->num_heads + first) * dim;
-    const char* cache = state->blocks[token];
-    const i64 length = state->lengths[token] + 1;
+    const float* row = state->mixed + token * row_width;
+    const float *cos = state->cos + token * dim, *sin = state->sin + token * dim;
+    for (i64 i = 0; i < count; ++i)
+      rotate(row + (first + i) * h->q_stride, cos, sin, dim, h->pair, query + i * dim);
+    rotate(row + h->k_offset + group * h->k_stride, cos, sin, dim, h->pair, key);
+    const float* value = row + h->v_offset + group * h->v_stride;
+    kv_store(own, 0, key, dim, kind);
+    kv_store(own, dim, value, dim, kind);
+    char* cache = state->blocks[token];
+    const i64 length = state->lengths[token];
     const i64 keys = (layer * 2 * groups + group) * model->max_length * dim;
     const i64 values = keys + groups * model->max_length * dim;
-    if (model->kv_kind == KV_F32) {
-      if (dim == 64)
-        ATTEND(64, KV_F32);
-      else if (dim == 128)
-        ATTEND(128, KV_F32);
-      else
-        ATTEND((int)dim, KV_F32);
-    } else if (model->kv_kind == KV_F16) {
-      ATTEND((int)dim, KV_F16);
-    } else {
-      ATTEND((int)dim, KV_BF16);
+    if (first == group * shared) {
+      kv_store(cache, keys + length * dim, key, dim, kind);
+      kv_store(cache, values + length * dim, value, dim, kind);
     }
+    float* out = state->context + (token * h->num_heads + first) * dim;
+    if (kind == KV_F16)
+      ATTEND((int)dim, KV_F16);
+    else if (kind == KV_BF16)
+      ATTEND((int)dim, KV_BF16);
+    else if (dim == 64)
+      ATTEND(64, KV_F32);
+    else if (dim == 128)
+      ATTEND(128, KV_F32);
+    else
+      ATTEND((int)dim, KV_F32);
     at += count;
   }
-  meet(place);
 }
 
 // --- what is called
 // -------------------------------------------------------------------------------
 
-static void layer_region(void* argument) {
-  const struct work* work = argument;
-  const struct model* model = work->model;
-  const struct layer* layer = work->layer;
-  const struct state* state = work->state;
-  const struct quantized* q = &state->quantized;
+static void pass_layer(const struct place* place, const struct model* model,
+                       const struct layer* layer, i64 index, struct state* state) {
   const i64 rows = state->tokens;
-  const struct place place = enter(work->team);
-  norm_rows(&place, model, &layer->input, state);
-  quantize(&place, state->x, rows, &layer->query_key_value, q);
-  multiply(&place, &layer->query_key_value, q, rows, state->mixed);
-  append(&place, model, state, work->index);
-  attend_heads(&place, model, state, work->index);
-  quantize(&place, state->context, rows, &layer->output, q);
-  multiply(&place, &layer->output, q, rows, state->delta);
-  struct state later = *state;
-  later.has_stream = 1;
-  norm_rows(&place, model, &layer->post, &later);
-  quantize(&place, state->x, rows, &layer->up, q);
-  multiply_gated(&place, model, &layer->up, q, rows, state->inner);
-  quantize(&place, state->inner, rows, &layer->down, q);
-  multiply(&place, &layer->down, q, rows, state->delta);
+  struct quantized q = norm_rows(place, model, &layer->input, state, 0, &layer->query_key_value);
+  multiply(place, &layer->query_key_value, &q, rows, state->mixed);
+  meet(place);
+  attend_heads(place, model, state, index);
+  meet(place);
+  q = quantize_rows(place, state, state->context, &layer->output);
+  multiply(place, &layer->output, &q, rows, state->delta);
+  meet(place);
+  state->has_stream = 1;
+  q = norm_rows(place, model, &layer->post, state, 1, &layer->up);
+  multiply_gated(place, model, &layer->up, &q, rows, state->inner);
+  meet(place);
+  q = quantize_rows(place, state, state->inner, &layer->down);
+  multiply(place, &layer->down, &q, rows, state->delta);
+  meet(place);
 }
 
-void bilin_step_layer(const struct team* team, i64 threads, const struct model* model,
-                      const struct layer* layer, i64 index, const struct state* state) {
-  struct work work = {.model = model, .layer = layer, .state = state, .index = index};
-  run(team, threads, layer_region, &work);
-}
-
-static void norm_region(void* argument) {
+static void layers_region(void* argument) {
   const struct work* work = argument;
   const struct place place = enter(work->team);
-  norm_rows(&place, work->model, &work->layer->input, work->state);
+  struct state state = *work->state;
+  for (i64 i = work->first; i < work->first + work->count; ++i)
+    pass_layer(&place, work->model, work->layers + i, i, &state);
 }
 
-// The last norm, which stands where a layer's first would: into state->x.
-void bilin_step_norm(const struct team* team, i64 threads, const struct model* model,
-                     const struct layer* layer, const struct state* state) {
-  struct work work = {.model = model, .layer = layer, .state = state};
-  run(team, threads, norm_region, &work);
+// Layers first .. first + count. state->own has memory for so many threads.
+void bilin_step_layers(const struct team* team, i64 threads, const struct model* model,
+                       const struct layer* layers, i64 first, i64 count,
+                       const struct state* state) {
+  struct work work = {
+      .model = model, .layers = layers, .first = first, .count = count, .state = state};
+  run(team, threads, layers_region, &work);
+}
+
+// The last norm: into state->x.
+void bilin_step_norm(const struct model* model, const struct norm* norm,
+                     const struct state* state) {
+  for (i64 row = 0; row < state->tokens; ++row)
+    norm_row(model, norm, state, 0, row, state->x + row * model->width, 0);
 }
 
 static void linear_region(void* argument) {
   const struct work* work = argument;
+  const struct linear* w = work->linear;
   const struct place place = enter(work->team);
-  quantize(&place, work->x, work->rows, work->linear, &work->quantized);
-  multiply(&place, work->linear, &work->quantized, work->rows, work->y);
+  const struct part rows = part_of(work->rows, place.thread, place.count);
+  for (i64 row = rows.first; row < rows.last; ++row)
+    quantize_row(work->x + row * w->k, w, row, &work->quantized);
+  meet(&place);
+  multiply(&place, w, &work->quantized, work->rows, work->y);
 }
 
 // y[rows, n] = x[rows, k] dequant(w)^T + bias. Returns 1 if there is no memory for x in 16 bits.
@@ -382,11 +408,14 @@ int bilin_linear(const struct team* team, i64 threads, const struct linear* w, c
 static void read_region(void* argument) {
   const struct work* work = argument;
   const struct place place = enter(work->team);
-  const struct part own = part_of(work->rows / 128, place.thread, place.count);
+  const struct part own = part_of(work->rows / (2 * CACHE_LINE), place.thread, place.count);
   const char* at = (const char*)work->x;
   __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
   for (i64 i = own.first; i < own.last; ++i) {
-    const __m256i* v = (const __m256i*)(at + 128 * i);
+    const char* lines = at + 2 * CACHE_LINE * i;
+    const __m256i* v = (const __m256i*)lines;
+    fetch_ahead(lines);
+    fetch_ahead(lines + CACHE_LINE);
     a = _mm256_or_si256(a, _mm256_loadu_si256(v));
     b = _mm256_or_si256(b, _mm256_loadu_si256(v + 1));
     c = _mm256_or_si256(c, _mm256_loadu_si256(v + 2));
