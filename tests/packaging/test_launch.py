@@ -67,6 +67,15 @@ def checkout(tmp_path):
     return Checkout(tmp_path / "bilin")
 
 
+def test_a_missing_c_compiler_is_named_and_stops_nothing(checkout, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = checkout.launch("prepare", PATH=str(tmp_path / "empty"))
+    assert done.returncode == 0, done.stderr
+    assert "a C compiler (optional" in done.stdout
+    assert "gcc libc6-dev" in done.stdout
+    assert "a C compiler" not in checkout.launch("prepare").stdout
+
+
 def test_the_first_start_installs_the_cpu_build_and_the_second_asks_pip_nothing(checkout):
     first = checkout.launch("prepare", "--cpu", "--no-system")
     assert first.returncode == 0, first.stdout + first.stderr
