@@ -131,6 +131,16 @@ def test_typing_goes_into_the_document_and_back_by_undo(bench):
     assert one.shown == ""
 
 
+def test_the_first_document_is_laid_out_as_every_other(qtbot):
+    first = TextView(None)  # type: ignore[arg-type]
+    qtbot.addWidget(first)
+    QTest.keyClicks(first, "ab")
+    after = Bench("ab").view
+    qtbot.addWidget(after)
+    heights = [view.document().firstBlock().blockFormat().lineHeight() for view in (first, after)]
+    assert heights[0] == heights[1] > 100
+
+
 def test_ctrl_m_makes_a_blank_of_the_selection_and_backspace_takes_it(bench):
     one = bench("为纪念拿破仑而建")
     one.at(3, 6)

@@ -122,6 +122,7 @@ class TextView(QTextEdit):
         self.cursorPositionChanged.connect(self._on_cursor_moved)
         theme().changed.connect(self._restyle)
         self._restyle()
+        self.show_document(DocumentView(0, "", Slice()))
 
     # --- Positions --------------------------------------------------------------------------------
 
