@@ -264,13 +264,13 @@ def _show_trash(window: MainWindow, texts: TourTexts) -> QWidget:
 
 
 def _editor(
-    show: Callable[[MainWindow, Language], None],
-) -> Callable[[MainWindow, TourTexts], None]:
+    show: Callable[[MainWindow, Language], QWidget | None],
+) -> Callable[[MainWindow, TourTexts], QWidget | None]:
     """A scene of the editor, with a model loaded."""
 
-    def scene(window: MainWindow, texts: TourTexts) -> None:
+    def scene(window: MainWindow, texts: TourTexts) -> QWidget | None:
         show_ready(window, texts)
-        show(window, texts.language)
+        return show(window, texts.language)
 
     return scene
 
@@ -607,6 +607,7 @@ SCENES = (
     Scene("editor-window", _editor(tour_editor.show_window)),
     Scene("editor-reader", _editor(tour_editor.show_reader)),
     Scene("editor-reading", _editor(tour_editor.show_reading)),
+    Scene("editor-revisions", _editor(tour_editor.show_revisions)),
     Scene("editor-empty", _editor(tour_editor.show_empty)),
     Scene("models", _show_models),
     Scene("models-loaded", _show_models_loaded),

@@ -3,13 +3,17 @@
 import time
 from dataclasses import dataclass
 
+from PySide6.QtWidgets import QWidget
+
 from bilin_app.controllers.editor_session import EditorSession
 from bilin_app.controllers.editor_views import (
     DocumentView,
     ReaderView,
+    RevisionView,
     WindowRuler,
 )
 from bilin_app.controllers.proofreader import flag_word
+from bilin_app.controllers.sentences import revision_reason
 from bilin_app.controllers.views import ExampleView, ListRow
 from bilin_app.main_window import MainWindow
 from bilin_app.text.document import Document, Edit, parse_slice, plain_slice
@@ -211,6 +215,24 @@ def show_reader(window: MainWindow, language: Language, *, is_reading: bool = Fa
 def show_reading(window: MainWindow, language: Language) -> None:
     """The second reader on its way, with a model that was not measured."""
     show_reader(window, language, is_reading=True)
+
+
+def show_revisions(window: MainWindow, language: Language) -> QWidget:
+    """An earlier version, read before it is restored."""
+    session = show_document(window, language)
+    dialog = window.editor.make_revisions_dialog()
+    now, size = time.time(), len(session.document)
+    kept = ((300, "", 0), (2_400, "filled", 8), (86_400, "opened", 31))
+    dialog.show_revisions(
+        [
+            RevisionView(i + 1, now - ago, revision_reason(reason), size - fewer)
+            for i, (ago, reason, fewer) in enumerate(kept)
+        ]
+    )
+    dialog.list.setCurrentRow(1)
+    dialog.show_text(2, DocumentView(1, "", session.document.content))
+    dialog.show()
+    return dialog
 
 
 def show_empty(window: MainWindow, language: Language) -> None:

@@ -122,11 +122,43 @@ def test_an_earlier_version_comes_back_as_one_step(desk, qtbot):
         return bool(desk.revisions)
 
     qtbot.waitUntil(listed, timeout=5000)
+    read: list = []
+    desk.editor.revision_read.connect(lambda number, view: read.append((number, view)))
+    desk.editor.read_revision(desk.revisions[-1].id)
+    qtbot.waitUntil(lambda: read != [], timeout=5000)
+    assert read[0][0] == desk.revisions[-1].id
+    assert read[0][1].content.plain_text == "as it was [MASK]"
+    assert desk.editor.session.document.plain_text == "was [MASK]"  # reading changes nothing
     desk.editor.restore_revision(desk.revisions[-1].id)
     document = lambda: desk.editor.session.document.plain_text  # noqa: E731
     qtbot.waitUntil(lambda: document() == "as it was [MASK]", timeout=5000)
     desk.editor.session.undo()
     assert document() == "was [MASK]"
+
+
+def test_an_earlier_version_comes_back_with_what_was_offered(desk, qtbot):
+    desk.editor.open_text("甲[MASK]乙[MASK]")
+    session = desk.editor.session
+    second = session.document.blanks[1][1].id
+    session.begin_stream(second)
+    session.end_stream(second, [Candidate(text="春", logprob=-1.0, num_tokens=1)])
+    desk.editor._keeper.save_now()
+    desk.editor._keeper.keep_revision(desk.editor._snapshot(), "filled")
+    session.accept(second)
+
+    def listed() -> bool:
+        desk.editor.list_revisions()
+        qtbot.wait(20)
+        return bool(desk.revisions)
+
+    qtbot.waitUntil(listed, timeout=5000)
+    desk.editor.restore_revision(desk.revisions[0].id)
+    qtbot.waitUntil(lambda: len(session.document.blanks) == 2, timeout=5000)
+    assert session.shown_text(session.document.blanks[1][1].id) == "春"
+    session.undo()
+    assert session.document.plain_text == "甲[MASK]乙春"
+    session.redo()
+    assert session.shown_text(session.document.blanks[1][1].id) == "春"
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.json"])

@@ -18,7 +18,7 @@ from bilin_app.text.document import (
     to_units,
     word_end,
 )
-from bilin_app.text.document_file import Snapshot, decode_document, encode_document
+from bilin_app.text.document_file import BlankFill, Snapshot, decode_document, encode_document
 from bilin_engine.protocol import Candidate, FillConstraints
 
 TEXT = st.text(st.sampled_from("ab 空。\n🏛é"), max_size=6)
@@ -144,6 +144,15 @@ class AnySteps(RuleBasedStateMachine):
         if (found := self._blank(share)) is not None:
             self.session.set_kind(found[0], kind)
             self._step([*self.simple[: found[1]], MASK_TEXTS[kind], *self.simple[found[1] + 1 :]])
+
+    @rule(a=TEXT, token=st.sampled_from(sorted(MASK_TEXTS.values())), b=TEXT, offered=TEXT)
+    def restore_an_earlier_state(self, a, token, b, offered):
+        content = parse_slice(a + token + b, self.session.document)
+        [(_, blank)] = content.blanks
+        candidates = (Candidate(text=offered, logprob=-1.0, num_tokens=1),)
+        self.session.replace_all(content, {blank.id: BlankFill(candidates, 0)})
+        assert self.session.fill(blank.id).candidates == candidates
+        self._step([*a, token, *b], always=True)
 
     @precondition(lambda self: self.past)
     @rule()

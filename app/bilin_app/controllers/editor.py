@@ -52,7 +52,7 @@ class EditorController(QObject):
     title_changed(str), saved_changed(SaveState),
     running_changed(tuple of blank ids), ruler_changed(WindowRuler | None), notice(str),
     documents_changed, search_done, deleted, revisions_listed(list[RevisionView]),
-    prompt_inspected(protocol.PromptView).
+    revision_read(revision id, DocumentView), prompt_inspected(protocol.PromptView).
     `reader` is the second reader of the document on show.
     """
 
@@ -68,6 +68,7 @@ class EditorController(QObject):
     search_done = Signal(str, object)
     deleted = Signal(object)
     revisions_listed = Signal(object)
+    revision_read = Signal(int, object)
     prompt_inspected = Signal(object)
 
     def __init__(
@@ -229,6 +230,16 @@ class EditorController(QObject):
         future = self._store.read_latest(stored.list_revisions, self.document_id)
         self._mailbox.when(future, listed, self._tell)
 
+    def read_revision(self, revision_id: int) -> None:
+        """An earlier state to be read, with what was on offer then; `revision_read` follows."""
+
+        def read(snapshot: Snapshot | None) -> None:
+            if snapshot is not None:
+                session = EditorSession(snapshot)
+                self.revision_read.emit(revision_id, _document_view(0, session, snapshot.title))
+
+        self._mailbox.when(self._store.read(stored.load_revision, revision_id), read, self._tell)
+
     def restore_revision(self, revision_id: int) -> None:
         """Puts an earlier state in place of the text: one step, and the present one is kept."""
         visit = self._visit
@@ -237,7 +248,10 @@ class EditorController(QObject):
             if snapshot is not None and visit == self._visit:
                 self._keeper.keep_revision(self._snapshot(), "restored")
                 content = without_blank_ids(snapshot.content, self.session.document)
-                self.session.replace_all(content)
+                fills = dict(snapshot.fills)
+                pairs = zip(snapshot.content.blanks, content.blanks, strict=True)
+                ids = {old.id: new.id for (_, old), (_, new) in pairs}
+                self.session.replace_all(content, {ids[i]: fill for i, fill in fills.items()})
 
         self._mailbox.when(self._store.read(stored.load_revision, revision_id), restore, self._tell)
 
@@ -256,9 +270,7 @@ class EditorController(QObject):
         self._keeper.open(document_id, snapshot)
         blanks = session.document.blanks
         self._current = blanks[0][1].id if blanks else 0
-        offered = (session.view(blank.id) for _, blank in blanks)
-        shown = tuple(v for v in offered if v is not None and (v.candidates or v.text))
-        self.document_opened.emit(DocumentView(document_id, self._title, snapshot.content, shown))
+        self.document_opened.emit(_document_view(document_id, session, self._title))
         self.running_changed.emit(())
         self._count_soon()
 
@@ -416,6 +428,12 @@ class EditorController(QObject):
             self._keeper.forget()
             self.new_document()
         self.deleted.emit(gone)
+
+
+def _document_view(document_id: int, session: EditorSession, title: str) -> DocumentView:
+    offered = (session.view(blank.id) for _, blank in session.document.blanks)
+    shown = tuple(v for v in offered if v is not None and (v.candidates or v.text))
+    return DocumentView(document_id, title, session.document.content, shown)
 
 
 def suggested_length(text: str) -> LengthLimit | None:

@@ -5,7 +5,7 @@ Knows neither engine nor database. GUI thread.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QObject, Signal
@@ -172,9 +172,9 @@ class EditorSession(QObject):
             new = plain_slice(blank.original)
             self._do([Edit(position, old, new)])
 
-    def replace_all(self, content: Slice) -> None:
-        """Puts another content in place of everything: an earlier state. One step."""
-        self._do([Edit(0, self.document.content, content)])
+    def replace_all(self, content: Slice, fills: Mapping[int, BlankFill]) -> None:
+        """Puts an earlier state in place of everything, with what was offered. One step."""
+        self._do([Edit(0, self.document.content, content)], after=dict(fills))
         for _, blank in content.blanks:
             self.blank_changed.emit(blank.id)
 
@@ -279,7 +279,13 @@ class EditorSession(QObject):
     # --- Steps ------------------------------------------------------------------------------------
 
     def _do(
-        self, edits: list[Edit], *, is_typing: bool = False, is_ahead: bool = False, keeps: int = 0
+        self,
+        edits: list[Edit],
+        *,
+        is_typing: bool = False,
+        is_ahead: bool = False,
+        keeps: int = 0,
+        after: dict[int, BlankFill] | None = None,
     ) -> None:
         edits = [edit for edit in edits if edit.removed != edit.inserted]
         if not edits:
@@ -298,7 +304,7 @@ class EditorSession(QObject):
         }
         # What comes back by undo is the blank with its offers, none of them on show.
         before = {i: replace(fill, chosen=-1) for i, fill in gone.items()}
-        command = self._push(_Step(edits, before, {}), is_ahead=is_ahead)
+        command = self._push(_Step(edits, before, after or {}), is_ahead=is_ahead)
         self._typing = command if is_typing else None
         self._typed_at = time.monotonic()
 

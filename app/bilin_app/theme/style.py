@@ -121,6 +121,12 @@ QPushButton[role="chip"]:focus { border: 2px solid $accent; padding: 1px 5px; }
 #card { background: $surface; border: 1px solid $line; border-radius: 10px; }
 #detail { background: $sunken; border: 1px solid $line; border-radius: 8px;
     font-family: $code_families; font-size: ${tiny}px; padding: 8px; }
+#revisionList { background: $surface; border: 1px solid $line; border-radius: 8px; padding: 4px; }
+#revisionList::item { padding: 7px 8px; border-radius: 6px; }
+#revisionList::item:hover { background: $raised; }
+#revisionList::item:selected { background: $accent_soft; color: $ink; }
+#revisionList:focus { border: 2px solid $accent; padding: 3px; }
+QDialog #editorText { background: $surface; border: 1px solid $line; border-radius: 8px; }
 #trashList { background: $surface; border: 1px solid $line; border-radius: 8px; padding: 4px; }
 #trashList::item { height: 30px; padding: 0px 6px; }
 #trashList::item:hover { background: $raised; }

@@ -2696,8 +2696,16 @@
             <translation>恢复时会把现在的文字也存为一个版本，并且可以撤销。</translation>
         </message>
         <message>
-            <source>{moment} · {reason} · {count} characters</source>
-            <translation>{moment} · {reason} · {count} 字</translation>
+            <source>{0} characters</source>
+            <translation>{0} 字</translation>
+        </message>
+        <message>
+            <source>Text of the earlier version</source>
+            <translation>以前版本的文字</translation>
+        </message>
+        <message>
+            <source>There is none yet. One is kept when a document that was opened is changed, then every five minutes of writing, and before all blanks are filled.</source>
+            <translation>还没有以前的版本。打开的文档改动时会存一个，之后每写五分钟存一个，全部填写之前也会存一个。</translation>
         </message>
         <message>
             <source>Restore</source>

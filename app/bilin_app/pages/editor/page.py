@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import QFileDialog
 
 from bilin_app.controllers.editor import EditorController
@@ -17,7 +17,6 @@ from bilin_app.controllers.editor_views import (
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.views import DeletedItem, ListRow, SearchHit
 from bilin_app.pages.editor.inspector import InspectorDialog
-from bilin_app.pages.editor.revisions import RevisionsDialog
 from bilin_app.pages.editor.view import EditorView
 from bilin_app.text.document import Edit
 
@@ -240,8 +239,12 @@ class EditorPage(QObject):
         self._view.toast.show_text(text, self.tr("Undo"))
 
     def _on_revisions(self, revisions: list[RevisionView]) -> None:
-        dialog = RevisionsDialog(self._view, revisions)
-        dialog.restore_requested.connect(self._editor.restore_revision)
+        editor, dialog = self._editor, self._view.make_revisions_dialog()
+        dialog.read_requested.connect(editor.read_revision)
+        dialog.restore_requested.connect(editor.restore_revision)
+        editor.revision_read.connect(dialog.show_text)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.show_revisions(revisions)
         dialog.open()
 
     def _on_model_changed(self) -> None:

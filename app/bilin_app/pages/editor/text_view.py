@@ -670,6 +670,8 @@ class TextView(QTextEdit):
 
     def _key_act(self, event: QKeyEvent):  # noqa: ANN202, C901 - a table of keys
         """What a key does here, or None where it is Qt's."""
+        if self.isReadOnly():
+            return None
         current, keys, pressed = self._current, keymap(), event_keys(event)
         view = self._blanks.get(current)
         if event.matches(QKeySequence.StandardKey.Undo):

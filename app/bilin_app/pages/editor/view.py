@@ -15,6 +15,7 @@ from bilin_app.pages.editor.find_bar import DocumentFindBar
 from bilin_app.pages.editor.header import EditorHeader
 from bilin_app.pages.editor.panel import WIDTH, BlankPanel
 from bilin_app.pages.editor.reader_panel import ReaderPanel
+from bilin_app.pages.editor.revisions import RevisionsDialog
 from bilin_app.pages.editor.ruler import RulerBar
 from bilin_app.pages.editor.text_view import TextView
 from bilin_app.pages.keymap import keymap
@@ -108,6 +109,10 @@ class EditorView(QWidget):
         """Shows what the second reader does and has found."""
         self.reader.show_reader(view)
         self.text.show_flags(view.flags if self.is_reader_open else ())
+
+    def make_revisions_dialog(self) -> RevisionsDialog:
+        """The document's earlier versions."""
+        return RevisionsDialog(self)
 
     def _show_empty(self) -> None:
         is_empty = self.text.document().isEmpty()
