@@ -1,9 +1,7 @@
 """The second reader beside the text: read once, kept by sentence, replaced by a click."""
 
-import sys
-from pathlib import Path
-
 import pytest
+from editor_desk import EditorDesk
 from hypothesis import given
 from hypothesis import strategies as st
 from PySide6.QtCore import QEvent, QPoint, Qt
@@ -11,67 +9,22 @@ from PySide6.QtGui import QHelpEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QToolTip
 
-from bilin_app.controllers.editor import EditorController
 from bilin_app.controllers.editor_views import ReaderView, WordFlag
-from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.proofreader import flag_word
-from bilin_app.engine_client.client import EngineClient
-from bilin_app.engine_client.process import EngineCommand
-from bilin_app.pages.editor.page import EditorPage
-from bilin_app.pages.editor.view import EditorView
 from bilin_app.pages.title_edit import TitleEdit
-from bilin_app.storage.store import Store
 from bilin_app.text.document import to_units
 from bilin_app.text.sentence_spans import Paragraphs, UnitMap, sentence_spans
 from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import ProofreadFigures
 
-SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
-
-
-class Desk:
-    """The editor page with a scripted engine."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.store = Store(folder / "bilin.db")
-        self.store.open().result(10)
-        self.asked_file = folder / "asked"
-        command = ("-P", SCRIPT, "--requests", str(self.asked_file), *options)
-        self.engine = EngineController(EngineClient(EngineCommand(sys.executable, command)))
-        self.editor = EditorController(self.store, self.engine)
-        self.view = EditorView(None)  # type: ignore[arg-type]
-        self.page = EditorPage(self.view, self.editor, self.engine)
-        self.view.resize(1200, 700)
-        self.view.show()
-        self.engine.start()
-
-    @property
-    def asked(self) -> list[list[str]]:
-        """The sentences of every request so far."""
-        if not self.asked_file.exists():
-            return []
-        lines = self.asked_file.read_text(encoding="utf-8").splitlines()
-        return [eval(line) for line in lines]  # noqa: S307 - our own script's repr
-
-    @property
-    def marked(self) -> list[str]:
-        """What is underlined in the text."""
-        cursors = [mark.cursor for mark in self.view.text._flag_marks]  # type: ignore[attr-defined]
-        return [cursor.selectedText() for cursor in cursors]
-
-    def close(self) -> None:
-        self.editor.close()
-        self.engine.finish()
-        self.store.close()
-
 
 @pytest.fixture
 def make_desk(qtbot, tmp_path):
     start_theme(QApplication.instance(), Look("light", "en"))  # type: ignore[arg-type]
-    made: list[Desk] = []
+    made: list[EditorDesk] = []
 
-    def make(*options: str) -> Desk:
-        desk = Desk(tmp_path, *options)
+    def make(*options: str) -> EditorDesk:
+        desk = EditorDesk(tmp_path, *options)
         qtbot.addWidget(desk.view)
         made.append(desk)
         return desk
