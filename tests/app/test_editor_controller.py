@@ -178,7 +178,25 @@ def test_a_file_that_is_no_text_is_refused_with_its_reason(desk, qtbot, tmp_path
     path.write_bytes(b"abc\xff\xfe")
     desk.editor.open_file(path)
     qtbot.waitUntil(lambda: desk.notices != [], timeout=5000)
-    assert "byte 3 is 0xff" in desk.notices[0]
+    assert "no text in UTF-8, UTF-16 or GB 18030; it begins with 61 62 63 ff fe" in desk.notices[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "gb18030", "utf-16"])
+def test_a_text_of_another_encoding_is_read_as_it_was_written(desk, qtbot, tmp_path, encoding):
+    path = tmp_path / "a.txt"
+    path.write_bytes("凯旋门位于米兰，\r\n为纪念[MASK]而建。".encode(encoding))
+    desk.editor.open_file(path)
+    qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
+    assert desk.opened[-1].content.plain_text == "凯旋门位于米兰，\n为纪念[MASK]而建。"
+    assert desk.notices == []
+
+
+def test_an_empty_file_is_an_empty_document(desk, qtbot, tmp_path):
+    (tmp_path / "empty.md").write_bytes(b"\n")
+    desk.editor.open_file(tmp_path / "empty.md")
+    qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
+    assert desk.opened[-1].title == "empty"
+    assert desk.notices == []
 
 
 def test_a_selection_that_becomes_a_blank_suggests_its_length(desk):

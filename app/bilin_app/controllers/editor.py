@@ -29,6 +29,7 @@ from bilin_app.storage import documents as stored
 from bilin_app.storage.documents import RevisionRecord
 from bilin_app.storage.errors import StorageError, storage_error
 from bilin_app.storage.store import Store
+from bilin_app.text.attachments import NotTextError, decode
 from bilin_app.text.document import (
     Document,
     Edit,
@@ -347,13 +348,14 @@ class EditorController(QObject):
         """Fills one blank, in place of what was offered for it."""
         self._fill((blank_id,))
 
-    def fill_all(self) -> None:
-        """Fills all open blanks in order, each fill seen by the next."""
+    def fill_all(self) -> bool:
+        """Fills all open blanks in order, each fill seen by the next. False: there is none."""
         ids = tuple(blank.id for _, blank in self.session.document.blanks)
         open_ids = tuple(i for i in ids if self.session.fill(i).chosen < 0)
         if open_ids:
             self._keeper.keep_revision(self._snapshot(), "filled")
             self._fill(open_ids)
+        return bool(open_ids)
 
     def _fill(self, blank_ids: tuple[int, ...]) -> None:
         if self._run is not None:
@@ -459,11 +461,11 @@ def _read_file(path: Path) -> Snapshot:
         data = path.read_bytes()
         if path.suffix.lower() == ".json":
             return decode_document(data)
-        text = data.decode("utf-8-sig")
+        text = decode(data) if data.strip() else ""
     except OSError as error:
         raise storage_error(error) from error
-    except UnicodeDecodeError as error:
-        reason = f"not UTF-8 text: byte {error.start} is {data[error.start]:#04x}"
+    except NotTextError as error:
+        reason = f"it is no text in UTF-8, UTF-16 or GB 18030; it begins with {data[:8].hex(' ')}"
         raise StorageError("unusable", reason) from error
     except ValueError as error:
         raise StorageError("unusable", str(error)) from error

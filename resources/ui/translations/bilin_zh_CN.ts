@@ -1000,20 +1000,12 @@
     <context>
         <name>EditorPage</name>
         <message>
-            <source>Plain text</source>
-            <translation>纯文本</translation>
+            <source>Every blank has a fill on offer: {0} accepts it, {1} asks for others.</source>
+            <translation>每个空都有候选了：{0} 采用，{1} 换一批。</translation>
         </message>
         <message>
-            <source>Open a file</source>
-            <translation>打开文件</translation>
-        </message>
-        <message>
-            <source>Documents</source>
-            <translation>文档</translation>
-        </message>
-        <message>
-            <source>Save as</source>
-            <translation>另存为</translation>
+            <source>There is no blank to fill: {0} puts one in.</source>
+            <translation>没有要填的空：{0} 可插入一个。</translation>
         </message>
         <message>
             <source>Untitled</source>
@@ -1038,6 +1030,26 @@
     </context>
     <context>
         <name>EditorView</name>
+        <message>
+            <source>Plain text</source>
+            <translation>纯文本</translation>
+        </message>
+        <message>
+            <source>JSON, with blanks, candidates and origins</source>
+            <translation>JSON，含空、候选和出处</translation>
+        </message>
+        <message>
+            <source>Open a file</source>
+            <translation>打开文件</translation>
+        </message>
+        <message>
+            <source>Documents</source>
+            <translation>文档</translation>
+        </message>
+        <message>
+            <source>Save as</source>
+            <translation>另存为</translation>
+        </message>
         <message>
             <source>Text of the document</source>
             <translation>文档正文</translation>

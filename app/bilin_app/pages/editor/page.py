@@ -1,10 +1,9 @@
 """Binds the editor page's widgets to the controllers: nothing but connections."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtWidgets import QFileDialog
 
 from bilin_app.controllers.editor import EditorController
 from bilin_app.controllers.editor_views import (
@@ -18,6 +17,7 @@ from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.views import DeletedItem, ListRow, SearchHit
 from bilin_app.pages.editor.inspector import InspectorDialog
 from bilin_app.pages.editor.view import EditorView
+from bilin_app.pages.keymap import keymap
 from bilin_app.text.document import Edit
 
 
@@ -67,7 +67,7 @@ class EditorPage(QObject):
         text.undo_requested.connect(lambda: editor.session.undo())
         text.redo_requested.connect(lambda: editor.session.redo())
         text.accept_requested.connect(self._on_accept)
-        text.word_requested.connect(lambda blank_id: editor.session.accept_word(blank_id))
+        text.word_requested.connect(self._on_accept_word)
         text.reject_requested.connect(lambda blank_id: editor.session.reject(blank_id))
         text.cycle_requested.connect(self._on_cycle)
         text.fill_requested.connect(self._on_fill)
@@ -156,23 +156,15 @@ class EditorPage(QObject):
 
     def open_file(self) -> None:
         """Asks for a file and opens it."""
-        name, _ = QFileDialog.getOpenFileName(
-            self._view, self.tr("Open a file"), "", self.tr("Documents") + " (*.txt *.md *.json)"
-        )
-        if name:
-            self._editor.open_file(Path(name))
+        path = self._view.ask_open_path()
+        if path is not None:
+            self._editor.open_file(path)
 
     def save_file(self) -> None:
         """Asks for a place and writes the document there."""
-        title = (self._editor.title or self.tr("Untitled")).replace("/", "-")
-        name, _ = QFileDialog.getSaveFileName(
-            self._view,
-            self.tr("Save as"),
-            f"{title}.md",
-            "Markdown (*.md);;" + self.tr("Plain text") + " (*.txt);;JSON (*.json)",
-        )
-        if name:
-            self._editor.save_file(Path(name))
+        path = self._view.ask_save_path(self._editor.title or self.tr("Untitled"))
+        if path is not None:
+            self._editor.save_file(path)
 
     def _open_trash(self) -> None:
         trash, dialog = self._editor.documents, self._view.list.make_trash_dialog()
@@ -295,19 +287,56 @@ class EditorPage(QObject):
         self._editor.fill_all()
 
     def _on_fill(self, blank_id: int) -> None:
-        if blank_id and not self._view.text.is_composing:
+        if self._view.text.is_composing:
+            return
+        if not blank_id:
+            self._tell_no_blank()
+        else:
             self.open_reader(False)
             self._view.text.select_blank(blank_id)
             self._view.text.setFocus()  # what is offered is accepted there
             self._editor.fill(blank_id)
 
     def _on_fill_all(self) -> None:
-        self._view.text.setFocus()
-        self._editor.fill_all()
+        text, blanks = self._view.text, self._editor.session.document.blanks
+        text.setFocus()
+        if self._editor.fill_all():
+            return
+        if not blanks:
+            self._tell_no_blank()
+            return
+        if not text.is_offered:
+            text.select_blank(blanks[0][1].id)
+        self._view.toast.show_text(
+            self.tr("Every blank has a fill on offer: {0} accepts it, {1} asks for others.").format(
+                keymap().text("accept"), keymap().text("again")
+            )
+        )
+
+    def _tell_no_blank(self) -> None:
+        told = self.tr("There is no blank to fill: {0} puts one in.")
+        self._view.toast.show_text(told.format(keymap().text("blank")))
 
     def _on_accept(self, blank_id: int) -> None:
-        if not self._view.text.is_composing:
-            self._editor.session.accept(blank_id)
+        self._take_in(blank_id, self._editor.session.accept)
+
+    def _on_accept_word(self, blank_id: int) -> None:
+        self._take_in(blank_id, self._editor.session.accept_word)
+
+    def _take_in(self, blank_id: int, accept: Callable[[int], bool]) -> None:
+        """Accepts; where nothing is left of the offer, the next one on show is at hand."""
+        document = self._editor.session.document
+        place = document.place(blank_id)
+        if self._view.text.is_composing or place is None or not accept(blank_id):
+            return
+        if document.place(blank_id) is None:
+            after = [one.id for at, one in document.blanks if at >= place[0]]
+            before = [one.id for at, one in document.blanks if at < place[0]]
+            for other in (*after, *before):
+                view = self._editor.session.view(other)
+                if view is not None and view.state == "offered":
+                    self._view.text.select_blank(other)
+                    break
 
     def _on_cycle(self, blank_id: int, delta: int) -> None:
         fill = self._editor.session.fill(blank_id)

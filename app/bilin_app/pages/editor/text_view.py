@@ -176,6 +176,11 @@ class TextView(QTextEdit):
         return self._current
 
     @property
+    def is_offered(self) -> bool:
+        """Whether a fill of the blank in hand is on show."""
+        return self._current in self._shown
+
+    @property
     def is_composing(self) -> bool:
         """Whether an input method has a preedit: then nothing appears and nothing is accepted."""
         return self._is_composing
@@ -607,9 +612,6 @@ class TextView(QTextEdit):
             self.viewport().update()
             self.current_changed.emit(blank_id)
 
-    def _is_offered(self) -> bool:
-        return self._current in self._shown
-
     @override
     def inputMethodEvent(self, event: QInputMethodEvent) -> None:
         self._is_composing = bool(event.preeditString())
@@ -692,7 +694,7 @@ class TextView(QTextEdit):
         if keys.matches(event, "stop") and view is not None:
             if view.state in ("waiting", "streaming"):
                 return self.stop_requested.emit
-            if self._is_offered():
+            if self.is_offered:
                 return lambda: self.reject_requested.emit(current)
         if view is None or not view.candidates:
             return None
@@ -701,7 +703,7 @@ class TextView(QTextEdit):
                 return lambda s=step: self.cycle_requested.emit(current, s)
         if keys.matches(event, "again"):
             return lambda: self.again_requested.emit(current)
-        if not self._is_offered() or view.state != "offered":
+        if not self.is_offered or view.state != "offered":
             return None
         if keys.matches(event, "accept"):
             return lambda: self.accept_requested.emit(current)

@@ -1,10 +1,19 @@
 """The editor page's widgets in their places. Knows no controller: data in, signals out."""
 
+import re
 from bisect import bisect_left
+from pathlib import Path
 
-from PySide6.QtCore import QEvent, Qt, QTimer
+from PySide6.QtCore import QEvent, QStandardPaths, Qt, QTimer
 from PySide6.QtGui import QKeyEvent, QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QSplitter, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QSplitter,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 from typing_extensions import override
 
 from bilin_app.controllers.editor_views import BlankView, DocumentView, ReaderView, WindowRuler
@@ -20,7 +29,19 @@ from bilin_app.pages.editor.ruler import RulerBar
 from bilin_app.pages.editor.text_view import TextView
 from bilin_app.pages.keymap import keymap
 
+SUFFIXES = (".md", ".txt", ".json")
 _EMPTY_TOP = 84
+
+
+def with_end(path: Path, end: str, *, is_new: bool) -> Path:
+    """A file's name as the kind chosen beside it wants it to end.
+
+    A kind that was newly chosen has the say over a name of another kind; else the name has.
+    """
+    is_known = path.suffix.lower() in SUFFIXES
+    if not end or path.suffix.lower() == end or (is_known and not is_new):
+        return path
+    return path.with_suffix(end) if is_known else path.with_name(path.name + end)
 
 
 class EditorView(QWidget):
@@ -40,6 +61,8 @@ class EditorView(QWidget):
         self.reader = ReaderPanel(self.side)
         self.toast = Toast(self)
         self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
+        documents = QStandardPaths.StandardLocation.DocumentsLocation
+        self._folder = Path(QStandardPaths.writableLocation(documents) or Path.home())
         self._build()
         self.text.textChanged.connect(self._show_empty)
         self.find_bar.query_changed.connect(self._on_find)
@@ -73,6 +96,41 @@ class EditorView(QWidget):
         self.side.addWidget(self.reader)
         self.side.setFixedWidth(WIDTH)
         row.addWidget(self.side)
+
+    # --- Files ------------------------------------------------------------------------------------
+
+    def ask_open_path(self) -> Path | None:
+        """A file to open, from where the last one was; None = none."""
+        kinds = self.tr("Documents") + " (*.txt *.md *.json)"
+        name, _ = QFileDialog.getOpenFileName(
+            self, self.tr("Open a file"), str(self._folder), kinds
+        )
+        return self._remembered(Path(name)) if name else None
+
+    def ask_save_path(self, title: str) -> Path | None:
+        """Where to write the document; the kind that is chosen gives the name its end."""
+        kinds = (
+            "Markdown (*.md)",
+            self.tr("Plain text") + " (*.txt)",
+            self.tr("JSON, with blanks, candidates and origins") + " (*.json)",
+        )
+        name = re.sub(r'[\\/:*?"<>|\x00-\x1f]+', " ", title).strip(" .")[:80] or "bilin"
+        proposed, kind = self._folder / f"{name}.md", kinds[0]
+        while True:
+            chosen, new_kind = QFileDialog.getSaveFileName(
+                self, self.tr("Save as"), str(proposed), ";;".join(kinds), kind
+            )
+            if not chosen:
+                return None
+            ends = dict(zip(kinds, SUFFIXES, strict=True))
+            path = with_end(Path(chosen), ends.get(new_kind, ""), is_new=new_kind != kind)
+            if str(path) == chosen or not path.exists():
+                return self._remembered(path)
+            proposed, kind = path, new_kind  # so that the dialog asks before it is replaced
+
+    def _remembered(self, path: Path) -> Path:
+        self._folder = path.parent
+        return path
 
     # --- Data in ----------------------------------------------------------------------------------
 

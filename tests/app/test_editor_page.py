@@ -1,0 +1,91 @@
+"""The editor page: what a key leads to, and what is said where it leads to nothing."""
+
+from pathlib import Path
+
+import pytest
+from editor_desk import EditorDesk
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+
+from bilin_app.pages.editor.view import with_end
+from bilin_app.theme.theme import Look, start_theme
+from bilin_engine.protocol import Candidate
+
+Key, Mod = Qt.Key, Qt.KeyboardModifier
+
+
+@pytest.fixture
+def desk(qtbot, tmp_path):
+    start_theme(QApplication.instance(), Look("light", "en"))  # type: ignore[arg-type]
+    made = EditorDesk(tmp_path)
+    qtbot.addWidget(made.view)
+    yield made
+    made.close()
+
+
+def offer(desk: EditorDesk, number: int, *texts: str) -> int:
+    session = desk.editor.session
+    blank_id = session.document.blanks[number][1].id
+    session.begin_stream(blank_id)
+    session.end_stream(blank_id, [Candidate(text=t, logprob=-1.0, num_tokens=1) for t in texts])
+    return blank_id
+
+
+def said(desk: EditorDesk) -> str:
+    toast = desk.view.toast
+    return "" if toast.isHidden() else toast._text.text()
+
+
+def test_filling_all_says_what_to_do_where_every_blank_has_an_offer(desk):
+    desk.editor.open_text("a [MASK] b [MASK] c")
+    first = offer(desk, 0, "one")
+    offer(desk, 1, "two")
+    desk.view.text._set_current(0)
+    QTest.keyClick(desk.view.text, Key.Key_Return, Mod.ControlModifier | Mod.ShiftModifier)
+    assert said(desk) == "Every blank has a fill on offer: Tab accepts it, Ctrl+R asks for others."
+    assert desk.view.text.current == first  # Tab has something to accept
+    assert desk.editor.running == ()
+
+
+@pytest.mark.parametrize(
+    "modifiers", [Mod.ControlModifier, Mod.ControlModifier | Mod.ShiftModifier]
+)
+def test_filling_says_how_to_make_a_blank_where_there_is_none(desk, modifiers):
+    desk.editor.open_text("no blank")
+    QTest.keyClick(desk.view.text, Key.Key_Return, modifiers)
+    assert said(desk) == "There is no blank to fill: Ctrl+M puts one in."
+
+
+def test_accepting_goes_on_to_the_next_offer_and_around(desk):
+    desk.editor.open_text("a [MASK] b [MASK] c [MASK] d [MASK]")
+    first = offer(desk, 0, "one")
+    offer(desk, 1, "two words")
+    offer(desk, 3, "four")
+    text, session = desk.view.text, desk.editor.session
+    text.select_blank(session.document.blanks[1][1].id)
+    QTest.keyClick(text, Key.Key_Right, Mod.ControlModifier)
+    assert session.document.plain_text == "a [MASK] b two[MASK] c [MASK] d [MASK]"
+    QTest.keyClick(text, Key.Key_Right, Mod.ControlModifier)  # the last word
+    QTest.keyClick(text, Key.Key_Tab)  # the fourth: the third has none
+    assert session.document.plain_text == "a [MASK] b two words c [MASK] d four"
+    assert text.current == first
+    QTest.keyClick(text, Key.Key_Tab)
+    assert session.document.plain_text == "a one b two words c [MASK] d four"
+    assert text.current == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "is_new", "expected"),
+    [
+        ("a.md", ".md", False, "a.md"),
+        ("a.md", ".json", True, "a.json"),  # the kind was chosen, the name only proposed
+        ("a.json", ".md", False, "a.json"),  # the name was typed, the kind left as it was
+        ("a", ".md", False, "a.md"),
+        ("v1.2", ".txt", True, "v1.2.txt"),
+        ("a.TXT", ".txt", True, "a.TXT"),
+        ("a", "", False, "a"),
+    ],
+)
+def test_a_file_ends_as_its_kind_wants(name, end, is_new, expected):
+    assert with_end(Path(name), end, is_new=is_new) == Path(expected)
