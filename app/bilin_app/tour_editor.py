@@ -11,8 +11,8 @@ from bilin_app.controllers.editor_views import (
     ReaderView,
     RevisionView,
     WindowRuler,
+    WordFlag,
 )
-from bilin_app.controllers.proofreader import flag_word
 from bilin_app.controllers.sentences import revision_reason
 from bilin_app.controllers.views import ExampleView, ListRow
 from bilin_app.main_window import MainWindow
@@ -193,7 +193,7 @@ def show_reader(window: MainWindow, language: Language, *, is_reading: bool = Fa
     flags = []
     for word, score, expected in texts.flags[: 1 if is_reading else None]:
         at = texts.wrong.index(word)
-        flags.append(flag_word(texts.wrong, at, at + len(word), score, expected))
+        flags.append(WordFlag(at, at + len(word), texts.wrong, at, score, expected))
     num = len(sentence_spans(texts.wrong))
     figures = ProofreadFigures(hit_rate_zh=0.86, hit_rate_en=0.83, num_zh=100, num_en=100)
     view.open_reader(True)

@@ -2,7 +2,7 @@
 
 import pytest
 from editor_desk import EditorDesk
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PySide6.QtCore import QEvent, QPoint, Qt
 from PySide6.QtGui import QHelpEvent
@@ -10,10 +10,10 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QToolTip
 
 from bilin_app.controllers.editor_views import ReaderView, WordFlag
-from bilin_app.controllers.proofreader import flag_word
+from bilin_app.pages.editor.reader_panel import MAX_CARDS
 from bilin_app.pages.title_edit import TitleEdit
 from bilin_app.text.document import to_units
-from bilin_app.text.sentence_spans import Paragraphs, UnitMap, sentence_spans
+from bilin_app.text.sentence_spans import MAX_PARAGRAPH, Paragraphs, UnitMap, sentence_spans
 from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import ProofreadFigures
 
@@ -82,6 +82,32 @@ def test_a_click_replaces_a_word_as_one_step_and_reads_its_sentence(make_desk, q
     qtbot.waitUntil(lambda: desk.marked == ["bad"])  # known: asked of nobody
 
 
+def test_cards_come_a_few_at_a_time_the_least_likely_first(make_desk, qtbot):
+    desk = make_desk()
+    text = "".join(f"w{n} " for n in range(60))
+    flags = tuple(WordFlag(n * 2, n * 2 + 1, text, n * 2, -float(n * 7 % 60)) for n in range(60))
+    reader = desk.view.reader
+    reader.show_reader(ReaderView(flags=flags))
+    assert [flag.score for flag in reader.flags] == [-float(59 - n) for n in range(MAX_CARDS)]
+    assert len(reader.cards) < 5  # each takes some milliseconds
+    qtbot.waitUntil(lambda: len(reader.cards) == MAX_CARDS)
+    reader.show_first(3)
+    assert reader.flags[0] == flags[3]
+    assert len(reader.flags) == len(set(reader.flags)) == MAX_CARDS
+
+
+def test_a_long_text_is_looked_at_in_parts_until_all_of_it_is(make_desk, qtbot):
+    desk = make_desk()
+    text = "".join(f"第{n}号门。" for n in range(20_000))
+    desk.editor.open_text(text)
+    told: list[ReaderView] = []
+    desk.editor.reader.changed.connect(told.append)
+    desk.editor.reader.set_open(True)
+    assert 0 < told[-1].num_sentences < 20_000
+    qtbot.waitUntil(lambda: told[-1].num_sentences == 20_000)
+    assert len(told) < 5
+
+
 def test_stopping_keeps_what_was_read(make_desk, qtbot):
     desk = make_desk("--gap", "0.15")
     desk.editor.open_text(" ".join(["One bad word."] + [f"Number {n}." for n in range(40)]))
@@ -129,8 +155,7 @@ def test_measured_figures_stand_in_the_panel(make_desk):
 def test_context_on_a_card_parts_no_latin_word():
     text = "Also a pioneer in online umbrella, she founded companies"
     at = text.index("umbrella")
-    flag = flag_word(text, at, at + 8, -3.0, ())
-    assert isinstance(flag, WordFlag)
+    flag = WordFlag(at, at + 8, text, at)
     assert flag.before.split()[0] in text.split()
     assert flag.after.split()[-1] in text.split()
 
@@ -172,13 +197,26 @@ def test_one_title_widget_renames_keeps_and_gives_up(qtbot):
     assert title.field.isHidden()
 
 
-LINES = st.lists(st.text("ab 天。.!?”\n3", max_size=12), max_size=6).map("\n".join)
+LETTERS = "ab 天。.!?”\n3"
+LINES = st.lists(st.text(LETTERS, max_size=12), max_size=6).map("\n".join)
+EDITS = st.tuples(st.floats(0, 1), st.floats(0, 0.3), st.text(LETTERS, max_size=6))
 
 
-@given(st.lists(LINES, min_size=1, max_size=4))
-def test_paragraphs_have_the_sentences_of_the_whole_text_whatever_was_there_before(texts):
+@pytest.mark.parametrize("size", [1, 8, MAX_PARAGRAPH])
+@given(text=LINES, edits=st.lists(EDITS, max_size=6))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_paragraphs_have_the_sentences_of_the_whole_text_whatever_was_there_before(
+    monkeypatch, size, text, edits
+):
+    monkeypatch.setattr("bilin_app.text.sentence_spans.MAX_PARAGRAPH", size)
     paragraphs = Paragraphs()
+    texts = [text]
+    for place, length, new in edits:
+        start = round(place * len(texts[-1]))
+        end = min(len(texts[-1]), start + round(length * len(texts[-1])))
+        texts.append(texts[-1][:start] + new + texts[-1][end:])
     for text in texts:
+        assert "".join(paragraph.text for _, paragraph in paragraphs.of(text)) == text
         found = [
             (line_start + start, line_start + start + len(sentence))
             for line_start, paragraph in paragraphs.of(text)
@@ -189,12 +227,21 @@ def test_paragraphs_have_the_sentences_of_the_whole_text_whatever_was_there_befo
 
 def test_a_key_cuts_only_the_paragraph_it_is_typed_into():
     paragraphs = Paragraphs()
-    lines = [f"{n}号门。The gate. " * 300 for n in range(40)]
+    lines = [f"{n}号门。The gate. " * 100 for n in range(40)]
     paragraphs.of("\n".join(lines))
     assert paragraphs.num_cut == 40
     lines[20] += "新"
     paragraphs.of("\n".join(lines))
     assert paragraphs.num_cut == 41
+
+
+def test_a_key_in_a_long_line_cuts_a_stretch_of_it():
+    paragraphs = Paragraphs()
+    line = "".join(f"第{n}号门。The gate. " for n in range(4000))
+    num_paragraphs = len(paragraphs.of(line))
+    assert num_paragraphs == paragraphs.num_cut > len(line) // (2 * MAX_PARAGRAPH)
+    paragraphs.of(line[:40_000] + "新。" + line[40_000:])
+    assert paragraphs.num_cut <= num_paragraphs + 2
 
 
 def test_of_many_flags_those_near_the_view_are_underlined_and_follow_it(make_desk):
@@ -203,7 +250,7 @@ def test_of_many_flags_those_near_the_view_are_underlined_and_follow_it(make_des
     desk.editor.open_text("\n".join([line] * 400))
     text = desk.view.text
     size = len(line) + 1
-    flags = tuple(WordFlag(n * size + 12, n * size + 15, "odd") for n in range(400))
+    flags = tuple(WordFlag(n * size + 12, n * size + 15, "odd", 0) for n in range(400))
     text.show_flags(flags)
     assert 0 < len(desk.marked) < 200
     assert set(desk.marked) == {"odd"}

@@ -4,7 +4,7 @@ Positions count as in text.document. Ids of documents are the database's; 0 = no
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bilin_app.text.document import Slice
 from bilin_engine.protocol import (
@@ -17,6 +17,8 @@ from bilin_engine.protocol import (
 
 BlankState = Literal["open", "waiting", "streaming", "offered"]
 SaveState = Literal["saved", "saving", "refused"]
+
+_AROUND = 16  # characters shown on each side of a flagged word
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +78,43 @@ class WindowRuler:
         return self.num_tokens >= self.document_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class WordFlag:
-    """A word that the second reader finds unlikely, with what stands around it.
+class WordFlag(NamedTuple):
+    """A word that the second reader finds unlikely. A tuple: thousands are made in one refresh.
 
-    score: 0 is just what the model expects. expected: what it would put there, likeliest first.
+    text, at: what it stands in, and where there. score: 0 is just what the model expects.
+    expected: what it would put there, likeliest first.
     """
 
     start: int
     end: int
-    word: str
-    before: str = ""
-    after: str = ""
+    text: str
+    at: int
     score: float = 0.0
     expected: tuple[str, ...] = ()
 
+    @property
+    def word(self) -> str:
+        """As it stands there."""
+        return self.text[self.at : self.at + self.end - self.start]
+
+    @property
+    def before(self) -> str:
+        """The last characters before it in its line."""
+        line_start = self.text.rfind("\n", 0, self.at) + 1
+        cut = _between_words(self.text, max(line_start, self.at - _AROUND), self.at)
+        return self.text[cut : self.at]
+
+    @property
+    def after(self) -> str:
+        """The next characters behind it in its line."""
+        end = self.at + self.end - self.start
+        line_end = self.text.find("\n", end)
+        line_end = len(self.text) if line_end < 0 else line_end
+        return self.text[end : _between_words(self.text, min(line_end, end + _AROUND), end)]
+
     def moved(self, by: int) -> "WordFlag":
         """The same so many positions further on."""
-        return WordFlag(
-            self.start + by, self.end + by, self.word, self.before, self.after, self.score,
-            self.expected,
-        )  # fmt: skip
+        return self._make((self.start + by, self.end + by, *self[2:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +133,14 @@ class ReaderView:
     rate_words_s: float = 0.0
     flags: tuple[WordFlag, ...] = ()
     figures: ProofreadFigures | None = None
+
+
+def _between_words(text: str, cut: int, word: int) -> int:
+    """A cut that parts no Latin word, at `cut` or nearer to `word`."""
+    step = 1 if cut < word else -1
+    while cut != word and text[cut - 1 : cut + 1].isascii() and text[cut - 1 : cut + 1].isalnum():
+        cut += step
+    return cut
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ from bilin_app.controllers.editor_views import ReaderView, WordFlag
 from bilin_app.controllers.engine import EngineController
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
 from bilin_app.text.document import Edit, from_units
-from bilin_app.text.sentence_spans import Paragraph, Paragraphs, Span, UnitMap, sentence_spans
+from bilin_app.text.sentence_spans import Paragraph, Paragraphs, Span, UnitMap
 from bilin_engine.protocol import Proofread, ProofreadResult, SentenceRead
 
 MAX_SENTENCES = 20_000  # kept of one model; the oldest go first
+MAX_NEW_CHARACTERS = 65_536  # cut into sentences at once
 LOOK_AGAIN_MS = 250
-_AROUND = 16  # characters shown on each side of a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,17 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was known of a line when that many answers had come (`version`)."""
+    """What was known of a paragraph at `at` when that many answers had come (`version`)."""
 
     version: int
+    at: int
     num_known: int
     flags: tuple[WordFlag, ...]
+
+    def moved_to(self, at: int) -> "_Seen":
+        """The same of the same paragraph elsewhere."""
+        flags = tuple(flag.moved(at - self.at) for flag in self.flags)
+        return _Seen(self.version, at, self.num_known, flags)
 
 
 class Proofreader(QObject):
@@ -73,6 +79,7 @@ class Proofreader(QObject):
         """Another document is on show."""
         self.stop()
         self._session = session
+        self._paragraphs = Paragraphs()
         session.edited.connect(self._on_edited)
         self._look_again()
 
@@ -96,7 +103,12 @@ class Proofreader(QObject):
         self._waiting = None
         self._know_for(model.id)
         text = session.document.text
-        spans = [s for s in sentence_spans(text, start, end) if text[slice(*s)] not in self._known]
+        spans = [
+            (at + low, at + low + len(sentence))
+            for at, paragraph in self._paragraphs.of(text)
+            for low, sentence in zip(paragraph.starts, paragraph.sentences, strict=True)
+            if at + low < end and start < at + low + len(sentence) and sentence not in self._known
+        ]
         if not spans:
             self._tell()
             return
@@ -127,14 +139,19 @@ class Proofreader(QObject):
         flags: list[WordFlag] = []
         num_known = num_sentences = 0
         seen: dict[Paragraph, _Seen] = {}
-        for at, paragraph in self._paragraphs.of(session.document.text):
+        text = session.document.text[: self._paragraphs.size + MAX_NEW_CHARACTERS]
+        for at, paragraph in self._paragraphs.of(text):
             one = self._seen.get(paragraph)
-            if one is None or one.version != self._version:
-                one = self._look_at(paragraph)
+            if one is None or (
+                one.version != self._version and one.num_known < len(paragraph.sentences)
+            ):
+                one = self._look_at(paragraph, at)
+            elif one.at != at:
+                one = one.moved_to(at)
             seen[paragraph] = one
             num_sentences += len(paragraph.sentences)
             num_known += one.num_known
-            flags += [flag.moved(at) for flag in one.flags]
+            flags += one.flags
         self._seen = seen
         return ReaderView(
             is_reading=self._handle is not None or self._waiting is not None,
@@ -147,21 +164,19 @@ class Proofreader(QObject):
             figures=self._engine.proofread_figures,
         )
 
-    def _look_at(self, paragraph: Paragraph) -> _Seen:
-        """What is known of a line, at positions counted from its start."""
+    def _look_at(self, paragraph: Paragraph, place: int) -> _Seen:
+        """What is known of a paragraph that begins at `place`."""
         flags: list[WordFlag] = []
         num_known = 0
         for start, sentence in zip(paragraph.starts, paragraph.sentences, strict=True):
             found = self._known.get(sentence)
             if found is not None:
                 num_known += 1
-                flags += [
-                    flag_word(
-                        paragraph.line, start + one.start, start + one.end, one.score, one.expected
-                    )
-                    for one in found
-                ]
-        return _Seen(self._version, num_known, tuple(flags))
+                for one in found:
+                    at, size = start + one.start, one.end - one.start
+                    low, text = place + at, paragraph.text
+                    flags.append(WordFlag(low, low + size, text, at, one.score, one.expected))
+        return _Seen(self._version, place, num_known, tuple(flags))
 
     def _ask(self, model_id: str, text: str, spans: list[Span]) -> None:
         units = UnitMap(text)
@@ -225,6 +240,7 @@ class Proofreader(QObject):
         if model_id != self._model_id:
             self._model_id = model_id
             self._known.clear()
+            self._seen.clear()
             self._version += 1
 
     def _on_ready(self, _model_id: str) -> None:
@@ -243,27 +259,7 @@ class Proofreader(QObject):
     def _tell(self) -> None:
         self._timer.stop()
         self.changed.emit(self.view)
-
-
-def _between_words(text: str, cut: int, word: int) -> int:
-    """A cut that parts no Latin word, at `cut` or nearer to `word`."""
-    step = 1 if cut < word else -1
-    while cut != word and text[cut - 1 : cut + 1].isascii() and text[cut - 1 : cut + 1].isalnum():
-        cut += step
-    return cut
-
-
-def flag_word(text: str, start: int, end: int, score: float, expected: tuple[str, ...]) -> WordFlag:
-    """A flag with what stands around the word in its line."""
-    line_start = text.rfind("\n", 0, start) + 1
-    line_end = text.find("\n", end)
-    line_end = len(text) if line_end < 0 else line_end
-    return WordFlag(
-        start=start,
-        end=end,
-        word=text[start:end],
-        before=text[_between_words(text, max(line_start, start - _AROUND), start) : start],
-        after=text[end : _between_words(text, min(line_end, end + _AROUND), end)],
-        score=score,
-        expected=expected,
-    )
+        if self._is_open and self._session is not None:
+            is_whole = self._paragraphs.size >= len(self._session.document)
+            if not is_whole:
+                QTimer.singleShot(0, self, self._tell)

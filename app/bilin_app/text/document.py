@@ -8,7 +8,7 @@ the way out. A blank takes one position. Every change is an `Edit`, which knows 
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,6 +21,7 @@ Origin = Literal["mine", "model", "edited"]
 
 _KIND_OF_TEXT: dict[str, BlankKind] = {text: kind for kind, text in MASK_TEXTS.items()}
 _MASK_TEXT = re.compile(r"(\[[sg]?MASK\])")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SENTENCE_END = "。！？!?；;\n"
 _NO_SPACE_AFTER = "([{\"'“‘"
 _NO_SPACE_BEFORE = ")]}\"'.,;:!?%”’"
@@ -283,7 +284,7 @@ def to_units(text: str) -> str:
 
 def from_units(text: str) -> str:
     """The inverse of `to_units`; half a pair becomes U+FFFD."""
-    if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
+    if text.isascii() or _SURROGATE.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
@@ -299,17 +300,28 @@ def count_units(text: str, num_characters: int) -> int:
 def common_ends(old: str, new: str) -> tuple[int, int]:
     """Lengths of the common beginning and end, which neither overlap nor part a surrogate pair."""
     most = min(len(old), len(new))
-    head = 0
-    while head < most and old[head] == new[head]:
-        head += 1
+    head = _longest(most, lambda low, high: old[low:high] == new[low:high])
     if head and "\ud800" <= old[head - 1] <= "\udbff":
         head -= 1
-    tail = 0
-    while tail < most - head and old[-1 - tail] == new[-1 - tail]:
-        tail += 1
+    a, b = len(old), len(new)
+    tail = _longest(
+        most - head, lambda low, high: old[a - high : a - low] == new[b - high : b - low]
+    )
     if tail and "\udc00" <= old[len(old) - tail] <= "\udfff":
         tail -= 1
     return head, tail
+
+
+def _longest(most: int, are_equal: Callable[[int, int], bool]) -> int:
+    """The largest size up to `most` for which all is equal below it. are_equal: from, to."""
+    size = 0
+    while size < most:
+        middle = (size + most + 1) // 2
+        if are_equal(size, middle):
+            size = middle
+        else:
+            most = middle - 1
+    return size
 
 
 def without_blank_ids(content: Slice, document: Document) -> Slice:

@@ -1,8 +1,10 @@
 """The second reader's side: what it can do, how far it is, and the words it finds unlikely."""
 
+from heapq import nsmallest
 from html import escape
+from operator import attrgetter
 
-from PySide6.QtCore import QEvent, QLocale, Qt, Signal
+from PySide6.QtCore import QEvent, QLocale, Qt, QTimer, Signal
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 from typing_extensions import override
@@ -187,18 +189,33 @@ class ReaderPanel(QWidget):
             else self.tr("Read all")
         )
         self.selection.setEnabled(not view.is_reading)
-        first = self._first
-        ranked = sorted(view.flags, key=lambda flag: (flag != first, flag.score))
-        self._shown = tuple(ranked[:MAX_CARDS])
-        while len(self.cards) < len(self._shown):
-            self._add_card()
+        self._shown = tuple(self._ranked())
         for number, card in enumerate(self.cards):
-            card.setVisible(number < len(self._shown))
-            if number < len(self._shown):
-                card.show_flag(self._shown[number])
+            self._show_card(number, card)
+        self._add_cards()
         num_more = len(view.flags) - len(self._shown)
         self._more.setVisible(num_more > 0)
         self._more.setText(self.tr("And {0} more, underlined in the text.").format(num_more))
+
+    def _show_card(self, number: int, card: FlagCard) -> None:
+        if number < len(self._shown):
+            card.show_flag(self._shown[number])
+        card.setVisible(number < len(self._shown))
+
+    def _add_cards(self) -> None:
+        """One at a time: a card takes some milliseconds to make."""
+        if len(self.cards) < len(self._shown):
+            self._add_card()
+            self._show_card(len(self.cards) - 1, self.cards[-1])
+            QTimer.singleShot(0, self, self._add_cards)
+
+    def _ranked(self) -> list[WordFlag]:
+        """Those that have a card: the first, if it is still there, then the least likely."""
+        flags, first = self._view.flags, self._first
+        least = nsmallest(MAX_CARDS, flags, key=attrgetter("score"))
+        if first is None or first not in flags:
+            return least
+        return [first, *(flag for flag in least if flag != first)][:MAX_CARDS]
 
     def _add_card(self) -> None:
         card = FlagCard(self)
