@@ -187,6 +187,22 @@ def test_candidates_that_break_a_constraint_come_last_and_are_marked(loaded):
     assert candidate.breaks == "has 9 characters, more than 3"
 
 
+def test_a_candidate_that_says_nothing_comes_behind_those_that_say_something():
+    """By its score, that of no tokens, it would be the first."""
+    cases = (
+        (FillConstraints(), ["a", "4", "55", ""]),
+        (FillConstraints(digits_only=True), ["4", "55", "a", ""]),
+        (FillConstraints(length=LengthLimit(1, "characters")), ["a", "4", "", "55"]),
+    )
+    with Engine(scripted_worker("--reply", "|a|4|55")) as engine:
+        engine.ask(load())
+        for constraints, texts in cases:
+            asked = fill(BlankSegment("short"), num_candidates=4, constraints=constraints)
+            result = engine.ask(asked).result
+            assert [candidate.text for candidate in result.blanks[0].candidates] == texts
+            assert result.text == texts[0]
+
+
 def test_choices_are_ranked_by_their_score(loaded):
     choices = FillConstraints(choices=("three", "to", "four"))
     blank = loaded.ask(fill(BlankSegment("short"), constraints=choices)).result.blanks[0]

@@ -2,8 +2,8 @@
 
 It "generates" code points (see letter_tokenizer) one every --gap seconds after --prefill seconds,
 polling should_stop between `layers` of --layer seconds. What it says is in --reply; "{prompt}" in
-it is the text of the prompt, "{length}" its tokens, "{n}" the candidate's number. Choices are
-scored by their length.
+it is the text of the prompt, "{length}" its tokens, "{n}" the candidate's number; with "|" in it
+each candidate says a part of its own. Choices are scored by their length.
 """
 
 import argparse
@@ -74,7 +74,9 @@ class Script:
         candidates = []
         room = runner.max_length - len(request.prompt.token_ids)
         for number in range(request.num_candidates):
-            reply = self.options.reply.replace("{prompt}", prompt).replace("{n}", str(number))
+            replies = self.options.reply.split("|")
+            reply = replies[number % len(replies)]
+            reply = reply.replace("{prompt}", prompt).replace("{n}", str(number))
             reply = reply.replace("{length}", str(len(request.prompt.token_ids)))
             ids = [ord(c) for c in reply][: request.sampling.max_new_tokens][:room]
             for token_id in ids:
