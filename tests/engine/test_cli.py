@@ -7,7 +7,7 @@ import sys
 import pytest
 from letter_models import LetterTexts, letter_model, scripted_worker
 
-from bilin_engine.cli.arguments import as_length_limit, length_limit
+from bilin_engine.cli.arguments import as_length_limit, length_limit, text_argument
 from bilin_engine.cli.main import run
 from bilin_engine.cli.session import Session
 from bilin_engine.protocol import LengthLimit
@@ -153,6 +153,29 @@ def test_fill_reads_a_file_and_marks_what_breaks_a_constraint(cli, tmp_path):
     assert candidate["breaks"] == "has 2 characters, not exactly 3"
 
 
+def test_fill_says_what_the_only_candidate_breaks(cli):
+    code, out, _ = cli("fill", "letters", "高[MASK]米", "--digits", worker=("--reply", "很"))
+    assert code == 0
+    assert out.splitlines()[-1] == "  1     -0.50  很  (is not digits only)"
+
+
+@pytest.mark.parametrize(
+    "text", ["and/or", "is it a.txt?", "[MASK].txt", "he/she [MASK]", "v1.2", "data", ""]
+)
+def test_a_text_that_only_looks_a_little_like_a_path_is_a_text(text, tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert text_argument(text) == text
+
+
+def test_a_file_of_another_encoding_is_told_with_its_byte(cli, tmp_path):
+    file = tmp_path / "gb.txt"
+    file.write_bytes("ab中".encode("gb18030"))
+    code, _, err = cli("fill", "letters", str(file))
+    assert code == 2
+    assert "byte 2 is 0xd6; convert it" in err
+
+
 def test_fill_ranks_choices(cli):
     result = json.loads(cli("fill", "letters", "[MASK]", "--choices", "four, to，six", "--json")[1])
     texts = [candidate["text"] for candidate in result["blanks"][0]["candidates"]]
@@ -162,6 +185,7 @@ def test_fill_ranks_choices(cli):
 def test_proofread_tells_where_unlikely_words_stand_and_what_is_expected(cli, tmp_path):
     code, out, err = cli("proofread", "letters", "All well.\nOne bad word.")
     assert (code, out) == (0, "2:5  bad  -9.0  -> good\n")
+    assert "1 of 5 words are unlikely" in err
     assert "untested" in err
     file = tmp_path / "text.md"
     file.write_text("One bad word.", encoding="utf-8")
@@ -200,6 +224,10 @@ def test_count_counts_the_whole_prompt(cli):
     [
         (("chat", "nope", "--once", "hi"), 1, 'no model "nope"'),
         (("fill", "letters", "no blank"), 1, "no blank to fill"),
+        (("fill", "letters", "nowhere.txt"), 2, "there is no file nowhere.txt"),
+        (("proofread", "letters", "./nowhere"), 2, "there is no file ./nowhere"),
+        (("proofread", "letters", "/"), 2, "/ is a folder; give a text"),
+        (("proofread", "letters", "…！"), 1, 'there is no word to read in "…！"'),
         (("fill", "letters", "[MASK]", "--candidates", "99"), 1, "99 candidates"),
         (("fill", "letters", "[MASK]", "--blank", "4"), 1, "no blank 4"),
         (("fill", "letters"), 2, "required: text"),

@@ -118,6 +118,10 @@ def sampling(options: argparse.Namespace, recommended: Sampling) -> Sampling:
     return msgspec.structs.replace(recommended, stop_texts=tuple(options.stop), **chosen)
 
 
+# What is meant as a file's name: a text would have a space, or a blank, or no such end.
+_NAMES_FILE = re.compile(r"(~|\.{0,2}/)?[^\s\[\]]*\.(txt|md|markdown|text)|(~|\.{1,2})?/[^\s\[\]]+")
+
+
 def text_argument(value: str) -> str:
     """The text itself, the content of the file it names, or with "-" what stdin holds."""
     if value == "-":
@@ -126,10 +130,20 @@ def text_argument(value: str) -> str:
         path = Path(value)
         if path.is_file():
             return path.read_text(encoding="utf-8").rstrip("\n")
+        is_folder = path.is_dir()
     except UnicodeDecodeError as error:
-        raise argparse.ArgumentTypeError(f"{value} is no UTF-8 text: {error.reason}") from error
+        raise argparse.ArgumentTypeError(
+            f"{value} is no UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}; "
+            f"convert it, as by iconv -f GB18030 -t UTF-8"
+        ) from error
     except (OSError, ValueError):
-        pass  # too long or too odd for a path: it is the text
+        return value  # too long or too odd for a path: it is the text
+    if is_folder and "/" in value:  # a single word is a text, whatever folders lie here
+        raise argparse.ArgumentTypeError(f"{value} is a folder; give a text, a text file, or -")
+    if _NAMES_FILE.fullmatch(value):
+        raise argparse.ArgumentTypeError(
+            f"there is no file {value}; give a text, a text file, or -"
+        )
     return value
 
 

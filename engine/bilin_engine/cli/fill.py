@@ -21,7 +21,11 @@ from bilin_engine.protocol import (
 
 
 def run_fill(options: argparse.Namespace) -> int:
-    """Fills; prints the whole text, with several candidates each of them with its log-prob."""
+    """Fills; prints the whole text.
+
+    Below it the candidates with their log-probs: where several were asked for, or one breaks what
+    was asked.
+    """
     constraints = FillConstraints(
         length=as_length_limit(options.length, options.text),
         choices=_choices(options.choices),
@@ -51,7 +55,8 @@ def run_fill(options: argparse.Namespace) -> int:
         print_json(fill_json(result))
         return EXIT_OK
     print(plain_text(result.text))
-    if any(len(blank.candidates) > 1 for blank in result.blanks):
+    is_broken = any(one.breaks for blank in result.blanks for one in blank.candidates)
+    if options.candidates > 1 or options.choices or is_broken:
         for blank in result.blanks:
             _print_blank(blank)
     return EXIT_OK

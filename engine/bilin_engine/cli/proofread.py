@@ -51,6 +51,9 @@ def run(options: argparse.Namespace) -> int:
     if options.probe is not None:
         return _run_probe(options)
     spans = sentence_spans(options.text)
+    if not spans:
+        shown = plain_text(options.text[:40])
+        raise BadRequestError(f'there is no word to read in "{shown}"; give at least one sentence')
     with options.open_session(options) as session:
         session.load(options.model, load_settings(options))
         found, result = _read(session, options.model, options.text, spans)
@@ -71,9 +74,12 @@ def run(options: argparse.Namespace) -> int:
             }
         )
         return EXIT_OK
-    for word in words:
-        if word.is_unlikely:
-            print(_line(options.text, word))
+    unlikely = [word for word in words if word.is_unlikely]
+    for word in unlikely:
+        print(_line(options.text, word))
+    rate = result.num_words / max(result.seconds, 1e-9)
+    told = f"{len(unlikely)} of {result.num_words} words are unlikely; {rate:.0f} words/s"
+    print(f"{told}. {result.num_words} 个词中有 {len(unlikely)} 个可疑。", file=sys.stderr)
     if figures is None:
         print("This model's proofreading is untested. 此模型的校读未经测试。", file=sys.stderr)
     return EXIT_OK

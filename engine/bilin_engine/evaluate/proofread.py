@@ -57,7 +57,10 @@ def read_planted(path: Path) -> list[PlantedLine]:
         try:
             lines.append(msgspec.json.decode(text, type=PlantedLine))
         except msgspec.DecodeError as error:
-            raise BadRequestError(f"{path}, line {number}: {error}") from error
+            raise BadRequestError(
+                f'{path}, line {number}: {error}; a line is {{"lang": "en", "text": "…", "wrong": '
+                f'"…", "right": "…"}}'
+            ) from error
     if not lines:
         raise BadRequestError(f"{path} holds no sentences")
     return lines
