@@ -1,12 +1,13 @@
 """The document, its steps and what is offered for its blanks: against a simple model of it."""
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bilin_app.controllers.editor_session import EditorSession
 from bilin_app.text.document import (
+    BLANK_MARK,
     MASK_TEXTS,
     Document,
     Edit,
@@ -209,6 +210,60 @@ def test_what_is_typed_together_is_one_step():
     assert session.document.plain_text == "拿破"
 
 
+KEYS = st.one_of(
+    st.sampled_from(["left", "right", "backspace", "backspace", "delete"]),
+    st.sampled_from("a空。\n"),
+)
+
+
+@given(st.lists(KEYS, max_size=40))
+def test_undo_and_redo_of_joined_keys_go_through_states_that_were(keys):
+    session = session_of("ab[MASK]c")
+    [(_, blank)] = session.document.blanks
+    offer(session, blank.id, "x")
+    document, at = session.document, len(session.document)
+    text = document.text
+    states = [document.content]
+    was_removed = False
+    for key in keys:
+        low, high, new = at, at, ""
+        if key in ("left", "right"):
+            at = max(0, at - 1) if key == "left" else min(len(text), at + 1)
+            continue
+        if key == "backspace":
+            low = max(0, at - 1)
+        elif key == "delete":
+            high = min(len(text), at + 1)
+        else:
+            new = key
+        was_removed = was_removed or BLANK_MARK in text[low:high]
+        text = text[:low] + new + text[high:]
+        at = low + len(new)
+        session.type_text(low, high, new)
+        assert document.text == text
+        states.append(document.content)
+    while session.stack.canUndo():
+        session.undo()
+        assert document.content in states
+    assert document.content == states[0]
+    assert session.fill(blank.id).candidates[0].text == "x"
+    assert session.fill(blank.id).chosen == (-1 if was_removed else 0)
+    while session.stack.canRedo():
+        session.redo()
+        assert document.content in states
+    assert document.text == text
+
+
+def test_a_new_blank_takes_over_nothing_of_one_that_was_deleted():
+    session = session_of("a[MASK]b")
+    [(_, blank)] = session.document.blanks
+    offer(session, blank.id, "x")
+    session.type_text(1, 2, "")
+    new = session.make_blank(0, 0, "short")
+    assert new != blank.id
+    assert view_of(session, new).candidates == ()
+
+
 def test_a_blank_remembers_the_selection_and_gives_it_back():
     session = session_of("为纪念拿破仑而建")
     blank_id = session.make_blank(3, 6, "short")
@@ -236,6 +291,7 @@ def test_a_fill_lands_at_its_blank_wherever_edits_have_moved_it():
     assert session.document.plain_text == "很长的开头\n甲胜利乙结尾"
     session.undo()
     assert session.document.plain_text == "很长的开头\n甲[MASK]乙结尾"
+    assert view_of(session, blank.id).state == "open"
     assert session.fill(blank.id).candidates[0].text == "胜利"
 
 

@@ -35,7 +35,7 @@ TYPING_PAUSE_S = 2.0  # after it, what is typed is a step of its own
 class _Step:
     """What one undo takes back. before, after: what was offered for blanks that it consumes."""
 
-    edits: list[Edit]
+    edit: Edit
     before: dict[int, BlankFill]
     after: dict[int, BlankFill]
 
@@ -129,18 +129,18 @@ class EditorSession(QObject):
         inserted = plain_slice(text)
         edit = replacement(self.document, start, end, inserted)
         is_short = len(inserted.text) <= 16 and "\n" not in inserted.text
-        self._do([edit], is_typing=is_short, is_ahead=is_ahead)
+        self._do(edit, is_typing=is_short, is_ahead=is_ahead)
 
     def paste(self, start: int, end: int, text: str) -> int:
         """Puts text in place of a stretch; mask tokens in it become blanks. Returns its end."""
         inserted = parse_slice(text, self.document)
-        self._do([replacement(self.document, start, end, inserted)])
+        self._do(replacement(self.document, start, end, inserted))
         return start + len(inserted.text)
 
     def replace_word(self, start: int, end: int, text: str) -> None:
         """Puts a word of the model's in place of a stretch, as one step."""
         inserted = plain_slice(text, "model")
-        self._do([replacement(self.document, start, end, inserted)])
+        self._do(replacement(self.document, start, end, inserted))
 
     def make_blank(self, start: int, end: int, kind: BlankKind) -> int:
         """Puts a blank in place of a stretch, which it remembers. Returns its id."""
@@ -149,7 +149,7 @@ class EditorSession(QObject):
             from_units(original.text[a:b]) for a, b in _between_blanks(original) if a < b
         )
         blank = Blank(self.document.new_id(), kind, text)
-        self._do([Edit(start, original, blank_slice(blank))])
+        self._do(Edit(start, original, blank_slice(blank)))
         self.blank_changed.emit(blank.id)
         return blank.id
 
@@ -160,7 +160,7 @@ class EditorSession(QObject):
             position, blank = place
             new = blank_slice(replace(blank, kind=kind))
             old = self.document.slice(position, position + 1)
-            self._do([Edit(position, old, new)], keeps=blank_id)
+            self._do(Edit(position, old, new), keeps=blank_id)
             self.blank_changed.emit(blank_id)
 
     def restore_original(self, blank_id: int) -> None:
@@ -170,11 +170,11 @@ class EditorSession(QObject):
             position, blank = place
             old = self.document.slice(position, position + 1)
             new = plain_slice(blank.original)
-            self._do([Edit(position, old, new)])
+            self._do(Edit(position, old, new))
 
     def replace_all(self, content: Slice, fills: Mapping[int, BlankFill]) -> None:
         """Puts an earlier state in place of everything, with what was offered. One step."""
-        self._do([Edit(0, self.document.content, content)], after=dict(fills))
+        self._do(Edit(0, self.document.content, content), after=dict(fills))
         for _, blank in content.blanks:
             self.blank_changed.emit(blank.id)
 
@@ -240,7 +240,7 @@ class EditorSession(QObject):
         self._streams.pop(blank_id, None)
         old = self.document.slice(place[0], place[0] + 1)
         inserted = Slice(text, (), ((len(text), "model"),))
-        self._do([Edit(place[0], old, inserted)], is_ahead=is_ahead)
+        self._do(Edit(place[0], old, inserted), is_ahead=is_ahead)
         return True
 
     def accept_word(self, blank_id: int) -> bool:
@@ -269,10 +269,8 @@ class EditorSession(QObject):
         position, blank = place
         old = self.document.slice(position, position + 1)
         word = Slice(text[:end], (), ((end, "model"),))
-        step = _Step(
-            [Edit(position, old, word + blank_slice(blank))], {blank_id: fill}, {blank_id: rest}
-        )
-        self._push(step)
+        edit = Edit(position, old, word + blank_slice(blank))
+        self._push(_Step(edit, {blank_id: fill}, {blank_id: rest}))
         self.blank_changed.emit(blank_id)
         return True
 
@@ -280,31 +278,29 @@ class EditorSession(QObject):
 
     def _do(
         self,
-        edits: list[Edit],
+        edit: Edit,
         *,
         is_typing: bool = False,
         is_ahead: bool = False,
         keeps: int = 0,
         after: dict[int, BlankFill] | None = None,
     ) -> None:
-        edits = [edit for edit in edits if edit.removed != edit.inserted]
-        if not edits:
+        if edit.removed == edit.inserted:
             return
-        if is_typing and self._extends_typing(edits[0]):
+        if is_typing and self._extends_typing(edit):
             assert self._typing is not None
-            self._make(edits[0], is_ahead=is_ahead)
-            self._typing.extend(edits[0], self.document)
+            self._make(edit, is_ahead=is_ahead)
+            self._typing.extend(edit, self.document)
             self._typed_at = time.monotonic()
             return
         gone = {
             blank.id: self._fills[blank.id]
-            for edit in edits
             for _, blank in edit.removed.blanks
             if blank.id in self._fills and blank.id != keeps
         }
         # What comes back by undo is the blank with its offers, none of them on show.
         before = {i: replace(fill, chosen=-1) for i, fill in gone.items()}
-        command = self._push(_Step(edits, before, after or {}), is_ahead=is_ahead)
+        command = self._push(_Step(edit, before, after or {}), is_ahead=is_ahead)
         self._typing = command if is_typing else None
         self._typed_at = time.monotonic()
 
@@ -325,15 +321,13 @@ class EditorSession(QObject):
         return typing.can_extend(edit)
 
     def run_step(self, step: _Step) -> None:
-        """Makes a step's edits: for its command."""
-        for edit in step.edits:
-            self._make(edit, is_ahead=self._is_ahead)
+        """Makes a step's edit: for its command."""
+        self._make(step.edit, is_ahead=self._is_ahead)
         self._offer(step.after)
 
     def unrun_step(self, step: _Step) -> None:
-        """Takes a step's edits back: for its command."""
-        for edit in reversed(step.edits):
-            self._make(edit.inverse, is_ahead=False)
+        """Takes a step's edit back: for its command."""
+        self._make(step.edit.inverse, is_ahead=False)
         self._offer(step.before)
 
     def _make(self, edit: Edit, *, is_ahead: bool) -> None:
@@ -381,7 +375,7 @@ class _Command(QUndoCommand):
 
     def can_extend(self, edit: Edit) -> bool:
         """Whether one more edit belongs to the same stretch of typing."""
-        [last] = self._step.edits[-1:]
+        last = self._step.edit
         start, end = last.start, last.start + len(last.inserted.text)
         if start <= edit.start and edit.start + len(edit.removed.text) <= end:
             return True
@@ -390,14 +384,14 @@ class _Command(QUndoCommand):
 
     def extend(self, edit: Edit, document: Document) -> None:
         """Takes in an edit that has been made already."""
-        last = self._step.edits[-1]
+        last = self._step.edit
         if edit.start < last.start:
             joined = Edit(edit.start, edit.removed + last.removed, Slice())
         else:
             grown = len(edit.inserted.text) - len(edit.removed.text)
             end = last.start + len(last.inserted.text) + grown
             joined = Edit(last.start, last.removed, document.slice(last.start, end))
-        self._step.edits[-1] = joined
+        self._step.edit = joined
 
     def redo(self) -> None:
         """Qt's: also the first time."""
