@@ -141,6 +141,20 @@ def test_the_first_document_is_laid_out_as_every_other(qtbot):
     assert heights[0] == heights[1] > 100
 
 
+@pytest.mark.parametrize("token", ["[MASK]", "[gMASK]"])
+def test_a_line_is_no_higher_for_a_blank_and_stays_so_when_it_is_filled(bench, token):
+    one = bench(f"甲乙。\n甲{token}乙")
+    layout = one.view.document().documentLayout()
+
+    def heights() -> list[float]:
+        block = one.view.document().firstBlock()
+        return [layout.blockBoundingRect(b).height() for b in (block, block.next())]
+
+    assert heights()[0] == heights()[1]
+    one.offer("拿破仑")
+    assert heights()[0] == heights()[1]
+
+
 def test_ctrl_m_makes_a_blank_of_the_selection_and_backspace_takes_it(bench):
     one = bench("为纪念拿破仑而建")
     one.at(3, 6)

@@ -188,14 +188,13 @@ def test_the_editor_s_keys_work_beside_the_text_too(window, qtbot):
         QTest.keyClick(window.editor.text, Qt.Key.Key_S, CTRL)
 
 
-def test_a_document_s_title_is_whole_before_the_legend_has_its_words(window, qapp):
+def test_a_document_s_title_is_whole_before_the_legend_has_its_words(window, qapp, qtbot):
     window.resize(1200, 800)
     window.show_page("editor")
     header = window.editor.header
     title = "How a canal lock works"
     header.show_title(title)
-    qapp.processEvents()
-    assert header.title.label.text() == title
+    qtbot.waitUntil(lambda: header.title.label.text() == title)
     assert header.legend.width() < header.legend.width_for(words=True)
     window.resize(1700, 800)
     qapp.processEvents()

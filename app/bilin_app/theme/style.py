@@ -49,6 +49,8 @@ QPushButton[role="link"], QToolButton[role="link"] { background: transparent; co
     border: 1px solid transparent; border-radius: 8px; padding: 5px 9px; text-align: left; }
 QPushButton[role="link"]:hover, QToolButton[role="link"]:hover { background: $raised; }
 QPushButton[role="link"]:focus { border: 2px solid $accent; padding: 4px 8px; }
+QPushButton[role="toggle"]:checked { background: $accent_soft; border-color: $accent;
+    color: $accent; }
 QPushButton[role="pill"] { background: $surface; border-radius: 12px; padding: 2px 12px;
     min-height: 18px; color: $muted; font-size: ${small}px; }
 QPushButton[role="pill"]:hover { background: $raised; color: $ink; }

@@ -989,6 +989,10 @@
             <translation>示例</translation>
         </message>
         <message>
+            <source>Proofread</source>
+            <translation>校读</translation>
+        </message>
+        <message>
             <source>The second reader: words that the model does not expect (F7)</source>
             <translation>校读：找出模型觉得不该在这里的词（F7）</translation>
         </message>

@@ -44,7 +44,8 @@ class BlankObject(QPyTextObject):
         width = metrics.horizontalAdvance(name) + 2 * _PADDING
         if hint:
             width += _GAP + metrics.horizontalAdvance(hint)
-        return QSizeF(width + 2, metrics.height() + 2)
+        # As high as the letters above the line they stand on: a line with a blank is no higher.
+        return QSizeF(width + 2, metrics.ascent())
 
     @override
     def drawObject(
@@ -60,7 +61,8 @@ class BlankObject(QPyTextObject):
         colors = theme().palette
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        box = QRectF(rect).adjusted(1.5, 0.5, -1.5, -0.5)
+        metrics = QFontMetricsF(self._font())
+        box = QRectF(rect).adjusted(1.5, 1.5, -1.5, metrics.descent() + 0.5)
         pen = QPen(colors.color("accent"), 1, Qt.PenStyle.CustomDashLine)
         pen.setDashPattern([3, 2])
         if is_current:
@@ -74,7 +76,7 @@ class BlankObject(QPyTextObject):
         align = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
         painter.drawText(inner, align, name)
         if hint:
-            shift = QFontMetricsF(self._font()).horizontalAdvance(name) + _GAP
+            shift = metrics.horizontalAdvance(name) + _GAP
             painter.drawText(inner.adjusted(shift, 0, 0, 0), align, hint)
         painter.restore()
 
@@ -95,7 +97,6 @@ def blank_format(blank_id: int) -> QTextCharFormat:
     result = QTextCharFormat()
     result.setObjectType(OBJECT_TYPE)
     result.setProperty(ID_PROPERTY, blank_id)
-    result.setVerticalAlignment(QTextCharFormat.VerticalAlignment.AlignMiddle)
     return result
 
 

@@ -121,7 +121,7 @@ class EditorHeader(QWidget):
         self.legend.toggled.connect(self.origins_toggled)
         self.insert = TextButton("", self)
         self.insert.clicked.connect(lambda: self._popup(self.make_insert_menu(), self.insert))
-        self.reader = IconButton("eye", self)
+        self.reader = TextButton("toggle", self)
         self.reader.setCheckable(True)
         self.reader.clicked.connect(self.reader_toggled)
         self.more = IconButton("dots-three", self)
@@ -129,9 +129,9 @@ class EditorHeader(QWidget):
         row = self._row = QHBoxLayout(self)
         row.setContentsMargins(24, 0, 16, 0)
         row.setSpacing(_SPACING)
-        row.addWidget(self.title, 100)
+        row.addWidget(self.title)
         row.addWidget(self.saved)
-        row.addStretch(1)
+        row.addStretch(0)
         row.addWidget(self.legend)
         row.addWidget(self.insert)
         row.addWidget(self.reader)
@@ -168,7 +168,7 @@ class EditorHeader(QWidget):
         self.legend.setToolTip(name)
         self.insert.set_texts(self.tr("Blank ▾"), self.tr("Insert a blank"))
         self.reader.set_texts(
-            "",
+            self.tr("Proofread"),
             self.tr("The second reader: words that the model does not expect (F7)"),
         )
         self.more.set_texts("", self.tr("More"))
