@@ -110,7 +110,7 @@ def bench(qtbot):
     yield make
     for one in made:
         assert one.shown == one.expected
-        assert one.view._mirror.content == one.session.document.content
+        assert one.view._shown.document.content == one.session.document.content
 
 
 def test_typing_goes_into_the_document_and_back_by_undo(bench):
@@ -361,7 +361,7 @@ def test_the_field_shows_the_document_after_any_acts(acts):
             else:
                 one.view.textCursor().insertText(text)
         assert one.shown == one.expected, (name, text)
-        assert one.view._mirror.content == one.session.document.content
+        assert one.view._shown.document.content == one.session.document.content
     one.view.deleteLater()
 
 

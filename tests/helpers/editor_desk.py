@@ -41,8 +41,7 @@ class EditorDesk:
     @property
     def marked(self) -> list[str]:
         """What is underlined in the text."""
-        cursors = [mark.cursor for mark in self.view.text._flag_marks]  # type: ignore[attr-defined]
-        return [cursor.selectedText() for cursor in cursors]
+        return self.view.text.marked_words
 
     def close(self) -> None:
         self.editor.close()

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
-from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtCore import QEvent, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFrame,
     QHBoxLayout,
     QLineEdit,
-    QScrollArea,
     QSizePolicy,
     QSpinBox,
     QVBoxLayout,
@@ -24,16 +22,16 @@ from bilin_app.pages.controls import SPIN_MARGINS, ElidedLabel, TextButton, labe
 from bilin_app.pages.editor.blank_object import blank_name
 from bilin_app.pages.editor.candidates import Candidates
 from bilin_app.pages.editor.segmented import Segmented
+from bilin_app.pages.editor.side_panel import SidePanel
 from bilin_app.pages.keymap import keymap
 from bilin_app.text.document import MASK_TEXTS
 from bilin_engine.protocol import BlankKind, FillConstraints, LengthLimit
 
-WIDTH = 276
 FIRST_LENGTH = 12  # what a limit begins with
 KINDS: tuple[BlankKind, ...] = ("short", "sentence", "long")
 
 
-class BlankPanel(QWidget):
+class BlankPanel(SidePanel):
     """Data in, signals out; the blank's id is the owner's to know."""
 
     kind_changed = Signal(str)
@@ -49,9 +47,6 @@ class BlankPanel(QWidget):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        self.setObjectName("blankPanel")
-        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self.setFixedWidth(WIDTH)
         self._view: BlankView | None = None
         self._kinds: tuple[BlankKind, ...] = KINDS
         self._ruler: WindowRuler | None = None
@@ -118,44 +113,13 @@ class BlankPanel(QWidget):
         form.addWidget(self._candidates_label)
         form.addWidget(self.candidates)
         form.addWidget(self._note)
-        self._build_outer()
-
-    def _build_outer(self) -> None:
-        """The form scrolls; the buttons stay."""
-        inner = QWidget(self)
-        inner.setObjectName("panelInner")
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(16, 16, 16, 8)
-        column.setSpacing(10)
-        column.addWidget(self._title)
-        column.addWidget(self._empty)
-        column.addWidget(self._form)
-        column.addStretch()
-        scroll = QScrollArea(self)
-        scroll.setObjectName("panelScroll")
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setWidget(inner)
-        draw = QHBoxLayout()
-        draw.setContentsMargins(16, 0, 16, 0)
-        draw.setSpacing(8)
-        draw.addWidget(self._number_label)
-        draw.addWidget(self._number)
-        draw.addWidget(self._draw, 1)
-        buttons = QHBoxLayout()
-        buttons.setContentsMargins(16, 0, 16, 16)
-        buttons.setSpacing(8)
+        self.column.addWidget(self._title)
+        self.column.addWidget(self._empty)
+        self.column.addWidget(self._form)
+        self.column.addStretch()
+        self.add_row((self._number_label, 0), (self._number, 0), (self._draw, 1))
         self.fill.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        buttons.addWidget(self.fill, 1)
-        buttons.addWidget(self.fill_all)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(1, 0, 0, 0)
-        outer.setSpacing(12)
-        outer.addWidget(scroll, 1)
-        outer.addLayout(draw)
-        outer.addLayout(buttons)
+        self.add_row((self.fill, 1), (self.fill_all, 0))
 
     def _connect(self) -> None:
         self.kind.chosen.connect(lambda index: self.kind_changed.emit(KINDS[index]))

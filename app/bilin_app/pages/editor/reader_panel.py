@@ -6,12 +6,12 @@ from operator import attrgetter
 
 from PySide6.QtCore import QEvent, QLocale, Qt, QTimer, Signal
 from PySide6.QtGui import QMouseEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.editor_views import ReaderView, WordFlag
 from bilin_app.pages.controls import IconButton, TextButton, ThinBar, label
-from bilin_app.pages.editor.panel import WIDTH
+from bilin_app.pages.editor.side_panel import SidePanel
 from bilin_app.theme.theme import theme
 from bilin_engine.protocol import ProofreadFigures
 
@@ -90,7 +90,7 @@ class FlagCard(QFrame):
         self.chosen.emit()
 
 
-class ReaderPanel(QWidget):
+class ReaderPanel(SidePanel):
     """Data in, signals out. replaced(WordFlag, str), chosen(WordFlag)."""
 
     read_requested = Signal()
@@ -102,9 +102,6 @@ class ReaderPanel(QWidget):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        self.setObjectName("blankPanel")
-        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self.setFixedWidth(WIDTH)
         self._view = ReaderView()
         self._shown: tuple[WordFlag, ...] = ()
         self._first: WordFlag | None = None
@@ -124,40 +121,20 @@ class ReaderPanel(QWidget):
         self._retranslate()
 
     def _build(self) -> None:
-        inner = QWidget(self)
-        inner.setObjectName("panelInner")
         head = QHBoxLayout()
         head.addWidget(self._title, 1)
         head.addWidget(self._close)
         self._list = QVBoxLayout()
         self._list.setSpacing(8)
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(16, 12, 16, 8)
-        column.setSpacing(10)
-        column.addLayout(head)
-        column.addWidget(self._measured)
-        column.addWidget(self._bar)
-        column.addWidget(self._state)
-        column.addLayout(self._list)
-        column.addWidget(self._more)
-        column.addStretch()
-        scroll = QScrollArea(self)
-        scroll.setObjectName("panelScroll")
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setWidget(inner)
-        buttons = QHBoxLayout()
-        buttons.setContentsMargins(16, 0, 16, 16)
-        buttons.setSpacing(8)
-        buttons.addWidget(self.read, 1)
-        buttons.addWidget(self.selection)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(1, 0, 0, 0)
-        outer.setSpacing(12)
-        outer.addWidget(scroll, 1)
-        outer.addLayout(buttons)
+        self.column.setContentsMargins(16, 12, 16, 8)
+        self.column.addLayout(head)
+        self.column.addWidget(self._measured)
+        self.column.addWidget(self._bar)
+        self.column.addWidget(self._state)
+        self.column.addLayout(self._list)
+        self.column.addWidget(self._more)
+        self.column.addStretch()
+        self.add_row((self.read, 1), (self.selection, 0))
 
     def show_reader(self, view: ReaderView) -> None:
         """Shows what the second reader does and has found."""

@@ -7,12 +7,10 @@ Data in, signals out.
 """
 
 import re
-from bisect import bisect_left, bisect_right
 from html import escape
 
-from PySide6.QtCore import QEvent, QMimeData, QPoint, Qt, Signal
+from PySide6.QtCore import QEvent, QMimeData, Qt, Signal
 from PySide6.QtGui import (
-    QColor,
     QDropEvent,
     QHelpEvent,
     QInputMethodEvent,
@@ -20,7 +18,6 @@ from PySide6.QtGui import (
     QKeySequence,
     QMouseEvent,
     QResizeEvent,
-    QTextBlockFormat,
     QTextCharFormat,
     QTextCursor,
     QTextFrameFormat,
@@ -37,12 +34,13 @@ from bilin_app.controllers.editor_views import (
     WordFlag,
 )
 from bilin_app.pages.editor.blank_object import OBJECT_TYPE, BlankObject, blank_format
-from bilin_app.pages.editor.candidates import breaks_sentence
+from bilin_app.pages.editor.formats import block_format, offer_format, text_format
 from bilin_app.pages.editor.headings import Headings
+from bilin_app.pages.editor.overlays import Overlays
+from bilin_app.pages.editor.shown_text import ShownText
 from bilin_app.pages.keymap import event_keys, keymap
 from bilin_app.text.document import (
     BLANK_MARK,
-    Document,
     Edit,
     Origin,
     Slice,
@@ -57,7 +55,6 @@ from bilin_engine.protocol import BlankKind
 COLUMN_WIDTH = 680
 MIN_MARGIN = 37
 TOP_MARGIN, BOTTOM_MARGIN = 36, 96
-LINE_HEIGHT_PERCENT = 138.0
 # Shortcuts that mean the same where the focus is beside the text: in the panel, in the list.
 _BESIDE = ("fill", "fill_all", "next", "previous", "again", "proofread")
 
@@ -99,16 +96,10 @@ class TextView(QTextEdit):
         self.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.verticalScrollBar().valueChanged.connect(self._on_scrolled)
-        self._mirror = Document()
+        self._shown = ShownText()
+        self._overlays = Overlays(self, self._shown)
         self._blanks: dict[int, BlankView] = {}  # those with something to show or to tell
-        self._shown: dict[int, str] = {}  # offers that stand in the text, in units
         self._current = 0
-        self._window: WindowRuler | None = None
-        self._flags: tuple[WordFlag, ...] = ()
-        # One for each flag near what is in view, from this one on; they move with the text.
-        self._flag_marks: list[QTextEdit.ExtraSelection] = []
-        self._first_marked = 0
-        self._dimmed: list[QTextEdit.ExtraSelection] = []
         self._shows_origins = True
         self._depth = 0  # > 0 while the change under way is ours
         self._is_adopting = False
@@ -126,49 +117,20 @@ class TextView(QTextEdit):
 
     # --- Positions --------------------------------------------------------------------------------
 
-    def _to_view(self, position: int) -> int:
-        """Where the field has a position of the document."""
-        grown = 0
-        for blank_id, text in self._shown.items():
-            place = self._mirror.place(blank_id)
-            if place is not None and place[0] < position:
-                grown += len(text) - 1
-        return position + grown
-
-    def _regions(self) -> list[tuple[int, int, int]]:
-        """(start, end, blank id) in the field for every offer that stands there, in order."""
-        found = []
-        for blank_id, text in self._shown.items():
-            place = self._mirror.place(blank_id)
-            if place is not None:
-                start = self._to_view(place[0])
-                found.append((start, start + len(text), blank_id))
-        return sorted(found)
-
-    def _to_document(self, place: int) -> int:
-        """The document's position for one of the field's; inside an offer: its blank's."""
-        shrunk = 0
-        for start, end, _ in self._regions():
-            if place >= end:
-                shrunk += end - start - 1
-            elif place > start:
-                return start - shrunk
-        return place - shrunk
-
     @property
     def selection(self) -> tuple[int, int]:
         """The document's positions of what is selected."""
         cursor = self.textCursor()
-        start = self._to_document(cursor.selectionStart())
-        end = self._to_document(cursor.selectionEnd())
-        inside = any(a < cursor.selectionEnd() < b for a, b, _ in self._regions())
+        start = self._shown.position_of(cursor.selectionStart())
+        end = self._shown.position_of(cursor.selectionEnd())
+        inside = any(a < cursor.selectionEnd() < b for a, b, _ in self._shown.regions())
         return start, end + (inside and cursor.hasSelection())
 
     @property
     def paragraph_end(self) -> tuple[int, bool]:
         """Where the cursor's paragraph ends in the document, and whether it is empty."""
         block = self.textCursor().block()
-        return self._to_document(block.position() + block.length() - 1), block.length() <= 1
+        return self._shown.position_of(block.position() + block.length() - 1), block.length() <= 1
 
     @property
     def current(self) -> int:
@@ -178,7 +140,7 @@ class TextView(QTextEdit):
     @property
     def is_offered(self) -> bool:
         """Whether a fill of the blank in hand is on show."""
-        return self._current in self._shown
+        return self._shown.is_offered(self._current)
 
     @property
     def is_composing(self) -> bool:
@@ -189,13 +151,11 @@ class TextView(QTextEdit):
 
     def show_document(self, view: DocumentView) -> None:
         """Shows a document from its beginning."""
-        self._mirror = Document(view.content)
+        self._overlays.clear()
+        self._shown.show(view.content)
         self._blanks = {blank.id: blank for blank in view.blanks}
-        self._shown = {}
         self._held = {}
-        self._window = None
-        self._flags, self._flag_marks, self._dimmed = (), [], []
-        blanks = self._mirror.blanks
+        blanks = self._shown.document.blanks
         self._current = blanks[0][1].id if blanks else 0
         self._depth += 1
         self.setUpdatesEnabled(False)
@@ -203,7 +163,7 @@ class TextView(QTextEdit):
         self._fit_column()
         cursor = QTextCursor(self.document())
         cursor.beginEditBlock()
-        cursor.setBlockFormat(_block_format())
+        cursor.setBlockFormat(block_format())
         self._insert(cursor, view.content)
         cursor.endEditBlock()
         self._depth -= 1
@@ -211,28 +171,27 @@ class TextView(QTextEdit):
             self._show_offer(blank.id, blank.text)
         self.setUpdatesEnabled(True)
         self.moveCursor(QTextCursor.MoveOperation.Start)
-        self.setExtraSelections([])
         self.current_changed.emit(self._current)
 
     def apply_edit(self, edit: Edit, is_ahead: bool) -> None:
         """Makes an edit of the document here; is_ahead: its text stands here already."""
-        start = self._to_view(edit.start)
-        end = self._to_view(edit.start + len(edit.removed.text))
+        start = self._shown.place_of(edit.start)
+        end = self._shown.place_of(edit.start + len(edit.removed.text))
         gone = {blank.id for _, blank in edit.removed.blanks}
         gone -= {blank.id for _, blank in edit.inserted.blanks}
         stay = {blank.id for _, blank in edit.removed.blanks} - gone
         if is_ahead:
-            self._mirror.apply(edit)
+            self._shown.document.apply(edit)
             for blank_id in gone:
-                self._shown.pop(blank_id, None)
-            size = len(self._expanded(edit.inserted))
+                self._shown.take(blank_id)
+            size = len(self._shown.expanded(edit.inserted))
             self._format(start, start + size, edit)
         else:
             old = self._read(start, end)
-            self._mirror.apply(edit)
+            self._shown.document.apply(edit)
             for blank_id in gone:
-                self._shown.pop(blank_id, None)
-            offers = {blank_id: self._shown.pop(blank_id, "") for blank_id in stay}
+                self._shown.take(blank_id)
+            offers = {blank_id: self._shown.take(blank_id) for blank_id in stay}
             self._replace(start, end, old, edit)
             for blank_id, text in offers.items():
                 self._show_offer(blank_id, text)
@@ -261,34 +220,33 @@ class TextView(QTextEdit):
 
     def show_window(self, ruler: WindowRuler | None) -> None:
         """Dims what the model would not see of the text."""
-        self._window = ruler
-        self._dim()
+        self._overlays.show_window(ruler)
 
     def show_flags(self, flags: tuple[WordFlag, ...]) -> None:
         """Underlines the words that the second reader finds unlikely; () = none. In text order."""
-        self._flags = flags
-        self._mark_flags()
+        self._overlays.show_flags(flags)
 
     def select_stretch(self, start: int, end: int) -> None:
         """Selects a stretch, in view."""
         cursor = self.textCursor()
-        cursor.setPosition(self._to_view(start))
-        cursor.setPosition(self._to_view(end), QTextCursor.MoveMode.KeepAnchor)
+        cursor.setPosition(self._shown.place_of(start))
+        cursor.setPosition(self._shown.place_of(end), QTextCursor.MoveMode.KeepAnchor)
         self.setTextCursor(cursor)
         self.ensureCursorVisible()
 
     def places_of(self, query: str) -> list[tuple[int, int]]:
         """Where a text stands in the document, whatever the case of its letters."""
-        found = re.finditer(re.escape(to_units(query)), self._mirror.text, re.IGNORECASE)
+        found = re.finditer(re.escape(to_units(query)), self._shown.document.text, re.IGNORECASE)
         return [match.span() for match in found] if query else []
 
     def flag_at(self, place: int) -> int:
         """The number of the flag whose word is at a place of the field; -1 = none."""
-        for number, mark in enumerate(self._flag_marks, self._first_marked):
-            cursor: QTextCursor = mark.cursor  # type: ignore[attr-defined]
-            if cursor.selectionStart() <= place < cursor.selectionEnd():
-                return number
-        return -1
+        return self._overlays.flag_at(place)
+
+    @property
+    def marked_words(self) -> list[str]:
+        """What the second reader's underlines stand under now."""
+        return self._overlays.marked_words
 
     def set_shows_origins(self, shows: bool) -> None:
         """Whether text tells by its underline who wrote it."""
@@ -297,10 +255,10 @@ class TextView(QTextEdit):
 
     def select_blank(self, blank_id: int) -> None:
         """Puts the cursor behind a blank, in view."""
-        place = self._mirror.place(blank_id)
+        place = self._shown.document.place(blank_id)
         if place is not None:
             cursor = self.textCursor()
-            cursor.setPosition(self._to_view(place[0] + 1))
+            cursor.setPosition(self._shown.place_of(place[0] + 1))
             self.setTextCursor(cursor)
             self._set_current(blank_id)
             self.ensureCursorVisible()
@@ -308,20 +266,20 @@ class TextView(QTextEdit):
     def set_cursor(self, position: int) -> None:
         """Puts the cursor at a position of the document."""
         cursor = self.textCursor()
-        cursor.setPosition(self._to_view(position))
+        cursor.setPosition(self._shown.place_of(position))
         self.setTextCursor(cursor)
 
     # --- Showing ----------------------------------------------------------------------------------
 
     def _show_offer(self, blank_id: int, text: str) -> None:
         """Puts an offer ("" = the blank itself) in a blank's place: only what differs."""
-        place = self._mirror.place(blank_id)
+        place = self._shown.document.place(blank_id)
         if place is None:
             return
-        old = self._shown.get(blank_id, BLANK_MARK)
+        old = self._shown.text_of(blank_id)
         new = text or BLANK_MARK
         view = self._blanks.get(blank_id)
-        start = self._to_view(place[0])
+        start = self._shown.place_of(place[0])
         own = self.textCursor()
         is_before = not own.hasSelection() and own.position() == start
         self._depth += 1
@@ -333,16 +291,14 @@ class TextView(QTextEdit):
             cursor.setPosition(start + len(old) - tail, QTextCursor.MoveMode.KeepAnchor)
             cursor.removeSelectedText()
             if text:
-                cursor.insertText(from_units(new[head : len(new) - tail]), self._offer_format(view))
+                cursor.insertText(from_units(new[head : len(new) - tail]), offer_format(view))
             else:
                 cursor.insertText(BLANK_MARK, blank_format(blank_id))
+        self._shown.put(blank_id, text)
         if text:
-            self._shown[blank_id] = text
             cursor.setPosition(start)
             cursor.setPosition(start + len(text), QTextCursor.MoveMode.KeepAnchor)
-            cursor.setCharFormat(self._offer_format(view))
-        else:
-            self._shown.pop(blank_id, None)
+            cursor.setCharFormat(offer_format(view))
         cursor.endEditBlock()
         if is_before:  # an offer begins behind whom it finds there, not around
             own.setPosition(start)
@@ -388,7 +344,7 @@ class TextView(QTextEdit):
         at = start
         for low, high, origin in edit.inserted.runs():
             run = [offset for offset in blanks if low <= offset < high]
-            if run or any(a < end and start < b for a, b, _ in self._regions()):
+            if run or any(a < end and start < b for a, b, _ in self._shown.regions()):
                 at = self._format_piecewise(cursor, at, low, high, origin, edit.inserted)
                 continue
             cursor.setPosition(min(at, last))
@@ -406,21 +362,13 @@ class TextView(QTextEdit):
         last = self.document().characterCount() - 1
         for offset in range(low, high):
             if offset in blanks:
-                at += len(self._shown.get(blanks[offset].id, BLANK_MARK))
+                at += len(self._shown.text_of(blanks[offset].id))
                 continue
             cursor.setPosition(min(at, last))
             cursor.setPosition(min(at + 1, last), QTextCursor.MoveMode.KeepAnchor)
             cursor.setCharFormat(self._text_format(origin))
             at += 1
         return at
-
-    def _expanded(self, content: Slice) -> str:
-        """A stretch as the field has it: offers in their blanks' places."""
-        parts, at = [], 0
-        for offset, blank in content.blanks:
-            parts += [content.text[at:offset], self._shown.get(blank.id, BLANK_MARK)]
-            at = offset + 1
-        return "".join([*parts, content.text[at:]])
 
     def _read(self, start: int, end: int) -> str:
         """The field's text, in units."""
@@ -433,99 +381,25 @@ class TextView(QTextEdit):
     def _renumber(self) -> None:
         """Lays the blanks out again whose number or look has changed."""
         self._depth += 1
-        for place, blank in self._mirror.blanks:
-            if blank.id not in self._shown:
-                self.document().markContentsDirty(self._to_view(place), 1)
+        for place, blank in self._shown.document.blanks:
+            if not self._shown.is_offered(blank.id):
+                self.document().markContentsDirty(self._shown.place_of(place), 1)
         self._depth -= 1
         self.viewport().update()
 
     def _look(self, blank_id: int) -> tuple[int, BlankKind, BlankState, bool]:
-        number = self._mirror.index(blank_id) + 1
-        place = self._mirror.place(blank_id)
+        number = self._shown.document.index(blank_id) + 1
+        place = self._shown.document.place(blank_id)
         view = self._blanks.get(blank_id)
         state: BlankState = view.state if view is not None else "open"
         return number, place[1].kind if place else "short", state, blank_id == self._current
 
     def _text_format(self, origin: Origin) -> QTextCharFormat:
-        result = QTextCharFormat()
-        if self._shows_origins and origin != "mine":
-            is_model = origin == "model"
-            style = QTextCharFormat.UnderlineStyle
-            result.setUnderlineStyle(style.DotLine if is_model else style.SingleUnderline)
-            result.setUnderlineColor(theme().palette.color("model" if is_model else "accent"))
-        return result
-
-    def _offer_format(self, view: BlankView | None) -> QTextCharFormat:
-        colors = theme().palette
-        result = QTextCharFormat()
-        is_failing = (
-            view is not None
-            and 0 <= view.chosen < len(view.candidates)
-            and bool(breaks_sentence(view.candidates[view.chosen], view.constraints))
-        )
-        result.setForeground(colors.color("danger" if is_failing else "model"))
-        result.setBackground(colors.color("danger_soft" if is_failing else "model_soft"))
-        if is_failing:
-            result.setUnderlineStyle(QTextCharFormat.UnderlineStyle.WaveUnderline)
-            result.setUnderlineColor(colors.color("danger"))
-        return result
-
-    def _dim(self) -> None:
-        ruler = self._window
-        self._dimmed = []
-        if ruler is None or (ruler.start == 0 and ruler.end >= len(self._mirror)):
-            self._decorate()
-            return
-        end = self.document().characterCount() - 1
-        spans = ((0, self._to_view(ruler.start)), (self._to_view(ruler.end), end))
-        for low, high in spans:
-            if low < high:
-                one = QTextEdit.ExtraSelection()
-                cursor = QTextCursor(self.document())
-                cursor.setPosition(min(low, end))
-                cursor.setPosition(min(high, end), QTextCursor.MoveMode.KeepAnchor)
-                one.cursor = cursor  # type: ignore[attr-defined]
-                color = QColor(theme().palette.color("muted"))
-                color.setAlphaF(0.55)
-                one.format.setForeground(color)  # type: ignore[attr-defined]
-                self._dimmed.append(one)
-        self._decorate()
-
-    def _mark_flags(self) -> None:
-        """Underlines as far as one sees and a screen more: thousands would hold up every key."""
-        self._flag_marks = []
-        if not self._flags:
-            self._decorate()
-            return
-        end = self.document().characterCount() - 1
-        height = self.viewport().height()
-        low, high = (
-            self._to_document(self.cursorForPosition(QPoint(0, y)).position())
-            for y in (-height, 2 * height)
-        )
-        self._first_marked = bisect_left(self._flags, low, key=lambda flag: flag.end)
-        last = bisect_right(self._flags, high, key=lambda flag: flag.start)
-        for flag in self._flags[self._first_marked : last]:
-            one = QTextEdit.ExtraSelection()
-            cursor = QTextCursor(self.document())
-            cursor.setPosition(min(self._to_view(flag.start), end))
-            cursor.setPosition(min(self._to_view(flag.end), end), QTextCursor.MoveMode.KeepAnchor)
-            one.cursor = cursor  # type: ignore[attr-defined]
-            look = QTextCharFormat()
-            look.setUnderlineStyle(QTextCharFormat.UnderlineStyle.WaveUnderline)
-            look.setUnderlineColor(theme().palette.color("danger"))
-            one.format = look  # type: ignore[attr-defined]
-            self._flag_marks.append(one)
-        self._decorate()
+        return text_format(origin, shows_origins=self._shows_origins)
 
     def _on_scrolled(self) -> None:
-        if self._flags:
-            self._mark_flags()
-
-    def _decorate(self) -> None:
-        wanted = [*self._dimmed, *self._flag_marks]
-        if wanted or self.extraSelections():
-            self.setExtraSelections(wanted)
+        if self._overlays.flags:
+            self._overlays.mark_flags()
 
     def _restyle(self) -> None:
         """Takes up the theme's letters and colours."""
@@ -533,27 +407,26 @@ class TextView(QTextEdit):
         self._depth += 1
         cursor = QTextCursor(self.document())
         cursor.beginEditBlock()
-        for low, high, origin in self._mirror.content.runs():
-            piece = Edit(low, Slice(), self._mirror.slice(low, high))
+        for low, high, origin in self._shown.document.content.runs():
+            piece = Edit(low, Slice(), self._shown.document.slice(low, high))
             if origin != "mine" or piece.inserted.blanks:
-                self._format(self._to_view(low), self._to_view(high), piece)
-        for start, end, blank_id in self._regions():
+                self._format(self._shown.place_of(low), self._shown.place_of(high), piece)
+        for start, end, blank_id in self._shown.regions():
             cursor.setPosition(start)
             cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
-            cursor.setCharFormat(self._offer_format(self._blanks.get(blank_id)))
+            cursor.setCharFormat(offer_format(self._blanks.get(blank_id)))
         cursor.endEditBlock()
         self._depth -= 1
         self._headings.rehighlight()
         self._renumber()
-        self._dim()
-        self._mark_flags()
+        self._overlays.refresh()
 
     # --- What a person does -----------------------------------------------------------------------
 
     def _on_contents_change(self, place: int, num_removed: int, num_added: int) -> None:
         if self._depth:
             return
-        old_size = len(self._mirror) + sum(len(text) - 1 for text in self._shown.values())
+        old_size = self._shown.size
         new_size = self.document().characterCount() - 1
         num_removed = min(num_removed, old_size - place)
         num_added = min(num_added, new_size - place)
@@ -561,30 +434,22 @@ class TextView(QTextEdit):
             num_removed, num_added = old_size - place, new_size - place
         new = self._read(place, place + num_added)
         if num_removed and num_added:  # Qt tells whole paragraphs at times, or formats alone
-            old = self._old_text(place, place + num_removed)
+            old = self._shown.between(place, place + num_removed)
             head, tail = common_ends(old, new)
             place, num_removed = place + head, num_removed - head - tail
             new = new[head : len(new) - tail]
         if num_removed or new:
             self._tell_edit(place, place + num_removed, from_units(new))
 
-    def _old_text(self, start: int, end: int) -> str:
-        """What stood in the field before the change under way."""
-        low, high = self._to_document(start), self._to_document(end)
-        first = self._to_view(low)
-        high = min(len(self._mirror), high + 1)
-        whole = self._expanded(self._mirror.slice(low, high))
-        return whole[start - first : end - first]
-
     def _tell_edit(self, start: int, end: int, text: str) -> None:
         """An offer that was edited inside is taken into the text first, as it stood."""
-        for low, high, blank_id in self._regions():
+        for low, high, blank_id in self._shown.regions():
             is_inside = low < start < high or low < end < high
             if is_inside or (low < end and start < high and not (start <= low and high <= end)):
                 self._is_adopting = True
                 self.adopted.emit(blank_id)
                 self._is_adopting = False
-        position, stop = self._to_document(start), self._to_document(end)
+        position, stop = self._shown.position_of(start), self._shown.position_of(end)
         self.text_edited.emit(position, stop, clean(text))
         if len(to_units(clean(text))) != len(to_units(text)):
             self._resync()
@@ -593,18 +458,13 @@ class TextView(QTextEdit):
         """Shows the document anew where the field took in what no document may hold."""
         at = self.selection[0]
         blanks = tuple(self._blanks.values())
-        self.show_document(DocumentView(0, "", self._mirror.content, blanks))
-        self.set_cursor(min(at, len(self._mirror)))
+        self.show_document(DocumentView(0, "", self._shown.document.content, blanks))
+        self.set_cursor(min(at, len(self._shown.document)))
 
     def _on_cursor_moved(self) -> None:
         if self._depth or self._is_adopting:
             return
-        place = self.textCursor().position()
-        for position, blank in self._mirror.blanks:
-            start = self._to_view(position)
-            if start <= place <= start + len(self._shown.get(blank.id, BLANK_MARK)):
-                self._set_current(blank.id)
-                return
+        self._set_current(self._shown.blank_at(self.textCursor().position()) or self._current)
 
     def _set_current(self, blank_id: int) -> None:
         if blank_id != self._current:
@@ -648,7 +508,7 @@ class TextView(QTextEdit):
         if number < 0:
             QToolTip.hideText()
             return
-        expected = self._flags[number].expected
+        expected = self._overlays.flags[number].expected
         text = self.tr("Expected: {0}").format(self.tr(", ").join(expected) or "…")
         QToolTip.showText(event.globalPos(), f"<p>{escape(text)}</p>", self)
 
@@ -716,18 +576,18 @@ class TextView(QTextEdit):
         if self._current:
             return self._current
         here = self.selection[0]
-        blanks = self._mirror.blanks
+        blanks = self._shown.document.blanks
         after = [blank.id for position, blank in blanks if position >= here]
         return after[0] if after else blanks[-1][1].id if blanks else 0
 
     @override
     def mousePressEvent(self, e: QMouseEvent) -> None:
         super().mousePressEvent(e)
-        place = self.cursorForPosition(e.position().toPoint()).position()
-        for position, blank in self._mirror.blanks:
-            start = self._to_view(position)
-            if start <= place <= start + len(self._shown.get(blank.id, BLANK_MARK)):
-                self._set_current(blank.id)
+        cursor = self.cursorForPosition(e.position().toPoint())
+        place = cursor.position()
+        is_behind = e.position().x() >= self.cursorRect(cursor).center().x()
+        blank_id = self._shown.blank_at(place, is_behind=is_behind)
+        self._set_current(blank_id or self._current)
         number = self.flag_at(place)
         if number >= 0:
             self.flag_entered.emit(number)
@@ -740,10 +600,10 @@ class TextView(QTextEdit):
         start, end = cursor.selectionStart(), cursor.selectionEnd()
         low, high = self.selection
         data = QMimeData()
-        if any(a < start < b or a < end < b for a, b, _ in self._regions()):
+        if any(a < start < b or a < end < b for a, b, _ in self._shown.regions()):
             data.setText(from_units(self._read(start, end).replace(BLANK_MARK, "")))
         else:
-            data.setText(self._mirror.slice(low, high).plain_text)
+            data.setText(self._shown.document.slice(low, high).plain_text)
         return data
 
     @override
@@ -758,7 +618,7 @@ class TextView(QTextEdit):
     @override
     def dropEvent(self, e: QDropEvent) -> None:
         place = self.cursorForPosition(e.position().toPoint()).position()
-        at = self._to_document(place)
+        at = self._shown.position_of(place)
         e.setDropAction(Qt.DropAction.CopyAction)
         e.accept()
         if e.mimeData().hasText():
@@ -770,8 +630,7 @@ class TextView(QTextEdit):
     def resizeEvent(self, e: QResizeEvent) -> None:
         super().resizeEvent(e)
         self._fit_column()
-        if self._flags:
-            self._mark_flags()
+        self._on_scrolled()
 
     def _fit_column(self) -> None:
         """The text stands in a column in the middle; its margins belong to the document."""
@@ -786,10 +645,3 @@ class TextView(QTextEdit):
             self._depth += 1
             frame.setFrameFormat(wanted)
             self._depth -= 1
-
-
-def _block_format() -> QTextBlockFormat:
-    result = QTextBlockFormat()
-    kind = QTextBlockFormat.LineHeightTypes.ProportionalHeight.value
-    result.setLineHeight(LINE_HEIGHT_PERCENT, kind)
-    return result

@@ -22,10 +22,11 @@ from bilin_app.pages.editor.document_list import DocumentList
 from bilin_app.pages.editor.empty import EmptyDocument
 from bilin_app.pages.editor.find_bar import DocumentFindBar
 from bilin_app.pages.editor.header import EditorHeader
-from bilin_app.pages.editor.panel import WIDTH, BlankPanel
+from bilin_app.pages.editor.panel import BlankPanel
 from bilin_app.pages.editor.reader_panel import ReaderPanel
 from bilin_app.pages.editor.revisions import RevisionsDialog
 from bilin_app.pages.editor.ruler import RulerBar
+from bilin_app.pages.editor.side_panel import WIDTH
 from bilin_app.pages.editor.text_view import TextView
 from bilin_app.pages.keymap import keymap
 
