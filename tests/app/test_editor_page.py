@@ -6,7 +6,7 @@ import pytest
 from editor_desk import EditorDesk
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QAbstractButton, QApplication
 
 from bilin_app.pages.editor.view import with_end
 from bilin_app.theme.theme import Look, start_theme
@@ -46,6 +46,26 @@ def test_filling_all_says_what_to_do_where_every_blank_has_an_offer(desk):
     assert said(desk) == "Every blank has a fill on offer: Tab accepts it, Ctrl+R asks for others."
     assert desk.view.text.current == first  # Tab has something to accept
     assert desk.editor.running == ()
+
+
+def test_filling_all_begins_at_the_first_blank_without_an_offer(desk):
+    desk.editor.open_text("a [MASK] b [MASK] c [MASK]")
+    first = offer(desk, 0, "one")
+    second, third = (blank.id for _, blank in desk.editor.session.document.blanks[1:])
+    desk.view.text.select_blank(third)
+    desk.page._on_fill_all()
+    assert desk.editor.running == (second, third)
+    assert desk.view.text.current == second != first
+    desk.editor.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"), [("The sky is [MASK].", "≤ 12 words"), ("天空是[MASK]。", "≤ 12 chars")]
+)
+def test_a_length_is_counted_as_the_text_is_written(desk, text, unit):
+    desk.editor.open_text(text)
+    buttons = desk.view.panel.length.findChildren(QAbstractButton)
+    assert unit in [button.text() for button in buttons]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from bilin_app.controllers.views import DeletedItem, ListRow, SearchHit
 from bilin_app.pages.editor.inspector import InspectorDialog
 from bilin_app.pages.editor.view import EditorView
 from bilin_app.pages.keymap import keymap
-from bilin_app.text.document import Edit
+from bilin_app.text.document import BLANK_MARK, Edit
 
 
 class EditorPage(QObject):
@@ -199,7 +199,8 @@ class EditorPage(QObject):
     def _show_current(self) -> None:
         session = self._editor.session
         view = session.view(self._view.text.current)
-        self._view.panel.set_unit(in_words=session.document.text[:2000].isascii())
+        beginning = session.document.text[:2000].replace(BLANK_MARK, "")
+        self._view.panel.set_unit(in_words=beginning.isascii())
         self._view.show_current(view, len(session.document.blanks))
 
     def _on_title(self, title: str) -> None:
@@ -301,6 +302,7 @@ class EditorPage(QObject):
         text, blanks = self._view.text, self._editor.session.document.blanks
         text.setFocus()
         if self._editor.fill_all():
+            text.select_blank(self._editor.running[0])  # Tab accepts in the order of the text
             return
         if not blanks:
             self._tell_no_blank()

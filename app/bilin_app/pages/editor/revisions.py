@@ -18,6 +18,7 @@ from bilin_app.pages.dates import date_time
 from bilin_app.pages.editor.text_view import TextView
 
 SIZE = (920, 600)
+EMPTY_SIZE = (460, 180)
 LIST_WIDTH = 296
 
 
@@ -33,7 +34,6 @@ class RevisionsDialog(QDialog):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle(self.tr("Earlier versions"))
-        self.resize(*SIZE)
         heading = label(self, "heading")
         heading.setText(self.tr("Earlier versions"))
         self._about = label(self, "muted", wraps=True)
@@ -47,12 +47,11 @@ class RevisionsDialog(QDialog):
         self.text.setAccessibleName(self.tr("Text of the earlier version"))
         self.restore = TextButton("primary", self)
         self.restore.set_texts(self.tr("Restore"))
-        self.restore.setDefault(True)
-        close = TextButton("", self)
-        close.set_texts(self.tr("Close"))
+        self.close_button = TextButton("", self)
+        self.close_button.set_texts(self.tr("Close"))
         self.list.currentRowChanged.connect(self._on_row_changed)
         self.restore.clicked.connect(self._on_restore)
-        close.clicked.connect(self.reject)
+        self.close_button.clicked.connect(self.reject)
         self._middle = QWidget(self)
         middle = QHBoxLayout(self._middle)
         middle.setContentsMargins(0, 0, 0, 0)
@@ -61,7 +60,7 @@ class RevisionsDialog(QDialog):
         middle.addWidget(self.text, 1)
         buttons = QHBoxLayout()
         buttons.addStretch()
-        buttons.addWidget(close)
+        buttons.addWidget(self.close_button)
         buttons.addWidget(self.restore)
         column = QVBoxLayout(self)
         column.setContentsMargins(24, 20, 24, 20)
@@ -83,7 +82,9 @@ class RevisionsDialog(QDialog):
             )
         )
         self._middle.setVisible(bool(revisions))
-        self.restore.setEnabled(bool(revisions))
+        self.restore.setVisible(bool(revisions))
+        (self.restore if revisions else self.close_button).setDefault(True)
+        self.resize(*SIZE if revisions else EMPTY_SIZE)
         for revision in revisions:
             size = self.tr("{0} characters").format(QLocale().toString(revision.num_characters))
             text = f"{date_time(revision.created_at)} · {size}\n{revision.reason}"

@@ -62,8 +62,9 @@ class EditorView(QWidget):
         self.reader = ReaderPanel(self.side)
         self.toast = Toast(self)
         self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
-        documents = QStandardPaths.StandardLocation.DocumentsLocation
-        self._folder = Path(QStandardPaths.writableLocation(documents) or Path.home())
+        location = QStandardPaths.StandardLocation.DocumentsLocation
+        documents = Path(QStandardPaths.writableLocation(location))
+        self._folder = documents if documents.is_dir() else Path.home()
         self._build()
         self.text.textChanged.connect(self._show_empty)
         self.find_bar.query_changed.connect(self._on_find)
@@ -115,7 +116,7 @@ class EditorView(QWidget):
             self.tr("Plain text") + " (*.txt)",
             self.tr("JSON, with blanks, candidates and origins") + " (*.json)",
         )
-        name = re.sub(r'[\\/:*?"<>|\x00-\x1f]+', " ", title).strip(" .")[:80] or "bilin"
+        name = re.sub(r'[\\/:*?"<>|\x00-\x1f]+', " ", title).strip(" .…")[:80] or "bilin"
         proposed, kind = self._folder / f"{name}.md", kinds[0]
         while True:
             chosen, new_kind = QFileDialog.getSaveFileName(
