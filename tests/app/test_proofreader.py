@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication, QToolTip
 from bilin_app.controllers.editor_views import ReaderView, WordFlag
 from bilin_app.pages.editor.reader_panel import MAX_CARDS
 from bilin_app.pages.title_edit import TitleEdit
-from bilin_app.text.document import to_units
+from bilin_app.text.document import BLANK_MARK, to_units
 from bilin_app.text.sentence_spans import MAX_PARAGRAPH, Paragraphs, UnitMap, sentence_spans
 from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import ProofreadFigures
@@ -106,6 +106,13 @@ def test_a_long_text_is_looked_at_in_parts_until_all_of_it_is(make_desk, qtbot):
     assert 0 < told[-1].num_sentences < 20_000
     qtbot.waitUntil(lambda: told[-1].num_sentences == 20_000)
     assert len(told) < 5
+
+
+def test_a_card_shows_the_blanks_beside_its_word(make_desk):
+    desk = make_desk()
+    text = f"The sky is {BLANK_MARK} bad."
+    desk.view.reader.show_reader(ReaderView(flags=(WordFlag(13, 16, text, 13),)))
+    assert "sky is ▁▁▁ " in desk.view.reader.cards[0]._where.text()
 
 
 def test_stopping_keeps_what_was_read(make_desk, qtbot):

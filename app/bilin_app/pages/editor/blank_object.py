@@ -24,6 +24,7 @@ from bilin_engine.protocol import BlankKind
 OBJECT_TYPE = QTextFormat.ObjectTypes.UserObject.value + 1
 ID_PROPERTY = QTextFormat.Property.UserProperty.value + 1
 
+BLANK_SIGN = "▁▁▁"  # a blank where nothing but text can stand
 _PADDING = 12
 _GAP = 14
 

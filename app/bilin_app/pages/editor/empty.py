@@ -8,12 +8,12 @@ from typing_extensions import override
 
 from bilin_app.controllers.views import ExampleView
 from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.editor.blank_object import BLANK_SIGN
 from bilin_app.pages.keymap import keymap
 from bilin_app.text.document import with_marks
 from bilin_app.theme.theme import theme
 
 NUM_SAMPLES = 4
-_BLANK = "▁▁▁"
 
 
 def in_order(samples: Sequence[ExampleView]) -> list[ExampleView]:
@@ -23,7 +23,7 @@ def in_order(samples: Sequence[ExampleView]) -> list[ExampleView]:
 
 def one_line(sample: ExampleView) -> str:
     """A sample for people: its blanks as lines."""
-    return with_marks(" ".join(sample.text.split()), _BLANK)
+    return with_marks(" ".join(sample.text.split()), BLANK_SIGN)
 
 
 class EmptyDocument(QWidget):

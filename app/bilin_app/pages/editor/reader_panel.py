@@ -11,7 +11,9 @@ from typing_extensions import override
 
 from bilin_app.controllers.editor_views import ReaderView, WordFlag
 from bilin_app.pages.controls import IconButton, TextButton, ThinBar, label
+from bilin_app.pages.editor.blank_object import BLANK_SIGN
 from bilin_app.pages.editor.side_panel import SidePanel
+from bilin_app.text.document import BLANK_MARK
 from bilin_app.theme.theme import theme
 from bilin_engine.protocol import ProofreadFigures
 
@@ -64,7 +66,10 @@ class FlagCard(QFrame):
         if flag is None:
             return
         colors = theme().palette
-        before, word, after = escape(flag.before), escape(flag.word), escape(flag.after)
+        before, word, after = (
+            escape(part.replace(BLANK_MARK, BLANK_SIGN))
+            for part in (flag.before, flag.word, flag.after)
+        )
         self._where.setText(
             f'<span style="color:{colors.muted}">{before}</span>'
             f'<span style="color:{colors.danger}; font-weight:700">{word}</span>'
