@@ -130,7 +130,11 @@ class FillRun(QObject):
         self.blank_ids = blank_ids
         self._engine = engine
         self._settings = settings
+        self._model_id = ""
+        self._left: list[tuple[int, ...]] = []  # what is to be asked for, one request each
+        self._filled: set[int] = set()
         self._sent = SentText(())
+        self._notice = ""
         self._handle: RequestHandle | None = None
         self._pending: dict[int, str] = {}
         self._is_ended = False
@@ -141,35 +145,44 @@ class FillRun(QObject):
         session.blank_changed.connect(self._on_blank_changed)
 
     def start(self, model_id: str) -> None:
-        """Asks the model."""
+        """Asks the model: once for all blanks, or blank by blank where one has a rule to keep."""
         session = self.session
-        self._sent = SentText.around(session, self.blank_ids, self._engine.context_length)
-        numbers = self._sent.blank_ids
-        wanted = [i for i in self.blank_ids if i in numbers]
-        if not wanted:
-            self._end("")
-            return
-        views = [view for i in wanted if (view := session.view(i)) is not None]
-        is_all = len(self.blank_ids) > 1
-        constraints = FillConstraints() if is_all else views[0].constraints
-        kinds: set[BlankKind] = {view.kind for view in views}
-        num_candidates = self._settings.num_candidates
-        sampling = Sampling(
-            temperature=self._settings.temperature,
-            top_p=0.9,
-            max_new_tokens=max(_NEW_TOKENS[kind] for kind in kinds),
-            num_beams=num_candidates if self._settings.with_beams and num_candidates > 1 else 1,
-        )
+        self._model_id = model_id
+        sent = SentText.around(session, self.blank_ids, self._engine.context_length)
+        wanted = tuple(i for i in self.blank_ids if i in sent.blank_ids)
+        has_rules = any(session.fill(i).constraints != FillConstraints() for i in wanted)
+        self._left = [(i,) for i in wanted] if has_rules else [wanted] if wanted else []
         for blank_id in wanted:
             session.begin_stream(blank_id)
+        self._ask_next()
+
+    def _ask_next(self) -> None:
+        """Asks for the next blanks that are still there, with all fills so far as text."""
+        session, settings = self.session, self._settings
+        wanted: tuple[int, ...] = ()
+        while self._left and not wanted:
+            wanted = tuple(i for i in self._left.pop(0) if session.document.place(i) is not None)
+        if not wanted:
+            self._end(self._notice)
+            return
+        sent = self._sent = SentText.around(session, wanted, self._engine.context_length)
+        views = [view for i in wanted if (view := session.view(i)) is not None]
+        sampling = Sampling(
+            temperature=settings.temperature,
+            top_p=0.9,
+            max_new_tokens=max(_NEW_TOKENS[view.kind] for view in views),
+            num_beams=settings.num_candidates
+            if settings.with_beams and settings.num_candidates > 1
+            else 1,
+        )
         handle = self._engine.send(
             lambda i: Fill(
                 id=i,
-                model=model_id,
-                segments=self._sent.segments,
-                blank=None if is_all else numbers.index(wanted[0]),
-                num_candidates=num_candidates,
-                constraints=constraints,
+                model=self._model_id,
+                segments=sent.segments,
+                blank=sent.blank_ids.index(wanted[0]) if len(wanted) == 1 else None,
+                num_candidates=settings.num_candidates,
+                constraints=views[0].constraints if len(wanted) == 1 else FillConstraints(),
                 sampling=sampling,
                 takes_nearest=True,
             )
@@ -177,11 +190,12 @@ class FillRun(QObject):
         self._handle = handle
         handle.delta_received.connect(self._on_delta)
         handle.done.connect(self._on_done)
-        handle.cancelled.connect(lambda: self._end(""))
+        handle.cancelled.connect(lambda: self._end(self._notice))
         handle.failed.connect(self._on_failed)
 
     def stop(self) -> None:
         """Ends it; what came so far stays offered."""
+        self._left = []
         if self._handle is None:
             self._end("")
         else:
@@ -203,14 +217,14 @@ class FillRun(QObject):
     def _on_done(self, result: FillResult) -> None:
         self._flush()
         ids = self._sent.blank_ids
-        num_gone = 0
         for filled in result.blanks:
             blank_id = ids[filled.index]
             if self.session.document.place(blank_id) is None:
-                num_gone += 1
+                self._notice = sentences.fill_dropped()
             else:
+                self._filled.add(blank_id)
                 self.session.end_stream(blank_id, filled.candidates)
-        self._end(sentences.fill_dropped() if num_gone else "")
+        self._ask_next()
 
     def _on_failed(self, failure: RequestFailure) -> None:
         if failure.end is not None:
@@ -219,11 +233,14 @@ class FillRun(QObject):
             self._end(sentences.request_failed(failure.code, failure.message))
 
     def _on_blank_changed(self, blank_id: int) -> None:
-        """A blank that is deleted while it is filled alone needs no more of the model's time."""
-        is_gone = blank_id in self.blank_ids and self.session.document.place(blank_id) is None
-        if is_gone and not self._is_ended and len(self.blank_ids) == 1:
-            self.stop()
-            self._end(sentences.fill_dropped())
+        """A blank that is deleted while it alone is filled needs no more of the model's time."""
+        if self._is_ended or blank_id not in self.blank_ids or blank_id in self._filled:
+            return
+        if self.session.document.place(blank_id) is None:
+            self._notice = sentences.fill_dropped()
+            if self.blank_ids == (blank_id,):
+                self.stop()
+                self._end(self._notice)
 
     def _end(self, notice: str) -> None:
         if self._is_ended:

@@ -1,0 +1,195 @@
+"""A fill on its way: what is asked, what is shown meanwhile, and how it ends."""
+
+import pytest
+from PySide6.QtCore import QObject
+
+from bilin_app.controllers.editor_session import EditorSession
+from bilin_app.controllers.editor_views import FillSettings
+from bilin_app.controllers.fill_run import FillRun
+from bilin_app.engine_client.client import RequestFailure, RequestHandle
+from bilin_app.text.document import Document, parse_slice
+from bilin_app.text.document_file import Snapshot
+from bilin_engine.protocol import (
+    BlankSegment,
+    Candidate,
+    Fill,
+    FillConstraints,
+    FilledBlank,
+    FillResult,
+    GenerationStats,
+    LengthLimit,
+    TextDelta,
+)
+
+
+class Engine:
+    """Keeps what was asked; a test answers."""
+
+    context_length = 512
+
+    def __init__(self) -> None:
+        self.asked: list[Fill] = []
+        self.cancelled: list[int] = []
+        self._handles: list[RequestHandle] = []
+
+    def send(self, make):
+        handle = RequestHandle(len(self.asked) + 1, lambda one: self.cancelled.append(one.id))
+        self.asked.append(make(handle.id))
+        self._handles.append(handle)
+        return handle
+
+    @property
+    def last(self) -> RequestHandle:
+        return self._handles[-1]
+
+    def say(self, text: str, blank: int = 0) -> None:
+        delta = TextDelta(id=self.last.id, text=text, num_tokens=1, blank=blank, candidate=0)
+        self.last.delta_received.emit(delta)
+
+    def fill(self, *texts: str) -> None:
+        """The end of the last request: a text each for the blanks that it asked for."""
+        asked = self.asked[-1]
+        blanks = [i for i, _ in enumerate(s for s in asked.segments if isinstance(s, BlankSegment))]
+        wanted = blanks if asked.blank is None else [asked.blank]
+        filled = tuple(
+            FilledBlank(
+                index=index,
+                kind="short",
+                candidates=(Candidate(text=text, logprob=-1.0, num_tokens=1),),
+            )
+            for index, text in zip(wanted, texts, strict=True)
+        )
+        self.last.end_done(FillResult(text="", blanks=filled, stats=STATS))
+
+
+STATS = GenerationStats(
+    prompt_tokens=1, new_tokens=1, time_to_first_token_s=0.0, prefill_s=0.0, decode_s=0.0, seed=0
+)
+
+
+class Bench:
+    def __init__(self, text: str, **settings) -> None:
+        self.parent = QObject()
+        self.engine = Engine()
+        self.session = EditorSession(Snapshot("", parse_slice(text, Document())), self.parent)
+        self.ids = tuple(blank.id for _, blank in self.session.document.blanks)
+        self.settings = FillSettings(**settings)
+        self.ended: list[str] = []
+
+    def start(self, *ids: int) -> FillRun:
+        run = FillRun(self.session, self.engine, ids, self.settings, self.parent)  # type: ignore[arg-type]
+        run.ended.connect(self.ended.append)
+        run.start("letters")
+        return run
+
+    def shown(self) -> list[str]:
+        return [self.session.shown_text(blank_id) for blank_id in self.ids]
+
+    def told(self, number: int = -1) -> list[str]:
+        """The segments of a request, blanks as ▢."""
+        return [getattr(s, "text", "▢") for s in self.engine.asked[number].segments]
+
+
+@pytest.fixture(autouse=True)
+def application(qapp):
+    return qapp
+
+
+def test_one_blank_is_asked_for_as_it_was_set_and_streams_in_place(qtbot):
+    bench = Bench("天空是[MASK]的[MASK]。", num_candidates=4, with_beams=True, temperature=0.5)
+    rule = FillConstraints(length=LengthLimit(2, "characters"))
+    bench.session.set_constraints(bench.ids[1], rule)
+    bench.start(bench.ids[1])
+    (asked,) = bench.engine.asked
+    assert (asked.blank, asked.num_candidates, asked.constraints) == (1, 4, rule)
+    assert (asked.sampling.num_beams, asked.sampling.temperature) == (4, 0.5)
+    assert asked.takes_nearest
+    bench.engine.say("春", blank=1)
+    qtbot.waitUntil(lambda: bench.shown() == ["", "春"])
+    bench.engine.fill("春天")
+    assert bench.shown() == ["", "春天"]
+    assert bench.ended == [""]
+
+
+def test_blanks_without_rules_are_asked_for_at_once_and_in_order(qtbot):
+    bench = Bench("a [MASK] b [gMASK] c")
+    bench.start(*bench.ids)
+    assert [asked.blank for asked in bench.engine.asked] == [None]
+    assert bench.engine.asked[0].sampling.num_beams == 1
+    bench.engine.say("one", blank=0)
+    bench.engine.say("two", blank=1)
+    qtbot.waitUntil(lambda: bench.shown() == ["one", "two"])
+    bench.engine.fill("one", "two")
+    assert bench.ended == [""]
+
+
+def test_where_a_blank_has_a_rule_each_is_asked_for_with_its_own_and_sees_the_fills_before():
+    bench = Bench("在[MASK]和[MASK]和[MASK]")
+    digits = FillConstraints(digits_only=True)
+    bench.session.set_constraints(bench.ids[1], digits)
+    bench.start(*bench.ids)
+    assert bench.told() == ["在", "▢", "和", "▢", "和", "▢"]
+    bench.engine.fill("春")
+    assert bench.told() == ["在", "春", "和", "▢", "和", "▢"]
+    assert bench.ended == []
+    bench.engine.fill("12")
+    bench.engine.fill("冬")
+    assert [asked.constraints.digits_only for asked in bench.engine.asked] == [False, True, False]
+    assert bench.shown() == ["春", "12", "冬"]
+    assert bench.ended == [""]
+
+
+def test_a_stop_keeps_what_came_and_asks_for_no_more():
+    bench = Bench("在[MASK]和[MASK]")
+    bench.session.set_constraints(bench.ids[0], FillConstraints(digits_only=True))
+    run = bench.start(*bench.ids)
+    bench.engine.say("1")
+    run.stop()
+    assert bench.engine.cancelled == [1]
+    bench.engine.last.end_cancelled()
+    assert bench.shown() == ["1", ""]
+    assert bench.session.view(bench.ids[1]).state == "open"  # type: ignore[union-attr]
+    assert len(bench.engine.asked) == 1
+    assert bench.ended == [""]
+
+
+def test_a_blank_that_is_deleted_meanwhile_is_dropped_with_a_notice():
+    bench = Bench("在[MASK]和[MASK]")
+    bench.start(bench.ids[0])
+    bench.session.type_text(1, 2, "")
+    assert bench.engine.cancelled == [1]
+    assert [("deleted while" in notice) for notice in bench.ended] == [True]
+
+
+def test_a_blank_that_is_deleted_before_its_turn_is_not_asked_for():
+    bench = Bench("在[MASK]和[MASK]和[MASK]")
+    bench.session.set_constraints(bench.ids[0], FillConstraints(digits_only=True))
+    bench.start(*bench.ids)
+    bench.session.type_text(3, 4, "")
+    bench.engine.fill("1")
+    assert bench.told() == ["在", "1", "和和", "▢"]
+    bench.engine.fill("冬")
+    assert bench.shown() == ["1", "", "冬"]
+    assert len(bench.engine.asked) == 2
+    assert ["deleted while" in notice for notice in bench.ended] == [True]
+
+
+def test_what_is_accepted_while_the_next_is_filled_is_no_loss():
+    bench = Bench("在[MASK]和[MASK]")
+    bench.session.set_constraints(bench.ids[0], FillConstraints(digits_only=True))
+    bench.start(*bench.ids)
+    bench.engine.fill("1")
+    bench.session.accept(bench.ids[0])
+    bench.engine.fill("冬")
+    assert bench.session.document.plain_text == "在1和[MASK]"
+    assert bench.shown() == ["", "冬"]
+    assert bench.ended == [""]
+
+
+def test_a_failure_is_told_and_frees_the_blanks():
+    bench = Bench("在[MASK]")
+    bench.start(*bench.ids)
+    bench.engine.last.end_failed(RequestFailure("model_broken", "the worker has died"))
+    assert len(bench.ended) == 1
+    assert bench.ended[0]
+    assert bench.session.view(bench.ids[0]).state == "open"  # type: ignore[union-attr]
