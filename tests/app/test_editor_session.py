@@ -146,6 +146,24 @@ class AnySteps(RuleBasedStateMachine):
             self.session.set_kind(found[0], kind)
             self._step([*self.simple[: found[1]], MASK_TEXTS[kind], *self.simple[found[1] + 1 :]])
 
+    @rule(a=st.floats(0, 1), b=st.floats(0, 1), c=st.floats(0, 1))
+    def move(self, a, b, c):
+        start, end = sorted((self._place(a), self._place(b)))
+        to = self._place(c)
+        first, last, target = self._units(start), self._units(end), self._units(to)
+        part = self.simple[start:end]
+        num_steps = self.session.stack.index()
+        at = self.session.move(first, last, target)
+        if to < start:
+            new = [*self.simple[:to], *part, *self.simple[to:start], *self.simple[end:]]
+        elif to > end:
+            new = [*self.simple[:start], *self.simple[end:to], *part, *self.simple[to:]]
+        else:
+            new = self.simple
+        # Two blanks of a kind change places though the text stays the same.
+        self._step(new, always=self.session.stack.index() > num_steps)
+        assert self.session.document.slice(at, at + last - first).plain_text == "".join(part)
+
     @rule(a=TEXT, token=st.sampled_from(sorted(MASK_TEXTS.values())), b=TEXT, offered=TEXT)
     def restore_an_earlier_state(self, a, token, b, offered):
         content = parse_slice(a + token + b, self.session.document)
@@ -252,6 +270,21 @@ def test_undo_and_redo_of_joined_keys_go_through_states_that_were(keys):
         session.redo()
         assert document.content in states
     assert document.text == text
+
+
+def test_what_is_moved_keeps_its_blanks_and_what_is_offered_for_them():
+    session = session_of("甲乙[MASK]丙丁")
+    [(_, blank)] = session.document.blanks
+    offer(session, blank.id, "春")
+    assert session.move(1, 3, 5) == 3
+    assert session.document.plain_text == "甲丙丁乙[MASK]"
+    assert session.move(3, 5, 0) == 0
+    assert session.document.plain_text == "乙[MASK]甲丙丁"
+    assert session.shown_text(blank.id) == "春"
+    session.undo()
+    session.undo()
+    assert session.document.plain_text == "甲乙[MASK]丙丁"
+    assert view_of(session, blank.id).state == "offered"
 
 
 def test_a_new_blank_takes_over_nothing_of_one_that_was_deleted():

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PySide6.QtCore import QMimeData, Qt
-from PySide6.QtGui import QInputMethodEvent, QTextCursor
+from PySide6.QtCore import QMimeData, QPointF, Qt
+from PySide6.QtGui import QDropEvent, QInputMethodEvent, QTextCursor
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
@@ -279,6 +279,38 @@ def test_blanks_are_copied_and_pasted_as_their_tokens(bench):
     assert one.session.document.plain_text == "a[MASK]b[gMASK]cx[sMASK]\ny"
     one.key(Key.Key_Z, Mod.ControlModifier)
     assert one.session.document.plain_text == "a[MASK]b[gMASK]c"
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        (Qt.DropAction.MoveAction, "丙丁甲乙[MASK]"),
+        (Qt.DropAction.CopyAction, "甲乙[MASK]丙丁甲乙[MASK]"),
+    ],
+)
+def test_what_is_dragged_within_the_text_moves_unless_a_copy_is_asked_for(bench, action, expected):
+    one = bench("甲乙[MASK]丙丁")
+    one.view.moved.connect(one.session.move)
+    one.offer("春天")
+    one.at(0, 4)
+    end = one.view.textCursor()
+    end.movePosition(QTextCursor.MoveOperation.End)
+    data = one.view.createMimeDataFromSelection()
+    viewport = one.view.viewport()
+
+    class OwnDrop(QDropEvent):
+        def source(self):
+            return viewport
+
+    place = QPointF(one.view.cursorRect(end).center())
+    actions = Qt.DropAction.MoveAction | Qt.DropAction.CopyAction
+    drop = OwnDrop(place, actions, data, Qt.MouseButton.LeftButton, Mod.NoModifier)
+    drop.setDropAction(action)
+    one.view.dropEvent(drop)
+    assert one.session.document.plain_text == expected
+    assert drop.dropAction() == Qt.DropAction.CopyAction  # so that Qt takes nothing away
+    one.session.undo()
+    assert one.shown == "甲乙春天丙丁"
 
 
 def test_text_outside_of_the_window_is_dimmed(bench):

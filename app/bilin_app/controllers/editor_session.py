@@ -137,6 +137,18 @@ class EditorSession(QObject):
         self._do(replacement(self.document, start, end, inserted))
         return start + len(inserted.text)
 
+    def move(self, start: int, end: int, to: int) -> int:
+        """Moves a stretch, blanks and offers with it, as one step. Returns where it stands then."""
+        if start <= to <= end:
+            return start
+        document = self.document
+        content = document.slice(start, end)
+        if to < start:
+            self._do(Edit(to, document.slice(to, end), content + document.slice(to, start)))
+            return to
+        self._do(Edit(start, document.slice(start, to), document.slice(end, to) + content))
+        return to - (end - start)
+
     def replace_word(self, start: int, end: int, text: str) -> None:
         """Puts a word of the model's in place of a stretch, as one step."""
         inserted = plain_slice(text, "model")
@@ -160,7 +172,7 @@ class EditorSession(QObject):
             position, blank = place
             new = blank_slice(replace(blank, kind=kind))
             old = self.document.slice(position, position + 1)
-            self._do(Edit(position, old, new), keeps=blank_id)
+            self._do(Edit(position, old, new))
             self.blank_changed.emit(blank_id)
 
     def restore_original(self, blank_id: int) -> None:
@@ -282,7 +294,6 @@ class EditorSession(QObject):
         *,
         is_typing: bool = False,
         is_ahead: bool = False,
-        keeps: int = 0,
         after: dict[int, BlankFill] | None = None,
     ) -> None:
         if edit.removed == edit.inserted:
@@ -293,10 +304,11 @@ class EditorSession(QObject):
             self._typing.extend(edit, self.document)
             self._typed_at = time.monotonic()
             return
+        stay = {blank.id for _, blank in edit.inserted.blanks}
         gone = {
             blank.id: self._fills[blank.id]
             for _, blank in edit.removed.blanks
-            if blank.id in self._fills and blank.id != keeps
+            if blank.id in self._fills and blank.id not in stay
         }
         # What comes back by undo is the blank with its offers, none of them on show.
         before = {i: replace(fill, chosen=-1) for i, fill in gone.items()}

@@ -62,6 +62,7 @@ class EditorPage(QObject):
             lambda start, end, new: editor.session.type_text(start, end, new, is_ahead=True)
         )
         text.pasted.connect(self._on_pasted)
+        text.moved.connect(self._on_moved)
         text.adopted.connect(lambda blank_id: editor.session.accept(blank_id, is_ahead=True))
         text.blank_requested.connect(self._on_blank_requested)
         text.undo_requested.connect(lambda: editor.session.undo())
@@ -253,6 +254,10 @@ class EditorPage(QObject):
         at = self._editor.session.paste(start, end, text)
         self._view.text.set_cursor(at)
         self._view.text.ensureCursorVisible()
+
+    def _on_moved(self, start: int, end: int, to: int) -> None:
+        at = self._editor.session.move(start, end, to)
+        self._view.text.select_stretch(at, at + end - start)
 
     def _on_blank_requested(self, start: int, end: int, kind: str) -> None:
         if kind in ("short", "long", "sentence"):

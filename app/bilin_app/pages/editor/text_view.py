@@ -62,12 +62,14 @@ _BESIDE = ("fill", "fill_all", "next", "previous", "again", "proofread")
 class TextView(QTextEdit):
     """Signals carry positions of the document (text.document) and blank ids.
 
+    moved(int, int, int): the stretch from one position to another was dragged to a third.
     adopted(int): the offer on show was edited by hand and belongs to the text now.
     flag_entered(int): the cursor was put into this one of the words that `show_flags` marked.
     """
 
     text_edited = Signal(int, int, str)
     pasted = Signal(int, int, str)
+    moved = Signal(int, int, int)
     adopted = Signal(int)
     blank_requested = Signal(int, int, str)
     undo_requested = Signal()
@@ -619,9 +621,12 @@ class TextView(QTextEdit):
     def dropEvent(self, e: QDropEvent) -> None:
         place = self.cursorForPosition(e.position().toPoint()).position()
         at = self._shown.position_of(place)
-        e.setDropAction(Qt.DropAction.CopyAction)
+        is_own = e.source() is self.viewport() and e.dropAction() == Qt.DropAction.MoveAction
+        e.setDropAction(Qt.DropAction.CopyAction)  # Qt is to take nothing away by itself
         e.accept()
-        if e.mimeData().hasText():
+        if is_own:
+            self.moved.emit(*self.selection, at)
+        elif e.mimeData().hasText():
             self.pasted.emit(at, at, e.mimeData().text())
 
     # --- Size -------------------------------------------------------------------------------------
