@@ -14,16 +14,16 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from bilin_app import tour_chat, tour_editor, tour_hubs, tour_models
 from bilin_app.controllers import sentences
+from bilin_app.controllers.engine_views import EngineView
+from bilin_app.controllers.list_views import TrashRow
 from bilin_app.controllers.model_views import LoadView, PlacementChoice
 from bilin_app.controllers.prompt_inspection import PromptInspection, TokenView
 from bilin_app.controllers.views import (
     AnswerProgress,
     ConversationView,
-    EngineView,
     MessageView,
     Seam,
     TokenCountView,
-    TrashRow,
 )
 from bilin_app.main_window import MainWindow
 from bilin_app.pages.models.add import AddDialog

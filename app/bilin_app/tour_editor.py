@@ -9,8 +9,9 @@ from bilin_app.controllers.editor_views import (
     ReaderView,
     WindowRuler,
 )
+from bilin_app.controllers.list_views import ListRow
 from bilin_app.controllers.proofreader import flag_word
-from bilin_app.controllers.views import ExampleView, ListRow
+from bilin_app.controllers.views import ExampleView
 from bilin_app.main_window import MainWindow
 from bilin_app.text.document import Document, Edit, parse_slice, plain_slice
 from bilin_app.text.document_file import Snapshot

@@ -15,9 +15,9 @@ from PySide6.QtWidgets import (
 )
 
 from bilin_app.controllers.editor_views import DocumentView
+from bilin_app.controllers.engine_views import EngineView
 from bilin_app.controllers.views import (
     ConversationView,
-    EngineView,
     ExampleView,
     MessageView,
     TokenCountView,

@@ -1,5 +1,9 @@
 """Where a person writes: a field that grows to ten lines, the context meter, send or stop."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import QEvent, QLocale, QObject, QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QDragEnterEvent,
@@ -15,14 +19,16 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 from typing_extensions import override
 
-from bilin_app.controllers.views import TokenCountView
 from bilin_app.pages.chat.attachment_chips import AttachmentChips
 from bilin_app.pages.chat.composer_edit import ComposerEdit, local_files
 from bilin_app.pages.chat.preedit import PreeditGuard
 from bilin_app.pages.controls import ElidedLabel, IconButton, KeepsEscape, TextButton, label
-from bilin_app.text.attachments import Attachment
 from bilin_app.text.visible import visible
 from bilin_app.theme.theme import theme
+
+if TYPE_CHECKING:
+    from bilin_app.controllers.views import TokenCountView
+    from bilin_app.text.attachments import Attachment
 
 MAX_LINES = 10
 METER_SIZE = QSize(90, 4)

@@ -1,9 +1,10 @@
 """The list of conversations: search, a new one, and all of them by day."""
 
+from __future__ import annotations
+
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import (
     QAbstractListModel,
@@ -35,14 +36,19 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from bilin_app.controllers.views import ListRow, SearchHit
+from bilin_app.controllers.list_views import ListRow, SearchHit
 from bilin_app.pages.controls import IconButton, KeepsEscape, TextButton, label
 from bilin_app.pages.dates import day_of, short_date
 from bilin_app.pages.keymap import keymap
-from bilin_app.pages.trash import TrashDialog
 from bilin_app.theme.fonts import language_of, text_font
 from bilin_app.theme.icons import paint_icon
 from bilin_app.theme.theme import theme
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date
+
+    from bilin_app.pages.trash import TrashDialog
 
 SEARCH_DELAY_MS = 120
 ROW_HEIGHT = 38
@@ -429,6 +435,8 @@ class ConversationList(QWidget):
 
     def make_trash_dialog(self) -> TrashDialog:
         """What was deleted; its rows are to be shown by the caller."""
+        from bilin_app.pages.trash import TrashDialog
+
         dialog = TrashDialog(self)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         return dialog

@@ -9,7 +9,6 @@ from bilin_app.controllers.views import (
     AnswerFacts,
     AnswerProgress,
     MessageView,
-    ModelView,
     Seam,
 )
 from bilin_app.pages.chat.attachment_chips import AttachmentChips
@@ -17,6 +16,7 @@ from bilin_app.pages.chat.message_body import MessageBody, plain_text
 from bilin_app.pages.chat.message_parts import ActionRow, InlineEditor, Notice, SeamNote
 from bilin_app.pages.chat.thought import Thought
 from bilin_app.pages.controls import label
+from bilin_app.pages.model_name import model_name
 from bilin_app.text.thinking import Parted, part_thought
 from bilin_app.theme.theme import theme
 
@@ -32,11 +32,6 @@ EDIT_HEIGHT = 132
 ANSWER_EDIT_HEIGHT = 260
 CHIPS_GAP = 6
 SEAM_GAP = 6
-
-
-def model_name(model: ModelView) -> str:
-    """The model's name in the interface's language."""
-    return model.name_zh if theme().language == "zh" else model.name_en
 
 
 class MessageWidget(QWidget):

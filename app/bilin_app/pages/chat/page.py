@@ -9,19 +9,18 @@ from PySide6.QtGui import QDesktopServices
 
 from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.engine_views import EngineView
+from bilin_app.controllers.list_views import DeletedItem, SearchHit
 from bilin_app.controllers.views import (
     ConversationView,
-    DeletedItem,
     DeletedMessages,
-    EngineView,
     MessageView,
     Preset,
-    SearchHit,
 )
 from bilin_app.pages.chat.attachment_dialog import AttachmentDialog
 from bilin_app.pages.chat.markdown import is_safe_link
-from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.chat.view import ChatView
+from bilin_app.pages.model_name import model_name
 
 
 class ChatPage(QObject):

@@ -13,10 +13,10 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
+from bilin_app.controllers.engine_views import ModelView
 from bilin_app.controllers.model_views import Fix, LoadView, ModelRow
-from bilin_app.controllers.views import ModelView
-from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton, label
+from bilin_app.pages.model_name import model_name
 from bilin_app.pages.models import words
 from bilin_app.pages.models.placement import PlacementCard
 

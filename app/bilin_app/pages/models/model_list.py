@@ -29,8 +29,8 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from bilin_app.controllers.model_views import ModelRow
-from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.model_name import model_name
 from bilin_app.pages.models import words
 from bilin_app.pages.models.footer import ListFooter
 from bilin_app.theme.fonts import language_of, text_font
