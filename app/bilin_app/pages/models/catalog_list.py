@@ -191,7 +191,7 @@ class CatalogList(QListView):
         lines = list(dict.fromkeys(row.repositories.values()))
         if row.context:
             text = self.tr("INT4 at {0} tokens needs {1}")
-            lines.append(text.format(f"{row.context:,}", _gib(row.needed_bytes)))
+            lines.append(text.format(words.whole(row.context), _gib(row.needed_bytes)))
         return "\n".join(lines)
 
     def _device(self, name: str) -> str:
@@ -227,4 +227,4 @@ class CatalogList(QListView):
 
 
 def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / words.GIB:.1f} GiB"
+    return f"{words.real(size_bytes / words.GIB, 1)} GiB"

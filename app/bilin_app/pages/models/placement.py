@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from PySide6.QtCore import QDateTime, QEvent, QLocale, QSignalBlocker, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QTimer, Signal
 from PySide6.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -29,6 +29,7 @@ from bilin_app.controllers.model_views import (
     Suggestion,
 )
 from bilin_app.pages.controls import SPIN_MARGINS, TextButton, label
+from bilin_app.pages.dates import day
 from bilin_app.pages.models import words
 from bilin_app.pages.models.bars import Bar, Legend
 
@@ -226,7 +227,7 @@ class PlacementCard(QFrame):
         self._modes.button(MODES.index(choice.mode)).setChecked(True)
         problem = view.problem
         if not problem and view.short_bytes:
-            short = f"{-(-view.short_bytes // words.MIB):,}"
+            short = words.whole(-(-view.short_bytes // words.MIB))
             device = self._device_name(view.short_device)
             problem = self.tr("Needs {0} MiB more on {1}").format(short, device)
         self._problem.setText(problem)
@@ -282,7 +283,7 @@ class PlacementCard(QFrame):
         if not bar.is_on:
             figure = self.tr("off")
         elif bar.free < 0:
-            figure = self.tr("needs {0} MiB more").format(f"{-(bar.free // words.MIB):,}")
+            figure = self.tr("needs {0} MiB more").format(words.whole(-(bar.free // words.MIB)))
         else:
             figure = words.memory(bar.used, bar.total)
             if bar.is_used and 0 < bar.num_layers < self._num_layers and not self._is_parallel:
@@ -295,8 +296,9 @@ class PlacementCard(QFrame):
         return self._view.mode == "tensor_parallel"
 
     def _show_context(self, context: int) -> None:
-        self._context_value.setText(f"{context:,}")
-        self.slider.setAccessibleDescription(self.tr("{0} tokens").format(f"{context:,}"))
+        text = words.whole(context)
+        self._context_value.setText(text)
+        self.slider.setAccessibleDescription(self.tr("{0} tokens").format(text))
 
     def _show_expected(self) -> None:
         view, parts = self._view, []
@@ -308,9 +310,8 @@ class PlacementCard(QFrame):
             parts.append(self.tr("first word {0} s").format(words.seconds(view.first_token_s)))
         if self._measured_tok_s:
             rate = words.tokens_per_s(self._measured_tok_s)
-            day = QDateTime.fromSecsSinceEpoch(round(self._measured_at)).date()
-            date = QLocale().toString(day, QLocale.FormatType.ShortFormat)
-            parts.append(self.tr("measured {0} tok/s on {1}").format(rate, date))
+            told = self.tr("measured {0} tok/s on {1}")
+            parts.append(told.format(rate, day(self._measured_at)))
         self._expected.setText("   ".join(parts))
         self._expected.setToolTip("\n".join(view.assumptions))
 
@@ -357,7 +358,7 @@ class PlacementCard(QFrame):
                 mode = self._mode_words()[choice.mode]
                 return self.tr("Use: {0}").format(mode)
             case "context":
-                return self.tr("Use context {0}").format(f"{choice.context:,}")
+                return self.tr("Use context {0}").format(words.whole(choice.context))
             case "rows":
                 return self.tr("Convert with one scale per row")
             case "cpu":
