@@ -192,6 +192,7 @@ class MainWindow(QMainWindow):
         """What a person chose, as far as all of the window shows it."""
         theme().apply(look_of(settings))
         keymap().set_custom(settings.shortcuts)
+        keymap().set_sends_with_ctrl(settings.send_key == "ctrl+enter")
         self.notice.is_wanted = settings.tells_answers
         self.chat.composer.set_sends_with_ctrl(settings.send_key == "ctrl+enter")
 

@@ -58,7 +58,7 @@ def shown(widget):
         (lambda: words.whole(2048), "2,048", "2.048"),
     ],
 )
-def test_a_number_is_written_as_the_language_does(qapp, text, english, german_text):
+def test_a_number_is_written_as_the_language_does(text, english, german_text):
     before = QLocale()
     for locale, expected in ((QLocale("en_US"), english), (GERMAN, german_text)):
         QLocale.setDefault(locale)
@@ -68,7 +68,8 @@ def test_a_number_is_written_as_the_language_does(qapp, text, english, german_te
             QLocale.setDefault(before)
 
 
-def test_the_models_page_writes_all_its_numbers_so(german, qtbot):
+@pytest.mark.usefixtures("german")
+def test_the_models_page_writes_all_its_numbers_so(qtbot):
     view = ModelsView(None)  # pyright: ignore[reportArgumentType] - a window of its own here
     qtbot.addWidget(view)
     rows = [
@@ -93,9 +94,10 @@ def test_the_models_page_writes_all_its_numbers_so(german, qtbot):
     assert not english_point
 
 
-def test_the_trash_tells_days_as_lists_of_conversations_do(german, qtbot):
+@pytest.mark.usefixtures("german")
+def test_the_trash_tells_days_as_lists_of_conversations_do(qtbot):
     at = datetime(2025, 3, 9, 12).timestamp()
-    dialog = TrashDialog(None, (TrashView("x", "GLM", 67_200_000_000, at),))  # pyright: ignore
+    dialog = TrashDialog(None, (TrashView("x", "GLM", 67_200_000_000, at),))  # type: ignore[arg-type]
     qtbot.addWidget(dialog)
     dialog.show()
     assert f"67,2 GB   {dates.short_date(at)}" in shown(dialog)

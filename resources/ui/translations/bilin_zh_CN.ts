@@ -3455,6 +3455,10 @@
             <source>Reset all</source>
             <translation>全部恢复默认</translation>
         </message>
+        <message>
+            <source>The same in every program; the send key is in Settings</source>
+            <translation>这些键各处通用，不作更改；发送键在“设置”里选</translation>
+        </message>
     </context>
     <context>
         <name>Startup</name>

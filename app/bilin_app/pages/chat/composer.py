@@ -23,6 +23,7 @@ from bilin_app.pages.chat.attachment_chips import AttachmentChips
 from bilin_app.pages.chat.composer_edit import ComposerEdit, local_files
 from bilin_app.pages.chat.preedit import PreeditGuard
 from bilin_app.pages.controls import ElidedLabel, IconButton, KeepsEscape, TextButton, label
+from bilin_app.pages.keymap import keymap
 from bilin_app.text.visible import visible
 from bilin_app.theme.theme import theme
 
@@ -257,10 +258,11 @@ class Composer(QFrame):
                 return False
             self._submit()
             return True
-        if event.key() == Qt.Key.Key_Escape and self._is_running:
+        if keymap().matches(event, "stop") and self._is_running:
             self.stop_requested.emit()
             return True
-        if event.key() == Qt.Key.Key_Up and not self.text and not self._has_attachments:
+        is_empty = not self.text and not self._has_attachments
+        if is_empty and keymap().matches(event, "recall"):
             self.recall_requested.emit()
             return True
         return False

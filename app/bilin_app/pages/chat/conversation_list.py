@@ -379,10 +379,10 @@ class ConversationList(QWidget):
             if watched is self.search and event.key() == Qt.Key.Key_Down:
                 self.view.setFocus()
                 return True
-            if watched is self.view and event.key() == Qt.Key.Key_Delete:
+            if watched is self.view and keymap().matches(event, "delete"):
                 self._with_current(lambda row: self.delete_requested.emit(row.id))
                 return True
-            if watched is self.view and event.key() == Qt.Key.Key_F2:
+            if watched is self.view and keymap().matches(event, "rename"):
                 self._with_current(self._rename)
                 return True
         if event.type() == QEvent.Type.FocusIn and watched is self.view:
