@@ -282,7 +282,7 @@ def test_f1_lists_every_shortcut(window, qapp):
         ("starting", "Starting"),
         ("fault", "Fault"),
         ("stopped", "Stopped"),
-        ("empty", "Stopped"),
+        ("empty", "Idle"),
     ],
 )
 def test_the_engines_state_is_a_word_too(window, state, word):

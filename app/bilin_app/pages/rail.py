@@ -105,9 +105,13 @@ class EngineButton(RailButton):
             case "fault":
                 place = QRectF(center.x() - 9, center.y() - 9, 18, 18)
                 paint_icon(painter, "warning", place, colors.color("danger"))
-            case "stopped" | "empty":
+            case "stopped":
                 painter.setBrush(colors.color("muted"))
                 painter.drawRoundedRect(QRectF(center.x() - 4, center.y() - 4, 8, 8), 1.5, 1.5)
+            case "empty":  # it runs and has nothing in it
+                painter.setBrush(Qt.BrushStyle.NoBrush)
+                painter.setPen(QPen(colors.color("muted"), 1.5))
+                painter.drawEllipse(center, 4.5, 4.5)
 
 
 class Rail(QWidget):
@@ -216,8 +220,10 @@ class Rail(QWidget):
                 return self.tr("Starting")
             case "fault":
                 return self.tr("Fault")
-            case "stopped" | "empty":
+            case "stopped":
                 return self.tr("Stopped")
+            case "empty":
+                return self.tr("Idle", "the engine runs and no model is loaded")
 
 
 def _paint_focus(painter: QPainter, box: QRectF) -> None:

@@ -106,6 +106,7 @@ class ShortcutsDialog(QDialog):
         self._rows: list[tuple[QLabel, Shortcut]] = []
         self._caps: dict[str, QLabel] = {}  # of the keys that stay
         self._fixed = label(self, "muted")
+        self._fixed.setContentsMargins(0, 8, 0, 0)
         self.buttons: dict[str, KeyButton] = {}
         self._wanted = ("", "")  # a shortcut's name and the keys that something else has
         columns = self._make_columns()  # before what stands below them: Tab goes in this order

@@ -2558,6 +2558,11 @@
     <context>
         <name>Rail</name>
         <message>
+            <source>Idle</source>
+            <comment>the engine runs and no model is loaded</comment>
+            <translation>未加载</translation>
+        </message>
+        <message>
             <source>Busy</source>
             <translation>生成中</translation>
         </message>
