@@ -137,7 +137,7 @@ def test_the_dialog_takes_keys_shows_a_conflict_and_resets(window):
     dialog = window.make_shortcuts()
     dialog.show()
     button = dialog.buttons["find"]
-    button.click()
+    QTest.keyClick(button, Qt.Key.Key_Return)  # a button that has the focus is pressed by Enter
     assert button.text() == "Press keys …"
     QTest.keyClick(button, Qt.Key.Key_J, CTRL)
     assert keymap().keys("find") == "Ctrl+J"
@@ -148,7 +148,8 @@ def test_the_dialog_takes_keys_shows_a_conflict_and_resets(window):
     assert dialog._notice.isVisible()
     assert "Search conversations" in dialog._notice_text.text()
     assert keymap().keys("find") == "Ctrl+J"  # nothing is taken without a word
-    dialog._take.click()
+    assert dialog.focusWidget() is dialog._take
+    QTest.keyClick(dialog._take, Qt.Key.Key_Return)
     assert (keymap().keys("find"), dialog.buttons["search"].text()) == ("Ctrl+K", "—")
     button.click()
     QTest.keyClick(button, Qt.Key.Key_C, CTRL)

@@ -220,8 +220,13 @@ class ModelsController(QObject):
     # --- Placement --------------------------------------------------------------------------------
 
     def set_shown(self, shown: bool) -> None:
-        """Reads the devices every two seconds while the page is looked at."""
+        """Reads the devices every two seconds while the page is looked at.
+
+        The library is read again at once: another window may have changed the folder.
+        """
         if shown:
+            if self._engine.client.is_connected:
+                self.refresh()
             self._ask_devices()
             self._timer.start()
         else:

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.controls import TextButton, is_enter, label
 from bilin_app.pages.keymap import (
     SHORTCUTS,
     Shortcut,
@@ -74,6 +74,9 @@ class KeyButton(QPushButton):
             if kind == QEvent.Type.KeyPress:
                 self._take(event)
                 return True
+        elif isinstance(event, QKeyEvent) and kind == QEvent.Type.KeyPress and is_enter(event):
+            self.click()
+            return True
         return super().event(event)
 
     def _take(self, event: QKeyEvent) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,7 @@ class ChatView(QWidget):
         transcript = Transcript(self)
         transcript.editing_ended.connect(self.composer.edit.setFocus)
         self._stack.addWidget(transcript)
+        QWidget.setTabOrder(self.header.sampling, transcript)
         return transcript
 
     @cached_property
@@ -118,7 +120,10 @@ class ChatView(QWidget):
         bar = FindBar(self)
         bar.query_changed.connect(self._on_find)
         bar.step_requested.connect(self._on_find_step)
+        bar.left.connect(self.composer.edit.setFocus)
         self._column.insertWidget(1, bar)
+        for before, after in pairwise((self.header.sampling, *bar.controls, self.transcript)):
+            QWidget.setTabOrder(before, after)
         return bar
 
     # --- Data in ----------------------------------------------------------------------------------
