@@ -135,3 +135,14 @@ def test_an_answer_is_copied_as_it_was_written_or_as_it_reads(application, qtbot
     menu.actions()[1].trigger()
     assert qapp.clipboard().text() == "bold and $x$"
     menu.close()
+
+
+def test_the_model_over_a_running_answer_is_named_in_the_language_switched_to(application, qtbot):
+    settings = application.settings
+    settings.set(replace(settings.settings, language="en"))
+    ask(application, qtbot, "hello")
+    transcript = application.window.chat.transcript
+    assert transcript._name == "Bilin Mini"
+    settings.set(replace(settings.settings, language="zh"))
+    qtbot.waitUntil(lambda: transcript._name == "比邻小模型", timeout=20_000)
+    settings.set(replace(settings.settings, language="en"))

@@ -1,5 +1,7 @@
 """One message: a person's bubble, or an answer with its name, facts and actions."""
 
+from dataclasses import replace
+
 from PySide6.QtCore import QEvent, QLocale, Qt, Signal
 from PySide6.QtGui import QEnterEvent, QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QFrame, QMenu, QWidget
@@ -119,7 +121,8 @@ class MessageWidget(QWidget):
 
     def append_text(self, text: str) -> None:
         """Adds text to an answer that is being written."""
-        self._grow(self._source + text)
+        self.view = replace(self.view, text=self._source + text)
+        self._grow(self.view.text)
         self.body.viewport().update()
         self.height_changed.emit()
 

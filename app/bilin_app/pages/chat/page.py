@@ -21,6 +21,7 @@ from bilin_app.pages.chat.attachment_dialog import AttachmentDialog
 from bilin_app.pages.chat.markdown import is_safe_link
 from bilin_app.pages.chat.view import ChatView
 from bilin_app.pages.model_name import model_name
+from bilin_app.theme.theme import theme
 
 
 class ChatPage(QObject):
@@ -71,6 +72,7 @@ class ChatPage(QObject):
 
     def _connect_engine(self) -> None:
         self._engine.view_changed.connect(self._on_engine_changed)
+        theme().changed.connect(self._show_name)  # it has one in each language
         self._engine.models_changed.connect(lambda _models: self._show_model())
         self._engine.examples_changed.connect(lambda _examples: self._show_model())
         self._engine.notice.connect(self._view.toast.show_text)
@@ -196,11 +198,16 @@ class ChatPage(QObject):
 
     def _on_engine_changed(self, engine: EngineView) -> None:
         if engine.model is not None:
-            self._view.transcript.set_name(model_name(engine.model))
+            self._show_name()
             # What a model recommends is in force where the conversation chose nothing.
             header = self._view.header
             header.show_sampling(self._chat.sampling, header.popover.system_prompt)
         self._show_model()
+
+    def _show_name(self) -> None:
+        model = self._engine.view.model
+        if model is not None:
+            self._view.transcript.set_name(model_name(model))
 
     def _show_model(self) -> None:
         self._view.show_model(

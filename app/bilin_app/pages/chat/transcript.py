@@ -225,6 +225,7 @@ class Transcript(QAbstractScrollArea):
         widget = self._widgets.get(message_id)
         if widget is not None:
             widget.append_text(text)
+            item.view = widget.view
         else:  # out of view: its widget will be made from the whole text
             item.view = replace(item.view, text=item.view.text + text)
 
