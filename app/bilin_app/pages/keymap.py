@@ -118,9 +118,7 @@ class Keymap(QObject):
         for name, keys in custom:
             known = _BY_NAME.get(name)
             if known is None or known.scope == "fixed":
-                self._custom[name] = (
-                    keys  # kept, not obeyed
-                )
+                self._custom[name] = keys  # kept, not obeyed
             elif (read := _normal(keys)) != known.keys and (read or not keys):
                 self._custom[name] = read
         if before != self._custom:

@@ -40,6 +40,7 @@ from bilin_app.controllers.list_views import ListRow, SearchHit
 from bilin_app.pages.controls import IconButton, KeepsEscape, TextButton, label
 from bilin_app.pages.dates import day_of, short_date
 from bilin_app.pages.keymap import keymap
+from bilin_app.pages.row_painting import draw_line
 from bilin_app.theme.fonts import language_of, text_font
 from bilin_app.theme.icons import paint_icon
 from bilin_app.theme.theme import theme
@@ -157,7 +158,8 @@ class _EntryDelegate(QStyledItemDelegate):
             paint_icon(painter, name, place, colors.color("muted"))
             right -= 20
         inner = QRectF(box.left() + 10, box.top(), right - box.left() - 10, box.height())
-        _draw_line(painter, row.title, inner, theme().sizes.ui, "ink")
+        font = text_font(language_of(row.title), theme().sizes.ui)
+        draw_line(painter, row.title, inner, font, "ink")
 
     def _paint_hit(self, painter: QPainter, hit: SearchHit, box: QRectF) -> None:
         inner = box.adjusted(10, 6, -10, -6)
@@ -168,14 +170,6 @@ class _EntryDelegate(QStyledItemDelegate):
         below = QRectF(inner.left(), inner.top() + half, inner.width(), half)
         text = hit.snippet or short_date(hit.updated_at)
         _draw_marked(painter, text, hit.highlights, below, sizes.small, "muted")
-
-
-def _draw_line(painter: QPainter, text: str, box: QRectF, size: int, token: str) -> None:
-    font = text_font(language_of(text), size)
-    painter.setFont(font)
-    painter.setPen(theme().palette.color(token))
-    line = QFontMetricsF(font).elidedText(text, Qt.TextElideMode.ElideRight, box.width())
-    painter.drawText(box, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, line)
 
 
 def _draw_marked(
