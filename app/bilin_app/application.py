@@ -169,6 +169,7 @@ class Application(QObject):
         page = ChatPage(window.chat, self.chat, self.engine)
         page.title_changed.connect(window.show_conversation_title)
         page.answer_ended.connect(window.tell_answer_ended)
+        page.model_given.connect(self._on_model_given)
         self.chat.start()
         self._ends.append(self.chat.close)
 
@@ -246,6 +247,10 @@ class Application(QObject):
             self.window.show_page("models")
         else:
             self.engine.mend()
+
+    def _on_model_given(self, path: str) -> None:
+        self.window.show_page("models")
+        self.window.models.dropped.emit(path)
 
     def open_files(self, files: Sequence[Path]) -> None:
         """Opens what a start was given: conversations in the chat, all else in the editor."""

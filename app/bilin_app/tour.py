@@ -459,6 +459,11 @@ def _show_report(window: MainWindow, texts: TourTexts) -> None:
     window.tell(sentences.report_copied())
 
 
+def _show_models_dropping(window: MainWindow, texts: TourTexts) -> None:
+    _show_models(window, texts)
+    window.models.show_dropping(True)
+
+
 def _show_shortcuts(window: MainWindow, texts: TourTexts) -> QWidget:
     _show_finished(window, texts)
     dialog = window.make_shortcuts()
@@ -625,6 +630,7 @@ SCENES = (
     Scene("models-folder", _show_models_folder),
     Scene("models-rename", _show_models_rename),
     Scene("models-report", _show_models_report),
+    Scene("models-dropping", _show_models_dropping),
     Scene("settings", _show_settings),
     Scene("settings-end", _show_settings_end),
     Scene("report", _show_report),

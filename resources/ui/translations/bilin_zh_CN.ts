@@ -2250,6 +2250,13 @@
         </message>
     </context>
     <context>
+        <name>ModelsView</name>
+        <message>
+            <source>Let go to add it: a model’s folder, or a GGUF file</source>
+            <translation>松手即可添加：模型文件夹或 GGUF 文件</translation>
+        </message>
+    </context>
+    <context>
         <name>Notice</name>
         <message>
             <source>Hide details</source>

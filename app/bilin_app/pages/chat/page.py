@@ -28,6 +28,7 @@ class ChatPage(QObject):
     """Keeps a ChatView and the controllers in step. title_changed: what the window is about."""
 
     title_changed = Signal(str)
+    model_given = Signal(str)  # a folder or a GGUF file: nothing to attach, but a model to add
     answer_ended = Signal(float)  # seconds since it was begun
 
     def __init__(self, view: ChatView, chat: ChatController, engine: EngineController) -> None:
@@ -102,7 +103,7 @@ class ChatPage(QObject):
         view.empty.example_chosen.connect(self._on_example)
         view.composer.submitted.connect(lambda text: chat.send(text, view.composer.answer_start))
         view.composer.attach_requested.connect(self._on_attach_requested)
-        view.composer.files_given.connect(chat.attach_files)
+        view.composer.files_given.connect(self._on_files_given)
         view.composer.long_text_pasted.connect(chat.attach_text)
         view.composer.attachment_removed.connect(chat.detach)
         view.composer.attachment_opened.connect(self._on_attachment_opened)
@@ -258,6 +259,13 @@ class ChatPage(QObject):
     def _on_attach_requested(self) -> None:
         if paths := self._view.ask_files():
             self._chat.attach_files(paths)
+
+    def _on_files_given(self, files: list[Path]) -> None:
+        models = [file for file in files if file.is_dir() or file.suffix.lower() == ".gguf"]
+        if texts := [file for file in files if file not in models]:
+            self._chat.attach_files(texts)
+        if models:
+            self.model_given.emit(str(models[0]))
 
     def _on_attachment_opened(self, index: int) -> None:
         attachments = self._chat.attachments
