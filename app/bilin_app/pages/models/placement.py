@@ -106,7 +106,9 @@ class PlacementCard(QFrame):
         self.slider.setMinimum(1)
         self.slider.valueChanged.connect(self._on_slider_moved)
         self._context_value = label(self)
-        self._expected = label(self, "muted")
+        self._rate = label(self, "section")
+        self._first_word = label(self, "muted")
+        self._measured = label(self, "muted")
         self._prompt_name = label(self, "muted")
         self._prompt = self._spin(1, 1 << 20, 64, "")
         self._prompt.valueChanged.connect(lambda value: self._choose(prompt_tokens=value))
@@ -131,6 +133,7 @@ class PlacementCard(QFrame):
         box.setRange(low, high)
         box.setSingleStep(step)
         box.setSuffix(suffix)
+        box.setGroupSeparatorShown(True)
         box.setKeyboardTracking(False)
         box.lineEdit().setTextMargins(*SPIN_MARGINS)
         box.setFixedWidth(104)
@@ -160,9 +163,11 @@ class PlacementCard(QFrame):
         context.addWidget(self.slider, 1)
         context.addWidget(self._context_value)
         context.addStretch()
+        context.addWidget(self._rate)
+        context.addWidget(self._first_word)
         expected = QHBoxLayout()
         expected.setSpacing(8)
-        expected.addWidget(self._expected, 1)
+        expected.addWidget(self._measured, 1)
         expected.addWidget(self.measure)
         expected.addWidget(self.self_test)
         self._suggestions = QHBoxLayout()
@@ -176,9 +181,10 @@ class PlacementCard(QFrame):
             (self._cpu_name, self._cpu),
             (self._devices_name, self.devices),
         ):
+            if more.count():
+                more.addSpacing(12)
             more.addWidget(name)
             more.addWidget(control)
-            more.addSpacing(12)
         column = QVBoxLayout(self)
         column.setContentsMargins(20, 16, 20, 16)
         column.setSpacing(10)
@@ -301,19 +307,23 @@ class PlacementCard(QFrame):
         self.slider.setAccessibleDescription(self.tr("{0} tokens").format(text))
 
     def _show_expected(self) -> None:
-        view, parts = self._view, []
+        view = self._view
+        rate_text = first_text = measured_text = ""
         if view.rate_tok_s and not view.problem:
             rate = words.tokens_per_s(view.rate_tok_s)
             expected = self.tr("expected {0} tok/s")
-            text = expected if view.is_measured else self.tr("estimated {0} tok/s")
-            parts.append(text.format(rate))
-            parts.append(self.tr("first word {0} s").format(words.seconds(view.first_token_s)))
+            rate_text = expected if view.is_measured else self.tr("estimated {0} tok/s")
+            rate_text = rate_text.format(rate)
+            first_text = self.tr("first word {0} s").format(words.seconds(view.first_token_s))
         if self._measured_tok_s:
             rate = words.tokens_per_s(self._measured_tok_s)
-            told = self.tr("measured {0} tok/s on {1}")
-            parts.append(told.format(rate, day(self._measured_at)))
-        self._expected.setText("   ".join(parts))
-        self._expected.setToolTip("\n".join(view.assumptions))
+            measured_text = self.tr("measured {0} tok/s on {1}")
+            measured_text = measured_text.format(rate, day(self._measured_at))
+        self._rate.setText(rate_text)
+        self._first_word.setText(first_text)
+        self._measured.setText(measured_text)
+        for one in (self._rate, self._first_word):
+            one.setToolTip("\n".join(view.assumptions))
 
     def _show_suggestions(self, suggestions: tuple[Suggestion, ...]) -> None:
         for button in self._buttons:

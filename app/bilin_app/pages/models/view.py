@@ -91,7 +91,7 @@ class ModelsView(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self.toast.place()
-        self.drop_hint.setGeometry(self.rect().adjusted(12, 12, -12, -12))
+        self.drop_hint.setGeometry(self.rect())
 
     def show_dropping(self, is_dropping: bool) -> None:
         """Says, while something is held over the page, what letting go would do."""
