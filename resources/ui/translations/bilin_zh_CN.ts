@@ -663,8 +663,8 @@
             <translation>停止</translation>
         </message>
         <message>
-            <source>Stop this answer (Esc)</source>
-            <translation>停止这个回答（Esc）</translation>
+            <source>Stop this answer</source>
+            <translation>停止这个回答</translation>
         </message>
         <message>
             <source>Answer begins with</source>

@@ -89,6 +89,7 @@ class Composer(QFrame):
         self._meter_text = label(self, "muted")
         self.send = TextButton("primary", self, icon_name="arrow-up", token="on_accent")
         self.stop = TextButton("", self, icon_name="stop-fill", token="ink")
+        self._stop_key = label(self, "key")
         self.send.clicked.connect(self._submit)
         self.stop.clicked.connect(self.stop_requested)
         self._build()
@@ -115,6 +116,7 @@ class Composer(QFrame):
         bar.addWidget(self._meter)
         bar.addWidget(self._meter_text)
         bar.addSpacing(2)
+        bar.addWidget(self._stop_key, 0, Qt.AlignmentFlag.AlignVCenter)
         bar.addWidget(self.stop)
         bar.addWidget(self.send)
         column = QVBoxLayout(self)
@@ -308,6 +310,7 @@ class Composer(QFrame):
     def _show_state(self) -> None:
         has_text = bool(self.text.strip()) or self._has_attachments
         self.stop.setVisible(self._is_running)
+        self._stop_key.setVisible(self._is_running and bool(self._stop_key.text()))
         self.send.setVisible(not self._is_running or has_text)
         self.send.setEnabled(has_text and self._is_sendable())
         self.send.set_texts(*self._send_texts())
@@ -398,7 +401,10 @@ class Composer(QFrame):
         self.start_edit.setAccessibleName(self.tr("Answer begins with"))
         self.start_edit.setPlaceholderText(self.tr("The model goes on from these words"))
         self._start_close.set_texts("", self.tr("Let the model begin the answer"))
-        self.stop.set_texts(self.tr("Stop"), self.tr("Stop this answer (Esc)"))
+        keys = keymap().text("stop")
+        self._stop_key.setText(keys)
+        about = self.tr("Stop this answer")
+        self.stop.set_texts(self.tr("Stop"), f"{about} ({keys})" if keys else about)
 
 
 def _first_words(text: str) -> str:
