@@ -1,12 +1,26 @@
 """`bilin` and `python -m bilin_app`: the window, or the tour of its states."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
+import gc
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bilin_app import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PySide6.QtWidgets import QApplication
+
+    from bilin_app.application import Application
+    from bilin_app.main_window import MainWindow
+    from bilin_app.paths import AppPaths
+    from bilin_app.storage.settings import LoadedSettings
 
 
 def main() -> None:
@@ -47,16 +61,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(data_dir: Path | None, files: list[Path], devices: str) -> int:
-    from PySide6.QtCore import QLockFile, QProcess
+    gc.disable()  # GarbageCollector takes over; none of what is imported now is garbage
+    from bilin_app.pyside_imports import leave_sources_alone
+
+    leave_sources_alone()
+    from PySide6.QtCore import QLockFile
     from PySide6.QtWidgets import QApplication
 
-    from bilin_app.application import Application, show_look
     from bilin_app.garbage import GarbageCollector
     from bilin_app.logs import start_logging
+    from bilin_app.main_window import first_window, look_of
     from bilin_app.paths import app_paths
-    from bilin_app.single_instance import InstanceServer, ask_to_show
     from bilin_app.startup import find_data
+    from bilin_app.storage.settings import SettingsFile
     from bilin_app.theme.input_method import choose_input_method
+    from bilin_app.theme.theme import start_theme
 
     paths = app_paths(data_dir)
     start_logging(paths.log_dir)
@@ -67,28 +86,74 @@ def _run(data_dir: Path | None, files: list[Path], devices: str) -> int:
     app.setDesktopFileName("bilin")
     notices: tuple[str, ...] = ()
     if data_dir is None:
-        paths, notices = find_data(paths, lambda settings: show_look(app, settings))
+        paths, notices = find_data(paths, lambda settings: start_theme(app, look_of(settings)))
     with contextlib.suppress(OSError):  # what cannot be made is told when the database is opened
         paths.data_dir.mkdir(parents=True, exist_ok=True)
     lock = QLockFile(str(paths.lock))
     if not lock.tryLock(0) and lock.error() == QLockFile.LockError.LockFailedError:
+        from bilin_app.single_instance import ask_to_show
+
         if ask_to_show(paths.data_dir, files):
             return 0
         sys.stderr.write(f"Bilin is already running with {paths.data_dir}.\n")
         return 1
-    application = Application(
-        app, paths, can_move=data_dir is None, notices=notices, devices=devices
+    loaded = SettingsFile(paths.settings).load()
+    window = first_window(app, loaded.settings)
+    applications: list[Application] = []
+    window.painted.connect(
+        lambda: applications.append(
+            go_on(
+                app,
+                paths,
+                window,
+                loaded,
+                files,
+                can_move=data_dir is None,
+                notices=notices,
+                devices=devices,
+            )
+        )
     )
-    server = InstanceServer(paths.data_dir, app)
-    server.show_requested.connect(application.window.come_to_front)
-    server.files_requested.connect(application.open_files)
-    application.show()
-    application.open_files(files)
+    window.show_in_place(paths.window_state)
     code = app.exec()
-    if application.wants_restart:
+    if any(application.wants_restart for application in applications):
+        from PySide6.QtCore import QProcess
+
         lock.unlock()
         QProcess.startDetached(sys.executable, ["-P", "-m", "bilin_app", *_options(data_dir)])
     return code
+
+
+def go_on(
+    app: QApplication,
+    paths: AppPaths,
+    window: MainWindow,
+    loaded: LoadedSettings,
+    files: Sequence[Path],
+    *,
+    can_move: bool,
+    notices: tuple[str, ...],
+    devices: str,
+) -> Application:
+    """All that comes behind the first picture."""
+    from bilin_app.application import Application
+    from bilin_app.single_instance import InstanceServer
+
+    application = Application(
+        app,
+        paths,
+        window=window,
+        loaded=loaded,
+        can_move=can_move,
+        notices=notices,
+        devices=devices,
+    )
+    server = InstanceServer(paths.data_dir, app)
+    server.show_requested.connect(window.come_to_front)
+    server.files_requested.connect(application.open_files)
+    application.open_files(files)
+    application.start()
+    return application
 
 
 def _options(data_dir: Path | None) -> list[str]:

@@ -1,31 +1,58 @@
-"""The main window: the rail, the pages, the shortcuts."""
+"""The main window: the rail, the pages, the shortcuts.
 
-from PySide6.QtCore import QByteArray, QCoreApplication, QEvent, Qt, QTimer, Signal
+The first picture is the rail and the chat. The other pages are imported and built when something
+asks for them; `Application` does, one after the other, once the window is painted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from PySide6.QtCore import QByteArray, QCoreApplication, QEvent, QObject, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QIcon, QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QStackedWidget, QWidget
 from typing_extensions import override
 
-from bilin_app.controllers.views import EngineView
-from bilin_app.pages.chat.markdown import warm_up
 from bilin_app.pages.chat.view import ChatView, Toast
 from bilin_app.pages.desktop_notice import DesktopNotice
-from bilin_app.pages.editor.view import EditorView
 from bilin_app.pages.keymap import keymap
-from bilin_app.pages.models.view import ModelsView
-from bilin_app.pages.rail import Rail
-from bilin_app.pages.settings.view import SettingsView
-from bilin_app.pages.shortcuts import ShortcutsDialog
+from bilin_app.pages.rail import PAGES, Rail
+from bilin_app.theme.fonts import Faces, Sizes
 from bilin_app.theme.resources import ui_folder
-from bilin_app.theme.theme import theme
+from bilin_app.theme.theme import Look, start_theme, theme
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PySide6.QtWidgets import QApplication
+
+    from bilin_app.controllers.engine_views import EngineView
+    from bilin_app.pages.editor.view import EditorView
+    from bilin_app.pages.models.view import ModelsView
+    from bilin_app.pages.settings.view import SettingsView
+    from bilin_app.pages.shortcuts import ShortcutsDialog
+    from bilin_app.storage.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 FIRST_SIZE = (1200, 800)
 SMALLEST_SIZE = (760, 520)
-WARM_UP_MS = 300  # after the first paint
+WARM_UP_MS = 1000  # after the first paint: the other pages come before
+PAINT_LIMIT_MS = 500  # a window that starts minimized is not painted at all
+
+W = TypeVar("W", bound=QWidget)
 
 
 class MainWindow(QMainWindow):
-    """Holds the pages. Knows no controller: a binding connects it."""
+    """Holds the pages. Knows no controller: a binding connects it.
 
+    painted(): the first picture is on the screen, or there is none to wait for. Once.
+    """
+
+    painted = Signal()
     mend_requested = Signal()
     report_requested = Signal()
     closing = Signal()
@@ -38,9 +65,6 @@ class MainWindow(QMainWindow):
         with theme().building():
             self.rail = Rail(self)
             self.chat = ChatView(self)
-            self.editor = EditorView(self)
-            self.models = ModelsView(self)
-            self.settings = SettingsView(self)
             self._put_together()
         self._conversation_title = ""
         self._has_news = False
@@ -48,24 +72,18 @@ class MainWindow(QMainWindow):
         self.notice.clicked.connect(self.come_to_front)
         self.rail.page_requested.connect(self.show_page)
         self.rail.mend_requested.connect(self.mend_requested)
-        self.rail.popover.report_requested.connect(self.report_requested)
-        self.settings.report_requested.connect(self.report_requested)
-        self.settings.shortcuts_requested.connect(self.show_shortcuts)
+        self.rail.report_requested.connect(self.report_requested)
         self._bind_keys()
         self.show_page("chat")
         self._show_title()
+        self._first_paint = _FirstPaint(self)
+        self._first_paint.seen.connect(self.painted)
 
     def _put_together(self) -> None:
         self._stack = QStackedWidget(self)
         self.toast = Toast(self._stack)
-        self._pages: dict[str, QWidget] = {
-            "chat": self.chat,
-            "editor": self.editor,
-            "models": self.models,
-            "settings": self.settings,
-        }
-        for name, page in self._pages.items():
-            self._stack.addWidget(page)
+        self._stack.addWidget(self.chat)
+        for name in PAGES:
             self.rail.add_page(name)
         center = QWidget(self)
         row = QHBoxLayout(center)
@@ -74,6 +92,34 @@ class MainWindow(QMainWindow):
         row.addWidget(self.rail)
         row.addWidget(self._stack, 1)
         self.setCentralWidget(center)
+
+    @cached_property
+    def editor(self) -> EditorView:
+        """The editor's page."""
+        from bilin_app.pages.editor.view import EditorView
+
+        return self._add(EditorView(self))
+
+    @cached_property
+    def models(self) -> ModelsView:
+        """The models page."""
+        from bilin_app.pages.models.view import ModelsView
+
+        return self._add(ModelsView(self))
+
+    @cached_property
+    def settings(self) -> SettingsView:
+        """The settings page."""
+        from bilin_app.pages.settings.view import SettingsView
+
+        page = self._add(SettingsView(self))
+        page.report_requested.connect(self.report_requested)
+        page.shortcuts_requested.connect(self.show_shortcuts)
+        return page
+
+    def _add(self, page: W) -> W:
+        self._stack.addWidget(page)
+        return page
 
     def _bind_keys(self) -> None:
         acts = {
@@ -105,7 +151,10 @@ class MainWindow(QMainWindow):
 
     def show_page(self, name: str) -> None:
         """Shows a page and puts the cursor where one writes. Raises KeyError for an unknown one."""
-        self._stack.setCurrentWidget(self._pages[name])
+        if name not in PAGES:
+            raise KeyError(name)
+        self._page = name
+        self._stack.setCurrentWidget(getattr(self, name))
         self.rail.set_page(name)
         if name == "chat":
             self.chat.composer.edit.setFocus(Qt.FocusReason.OtherFocusReason)
@@ -136,12 +185,21 @@ class MainWindow(QMainWindow):
 
     def tell(self, text: str) -> None:
         """A sentence on the page that is looked at."""
-        page = self._stack.currentWidget()
-        toasts = {self.chat: self.chat.toast, self.editor: self.editor.toast}
-        toasts.get(page, self.toast).show_text(text)  # type: ignore[call-overload]
+        toast = getattr(self, self._page).toast if self._page in ("chat", "editor") else self.toast
+        toast.show_text(text)
+
+    def put_in_force(self, settings: Settings) -> None:
+        """What a person chose, as far as all of the window shows it."""
+        theme().apply(look_of(settings))
+        keymap().set_custom(settings.shortcuts)
+        keymap().set_sends_with_ctrl(settings.send_key == "ctrl+enter")
+        self.notice.is_wanted = settings.tells_answers
+        self.chat.composer.set_sends_with_ctrl(settings.send_key == "ctrl+enter")
 
     def make_shortcuts(self) -> ShortcutsDialog:
         """The list of shortcuts."""
+        from bilin_app.pages.shortcuts import ShortcutsDialog
+
         return ShortcutsDialog(self)
 
     def show_shortcuts(self) -> None:
@@ -149,6 +207,19 @@ class MainWindow(QMainWindow):
         dialog = self.make_shortcuts()
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
+
+    def show_in_place(self, file: Path) -> None:
+        """Shows the window as `keep_place` left it."""
+        with contextlib.suppress(OSError):
+            self.restore_state(file.read_bytes())
+        self.show()
+
+    def keep_place(self, file: Path) -> None:
+        """Writes down where the window is."""
+        try:
+            file.write_bytes(self.save_state())
+        except OSError as error:
+            logger.info("the window's place is not kept: %s", error)
 
     def save_state(self) -> bytes:
         """The size, place and splitter, for the next start."""
@@ -163,27 +234,27 @@ class MainWindow(QMainWindow):
         self.chat.splitter.restoreState(QByteArray(state[4 + length :]))
 
     def _on_new(self) -> None:
-        if self._stack.currentWidget() is self.editor:
+        if self._page == "editor":
             self.editor.list.new_requested.emit()
             return
         self.show_page("chat")
         self.chat.list.new_requested.emit()
 
     def _on_stop(self) -> None:
-        if self._stack.currentWidget() is self.editor:
+        if self._page == "editor":
             self.editor.text.stop_requested.emit()
         else:
             self.chat.composer.stop_requested.emit()
 
     def _on_find(self) -> None:
-        if self._stack.currentWidget() is self.editor:
+        if self._page == "editor":
             self.editor.open_find()
             return
         self.show_page("chat")
         self.chat.open_find()
 
     def _on_search(self) -> None:
-        if self._stack.currentWidget() is self.editor:
+        if self._page == "editor":
             self.editor.list.focus_search()
             return
         self.show_page("chat")
@@ -207,9 +278,61 @@ class MainWindow(QMainWindow):
     @override
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
-        QTimer.singleShot(WARM_UP_MS, self, warm_up)
+        self._first_paint.start()
+        QTimer.singleShot(WARM_UP_MS, self, _warm_up)
 
     @override
     def closeEvent(self, event: QCloseEvent) -> None:
         self.closing.emit()
         super().closeEvent(event)
+
+
+def _warm_up() -> None:
+    from bilin_app.pages.chat.markdown import warm_up
+
+    warm_up()
+
+
+def first_window(app: QApplication, settings: Settings) -> MainWindow:
+    """A window with the look, the language and the keys that a person chose; not shown yet."""
+    start_theme(app, look_of(settings))
+    window = MainWindow()
+    window.put_in_force(settings)
+    return window
+
+
+def look_of(settings: Settings) -> Look:
+    """How a person wants the window to look."""
+    s = settings
+    sizes = Sizes(s.ui_font_size, s.text_font_size, s.code_font_size)
+    return Look(s.theme, s.language, sizes, Faces(s.ui_font, s.text_font, s.code_font))
+
+
+class _FirstPaint(QObject):
+    """Waits for a window's first picture. seen(): it was given to the system."""
+
+    seen = Signal()
+
+    def __init__(self, window: QWidget) -> None:
+        super().__init__(window)
+        self._window = window
+        self._is_seen = False
+
+    def start(self) -> None:
+        """Waits from now on, and no longer than PAINT_LIMIT_MS."""
+        if not self._is_seen:
+            self._window.installEventFilter(self)
+            QTimer.singleShot(PAINT_LIMIT_MS, self, self._tell)
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Paint:
+            self._window.removeEventFilter(self)
+            QTimer.singleShot(0, self, self._tell)  # all of it is painted before a timer runs
+        return False
+
+    def _tell(self) -> None:
+        if not self._is_seen:
+            self._is_seen = True
+            self._window.removeEventFilter(self)
+            self.seen.emit()

@@ -1,18 +1,21 @@
 """Before the window: where the data lie, and bringing them there if that was asked for."""
 
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from PySide6.QtCore import QCoreApplication, QEventLoop, QLockFile, QTimer
-from PySide6.QtWidgets import QApplication, QProgressDialog
+from PySide6.QtWidgets import QApplication
 
-from bilin_app.controllers import sentences
-from bilin_app.data_move import move_data
-from bilin_app.paths import AppPaths
 from bilin_app.storage.settings import Settings, SettingsFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from bilin_app.paths import AppPaths
 
 T = TypeVar("T")
 
@@ -21,7 +24,7 @@ SHOW_AFTER_MS = 500
 
 
 def find_data(
-    paths: AppPaths, prepare: Callable[[Settings], None]
+    paths: AppPaths, prepare: Callable[[Settings], object]
 ) -> tuple[AppPaths, tuple[str, ...]]:
     """The paths with the data folder a person chose, and what to tell about it.
 
@@ -46,11 +49,16 @@ def find_data(
             return paths, (told,)
         return replace(paths, data_dir=Path(settings.data_dir)), (told,)
     if not chosen.is_dir():
+        from bilin_app.controllers import sentences
+
         return paths, (sentences.data_folder_gone(chosen, paths.data_dir),)
     return replace(paths, data_dir=chosen), ()
 
 
 def _move(file: SettingsFile, settings: Settings, old: Path, new: Path) -> str:
+    from bilin_app.controllers import sentences
+    from bilin_app.data_move import move_data
+
     report = _with_progress(lambda: move_data(old, new))
     if report.problem:
         file.save(replace(settings, data_dir=str(old), move_from=""))
@@ -61,6 +69,10 @@ def _move(file: SettingsFile, settings: Settings, old: Path, new: Path) -> str:
 
 def _with_progress(job: Callable[[], T]) -> T:
     """Does something in a thread; what takes long is shown."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from PySide6.QtWidgets import QProgressDialog
+
     with ThreadPoolExecutor(1, thread_name_prefix="bilin-move") as pool:
         future: Future[T] = pool.submit(job)
         if QApplication.instance() is None:

@@ -14,16 +14,16 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from bilin_app import tour_chat, tour_editor, tour_hubs, tour_models
 from bilin_app.controllers import sentences
+from bilin_app.controllers.engine_views import EngineView
+from bilin_app.controllers.list_views import TrashRow
 from bilin_app.controllers.model_views import LoadView, PlacementChoice
 from bilin_app.controllers.prompt_inspection import PromptInspection, TokenView
 from bilin_app.controllers.views import (
     AnswerProgress,
     ConversationView,
-    EngineView,
     MessageView,
     Seam,
     TokenCountView,
-    TrashRow,
 )
 from bilin_app.main_window import MainWindow
 from bilin_app.pages.models.add import AddDialog
@@ -459,6 +459,11 @@ def _show_report(window: MainWindow, texts: TourTexts) -> None:
     window.tell(sentences.report_copied())
 
 
+def _show_models_dropping(window: MainWindow, texts: TourTexts) -> None:
+    _show_models(window, texts)
+    window.models.show_dropping(True)
+
+
 def _show_shortcuts(window: MainWindow, texts: TourTexts) -> QWidget:
     _show_finished(window, texts)
     dialog = window.make_shortcuts()
@@ -626,6 +631,7 @@ SCENES = (
     Scene("models-folder", _show_models_folder),
     Scene("models-rename", _show_models_rename),
     Scene("models-report", _show_models_report),
+    Scene("models-dropping", _show_models_dropping),
     Scene("settings", _show_settings),
     Scene("settings-end", _show_settings_end),
     Scene("report", _show_report),

@@ -13,8 +13,9 @@ from bilin_app.controllers.editor_views import (
     WindowRuler,
     WordFlag,
 )
+from bilin_app.controllers.list_views import ListRow
 from bilin_app.controllers.sentences import revision_reason
-from bilin_app.controllers.views import ExampleView, ListRow
+from bilin_app.controllers.views import ExampleView
 from bilin_app.main_window import MainWindow
 from bilin_app.text.document import Document, Edit, parse_slice, plain_slice
 from bilin_app.text.document_file import Snapshot

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from bilin_app.controllers.engine_views import ModelView
 from bilin_app.controllers.model_views import (
     DeviceBar,
     Fix,
@@ -15,7 +16,6 @@ from bilin_app.controllers.model_views import (
     Suggestion,
     TrashView,
 )
-from bilin_app.controllers.views import ModelView
 from bilin_app.theme.fonts import Language
 
 MEASURED_AT = 1_795_867_200.0  # 2026-11-28

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+from bilin_app.controllers.engine_views import ModelView
+from bilin_app.controllers.list_views import ListRow, SearchHit
 from bilin_app.controllers.views import (
     AnswerFacts,
     AnswerState,
     ExampleView,
-    ListRow,
     MessageView,
-    ModelView,
-    SearchHit,
 )
 from bilin_app.theme.fonts import Language
 

@@ -1,7 +1,8 @@
 import pytest
 
 from bilin_app.controllers.answer_speeds import AnswerSpeeds, Speed
-from bilin_app.controllers.views import AnswerFacts, ModelView
+from bilin_app.controllers.engine_views import ModelView
+from bilin_app.controllers.views import AnswerFacts
 from bilin_app.storage.model_notes import ModelNotes
 
 MODEL = ModelView("m", "m", "m")

@@ -47,8 +47,60 @@ def test_it_shows_its_window_then_starts_the_engine_and_answers(start, qtbot):
         application.window.chat.composer.submitted.emit("你好")
 
 
-def test_settings_take_effect_and_are_there_at_the_next_start(start, tmp_path):
+def test_what_is_not_in_the_first_picture_is_imported_behind_it(tmp_path):
+    code = """
+import os, sys
+import bilin_app.__main__ as start
+def go_on(app, paths, window, *_, **__):
+    print(window.isVisible(), *sys.modules, flush=True)
+    os._exit(0)
+start.go_on = go_on
+from pathlib import Path
+start._run(Path(sys.argv[1]), [], "")
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+    )
+    is_visible, *imported = done.stdout.split()
+    assert is_visible == "True"
+    assert "bilin_app.pages.chat.view" in imported
+    late = ("msgspec", "tomlkit", "sqlite3", "markdown_it", "pygments", "ziamath", "pypinyin")
+    assert not set(imported) & {*late, "PySide6.QtNetwork", "bilin_engine.protocol"}
+    parts = ("storage.database", "controllers.chat", "engine_client", "pages.chat.transcript")
+    assert not set(imported) & {f"bilin_app.{part}" for part in parts}
+    pages = ("bilin_app.pages.editor", "bilin_app.pages.models", "bilin_app.pages.settings")
+    assert not [name for name in imported if name.startswith(pages)]
+
+
+def test_files_given_before_all_is_there_are_opened_then(start, qtbot, tmp_path):
+    (tmp_path / "note.txt").write_text("three blanks", encoding="utf-8")
     application = start()
+    application.open_files([tmp_path / "note.txt"])
+    qtbot.waitUntil(
+        lambda: application.window.editor.text.toPlainText() == "three blanks", timeout=20_000
+    )
+    assert application.window.editor.isVisible()
+
+
+def test_a_window_closed_at_once_leaves_no_process_and_starts_again(start, qtbot):
+    application = start()
+    qtbot.waitSignal(application.window.painted, timeout=20_000).wait()
+    engine = application.engine.client.process_id  # it has begun; nothing of it is heard yet
+    assert engine
+    assert application.engine.view.state == "stopped"
+    application.close()
+    assert not psutil.pid_exists(engine)
+    again = start()
+    qtbot.waitUntil(lambda: again.engine.view.state == "ready", timeout=20_000)
+
+
+def test_settings_take_effect_and_are_there_at_the_next_start(start, qtbot, tmp_path):
+    application = start()
+    qtbot.waitSignal(application.completed, timeout=20_000).wait()
     application.window.settings.settings_changed.emit(Settings(language="zh", theme="dark"))
     application.close()
     assert SettingsFile(tmp_path / "settings.toml").load().settings.theme == "dark"

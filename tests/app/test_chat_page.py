@@ -135,3 +135,31 @@ def test_an_answer_is_copied_as_it_was_written_or_as_it_reads(application, qtbot
     menu.actions()[1].trigger()
     assert qapp.clipboard().text() == "bold and $x$"
     menu.close()
+
+
+def test_the_model_over_a_running_answer_is_named_in_the_language_switched_to(application, qtbot):
+    settings = application.settings
+    settings.set(replace(settings.settings, language="en"))
+    ask(application, qtbot, "hello")
+    transcript = application.window.chat.transcript
+    assert transcript._name == "Bilin Mini"
+    settings.set(replace(settings.settings, language="zh"))
+    qtbot.waitUntil(lambda: transcript._name == "比邻小模型", timeout=20_000)
+    settings.set(replace(settings.settings, language="en"))
+
+
+def test_a_model_dropped_on_the_chat_is_added_and_a_text_beside_it_attached(
+    application, qtbot, tmp_path
+):
+    folder, note = tmp_path / "glm", tmp_path / "note.md"
+    folder.mkdir()
+    note.write_text("# note")
+    given = []
+    application.window.models.dropped.connect(given.append)
+    application.window.chat.composer.files_given.emit([folder, note])
+    assert given == [str(folder)]
+    assert application.window.models.isVisible()
+    qtbot.waitUntil(lambda: len(application.chat.attachments) == 1, timeout=20_000)
+    assert application.chat.attachments[0].name == "note.md"
+    application.window.chat.composer.files_given.emit([tmp_path / "x.GGUF"])
+    assert given[1:] == [str(tmp_path / "x.GGUF")]

@@ -11,8 +11,8 @@ from PySide6.QtNetwork import QLocalSocket
 from PySide6.QtWidgets import QSystemTrayIcon, QWidget
 
 from bilin_app import __version__
+from bilin_app.controllers.engine_views import EngineView
 from bilin_app.controllers.report import Report
-from bilin_app.controllers.views import EngineView
 from bilin_app.desktop_entry import DesktopEntry
 from bilin_app.pages.desktop_notice import LONG_ANSWER_S, DesktopNotice
 from bilin_app.single_instance import InstanceServer, ask_to_show, server_name

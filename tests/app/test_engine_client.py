@@ -45,6 +45,44 @@ class Heard:
         self.num_deltas += 1
 
 
+def test_a_spawned_engine_is_heard_from_the_start_on(qtbot):
+    client = EngineClient(command(), QUICK)
+    hellos: list[object] = []
+    client.greeted.connect(hellos.append)
+    client.spawn()
+    assert client.is_running
+    assert not client.is_started
+    assert client.process_id
+    process = client._process._process
+    assert process is not None
+    qtbot.waitUntil(lambda: process.bytesAvailable() > 0, timeout=20_000)
+    assert not hellos
+    with qtbot.waitSignal(client.greeted, timeout=20_000):
+        client.start()
+    assert client.is_started
+    client.finish()
+
+
+@pytest.mark.parametrize("program", ["-c", "/nowhere/at/all"])
+def test_an_engine_that_ends_before_it_is_heard_is_told(qtbot, program):
+    ends_at_once = EngineCommand(sys.executable, ("-c", "raise SystemExit(3)"))
+    nowhere = EngineCommand(program, ())
+    client = EngineClient(ends_at_once if program == "-c" else nowhere, QUICK)
+    ends: list[EngineEnd] = []
+    client.ended.connect(ends.append)
+    client.spawn()
+    process = client._process._process
+    assert process is not None
+    qtbot.waitUntil(lambda: process.state() == process.ProcessState.NotRunning, timeout=20_000)
+    assert not ends
+    with qtbot.waitSignal(client.ended, timeout=20_000):
+        client.start()
+    assert [(end.kind, end.code) for end in ends] == [
+        ("exited", 3) if program == "-c" else ("not_started", -1)
+    ]
+    assert not client.is_running
+
+
 @pytest.fixture
 def start_client(qtbot):
     clients: list[EngineClient] = []

@@ -10,7 +10,9 @@ from PySide6.QtWidgets import QLabel
 
 from bilin_app.main_window import MainWindow
 from bilin_app.pages.keymap import SHORTCUTS, Keymap, allowed, event_keys, keymap, keys_text
+from bilin_app.storage.settings import Settings
 from bilin_app.theme.theme import Look, start_theme
+from bilin_app.tour_texts import TEXTS
 
 pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("qapp")]
 
@@ -40,7 +42,7 @@ def test_the_defaults_stand_in_no_one_s_way():
     for shortcut in SHORTCUTS:
         if shortcut.scope != "fixed":
             assert keys.conflict(shortcut.name, shortcut.keys) is None, shortcut
-            assert allowed(shortcut.keys), shortcut
+            assert allowed(shortcut.keys, shortcut.scope), shortcut
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_the_dialog_takes_keys_shows_a_conflict_and_resets(window):
     dialog = window.make_shortcuts()
     dialog.show()
     button = dialog.buttons["find"]
-    button.click()
+    QTest.keyClick(button, Qt.Key.Key_Return)  # a button that has the focus is pressed by Enter
     assert button.text() == "Press keys …"
     QTest.keyClick(button, Qt.Key.Key_J, CTRL)
     assert keymap().keys("find") == "Ctrl+J"
@@ -146,7 +148,8 @@ def test_the_dialog_takes_keys_shows_a_conflict_and_resets(window):
     assert dialog._notice.isVisible()
     assert "Search conversations" in dialog._notice_text.text()
     assert keymap().keys("find") == "Ctrl+J"  # nothing is taken without a word
-    dialog._take.click()
+    assert dialog.focusWidget() is dialog._take
+    QTest.keyClick(dialog._take, Qt.Key.Key_Return)
     assert (keymap().keys("find"), dialog.buttons["search"].text()) == ("Ctrl+K", "—")
     button.click()
     QTest.keyClick(button, Qt.Key.Key_C, CTRL)
@@ -171,3 +174,66 @@ def test_keys_are_named_as_the_keyboard_names_them(qapp, language):
     assert keys_text("Ctrl+Return") == "Ctrl+Enter"
     assert keys_text("Alt+Down") == "Alt+↓"
     assert keys_text("Ctrl++") == "Ctrl++"
+
+
+def test_the_keys_of_lists_and_of_the_composer_can_be_changed_too(window, qtbot):
+    window.chat.list.show_conversations(TEXTS["en"].conversations(1e9))
+    keymap().set_custom([("delete", "Ctrl+D"), ("recall", "Alt+E")])
+    view = window.chat.list.view
+    view.setFocus()
+    view.setCurrentIndex(window.chat.list._entries.index(1))
+    with qtbot.waitSignal(window.chat.list.delete_requested, timeout=2000):
+        QTest.keyClick(view, Qt.Key.Key_D, CTRL)
+    told = []
+    window.chat.list.delete_requested.connect(told.append)
+    QTest.keyClick(view, Qt.Key.Key_Delete)
+    assert told == []
+    composer = window.chat.composer
+    composer.recall_requested.connect(lambda: told.append("recall"))
+    QTest.keyClick(composer.edit, Qt.Key.Key_Up)
+    QTest.keyClick(composer.edit, Qt.Key.Key_E, Qt.KeyboardModifier.AltModifier)
+    assert told == ["recall"]
+    keymap().set_custom([])
+
+
+def test_a_key_of_lists_stands_in_the_way_of_the_windows_and_not_of_the_editors():
+    keys = Keymap()
+    assert [allowed("Del", scope) for scope in ("list", "window", "editor")] == [True, False, False]
+    assert allowed("Up", "composer")
+    taken = keys.conflict("find", "F2")
+    assert taken is not None
+    assert taken.name == "rename"
+    assert keys.conflict("again", "F2") is None
+
+
+def test_the_dialog_takes_del_for_the_list_and_shows_the_send_key_in_force(window):
+    dialog = window.make_shortcuts()
+    dialog.show()
+    keymap().set_custom([("delete", "F8")])
+    button = dialog.buttons["delete"]
+    button.click()
+    QTest.keyClick(button, Qt.Key.Key_Delete)
+    assert button.text() == "Del"
+    assert keymap().custom == ()
+    fixed = {s.name for s in SHORTCUTS if s.scope == "fixed"}
+    assert fixed == {"send", "line", "end"}
+    assert fixed.isdisjoint(dialog.buttons)
+    assert dialog._caps["send"].text() == "Enter"
+    window.put_in_force(Settings(send_key="ctrl+enter", language="en", theme="light"))
+    assert (dialog._caps["send"].text(), dialog._caps["line"].text()) == ("Ctrl+Enter", "Enter")
+    window.put_in_force(Settings(language="en", theme="light"))
+    assert dialog._caps["send"].text() == "Enter"
+    dialog.close()
+
+
+def test_stop_is_what_the_person_made_it_in_the_composer_too(window, qtbot):
+    composer = window.chat.composer
+    composer.set_running(True, 0)
+    keymap().set_custom([("stop", "F9")])
+    told = []
+    composer.stop_requested.connect(lambda: told.append("stop"))
+    QTest.keyClick(composer.edit, Qt.Key.Key_Escape)
+    assert told == []
+    with qtbot.waitSignal(composer.stop_requested, timeout=2000):
+        QTest.keyClick(composer.edit, Qt.Key.Key_F9)
+    keymap().set_custom([])

@@ -84,7 +84,10 @@ def wal(folder: Path) -> bytes:
 
 
 def test_the_app_needs_neither_torch_nor_numpy():
-    code = "import bilin_app.application, sys; print(sorted(sys.modules))"
+    pages = "chat.page, bilin_app.pages.editor.page, bilin_app.pages.models.hub_page"
+    code = f"""import sys, bilin_app.application, bilin_app.pages.{pages}
+import bilin_app.pages.models.page, bilin_app.pages.settings.view
+print(sorted(sys.modules))"""
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
     result = subprocess.run(
         [sys.executable, "-P", "-c", code],
@@ -105,3 +108,20 @@ def test_below_the_widgets_no_widgets_are_imported():
     )
     assert "QtWidgets" not in result.stdout
     assert "'PySide6.QtCore'" in result.stdout
+
+
+def test_a_long_log_begins_anew_and_three_before_it_are_kept(tmp_path):
+    code = """
+import logging
+from bilin_app import logs
+logs.MAX_FILE_BYTES = 1000
+for number in range(60):
+    logging.getLogger("bilin_app.x").info("record %d of many, forty letters or so in all", number)
+"""
+    assert run(code, tmp_path).returncode == 0
+    names = sorted(path.name for path in tmp_path.glob("app.log*"))
+    assert names == ["app.log", "app.log.1", "app.log.2", "app.log.3"]
+    kept = "".join((tmp_path / name).read_text() for name in reversed(names))
+    numbers = [int(line.split("record ")[1].split()[0]) for line in kept.splitlines()]
+    assert numbers == list(range(numbers[0], 60))
+    assert all((tmp_path / name).stat().st_size < 1200 for name in names)

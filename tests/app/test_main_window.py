@@ -15,9 +15,9 @@ from PySide6.QtWidgets import (
 )
 
 from bilin_app.controllers.editor_views import DocumentView
+from bilin_app.controllers.engine_views import EngineView
 from bilin_app.controllers.views import (
     ConversationView,
-    EngineView,
     ExampleView,
     MessageView,
     TokenCountView,
@@ -281,7 +281,7 @@ def test_f1_lists_every_shortcut(window, qapp):
         ("starting", "Starting"),
         ("fault", "Fault"),
         ("stopped", "Stopped"),
-        ("empty", "Stopped"),
+        ("empty", "Idle"),
     ],
 )
 def test_the_engines_state_is_a_word_too(window, state, word):
@@ -351,3 +351,42 @@ def test_a_message_that_is_not_on_show_changes_nothing(window):
     before = window.chat.transcript.num_arrangements
     window.chat.change_message(MessageView(77, 9, "assistant", "x", "done", 0.0))
     assert window.chat.transcript.num_arrangements == before
+
+
+def test_enter_presses_the_button_that_has_the_focus(window):
+    header, pressed = window.chat.header, []
+    window.chat.composer.attach_requested.connect(lambda: pressed.append("attach"))
+    window.chat.list.new_requested.connect(lambda: pressed.append("new"))
+    for button in (window.chat.composer.attach, window.chat.list.new):
+        button.setFocus()
+        QTest.keyClick(button, Qt.Key.Key_Return)
+    assert pressed == ["attach", "new"]
+    QTest.keyClick(window.rail._buttons["settings"], Qt.Key.Key_Enter)
+    assert window.settings.isVisible()
+    QTest.keyClick(header.sampling, Qt.Key.Key_Return, CTRL)
+    assert not header.popover.isVisible()
+
+
+def test_tab_goes_through_the_chat_from_the_top_down(window):
+    chat = window.chat
+    in_order = [
+        chat.list.search,
+        chat.list.new,
+        chat.header.sampling,
+        *chat.find_bar.controls,
+        chat.transcript,
+        chat.composer.edit,
+    ]
+    places, widget = {}, window.rail
+    for place in range(500):
+        places.setdefault(widget, place)
+        widget = widget.nextInFocusChain()
+    assert [places[one] for one in in_order] == sorted(places[one] for one in in_order)
+
+
+def test_after_finding_one_goes_on_writing(window):
+    full(window)
+    window.chat.open_find()
+    assert window.focusWidget() is window.chat.find_bar.field
+    QTest.keyClick(window.chat.find_bar.field, Qt.Key.Key_Escape)
+    assert window.focusWidget() is window.chat.composer.edit

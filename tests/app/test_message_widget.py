@@ -7,7 +7,13 @@ from PySide6.QtCore import QEvent
 from PySide6.QtGui import QTextCursor
 from PySide6.QtWidgets import QWidget
 
-from bilin_app.controllers.views import AnswerFacts, AnswerProgress, MessageView, ModelView, Seam
+from bilin_app.controllers.engine_views import ModelView
+from bilin_app.controllers.views import (
+    AnswerFacts,
+    AnswerProgress,
+    MessageView,
+    Seam,
+)
 from bilin_app.pages.chat.attachment_dialog import MAX_LINE, AttachmentDialog
 from bilin_app.pages.chat.message import MessageWidget
 from bilin_app.pages.chat.message_body import plain_text

@@ -8,10 +8,10 @@ import pytest
 from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import job_views
+from bilin_app.controllers.engine_views import EngineView, ModelView
 from bilin_app.controllers.model_views import Fix, PlacementChoice
 from bilin_app.controllers.models import ModelsController
 from bilin_app.controllers.models_folder import ModelsFolder
-from bilin_app.controllers.views import EngineView, ModelView
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
 from bilin_app.engine_client.process import EngineCommand
 from bilin_app.storage.model_notes import ModelNotes

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import QEvent, QMimeData, QPoint, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QCheckBox, QLabel
 
@@ -238,3 +239,18 @@ def test_every_way_to_convert_says_what_it_takes_on_disk(view, qtbot):
     dialog.show()
     told = [text.rpartition(" · ")[2] for text in texts(dialog) if " · " in text]
     assert told == ["69.0 GB", "71.0 GB", "67.0 GB"]
+
+
+def test_what_is_held_over_the_page_is_told_what_letting_go_does(view, tmp_path, qtbot):
+    data, keys = QMimeData(), Qt.KeyboardModifier.NoModifier
+    data.setUrls([QUrl.fromLocalFile(str(tmp_path))])
+    action, buttons, place = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, QPoint(9, 9)
+    view.dragEnterEvent(QDragEnterEvent(place, action, data, buttons, keys))
+    assert view.drop_hint.isVisible()
+    view.dragLeaveEvent(QDragLeaveEvent())
+    assert not view.drop_hint.isVisible()
+    view.dragEnterEvent(QDragEnterEvent(place, action, data, buttons, keys))
+    with qtbot.waitSignal(view.dropped) as heard:
+        view.dropEvent(QDropEvent(place.toPointF(), action, data, buttons, keys))
+    assert heard.args == [str(tmp_path)]
+    assert not view.drop_hint.isVisible()

@@ -5,7 +5,7 @@ from PySide6.QtWidgets import QWidget
 
 from bilin_app.controllers.conversation_list import ConversationList
 from bilin_app.controllers.document_list import DocumentList
-from bilin_app.controllers.views import TrashRow
+from bilin_app.controllers.list_views import TrashRow
 from bilin_app.pages.trash import TrashDialog
 from bilin_app.storage import conversations, documents
 from bilin_app.storage.store import Store

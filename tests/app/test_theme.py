@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QRectF
 from PySide6.QtGui import QColor, QFont, QGuiApplication, QImage, QPainter, QTextLayout
+from PySide6.QtWidgets import QAbstractButton, QDialogButtonBox, QFileDialog, QLabel
 
 from bilin_app.theme.fonts import code_font, language_of, text_font
 from bilin_app.theme.icons import ICONS, icon, icon_font_path, paint_icon
 from bilin_app.theme.input_method import choose_input_method
 from bilin_app.theme.palette import DARK, LIGHT, TEXT_PAIRS, contrast
 from bilin_app.theme.resources import ui_folder
-from bilin_app.theme.theme import Look, start_theme
+from bilin_app.theme.theme import QT_WORDS, Look, start_theme
 
 pytestmark = pytest.mark.gui
 
@@ -138,3 +139,22 @@ def test_fcitx_becomes_ibus_where_its_plugin_is_missing():
         before = dict(other)
         assert not choose_input_method(other)
         assert other == before
+
+
+def test_qts_own_dialogs_speak_chinese_throughout(qapp, qtbot):
+    start_theme(qapp, Look("light", "zh"))
+    dialog = QFileDialog(None, "选择", str(ui_folder()))
+    dialog.setOption(QFileDialog.Option.DontUseNativeDialog)
+    dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
+    qtbot.addWidget(dialog)
+    buttons = QDialogButtonBox(QDialogButtonBox.StandardButton(0x7FFFFC00))
+    qtbot.addWidget(buttons)
+    texts = [w.text() for kind in (QLabel, QAbstractButton) for w in dialog.findChildren(kind)]
+    texts += [w.toolTip() for w in dialog.findChildren(QAbstractButton)]
+    texts += [button.text() for button in buttons.buttons()]
+    texts += [qapp.translate(context, word) for context, word in QT_WORDS]
+    told = [text for text in texts if text]
+    assert len(told) > 30
+    assert [text for text in told if language_of(text) != "zh"] == []
+    start_theme(qapp, Look("light", "en"))
+    assert qapp.translate("QFileDialog", "&Look in:") == "&Look in:"

@@ -289,3 +289,18 @@ def test_editing_submits_the_new_text(transcript):
 
 def _is_shown(child):
     return hasattr(child, "accessibleName") and child.accessibleName() and child.isVisible()
+
+
+@pytest.mark.parametrize("look", [Look("dark", "zh"), Look("light", "en")])
+def test_a_change_of_look_or_language_loses_no_word_of_a_running_answer(transcript, qapp, look):
+    transcript.set_messages([message(1, "question", "user"), message(2, "", state="running")])
+    transcript.append_text(2, "one two **three**")
+    transcript.flush()
+    start_theme(qapp, look)
+    transcript.append_text(2, " four")
+    transcript.flush()
+    [_, answer] = transcript.widgets_in_order()
+    assert answer.body.content.text == "one two **three** four"
+    assert transcript.look_for("two") == [2]
+    answer._on_copy()
+    assert QGuiApplication.clipboard().text() == "one two **three** four"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from reference_checkpoint import random_model, write_checkpoint
+from tiny_model import write_tiny_model
 
 from bilin_engine.config import GLMConfig
 
@@ -29,7 +30,7 @@ ICETK = Path(
     )
 )
 VOCAB_SIZE = 150_528  # icetk's, which the tokenizer insists on
-WAIT_S = 400
+WAIT_S = 60
 
 
 class Window:
@@ -180,3 +181,43 @@ def test_a_checkpoint_goes_all_the_way_through_the_window(tmp_path, size):
         window.until(lambda state: len(state["rows"]) == 2, "to be back")
         assert folder.is_dir()
         window.close()
+
+
+@pytest.mark.timeout(200)
+def test_two_windows_share_one_models_folder(tmp_path):
+    models = tmp_path / "模型"
+    write_tiny_model(models, "shared")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "settings.toml").write_text(
+            f"models_dir = {json.dumps(str(models), ensure_ascii=False)}\n", encoding="utf-8"
+        )
+    verify = "Compare every file with its sha256"
+    with Window(tmp_path / "a") as first, Window(tmp_path / "b") as second:
+        for window in (first, second):
+            state = window.until(lambda state: len(state["rows"]) == 2, "both models")
+            model_id = state["rows"][1][0]
+            window.do(page="models", choose=model_id)
+        first.click(verify)
+        first.until(lambda state: job(state)["state"] == "done", "to be verified")
+        second.click(verify)
+        told = f"nother Bilin works on the models in {models}; close it first"
+        second.until(lambda state: any(told in text for text in state["labels"]), "the reason")
+        assert not second.do()["jobs"]
+        first.click("Delete this model")
+        first.click("Delete")
+        first.until(lambda state: len(state["rows"]) == 1, "to be gone")
+        second.do(page="chat")
+        second.do(page="models")
+        second.until(lambda state: len(state["rows"]) == 1, "to be gone here as well")
+        first.click("Undo")
+        first.until(lambda state: len(state["rows"]) == 2, "to be back")
+        first.close()
+        second.do(page="chat")
+        second.do(page="models")
+        second.until(lambda state: len(state["rows"]) == 2, "to be back here as well")
+        second.do(choose=model_id)
+        second.click(verify)
+        second.until(lambda state: job(state)["state"] == "done", "to be verified")
+        assert (models / "shared").is_dir()
+        second.close()

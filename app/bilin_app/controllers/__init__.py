@@ -1,7 +1,7 @@
 """What pages talk to: QtCore objects that know both the engine and the database.
 
-Signals carry the values of `views.py`. A page connects signals to its widgets' setters and its
-widgets' signals to these slots, and needs no other knowledge. All on the GUI thread.
+Signals carry the values of `views.py` and its like. A page connects signals to its widgets' setters
+and its widgets' signals to these slots, and needs no other knowledge. All on the GUI thread.
 
 EngineController   signals  view_changed(EngineView)  models_changed(list[ModelView])
                             examples_changed(list[ExampleView])  notice(str)

@@ -12,8 +12,9 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from bilin_app.controllers import sentences
 from bilin_app.controllers.answer_speeds import AnswerSpeeds
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.engine_views import ModelView
 from bilin_app.controllers.mailbox import Mailbox
-from bilin_app.controllers.views import AnswerFacts, AnswerProgress, ModelView, Seam
+from bilin_app.controllers.views import AnswerFacts, AnswerProgress, Seam
 from bilin_app.engine_client.client import (
     ENGINE_ENDED,
     NOT_CONNECTED,

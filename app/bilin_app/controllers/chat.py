@@ -23,6 +23,7 @@ from bilin_app.controllers.conversation_list import ConversationList
 from bilin_app.controllers.drafts import Drafts
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.exchange import Exchange
+from bilin_app.controllers.list_views import DeletedItem
 from bilin_app.controllers.mailbox import Mailbox
 from bilin_app.controllers.message_views import encode
 from bilin_app.controllers.presets import Presets
@@ -30,7 +31,7 @@ from bilin_app.controllers.prompt import decode_sampling, prompt_messages
 from bilin_app.controllers.prompt_inspection import PromptInspector
 from bilin_app.controllers.running_answer import RunningAnswer
 from bilin_app.controllers.transcript import Transcript
-from bilin_app.controllers.views import DeletedItem, DeletedMessages, Preset, Seam
+from bilin_app.controllers.views import DeletedMessages, Preset, Seam
 from bilin_app.storage import conversations as stored
 from bilin_app.storage.conversations import (
     AnswerStart,

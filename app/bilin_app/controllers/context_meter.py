@@ -28,6 +28,7 @@ class ContextMeter(QObject):
         self._model = model
         self._messages = messages
         self._query = 0
+        self._is_stopped = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(PAUSE_MS)
@@ -35,10 +36,12 @@ class ContextMeter(QObject):
 
     def count_soon(self) -> None:
         """Counts when the typing pauses. Without a model nothing is counted."""
-        self._timer.start()
+        if not self._is_stopped:
+            self._timer.start()
 
     def stop(self) -> None:
-        """Counts no more."""
+        """Counts no more, whatever is still on its way."""
+        self._is_stopped = True
         self._timer.stop()
 
     def _count(self) -> None:

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from bilin_app.controllers.list_views import ListRow, SearchHit
 from bilin_app.controllers.stored_list import ListStorage, StoredList, search_hit
-from bilin_app.controllers.views import ListRow, SearchHit
 from bilin_app.storage import conversations as stored
 from bilin_app.storage.conversations import ConversationRecord
 from bilin_app.storage.search import find

@@ -5,8 +5,8 @@ from functools import partial
 
 from PySide6.QtCore import QObject
 
+from bilin_app.controllers.list_views import ListRow, SearchHit
 from bilin_app.controllers.stored_list import ListStorage, StoredList, search_hit
-from bilin_app.controllers.views import ListRow, SearchHit
 from bilin_app.storage import documents as stored
 from bilin_app.storage.documents import DocumentRecord
 from bilin_app.storage.store import Store

@@ -22,9 +22,9 @@ from bilin_app.controllers.editor_views import (
 )
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.fill_run import FillRun, SentText, WindowMeter
+from bilin_app.controllers.list_views import DeletedItem
 from bilin_app.controllers.mailbox import Mailbox
 from bilin_app.controllers.proofreader import Proofreader
-from bilin_app.controllers.views import DeletedItem
 from bilin_app.storage import documents as stored
 from bilin_app.storage.documents import RevisionRecord
 from bilin_app.storage.errors import StorageError, storage_error

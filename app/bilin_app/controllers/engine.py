@@ -11,8 +11,9 @@ from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import sentences
 from bilin_app.controllers.engine_sentences import engine_sentence
+from bilin_app.controllers.engine_views import EngineAction, EngineView, ModelView
 from bilin_app.controllers.restart_limit import RestartLimit
-from bilin_app.controllers.views import EngineAction, EngineView, ExampleView, ModelView
+from bilin_app.controllers.views import ExampleView
 from bilin_app.engine_client.client import EngineClient, RequestFailure, RequestHandle
 from bilin_app.engine_client.process import EngineCommand, EngineEnd
 from bilin_engine.protocol import (
@@ -129,9 +130,13 @@ class EngineController(QObject):
         """The model that can be asked now, or None."""
         return self.view.model if self.view.state in ("ready", "busy") else None
 
+    def spawn(self) -> None:
+        """Lets the engine's process begin, for a `start()` that follows soon."""
+        self._client.spawn()
+
     def start(self) -> None:
         """Starts the engine and then loads the model of last time, or the bundled one."""
-        if not self._client.is_running:
+        if not self._client.is_started:
             self._restart_limit.started()
             self._set(EngineView("starting", model=self.view.model))
             self._client.start()

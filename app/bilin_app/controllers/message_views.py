@@ -6,7 +6,12 @@ from typing import TypeVar
 import msgspec
 
 from bilin_app.controllers import sentences
-from bilin_app.controllers.views import AnswerFacts, MessageState, MessageView, Seam
+from bilin_app.controllers.views import (
+    AnswerFacts,
+    MessageState,
+    MessageView,
+    Seam,
+)
 from bilin_app.storage.conversations import MessageRecord
 from bilin_app.text.attachments import decode_attachments
 

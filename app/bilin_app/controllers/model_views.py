@@ -6,7 +6,7 @@ Bytes are bytes, times seconds. Device names are the engine's: "cuda:0", "cpu".
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bilin_app.controllers.views import ModelView
+from bilin_app.controllers.engine_views import ModelView
 
 PlacementMode = Literal["auto", "single", "layer_split", "tensor_parallel"]
 MODES: tuple[PlacementMode, ...] = ("auto", "single", "layer_split", "tensor_parallel")

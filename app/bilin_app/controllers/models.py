@@ -13,6 +13,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from bilin_app.controllers import job_views, placement_views, sentences
 from bilin_app.controllers.engine import EngineController, model_view
 from bilin_app.controllers.engine_sentences import engine_sentence
+from bilin_app.controllers.engine_views import EngineView
 from bilin_app.controllers.load_fixes import load_fixes
 from bilin_app.controllers.model_views import (
     Fix,
@@ -27,7 +28,6 @@ from bilin_app.controllers.model_views import (
 )
 from bilin_app.controllers.models_folder import ModelsFolder
 from bilin_app.controllers.speed_run import SpeedRun
-from bilin_app.controllers.views import EngineView
 from bilin_app.engine_client.client import RequestFailure
 from bilin_app.storage.model_notes import ModelNotes
 from bilin_engine.protocol import (
@@ -220,8 +220,13 @@ class ModelsController(QObject):
     # --- Placement --------------------------------------------------------------------------------
 
     def set_shown(self, shown: bool) -> None:
-        """Reads the devices every two seconds while the page is looked at."""
+        """Reads the devices every two seconds while the page is looked at.
+
+        The library is read again at once: another window may have changed the folder.
+        """
         if shown:
+            if self._engine.client.is_connected:
+                self.refresh()
             self._ask_devices()
             self._timer.start()
         else:

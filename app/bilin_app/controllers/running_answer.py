@@ -16,10 +16,11 @@ from bilin_app.controllers.answer_ends import AnswerEnds
 from bilin_app.controllers.answer_run import AnswerOutcome, AnswerRun
 from bilin_app.controllers.answer_speeds import AnswerSpeeds
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.engine_views import EngineView
 from bilin_app.controllers.mailbox import Mailbox
 from bilin_app.controllers.message_views import encode, message_view
 from bilin_app.controllers.prompt import answer_job
-from bilin_app.controllers.views import EngineView, MessageView, Seam
+from bilin_app.controllers.views import MessageView, Seam
 from bilin_app.storage import conversations as stored
 from bilin_app.storage.conversations import AnswerContext, ConversationContent
 from bilin_app.storage.errors import StorageError

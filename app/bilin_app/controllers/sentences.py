@@ -1,15 +1,21 @@
 """What a person reads when something went wrong: one sentence, in the language of the window."""
 
+from __future__ import annotations
+
 import signal
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QCoreApplication, QLocale
 
 from bilin_app.controllers.engine_sentences import engine_sentence
-from bilin_app.engine_client.process import EngineEnd
-from bilin_app.storage.database import OpenReport
-from bilin_app.storage.errors import StorageProblem
-from bilin_app.storage.settings import LoadedSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bilin_app.engine_client.process import EngineEnd
+    from bilin_app.storage.database import OpenReport
+    from bilin_app.storage.errors import StorageProblem
+    from bilin_app.storage.settings import LoadedSettings
 
 translate = QCoreApplication.translate
 

@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, Signal
 from bilin_app.controllers import sentences
 from bilin_app.controllers.mailbox import Mailbox
 from bilin_app.storage.errors import StorageError, storage_error
-from bilin_app.storage.settings import Settings, SettingsFile
+from bilin_app.storage.settings import LoadedSettings, Settings, SettingsFile
 
 logger = logging.getLogger(__name__)
 
@@ -20,12 +20,18 @@ class SettingsController(QObject):
     changed = Signal(object)
     notice = Signal(str)
 
-    def __init__(self, file: SettingsFile, parent: QObject | None = None) -> None:
+    def __init__(
+        self,
+        file: SettingsFile,
+        parent: QObject | None = None,
+        loaded: LoadedSettings | None = None,
+    ) -> None:
+        """loaded: what the file says, where it was read already."""
         super().__init__(parent)
         self._file = file
         self._mailbox = Mailbox(self)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="bilin-settings")
-        loaded = file.load()
+        loaded = loaded or file.load()
         self.settings = loaded.settings
         self.notices = sentences.settings_loaded(loaded, file.path)
 

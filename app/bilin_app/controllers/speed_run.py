@@ -4,7 +4,7 @@ from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import sentences
 from bilin_app.controllers.engine import EngineController
-from bilin_app.controllers.views import EngineView
+from bilin_app.controllers.engine_views import EngineView
 from bilin_app.engine_client.client import RequestFailure
 from bilin_engine.protocol import Cancel, MeasureModel, ModelLoaded, Progress, SpeedMeasured
 

@@ -8,8 +8,13 @@ from typing import Generic, TypeVar
 
 from PySide6.QtCore import QObject, Signal
 
+from bilin_app.controllers.list_views import (
+    DeletedItem,
+    ListRow,
+    SearchHit,
+    TrashRow,
+)
 from bilin_app.controllers.mailbox import Mailbox
-from bilin_app.controllers.views import DeletedItem, ListRow, SearchHit, TrashRow
 from bilin_app.storage.errors import StorageError
 from bilin_app.storage.store import Store
 from bilin_app.storage.trash import TrashedRecord

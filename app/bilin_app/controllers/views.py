@@ -1,4 +1,4 @@
-"""What the controllers hand to pages: frozen values, no Qt, no database rows.
+"""What the chat's controllers hand to pages: frozen values, no Qt, no database rows.
 
 Times are seconds since the epoch. Ids are the database's; 0 means "none yet". Sentences are in the
 language of the moment they were made and are meant to be read as they are.
@@ -7,53 +7,13 @@ language of the moment they were made and are meant to be read as they are.
 from dataclasses import dataclass
 from typing import Literal
 
+from bilin_app.controllers.engine_views import ModelView
 from bilin_app.text.attachments import Attachment
 from bilin_engine.protocol import Sampling
 
-EngineState = Literal["starting", "empty", "loading", "ready", "busy", "stopped", "fault"]
-EngineAction = Literal["", "restart", "load", "models"]
 AnswerState = Literal["waiting", "running", "done", "stopped", "failed", "interrupted"]
 MessageState = Literal["queued"] | AnswerState  # a person's message is "queued" or "done"
 FinishReason = Literal["", "stop", "length", "context", "stop_text"]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelView:
-    """A model's id and its names for people. `problem`: why it cannot be used, or "".
-
-    blank_kinds: the masks it has; one without fills blanks by instruction.
-    """
-
-    id: str
-    name_zh: str
-    name_en: str
-    num_parameters: int = 0
-    precision: str = ""
-    context_length: int = 0
-    can_chat: bool = True
-    blank_kinds: tuple[Literal["short", "long", "sentence"], ...] = ()
-    is_bundled: bool = False
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineView:
-    """The engine's state for the rail.
-
-    fraction: 0..1 of loading. reason: the sentence behind "fault" or "stopped", else "".
-    detail: the last log lines, for the button beside the sentence.
-    action: what `EngineController.mend()` would do: "restart" the engine, "load" the model, open
-    the "models" page (nothing can be loaded), or "" (nothing to mend). code: of a fault, the
-    engine's word for it.
-    """
-
-    state: EngineState
-    model: ModelView | None = None
-    fraction: float = 0.0
-    reason: str = ""
-    detail: str = ""
-    action: EngineAction = ""
-    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +81,6 @@ class MessageView:
 
 
 @dataclass(frozen=True, slots=True)
-class ListRow:
-    """A conversation or document in its list. is_running: an answer is being written."""
-
-    id: int
-    title: str
-    updated_at: float
-    is_pinned: bool = False
-    is_running: bool = False
-    has_draft: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class ConversationView:
     """The conversation on show. id 0: a new one, which is stored with its first message.
 
@@ -175,31 +123,6 @@ class ExampleView:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchHit:
-    """What a search found in the conversation or document `id`.
-
-    message_id 0: not in a message. highlights: (start, end) in `snippet`; title_highlights: in
-    `title`.
-    """
-
-    id: int
-    message_id: int
-    title: str
-    snippet: str
-    highlights: tuple[tuple[int, int], ...]
-    updated_at: float
-    title_highlights: tuple[tuple[int, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DeletedItem:
-    """A conversation or document that went to the trash: `undo_delete()` brings it back."""
-
-    id: int
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
 class Preset:
     """How a conversation is written, under a name."""
 
@@ -214,12 +137,3 @@ class DeletedMessages:
 
     id: int
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class TrashRow:
-    """A conversation or document in the trash."""
-
-    id: int
-    title: str
-    trashed_at: float

@@ -149,6 +149,15 @@ class EngineClient(QObject):
         """What the next `start` starts."""
         self._process.set_command(command)
 
+    @property
+    def is_started(self) -> bool:
+        """Between `start()` and `ended`."""
+        return self._process.is_heard
+
+    def spawn(self) -> None:
+        """Lets the process begin; nothing is heard of it before `start()`."""
+        self._process.spawn()
+
     def start(self) -> None:
         """Starts the engine; `greeted` or `ended` follows."""
         self._process.start()

@@ -116,6 +116,7 @@ class EngineProcess(QObject):
         self._limits = limits or EngineLimits()
         self._process: QProcess | None = None
         self._frames = FrameBuffer()
+        self._is_heard = False
         self._is_greeted = False
         self._is_stopping = False
         self._is_terminated = False
@@ -128,8 +129,13 @@ class EngineProcess(QObject):
 
     @property
     def is_running(self) -> bool:
-        """Between `start()` and `ended`."""
+        """Between `spawn()` or `start()` and `ended`."""
         return self._process is not None
+
+    @property
+    def is_heard(self) -> bool:
+        """Between `start()` and `ended`."""
+        return self._process is not None and self._is_heard
 
     @property
     def is_greeted(self) -> bool:
@@ -145,8 +151,11 @@ class EngineProcess(QObject):
         """What the next `start` starts."""
         self._command = command
 
-    def start(self) -> None:
-        """Starts the process and says Hello. Does nothing while one is running."""
+    def spawn(self) -> None:
+        """Starts the process and says Hello; nothing is heard of it before `start()`.
+
+        Does nothing while one is running.
+        """
         if self._process is not None:
             return
         self._frames = FrameBuffer()
@@ -155,14 +164,37 @@ class EngineProcess(QObject):
         self._stderr_tail.clear()
         self._stderr_rest = b""
         process = QProcess(self)
+        self._process = process
+        self._is_heard = False
+        process.start(self._command.program, list(self._command.arguments))
+        self._write(Hello(protocol=PROTOCOL_VERSION, version=__version__, role="app"))
+
+    def start(self) -> None:
+        """Starts the process, unless it is there already, and hears what it says from now on."""
+        self.spawn()
+        process = self._process
+        if process is None or self._is_heard:
+            return
+        self._is_heard = True
         process.readyReadStandardOutput.connect(self._on_stdout)
         process.readyReadStandardError.connect(self._on_stderr)
         process.finished.connect(self._on_finished)
         process.errorOccurred.connect(self._on_error)
-        self._process = process
         self._timer.start(_ms(self._limits.hello_s))
-        process.start(self._command.program, list(self._command.arguments))
-        self._write(Hello(protocol=PROTOCOL_VERSION, version=__version__, role="app"))
+        QTimer.singleShot(0, process, self._catch_up)
+
+    def _catch_up(self) -> None:
+        """What the process did before it was heard."""
+        process = self._process
+        if process is None:
+            return
+        if process.state() != QProcess.ProcessState.NotRunning:
+            self._on_stdout()
+            self._on_stderr()
+        elif process.error() == QProcess.ProcessError.FailedToStart:
+            self._on_error(process.error())
+        else:
+            self._on_finished(process.exitCode(), process.exitStatus())
 
     def send(self, message: msgspec.Struct) -> None:
         """Queues one frame. Raises FrameError when it is too large; RuntimeError before Hello."""
@@ -174,6 +206,7 @@ class EngineProcess(QObject):
         """Asks the engine to leave: end of file, then SIGTERM, then SIGKILL, each after stop_s."""
         if self._process is None or self._is_stopping:
             return
+        self.start()  # whoever stops it hears its end
         self._is_stopping = True
         self._process.closeWriteChannel()
         self._timer.start(_ms(self._limits.stop_s))

@@ -14,6 +14,12 @@ from bilin_app.theme.theme import theme
 SPIN_MARGINS = (8, 0, 4, 0)
 
 
+def is_enter(event: QKeyEvent) -> bool:
+    """Whether a key is Enter on its own: a button that has the focus is pressed by it."""
+    held = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
+    return event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and not held
+
+
 class IconButton(QToolButton):
     """A flat button with an icon, and a text beside it unless that is empty."""
 
@@ -50,6 +56,13 @@ class IconButton(QToolButton):
             color.setAlpha(0)
         self.setIcon(icon(self._icon_name, color))
 
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if is_enter(event):
+            self.click()
+        else:
+            super().keyPressEvent(event)
+
 
 class TextButton(QPushButton):
     """A push button in one of the style sheet's roles, with an optional icon."""
@@ -77,6 +90,13 @@ class TextButton(QPushButton):
         colors = theme().palette
         disabled = colors.color("muted")
         self.setIcon(icon(self._icon_name, colors.color(self._token), disabled=disabled))
+
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if is_enter(event):
+            self.click()
+        else:
+            super().keyPressEvent(event)
 
 
 class IconMark(QWidget):

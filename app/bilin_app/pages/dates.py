@@ -17,6 +17,11 @@ def date_time(at: float) -> str:
     return QLocale().toString(QDateTime.fromSecsSinceEpoch(round(at)), _FORM)
 
 
+def day(at: float) -> str:
+    """As "2026/11/28"."""
+    return QLocale().toString(QDateTime.fromSecsSinceEpoch(round(at)).date(), _FORM)
+
+
 def short_date(at: float) -> str:
     """Today the time, else the day; the year only where it is another one."""
     moment = QDateTime.fromSecsSinceEpoch(round(at))

@@ -4,7 +4,7 @@ from PySide6.QtCore import QEvent, Signal
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QWidget
 from typing_extensions import override
 
-from bilin_app.controllers.views import EngineView, ModelView
+from bilin_app.controllers.engine_views import EngineView, ModelView
 from bilin_app.pages.controls import TextButton, label
 from bilin_app.pages.popover import Popover
 from bilin_app.theme.theme import theme

@@ -11,14 +11,15 @@ from typing import Literal
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QObject, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QKeySequence
 
-Scope = Literal["window", "editor", "fixed"]
+Scope = Literal["window", "editor", "composer", "list", "fixed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
     """keys: by default. text: a str, what it does, in English, for translation.
 
-    scope: everywhere in the window, in the editor, or "fixed": a field's own key.
+    scope: everywhere in the window, in the editor, where a message is written, in the list of
+    conversations; or "fixed": as it is in every program, and not to be changed.
     """
 
     name: str
@@ -57,24 +58,26 @@ SHORTCUTS = (
     ),
     Shortcut("save", "Ctrl+S", QT_TRANSLATE_NOOP("Shortcuts", "Save as (in the editor)"), "editor"),
     Shortcut("again", "Ctrl+R", QT_TRANSLATE_NOOP("Shortcuts", "Other candidates"), "editor"),
-    Shortcut("send", "Return", QT_TRANSLATE_NOOP("Shortcuts", "Send the message"), "fixed"),
-    Shortcut("line", "Shift+Return", QT_TRANSLATE_NOOP("Shortcuts", "Break the line"), "fixed"),
     Shortcut(
         "recall",
         "Up",
         QT_TRANSLATE_NOOP("Shortcuts", "Edit the last message (empty field)"),
-        "fixed",
+        "composer",
     ),
+    Shortcut(
+        "rename", "F2", QT_TRANSLATE_NOOP("Shortcuts", "Rename (in the conversations)"), "list"
+    ),
+    Shortcut(
+        "delete", "Del", QT_TRANSLATE_NOOP("Shortcuts", "Delete (in the conversations)"), "list"
+    ),
+    Shortcut("send", "Return", QT_TRANSLATE_NOOP("Shortcuts", "Send the message"), "fixed"),
+    Shortcut("line", "Shift+Return", QT_TRANSLATE_NOOP("Shortcuts", "Break the line"), "fixed"),
     Shortcut(
         "end", "End", QT_TRANSLATE_NOOP("Shortcuts", "Latest message (in the messages)"), "fixed"
     ),
-    Shortcut(
-        "rename", "F2", QT_TRANSLATE_NOOP("Shortcuts", "Rename (in the conversations)"), "fixed"
-    ),
-    Shortcut(
-        "delete", "Del", QT_TRANSLATE_NOOP("Shortcuts", "Delete (in the conversations)"), "fixed"
-    ),
 )
+# Keys that stand for nothing but these where nothing is written, or where the field is empty.
+_BARE = {"list": ("Del", "Backspace"), "composer": ("Up",)}
 
 # What writing needs: these keys are never taken from a text field.
 _EDITING = (
@@ -96,6 +99,13 @@ class Keymap(QObject):
     def __init__(self) -> None:
         super().__init__()
         self._custom: dict[str, str] = {}
+        self._sends_with_ctrl = False
+
+    def set_sends_with_ctrl(self, wanted: bool) -> None:
+        """Whether Ctrl+Enter sends a message and Enter breaks the line."""
+        if wanted != self._sends_with_ctrl:
+            self._sends_with_ctrl = wanted
+            self.changed.emit()
 
     @property
     def custom(self) -> tuple[tuple[str, str], ...]:
@@ -108,7 +118,7 @@ class Keymap(QObject):
         for name, keys in custom:
             known = _BY_NAME.get(name)
             if known is None or known.scope == "fixed":
-                self._custom[name] = keys
+                self._custom[name] = keys  # kept, not obeyed
             elif (read := _normal(keys)) != known.keys and (read or not keys):
                 self._custom[name] = read
         if before != self._custom:
@@ -129,7 +139,10 @@ class Keymap(QObject):
 
     def keys(self, name: str) -> str:
         """The keys in force. Raises KeyError for a name that does not exist."""
-        return self._custom.get(name, _BY_NAME[name].keys)
+        if self._sends_with_ctrl and name in ("send", "line"):
+            return {"send": "Ctrl+Return", "line": "Return"}[name]
+        known = _BY_NAME[name]
+        return known.keys if known.scope == "fixed" else self._custom.get(name, known.keys)
 
     def text(self, name: str) -> str:
         """The keys for a person to read: "Ctrl+Enter"; "" where there are none."""
@@ -151,8 +164,10 @@ class Keymap(QObject):
         return None
 
 
-def allowed(keys: str) -> bool:
-    """Whether these keys may be a shortcut: none that writing itself needs."""
+def allowed(keys: str, scope: Scope = "window") -> bool:
+    """Whether these keys may be a shortcut there: none that writing itself needs."""
+    if keys in _BARE.get(scope, ()):
+        return True
     sequence = QKeySequence(keys)
     if sequence.count() != 1 or any(
         sequence in QKeySequence.keyBindings(standard) for standard in _EDITING

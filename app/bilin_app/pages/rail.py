@@ -1,17 +1,26 @@
 """The narrow rail at the window's left: pages, the engine's state, settings."""
 
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QVBoxLayout, QWidget
 from typing_extensions import override
 
-from bilin_app.controllers.views import EngineView
-from bilin_app.pages.engine_popover import EnginePopover
+from bilin_app.controllers.engine_views import EngineView
+from bilin_app.pages.controls import is_enter
 from bilin_app.pages.keymap import keymap
 from bilin_app.theme.fonts import text_font
 from bilin_app.theme.icons import paint_icon
 from bilin_app.theme.theme import theme
 
+if TYPE_CHECKING:
+    from bilin_app.pages.engine_popover import EnginePopover
+
+PAGES = ("chat", "editor", "models", "settings")
 RAIL_WIDTH = 60
 BUTTON_SIZE = QSize(46, 46)
 
@@ -33,6 +42,13 @@ class RailButton(QAbstractButton):
         self.setFixedSize(BUTTON_SIZE)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)
+
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if is_enter(event):
+            self.click()
+        else:
+            super().keyPressEvent(event)
 
     @override
     def paintEvent(self, event: QPaintEvent) -> None:
@@ -97,9 +113,13 @@ class EngineButton(RailButton):
             case "fault":
                 place = QRectF(center.x() - 9, center.y() - 9, 18, 18)
                 paint_icon(painter, "warning", place, colors.color("danger"))
-            case "stopped" | "empty":
+            case "stopped":
                 painter.setBrush(colors.color("muted"))
                 painter.drawRoundedRect(QRectF(center.x() - 4, center.y() - 4, 8, 8), 1.5, 1.5)
+            case "empty":  # it runs and has nothing in it
+                painter.setBrush(Qt.BrushStyle.NoBrush)
+                painter.setPen(QPen(colors.color("muted"), 1.5))
+                painter.drawEllipse(center, 4.5, 4.5)
 
 
 class Rail(QWidget):
@@ -107,6 +127,7 @@ class Rail(QWidget):
 
     page_requested = Signal(str)
     mend_requested = Signal()
+    report_requested = Signal()
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -118,8 +139,6 @@ class Rail(QWidget):
         self._group = QButtonGroup(self)
         self.engine = EngineButton(self)
         self.engine.clicked.connect(self.open_engine)
-        self.popover = EnginePopover(self)
-        self.popover.mend_requested.connect(self.mend_requested)
         self._top = QVBoxLayout()
         self._top.setSpacing(6)
         bottom = QVBoxLayout()
@@ -132,6 +151,17 @@ class Rail(QWidget):
         column.addStretch()
         column.addLayout(bottom)
         theme().changed.connect(self._update_all)
+
+    @cached_property
+    def popover(self) -> EnginePopover:
+        """The engine's state in words; built when it is first opened."""
+        from bilin_app.pages.engine_popover import EnginePopover
+
+        popover = EnginePopover(self)
+        popover.mend_requested.connect(self.mend_requested)
+        popover.report_requested.connect(self.report_requested)
+        popover.show_view(self._engine_view)
+        return popover
 
     def add_page(self, name: str) -> None:
         """Adds a page's button; settings go to the bottom."""
@@ -153,7 +183,8 @@ class Rail(QWidget):
         """Shows the engine's state."""
         self._engine_view = view
         self.engine.show_view(view)
-        self.popover.show_view(view)
+        if "popover" in self.__dict__:
+            self.popover.show_view(view)
         self._retranslate()
 
     def open_engine(self) -> None:
@@ -197,8 +228,10 @@ class Rail(QWidget):
                 return self.tr("Starting")
             case "fault":
                 return self.tr("Fault")
-            case "stopped" | "empty":
+            case "stopped":
                 return self.tr("Stopped")
+            case "empty":
+                return self.tr("Idle", "the engine runs and no model is loaded")
 
 
 def _paint_focus(painter: QPainter, box: QRectF) -> None:

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.controls import TextButton, is_enter, label
 from bilin_app.pages.keymap import (
     SHORTCUTS,
     Shortcut,
@@ -74,6 +74,9 @@ class KeyButton(QPushButton):
             if kind == QEvent.Type.KeyPress:
                 self._take(event)
                 return True
+        elif isinstance(event, QKeyEvent) and kind == QEvent.Type.KeyPress and is_enter(event):
+            self.click()
+            return True
         return super().event(event)
 
     def _take(self, event: QKeyEvent) -> None:
@@ -82,7 +85,7 @@ class KeyButton(QPushButton):
             return
         if keys == "Esc" and self.entry.name != "stop":
             self._stop_waiting()
-        elif keys in ("Backspace", "Del"):
+        elif keys == "Backspace" or (keys == "Del" and not allowed(keys, self.entry.scope)):
             self._stop_waiting()
             self.keys_pressed.emit("")
         else:
@@ -104,6 +107,9 @@ class ShortcutsDialog(QDialog):
         self._heading = label(self, "heading")
         self._about = label(self, "muted", wraps=True)
         self._rows: list[tuple[QLabel, Shortcut]] = []
+        self._caps: dict[str, QLabel] = {}  # of the keys that stay
+        self._fixed = label(self, "muted")
+        self._fixed.setContentsMargins(0, 8, 0, 0)
         self.buttons: dict[str, KeyButton] = {}
         self._wanted = ("", "")  # a shortcut's name and the keys that something else has
         columns = self._make_columns()  # before what stands below them: Tab goes in this order
@@ -126,18 +132,21 @@ class ShortcutsDialog(QDialog):
     def _make_columns(self) -> QHBoxLayout:
         columns = QHBoxLayout()
         columns.setSpacing(40)
-        half = -(-len(SHORTCUTS) // 2)
+        half = -(-(len(SHORTCUTS) + 1) // 2)  # with the line above those that stay
         for part in (SHORTCUTS[:half], SHORTCUTS[half:]):
             grid = QGridLayout()
             grid.setHorizontalSpacing(24)
             grid.setVerticalSpacing(6)
             grid.setColumnStretch(0, 1)
-            for row, shortcut in enumerate(part):
+            for shortcut in part:
+                if shortcut.scope == "fixed" and not self._caps:
+                    grid.addWidget(self._fixed, grid.rowCount(), 0, 1, 2)
+                row = grid.rowCount()
                 text = label(self)
                 grid.addWidget(text, row, 0)
                 grid.addWidget(self._keys_of(shortcut), row, 1, Qt.AlignmentFlag.AlignRight)
                 self._rows.append((text, shortcut))
-            grid.setRowStretch(len(part), 1)
+            grid.setRowStretch(grid.rowCount(), 1)
             columns.addLayout(grid)
         return columns
 
@@ -163,7 +172,7 @@ class ShortcutsDialog(QDialog):
     def _keys_of(self, shortcut: Shortcut) -> QWidget:
         if shortcut.scope == "fixed":
             cap = label(self, "key")
-            cap.setText(keys_text(shortcut.keys))
+            self._caps[shortcut.name] = cap
             return cap
         button = KeyButton(shortcut, self)
         button.keys_pressed.connect(lambda keys: self.try_keys(shortcut.name, keys))
@@ -172,7 +181,7 @@ class ShortcutsDialog(QDialog):
 
     def try_keys(self, name: str, keys: str) -> None:
         """Gives a shortcut other keys, or says what stands against it."""
-        if keys and not allowed(keys):
+        if keys and not allowed(keys, self.buttons[name].entry.scope):
             self._say(self.tr("{keys} is needed for writing.").format(keys=keys_text(keys)))
             return
         other = keymap().conflict(name, keys)
@@ -210,6 +219,8 @@ class ShortcutsDialog(QDialog):
     def _show_keys(self) -> None:
         for button in self.buttons.values():
             button.show_keys()
+        for name, cap in self._caps.items():
+            cap.setText(keymap().text(name))
         self._reset.setEnabled(bool(keymap().custom))
 
     @override
@@ -224,6 +235,7 @@ class ShortcutsDialog(QDialog):
         self._about.setText(
             self.tr("Press a shortcut’s keys here to change them; Backspace takes them away.")
         )
+        self._fixed.setText(self.tr("The same in every program; the send key is in Settings"))
         self._take.set_texts(self.tr("Use it here"))
         self._leave.set_texts(self.tr("Leave it"))
         self._reset.set_texts(self.tr("Reset all"))

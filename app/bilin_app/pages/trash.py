@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from bilin_app.controllers.views import TrashRow
+from bilin_app.controllers.list_views import TrashRow
 from bilin_app.pages.controls import TextButton, label
 from bilin_app.pages.dates import date_time, short_date
 

@@ -3,16 +3,18 @@
 Knows the keys, their types and limits; knows nothing of what they do.
 """
 
+from __future__ import annotations
+
 import os
 import tempfile
+import tomllib
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import Item
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
 
 Language = Literal["system", "zh", "en"]
 Theme = Literal["system", "light", "dark"]
@@ -138,15 +140,15 @@ class SettingsFile:
     def load(self) -> LoadedSettings:
         """The settings, defaults where the file says nothing or nothing usable. Never raises."""
         try:
-            document = self._document()
-        except (OSError, UnicodeDecodeError, TOMLKitError) as error:
+            document = tomllib.loads(self._text())
+        except (OSError, ValueError, RecursionError) as error:
             return LoadedSettings(Settings(), unreadable=str(error))
         taken: dict[str, Any] = {}
         bad_values: list[BadValue] = []
         for field in fields(Settings):
             if field.name not in document:
                 continue
-            value = _plain(document[field.name])
+            value = document[field.name]
             rule = _RULES[field.name]
             if field.name == "shortcuts" and isinstance(value, dict):
                 taken["shortcuts"] = tuple(
@@ -171,8 +173,11 @@ class SettingsFile:
         A file that cannot be understood is kept beside it as `settings.toml.bad`. A default is
         written only over another value. Raises OSError.
         """
+        import tomlkit  # keeps comments and order; reading can do without
+        from tomlkit.exceptions import TOMLKitError
+
         try:
-            document = self._document()
+            document = tomlkit.parse(self._text())
         except (UnicodeDecodeError, TOMLKitError):
             self.path.replace(self.path.with_name(self.path.name + ".bad"))
             document = tomlkit.document()
@@ -188,12 +193,11 @@ class SettingsFile:
                 document[field.name] = value  # tomlkit puts it before the first table
         self._write(tomlkit.dumps(document))
 
-    def _document(self) -> tomlkit.TOMLDocument:
+    def _text(self) -> str:
         try:
-            text = self.path.read_text(encoding="utf-8")
+            return self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            return tomlkit.document()
-        return tomlkit.parse(text)
+            return ""
 
     def _write(self, text: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,12 +214,14 @@ class SettingsFile:
             raise
 
 
-def _write_shortcuts(document: tomlkit.TOMLDocument, wanted: dict[str, str]) -> None:
+def _write_shortcuts(document: TOMLDocument, wanted: dict[str, str]) -> None:
     """Changes the table to what is wanted; values in it that are no keys stay."""
     table = document.get("shortcuts")
     if not isinstance(table, MutableMapping):
         if not wanted:
             return
+        import tomlkit
+
         table = document["shortcuts"] = tomlkit.table()
     for name in [n for n, keys in table.items() if _KEYS.accepts(_plain(keys))]:
         if name not in wanted:
@@ -226,4 +232,7 @@ def _write_shortcuts(document: tomlkit.TOMLDocument, wanted: dict[str, str]) -> 
 
 
 def _plain(value: object) -> object:
+    """A tomlkit value as Python's own."""
+    from tomlkit.items import Item
+
     return value.unwrap() if isinstance(value, Item) else value

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
-from PySide6.QtGui import QFont, QFontDatabase
+from PySide6.QtGui import QFont, QFontDatabase, QGuiApplication
 
 from bilin_app.theme.resources import ui_folder
 
@@ -105,9 +105,10 @@ def _with_chosen(face: str, families: tuple[str, ...]) -> list[str]:
 
 def load_fonts() -> None:
     """Makes the package's fonts known to Qt. Needs a QGuiApplication; may be called again."""
-    known = set(QFontDatabase.families())
-    if {"Noto Sans SC", "Bilin Sans", "JetBrains Mono"} <= known:
+    app = QGuiApplication.instance()
+    if app is None or app.property("bilin_fonts"):
         return
+    app.setProperty("bilin_fonts", True)
     for path in sorted((ui_folder() / "fonts").glob("*.[to]tf")):
         if QFontDatabase.addApplicationFont(str(path)) < 0:
             logger.warning("the font %s cannot be read; text may show as boxes", path)

@@ -164,6 +164,8 @@ QPushButton[role="segment"]:hover { color: $ink; }
 QPushButton[role="segment"]:checked { background: $accent_soft; color: $accent; }
 QPushButton[role="segment"]:focus { border: 2px solid $accent; padding: 3px 11px; }
 QPushButton[role="segment"]:disabled { color: $muted; }
+#dropHint { background: $accent_soft; border: 2px dashed $accent;
+    color: $accent; font-size: ${heading}px; font-weight: 700; }
 #queue { background: $paper; border-top: 1px solid $line; }
 #catalogList { background: $surface; border: 1px solid $line; border-radius: 8px;
     padding: 3px; }

@@ -61,7 +61,10 @@ class JobQueue:
     def __init__(
         self, library: Library, emit: Callable[[JobsChanged], None], command: JobCommand
     ) -> None:
-        """Reads the queue of last time and goes on with it; `close` ends what this starts."""
+        """Goes on with the queue of last time; `close` ends what this starts.
+
+        The disk is read by this queue's own thread: one that hangs keeps nobody else waiting.
+        """
         self._library = library
         self._ops = LibraryOps(library)
         self._emit = emit
@@ -73,9 +76,9 @@ class JobQueue:
         self._wanted: JobAction | None = None  # what shall become of the running job
         self._is_closed = False
         self._lock_fd: int | None = None
+        self._opening = threading.Lock()  # held while the disk is asked for the lock and the queue
+        self._was_looked_for = threading.Event()  # the queue of last time: read, held, or not there
         self._told_at = 0.0
-        if (library.state_dir / QUEUE_FILE).is_file() and self._lock():
-            self._read()
         self._thread = threading.Thread(target=self._run, name="bilin-jobs", daemon=True)
         self._thread.start()
 
@@ -95,14 +98,19 @@ class JobQueue:
             return 0.0
 
     def tell(self) -> None:
-        """Says how the queue stands."""
+        """Says how the queue stands. Waits until the queue of last time is read."""
+        self._was_looked_for.wait()
         self._emit(JobsChanged(self.jobs))
 
     def add(self, work: JobWork) -> None:
         """Puts work at the end. Raises BilinError where this library cannot be worked on."""
         self._check(work)
+        if not self._open():
+            raise BilinError(
+                f"another Bilin works on the models in {self._library.models_dir}; close it "
+                "first, or give this one a models folder of its own"
+            )
         with self._condition:
-            self._require_lock()
             if any(job.work == work and job.state not in ("done",) for job in self._jobs):
                 raise BadRequestError("this is in the queue already")
             if len(self._jobs) >= MAX_JOBS:
@@ -115,6 +123,7 @@ class JobQueue:
 
     def change(self, job_id: int, action: JobAction) -> None:
         """What a person asks of a job. Raises BadRequestError for what cannot be now."""
+        self._was_looked_for.wait()
         with self._condition:
             index = next((i for i, job in enumerate(self._jobs) if job.job == job_id), None)
             if index is None:
@@ -148,6 +157,7 @@ class JobQueue:
         """Stops the running job, keeping what it did; it waits for the next start."""
         with self._condition:
             self._is_closed = True
+            self._was_looked_for.set()
             self._condition.notify_all()
             if self._running is not None:
                 self._running.end_input()
@@ -160,7 +170,7 @@ class JobQueue:
     # --- The thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._wait_for_lock()
+        self._take_up_last()
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._is_closed or self._next() is not None)
@@ -179,20 +189,28 @@ class JobQueue:
                 self._running = None
                 self._finish(job.job, end)
 
-    def _wait_for_lock(self) -> None:
-        """Takes the queue of last time up once the engine that holds it is gone.
+    def _take_up_last(self) -> None:
+        """Reads the queue of last time, once the engine that holds it is gone.
 
-        After a crash that one may still be finishing its block while this one starts.
+        After a crash that one may still be finishing its block while this one starts. What cannot
+        be read is left alone: the next piece of work says what is the matter.
         """
-        with self._condition:
-            while self._lock_fd is None and not self._is_closed:
-                if not (self._library.state_dir / QUEUE_FILE).is_file():
+        was_held = False
+        try:
+            while (self._library.state_dir / QUEUE_FILE).is_file():
+                if self._open():
+                    if was_held:
+                        self._emit(JobsChanged(self.jobs, library_changed=True))
                     return
-                if self._lock():
-                    self._read()
-                    self._emit(JobsChanged(tuple(self._jobs), library_changed=True))
-                    return
-                self._condition.wait(LOCK_RETRY_S)
+                was_held = True
+                self._was_looked_for.set()
+                with self._condition:
+                    if self._condition.wait_for(lambda: self._is_closed, LOCK_RETRY_S):
+                        return
+        except (BilinError, OSError) as error:
+            logger.warning("the work of last time is not taken up: %s", error)
+        finally:
+            self._was_looked_for.set()
 
     def _do(self, job: JobInfo) -> JobDone | Failed:
         """Runs a job's process to its end, which may be that it was asked to stop."""
@@ -353,17 +371,29 @@ class JobQueue:
         self._write_state(QUEUE_FILE, msgspec.json.encode(self._jobs))
         self._emit(JobsChanged(tuple(self._jobs), library_changed))
 
-    def _require_lock(self) -> None:
-        if self._lock_fd is None:
-            if not self._lock():
-                raise BilinError(
-                    f"another Bilin works on the models in {self._library.models_dir}; close it "
-                    "first, or give this one a models folder of its own"
-                )
-            self._read()
+    def _open(self) -> bool:
+        """Whether this process is the one that works on the library; reads its queue if so.
 
-    def _lock(self) -> bool:
-        """Whether this process is the one that works on the library."""
+        Raises BilinError where nothing can be written.
+        """
+        with self._opening:
+            if self._lock_fd is not None:
+                return True
+            fd = self._lock()
+            if fd is None:
+                return False
+            jobs = self._read()
+            with self._condition:
+                if self._is_closed:
+                    os.close(fd)
+                    return False
+                self._lock_fd = fd
+                self._jobs = jobs
+                self._next_id = 1 + max((job.job for job in jobs), default=0)
+                self._condition.notify_all()
+            return True
+
+    def _lock(self) -> int | None:
         folder = self._library.state_dir
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -372,26 +402,26 @@ class JobQueue:
             raise BilinError(f"{folder} cannot be written: {error.strerror}") from error
         if not processes.lock_file(fd):
             os.close(fd)
-            return False
-        self._lock_fd = fd
-        return True
+            return None
+        return fd
 
-    def _read(self) -> None:
+    def _read(self) -> list[JobInfo]:
         """The queue of last time. A download waits for a person: nothing is fetched unasked."""
         path = self._library.state_dir / QUEUE_FILE
         try:
             jobs = msgspec.json.decode(path.read_bytes(), type=list[JobInfo])
         except FileNotFoundError:
-            return
+            return []
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             logger.warning("the queue in %s cannot be read and starts empty: %s", path, error)
-            return
+            return []
+        taken_up = []
         for job in jobs:
             state = job.state
             if state in ("running", "waiting"):
                 state = "paused" if isinstance(job.work, DownloadModel) else "waiting"
-            self._jobs.append(msgspec.structs.replace(job, state=state, eta_s=None))
-        self._next_id = 1 + max((job.job for job in self._jobs), default=0)
+            taken_up.append(msgspec.structs.replace(job, state=state, eta_s=None))
+        return taken_up
 
     def _write_state(self, name: str, content: bytes) -> None:
         folder = self._library.state_dir

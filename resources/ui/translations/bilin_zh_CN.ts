@@ -663,10 +663,6 @@
             <translation>停止</translation>
         </message>
         <message>
-            <source>Stop this answer (Esc)</source>
-            <translation>停止这个回答（Esc）</translation>
-        </message>
-        <message>
             <source>Answer begins with</source>
             <translation>回答开头</translation>
         </message>
@@ -689,6 +685,10 @@
         <message>
             <source>Too long: “{0}” and so on are left out ({1})</source>
             <translation>太长：“{0}”等 {1} 条较早的消息不会发给模型</translation>
+        </message>
+        <message>
+            <source>Stop this answer</source>
+            <translation>停止这个回答</translation>
         </message>
     </context>
     <context>
@@ -2266,6 +2266,13 @@
         </message>
     </context>
     <context>
+        <name>ModelsView</name>
+        <message>
+            <source>Let go to add it: a model’s folder, or a GGUF file</source>
+            <translation>松手即可添加：模型文件夹或 GGUF 文件</translation>
+        </message>
+    </context>
+    <context>
         <name>Notice</name>
         <message>
             <source>Hide details</source>
@@ -2530,6 +2537,48 @@
         </message>
     </context>
     <context>
+        <name>QAbstractFileIconProvider</name>
+        <message>
+            <source>%1 File</source>
+            <translation>%1 文件</translation>
+        </message>
+        <message>
+            <source>Drive</source>
+            <translation>磁盘</translation>
+        </message>
+        <message>
+            <source>File</source>
+            <translation>文件</translation>
+        </message>
+        <message>
+            <source>Folder</source>
+            <translation>文件夹</translation>
+        </message>
+        <message>
+            <source>Shortcut</source>
+            <translation>快捷方式</translation>
+        </message>
+        <message>
+            <source>Unknown</source>
+            <translation>未知</translation>
+        </message>
+    </context>
+    <context>
+        <name>QFileDialog</name>
+        <message>
+            <source>&amp;Look in:</source>
+            <translation>位置(&amp;L)：</translation>
+        </message>
+        <message>
+            <source>Computer</source>
+            <translation>计算机</translation>
+        </message>
+        <message>
+            <source>Files of &amp;type:</source>
+            <translation>文件类型(&amp;T)：</translation>
+        </message>
+    </context>
+    <context>
         <name>Rail</name>
         <message>
             <source>Busy</source>
@@ -2570,6 +2619,11 @@
         <message>
             <source>Stopped</source>
             <translation>已停止</translation>
+        </message>
+        <message>
+            <source>Idle</source>
+            <comment>the engine runs and no model is loaded</comment>
+            <translation>未加载</translation>
         </message>
     </context>
     <context>
@@ -3436,6 +3490,10 @@
         <message>
             <source>Reset all</source>
             <translation>全部恢复默认</translation>
+        </message>
+        <message>
+            <source>The same in every program; the send key is in Settings</source>
+            <translation>这些键各处通用，不作更改；发送键在“设置”里选</translation>
         </message>
     </context>
     <context>

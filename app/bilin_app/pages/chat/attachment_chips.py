@@ -1,12 +1,18 @@
 """Attachments as chips: a name, a size in tokens, a click that opens the text."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import QEvent, QLocale, QRect, Signal
 from PySide6.QtGui import QFontMetrics, QResizeEvent, Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QWidget
 from typing_extensions import override
 
 from bilin_app.pages.controls import IconButton, TextButton, label
-from bilin_app.text.attachments import Attachment
+
+if TYPE_CHECKING:
+    from bilin_app.text.attachments import Attachment
 
 CHIP_HEIGHT = 30
 GAP = 6
@@ -46,14 +52,14 @@ class AttachmentChips(QWidget):
         rows = self._rows(width)
         return len(rows) * (CHIP_HEIGHT + GAP) - GAP if rows else 0
 
-    def _make(self, index: int, attachment: Attachment) -> "Chip":
+    def _make(self, index: int, attachment: Attachment) -> Chip:
         chip = Chip(attachment, self, can_remove=self._can_remove)
         chip.open.clicked.connect(lambda: self.opened.emit(index))
         chip.remove.clicked.connect(lambda: self.removed.emit(index))
         chip.show()
         return chip
 
-    def _rows(self, width: int) -> list[list["Chip"]]:
+    def _rows(self, width: int) -> list[list[Chip]]:
         rows: list[list[Chip]] = []
         taken = 0
         for chip in self.chips:

@@ -1,5 +1,9 @@
 """Where a person writes: a field that grows to ten lines, the context meter, send or stop."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import QEvent, QLocale, QObject, QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QDragEnterEvent,
@@ -15,14 +19,17 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 from typing_extensions import override
 
-from bilin_app.controllers.views import TokenCountView
 from bilin_app.pages.chat.attachment_chips import AttachmentChips
 from bilin_app.pages.chat.composer_edit import ComposerEdit, local_files
 from bilin_app.pages.chat.preedit import PreeditGuard
 from bilin_app.pages.controls import ElidedLabel, IconButton, KeepsEscape, TextButton, label
-from bilin_app.text.attachments import Attachment
+from bilin_app.pages.keymap import keymap
 from bilin_app.text.visible import visible
 from bilin_app.theme.theme import theme
+
+if TYPE_CHECKING:
+    from bilin_app.controllers.views import TokenCountView
+    from bilin_app.text.attachments import Attachment
 
 MAX_LINES = 10
 METER_SIZE = QSize(90, 4)
@@ -82,6 +89,7 @@ class Composer(QFrame):
         self._meter_text = label(self, "muted")
         self.send = TextButton("primary", self, icon_name="arrow-up", token="on_accent")
         self.stop = TextButton("", self, icon_name="stop-fill", token="ink")
+        self._stop_key = label(self, "key")
         self.send.clicked.connect(self._submit)
         self.stop.clicked.connect(self.stop_requested)
         self._build()
@@ -108,6 +116,7 @@ class Composer(QFrame):
         bar.addWidget(self._meter)
         bar.addWidget(self._meter_text)
         bar.addSpacing(2)
+        bar.addWidget(self._stop_key, 0, Qt.AlignmentFlag.AlignVCenter)
         bar.addWidget(self.stop)
         bar.addWidget(self.send)
         column = QVBoxLayout(self)
@@ -251,10 +260,11 @@ class Composer(QFrame):
                 return False
             self._submit()
             return True
-        if event.key() == Qt.Key.Key_Escape and self._is_running:
+        if keymap().matches(event, "stop") and self._is_running:
             self.stop_requested.emit()
             return True
-        if event.key() == Qt.Key.Key_Up and not self.text and not self._has_attachments:
+        is_empty = not self.text and not self._has_attachments
+        if is_empty and keymap().matches(event, "recall"):
             self.recall_requested.emit()
             return True
         return False
@@ -300,6 +310,7 @@ class Composer(QFrame):
     def _show_state(self) -> None:
         has_text = bool(self.text.strip()) or self._has_attachments
         self.stop.setVisible(self._is_running)
+        self._stop_key.setVisible(self._is_running and bool(self._stop_key.text()))
         self.send.setVisible(not self._is_running or has_text)
         self.send.setEnabled(has_text and self._is_sendable())
         self.send.set_texts(*self._send_texts())
@@ -390,7 +401,10 @@ class Composer(QFrame):
         self.start_edit.setAccessibleName(self.tr("Answer begins with"))
         self.start_edit.setPlaceholderText(self.tr("The model goes on from these words"))
         self._start_close.set_texts("", self.tr("Let the model begin the answer"))
-        self.stop.set_texts(self.tr("Stop"), self.tr("Stop this answer (Esc)"))
+        keys = keymap().text("stop")
+        self._stop_key.setText(keys)
+        about = self.tr("Stop this answer")
+        self.stop.set_texts(self.tr("Stop"), f"{about} ({keys})" if keys else about)
 
 
 def _first_words(text: str) -> str:

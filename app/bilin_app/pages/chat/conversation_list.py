@@ -1,9 +1,10 @@
 """The list of conversations: search, a new one, and all of them by day."""
 
+from __future__ import annotations
+
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import (
     QAbstractListModel,
@@ -35,14 +36,20 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from bilin_app.controllers.views import ListRow, SearchHit
+from bilin_app.controllers.list_views import ListRow, SearchHit
 from bilin_app.pages.controls import IconButton, KeepsEscape, TextButton, label
 from bilin_app.pages.dates import day_of, short_date
 from bilin_app.pages.keymap import keymap
-from bilin_app.pages.trash import TrashDialog
+from bilin_app.pages.row_painting import draw_line
 from bilin_app.theme.fonts import language_of, text_font
 from bilin_app.theme.icons import paint_icon
 from bilin_app.theme.theme import theme
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date
+
+    from bilin_app.pages.trash import TrashDialog
 
 SEARCH_DELAY_MS = 120
 ROW_HEIGHT = 38
@@ -151,7 +158,8 @@ class _EntryDelegate(QStyledItemDelegate):
             paint_icon(painter, name, place, colors.color("muted"))
             right -= 20
         inner = QRectF(box.left() + 10, box.top(), right - box.left() - 10, box.height())
-        _draw_line(painter, row.title, inner, theme().sizes.ui, "ink")
+        font = text_font(language_of(row.title), theme().sizes.ui)
+        draw_line(painter, row.title, inner, font, "ink")
 
     def _paint_hit(self, painter: QPainter, hit: SearchHit, box: QRectF) -> None:
         inner = box.adjusted(10, 6, -10, -6)
@@ -162,14 +170,6 @@ class _EntryDelegate(QStyledItemDelegate):
         below = QRectF(inner.left(), inner.top() + half, inner.width(), half)
         text = hit.snippet or short_date(hit.updated_at)
         _draw_marked(painter, text, hit.highlights, below, sizes.small, "muted")
-
-
-def _draw_line(painter: QPainter, text: str, box: QRectF, size: int, token: str) -> None:
-    font = text_font(language_of(text), size)
-    painter.setFont(font)
-    painter.setPen(theme().palette.color(token))
-    line = QFontMetricsF(font).elidedText(text, Qt.TextElideMode.ElideRight, box.width())
-    painter.drawText(box, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, line)
 
 
 def _draw_marked(
@@ -373,10 +373,10 @@ class ConversationList(QWidget):
             if watched is self.search and event.key() == Qt.Key.Key_Down:
                 self.view.setFocus()
                 return True
-            if watched is self.view and event.key() == Qt.Key.Key_Delete:
+            if watched is self.view and keymap().matches(event, "delete"):
                 self._with_current(lambda row: self.delete_requested.emit(row.id))
                 return True
-            if watched is self.view and event.key() == Qt.Key.Key_F2:
+            if watched is self.view and keymap().matches(event, "rename"):
                 self._with_current(self._rename)
                 return True
         if event.type() == QEvent.Type.FocusIn and watched is self.view:
@@ -429,6 +429,8 @@ class ConversationList(QWidget):
 
     def make_trash_dialog(self) -> TrashDialog:
         """What was deleted; its rows are to be shown by the caller."""
+        from bilin_app.pages.trash import TrashDialog
+
         dialog = TrashDialog(self)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         return dialog

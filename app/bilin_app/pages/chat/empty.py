@@ -1,14 +1,21 @@
 """What an empty conversation shows: a greeting and four things to try."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import QEvent, Signal
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 from typing_extensions import override
 
-from bilin_app.controllers.views import ExampleView, ModelView
-from bilin_app.pages.chat.message import model_name
-from bilin_app.pages.chat.transcript import COLUMN_WIDTH
+from bilin_app.pages.chat.column import COLUMN_WIDTH
 from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.model_name import model_name
 from bilin_app.theme.theme import theme
+
+if TYPE_CHECKING:
+    from bilin_app.controllers.engine_views import ModelView
+    from bilin_app.controllers.views import ExampleView
 
 NUM_EXAMPLES = 4
 

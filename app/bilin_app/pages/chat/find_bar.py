@@ -2,7 +2,7 @@
 
 from PySide6.QtCore import QCoreApplication, QEvent, QLocale, QObject, Qt, Signal
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QWidget
+from PySide6.QtWidgets import QApplication, QFrame, QHBoxLayout, QLineEdit, QWidget
 from typing_extensions import override
 
 from bilin_app.pages.controls import IconButton, KeepsEscape, label
@@ -15,6 +15,7 @@ class FindBar(QFrame):
 
     query_changed = Signal(str)
     step_requested = Signal(int)
+    left = Signal()  # it was closed with the cursor in it
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -43,6 +44,11 @@ class FindBar(QFrame):
         self._retranslate()
         self.hide()
 
+    @property
+    def controls(self) -> tuple[QWidget, ...]:
+        """What can have the focus, in order."""
+        return (self.field, self._previous, self._next, self._close)
+
     def open_bar(self) -> None:
         """Shows the bar with the cursor in its field."""
         self.show()
@@ -53,8 +59,12 @@ class FindBar(QFrame):
     def close_bar(self) -> None:
         """Hides the bar; nothing is marked any more."""
         if not self.isHidden():
+            focus = QApplication.focusWidget()
+            was_here = focus is not None and self.isAncestorOf(focus)
             self.hide()
             self.query_changed.emit("")
+            if was_here:
+                self.left.emit()
 
     def show_place(self, position: int, total: int) -> None:
         """Which of the messages found is in view (from 1), and how many there are."""

@@ -1,19 +1,27 @@
 """The line above the messages: title, model, sampling."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QLocale, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QWidget
 from typing_extensions import override
 
-from bilin_app.controllers.views import ModelView
-from bilin_app.pages.chat.message import model_name
-from bilin_app.pages.chat.sampling import SamplingPopover
 from bilin_app.pages.controls import TextButton
+from bilin_app.pages.model_name import model_name
 from bilin_app.pages.title_edit import TitleEdit
-from bilin_engine.protocol import Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bilin_app.controllers.engine_views import ModelView
+    from bilin_app.pages.chat.sampling import SamplingPopover
+    from bilin_engine.protocol import Sampling
 
 HEIGHT = 52
+TEMPERATURE = 0.7  # Sampling's own, shown until one is known: the protocol is imported later
 
 
 class Header(QWidget):
@@ -32,7 +40,7 @@ class Header(QWidget):
         self._model: ModelView | None = None
         self._models: Sequence[ModelView] = ()
         self._chosen: ModelView | None = None
-        self._sampling = Sampling()
+        self._sampling: Sampling | None = None
         self._system_prompt = ""
         self.title = TitleEdit(self)
         self.title.changed.connect(self._on_title_changed)
@@ -40,9 +48,6 @@ class Header(QWidget):
         self.model.clicked.connect(self._open_models)
         self.sampling = TextButton("pill", self)
         self.sampling.clicked.connect(self._open_sampling)
-        self.popover = SamplingPopover(self)
-        self.popover.sampling_changed.connect(self._on_sampling_changed)
-        self.popover.system_prompt_changed.connect(self._on_system_prompt_changed)
         row = QHBoxLayout(self)
         row.setContentsMargins(24, 0, 24, 0)
         row.setSpacing(10)
@@ -51,6 +56,18 @@ class Header(QWidget):
         row.addWidget(self.model)
         row.addWidget(self.sampling)
         self._show()
+
+    @cached_property
+    def popover(self) -> SamplingPopover:
+        """The sampling and the system prompt, to be changed."""
+        from bilin_app.pages.chat.sampling import SamplingPopover
+
+        popover = SamplingPopover(self)
+        if self._sampling is not None:
+            popover.show_values(self._sampling, self._system_prompt)
+        popover.sampling_changed.connect(self._on_sampling_changed)
+        popover.system_prompt_changed.connect(self._on_system_prompt_changed)
+        return popover
 
     def show_title(self, title: str, *, can_rename: bool) -> None:
         """Shows a conversation's title; "" for a new one."""
@@ -70,7 +87,8 @@ class Header(QWidget):
     def show_sampling(self, sampling: Sampling, system_prompt: str) -> None:
         """Shows how answers are drawn."""
         self._sampling, self._system_prompt = sampling, system_prompt
-        self.popover.show_values(sampling, system_prompt)
+        if "popover" in self.__dict__:
+            self.popover.show_values(sampling, system_prompt)
         self._show()
 
     def _show(self) -> None:
@@ -91,7 +109,8 @@ class Header(QWidget):
                     about = self.tr("{0}. It is loaded when you send a message.").format(about)
                     text = self.tr("{0} · not loaded").format(text)
             self.model.set_texts(f"{text}  ▾", about)
-        value = QLocale.c().toString(self._sampling.temperature, "g", 2)
+        temperature = TEMPERATURE if self._sampling is None else self._sampling.temperature
+        value = QLocale.c().toString(temperature, "g", 2)
         self.sampling.set_texts(
             self.tr("Sampling {0}").format(value),
             self.tr("Sampling: temperature {0}").format(value),

@@ -1,5 +1,7 @@
 """One message: a person's bubble, or an answer with its name, facts and actions."""
 
+from dataclasses import replace
+
 from PySide6.QtCore import QEvent, QLocale, Qt, Signal
 from PySide6.QtGui import QEnterEvent, QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QFrame, QMenu, QWidget
@@ -9,7 +11,6 @@ from bilin_app.controllers.views import (
     AnswerFacts,
     AnswerProgress,
     MessageView,
-    ModelView,
     Seam,
 )
 from bilin_app.pages.chat.attachment_chips import AttachmentChips
@@ -17,6 +18,7 @@ from bilin_app.pages.chat.message_body import MessageBody, plain_text
 from bilin_app.pages.chat.message_parts import ActionRow, InlineEditor, Notice, SeamNote
 from bilin_app.pages.chat.thought import Thought
 from bilin_app.pages.controls import label
+from bilin_app.pages.model_name import model_name
 from bilin_app.text.thinking import Parted, part_thought
 from bilin_app.theme.theme import theme
 
@@ -32,11 +34,6 @@ EDIT_HEIGHT = 132
 ANSWER_EDIT_HEIGHT = 260
 CHIPS_GAP = 6
 SEAM_GAP = 6
-
-
-def model_name(model: ModelView) -> str:
-    """The model's name in the interface's language."""
-    return model.name_zh if theme().language == "zh" else model.name_en
 
 
 class MessageWidget(QWidget):
@@ -124,7 +121,8 @@ class MessageWidget(QWidget):
 
     def append_text(self, text: str) -> None:
         """Adds text to an answer that is being written."""
-        self._grow(self._source + text)
+        self.view = replace(self.view, text=self._source + text)
+        self._grow(self.view.text)
         self.body.viewport().update()
         self.height_changed.emit()
 

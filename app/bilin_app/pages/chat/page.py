@@ -9,25 +9,26 @@ from PySide6.QtGui import QDesktopServices
 
 from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.engine_views import EngineView
+from bilin_app.controllers.list_views import DeletedItem, SearchHit
 from bilin_app.controllers.views import (
     ConversationView,
-    DeletedItem,
     DeletedMessages,
-    EngineView,
     MessageView,
     Preset,
-    SearchHit,
 )
 from bilin_app.pages.chat.attachment_dialog import AttachmentDialog
 from bilin_app.pages.chat.markdown import is_safe_link
-from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.chat.view import ChatView
+from bilin_app.pages.model_name import model_name
+from bilin_app.theme.theme import theme
 
 
 class ChatPage(QObject):
     """Keeps a ChatView and the controllers in step. title_changed: what the window is about."""
 
     title_changed = Signal(str)
+    model_given = Signal(str)  # a folder or a GGUF file: nothing to attach, but a model to add
     answer_ended = Signal(float)  # seconds since it was begun
 
     def __init__(self, view: ChatView, chat: ChatController, engine: EngineController) -> None:
@@ -72,6 +73,7 @@ class ChatPage(QObject):
 
     def _connect_engine(self) -> None:
         self._engine.view_changed.connect(self._on_engine_changed)
+        theme().changed.connect(self._show_name)  # it has one in each language
         self._engine.models_changed.connect(lambda _models: self._show_model())
         self._engine.examples_changed.connect(lambda _examples: self._show_model())
         self._engine.notice.connect(self._view.toast.show_text)
@@ -101,7 +103,7 @@ class ChatPage(QObject):
         view.empty.example_chosen.connect(self._on_example)
         view.composer.submitted.connect(lambda text: chat.send(text, view.composer.answer_start))
         view.composer.attach_requested.connect(self._on_attach_requested)
-        view.composer.files_given.connect(chat.attach_files)
+        view.composer.files_given.connect(self._on_files_given)
         view.composer.long_text_pasted.connect(chat.attach_text)
         view.composer.attachment_removed.connect(chat.detach)
         view.composer.attachment_opened.connect(self._on_attachment_opened)
@@ -197,11 +199,16 @@ class ChatPage(QObject):
 
     def _on_engine_changed(self, engine: EngineView) -> None:
         if engine.model is not None:
-            self._view.transcript.set_name(model_name(engine.model))
+            self._show_name()
             # What a model recommends is in force where the conversation chose nothing.
             header = self._view.header
             header.show_sampling(self._chat.sampling, header.popover.system_prompt)
         self._show_model()
+
+    def _show_name(self) -> None:
+        model = self._engine.view.model
+        if model is not None:
+            self._view.transcript.set_name(model_name(model))
 
     def _show_model(self) -> None:
         self._view.show_model(
@@ -252,6 +259,13 @@ class ChatPage(QObject):
     def _on_attach_requested(self) -> None:
         if paths := self._view.ask_files():
             self._chat.attach_files(paths)
+
+    def _on_files_given(self, files: list[Path]) -> None:
+        models = [file for file in files if file.is_dir() or file.suffix.lower() == ".gguf"]
+        if texts := [file for file in files if file not in models]:
+            self._chat.attach_files(texts)
+        if models:
+            self.model_given.emit(str(models[0]))
 
     def _on_attachment_opened(self, index: int) -> None:
         attachments = self._chat.attachments

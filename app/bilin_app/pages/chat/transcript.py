@@ -14,12 +14,11 @@ from PySide6.QtWidgets import QAbstractScrollArea, QFrame, QPushButton, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.views import AnswerProgress, MessageView
+from bilin_app.pages.chat.column import COLUMN_WIDTH, MARGIN
 from bilin_app.pages.chat.message import GAP, NAME_HEIGHT, ROW_HEIGHT, MessageWidget
 from bilin_app.theme.icons import icon
 from bilin_app.theme.theme import theme
 
-COLUMN_WIDTH = 720
-MARGIN = 24
 TOP_MARGIN = 22
 FLUSH_MS = 33  # streamed text is shown 30 times a second
 OVERSCAN = 400  # px above and below the view that keep their widgets
@@ -226,6 +225,7 @@ class Transcript(QAbstractScrollArea):
         widget = self._widgets.get(message_id)
         if widget is not None:
             widget.append_text(text)
+            item.view = widget.view
         else:  # out of view: its widget will be made from the whole text
             item.view = replace(item.view, text=item.view.text + text)
 

@@ -1,12 +1,20 @@
-"""The chat page's widgets in their places. Knows no controller: data in, signals out."""
+"""The chat page's widgets in their places. Knows no controller: data in, signals out.
+
+The first picture is an empty conversation: what else the page has is imported when it is used.
+"""
+
+from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import (
+    QDialog,
     QFileDialog,
     QFrame,
     QHBoxLayout,
@@ -18,25 +26,26 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from bilin_app.controllers.prompt_inspection import PromptInspection
-from bilin_app.controllers.views import (
-    ConversationView,
-    ExampleView,
-    MessageView,
-    ModelView,
-)
-from bilin_app.pages.chat.attachment_dialog import AttachmentDialog
+from bilin_app.pages.chat.column import COLUMN_WIDTH, MARGIN
 from bilin_app.pages.chat.composer import Composer
 from bilin_app.pages.chat.composer_edit import local_files
 from bilin_app.pages.chat.conversation_list import ConversationList
 from bilin_app.pages.chat.empty import EmptyConversation
-from bilin_app.pages.chat.find_bar import FindBar
 from bilin_app.pages.chat.header import Header
-from bilin_app.pages.chat.link_dialog import LinkDialog
-from bilin_app.pages.chat.prompt_dialog import PromptDialog
-from bilin_app.pages.chat.transcript import COLUMN_WIDTH, MARGIN, Transcript
 from bilin_app.pages.controls import TextButton, label
-from bilin_app.text.attachments import Attachment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bilin_app.controllers.engine_views import ModelView
+    from bilin_app.controllers.prompt_inspection import PromptInspection
+    from bilin_app.controllers.views import ConversationView, ExampleView, MessageView
+    from bilin_app.pages.chat.attachment_dialog import AttachmentDialog
+    from bilin_app.pages.chat.find_bar import FindBar
+    from bilin_app.pages.chat.link_dialog import LinkDialog
+    from bilin_app.pages.chat.prompt_dialog import PromptDialog
+    from bilin_app.pages.chat.transcript import Transcript
+    from bilin_app.text.attachments import Attachment
 
 SIDEBAR_WIDTH = 252
 TOAST_MS = 8000
@@ -54,8 +63,6 @@ class ChatView(QWidget):
         self._queued: list[MessageView] = []
         self.list = ConversationList(self)
         self.header = Header(self)
-        self.transcript = Transcript(self)
-        self.find_bar = FindBar(self)
         self._found: list[int] = []
         self._found_index = 0
         self.empty = EmptyConversation(self)
@@ -69,15 +76,13 @@ class ChatView(QWidget):
 
     def _build(self) -> None:
         self._stack.addWidget(self.empty)
-        self._stack.addWidget(self.transcript)
         self._composer_box = QHBoxLayout()
         self._composer_box.addWidget(self.composer)
         main = QWidget(self)
-        column = QVBoxLayout(main)
+        self._column = column = QVBoxLayout(main)
         column.setContentsMargins(0, 0, 0, 8)
         column.setSpacing(0)
         column.addWidget(self.header)
-        column.addWidget(self.find_bar)
         column.addWidget(self._stack, 1)
         column.addSpacing(6)
         column.addLayout(self._composer_box)
@@ -90,21 +95,43 @@ class ChatView(QWidget):
         self.splitter.setStretchFactor(1, 1)
         self.splitter.setSizes([SIDEBAR_WIDTH, 900])
         self.splitter.splitterMoved.connect(lambda: self._fit())
-        self.transcript.editing_ended.connect(self.composer.edit.setFocus)
-        self.find_bar.query_changed.connect(self._on_find)
-        self.find_bar.step_requested.connect(self._on_find_step)
         self.list.setMinimumWidth(180)
         main.setMinimumWidth(420)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.splitter)
 
+    @cached_property
+    def transcript(self) -> Transcript:
+        """The messages."""
+        from bilin_app.pages.chat.transcript import Transcript
+
+        transcript = Transcript(self)
+        transcript.editing_ended.connect(self.composer.edit.setFocus)
+        self._stack.addWidget(transcript)
+        QWidget.setTabOrder(self.header.sampling, transcript)
+        return transcript
+
+    @cached_property
+    def find_bar(self) -> FindBar:
+        """The field that finds something in the conversation, below the header."""
+        from bilin_app.pages.chat.find_bar import FindBar
+
+        bar = FindBar(self)
+        bar.query_changed.connect(self._on_find)
+        bar.step_requested.connect(self._on_find_step)
+        bar.left.connect(self.composer.edit.setFocus)
+        self._column.insertWidget(1, bar)
+        for before, after in pairwise((self.header.sampling, *bar.controls, self.transcript)):
+            QWidget.setTabOrder(before, after)
+        return bar
+
     # --- Data in ----------------------------------------------------------------------------------
 
     def show_conversation(self, conversation: ConversationView) -> None:
         """Shows a conversation: another one at its end, the same one where it was."""
         is_same = conversation.id == self._conversation_id
-        if not is_same:
+        if not is_same and "find_bar" in self.__dict__:
             self.find_bar.close_bar()
         self._conversation_id = conversation.id
         self._messages = list(conversation.messages)
@@ -157,14 +184,18 @@ class ChatView(QWidget):
 
     def ask_to_open(self, address: str) -> bool:
         """Asks whether to open a link; the address is shown as it is."""
-        return self.make_link_dialog(address).exec() == LinkDialog.DialogCode.Accepted
+        return self.make_link_dialog(address).exec() == QDialog.DialogCode.Accepted
 
     def make_link_dialog(self, address: str) -> LinkDialog:
         """The question before a link is opened."""
+        from bilin_app.pages.chat.link_dialog import LinkDialog
+
         return LinkDialog(address, self)
 
     def make_attachment_dialog(self, attachment: Attachment, *, is_draft: bool) -> AttachmentDialog:
         """The text of an attachment."""
+        from bilin_app.pages.chat.attachment_dialog import AttachmentDialog
+
         return AttachmentDialog(attachment, self, is_draft=is_draft)
 
     def show_attachment(self, attachment: Attachment) -> None:
@@ -180,6 +211,8 @@ class ChatView(QWidget):
 
     def make_prompt_dialog(self, inspection: PromptInspection) -> PromptDialog:
         """What the model saw before an answer."""
+        from bilin_app.pages.chat.prompt_dialog import PromptDialog
+
         return PromptDialog(inspection, self)
 
     def show_prompt(self, inspection: PromptInspection) -> None:

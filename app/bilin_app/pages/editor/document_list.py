@@ -4,7 +4,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QMenu
 from typing_extensions import override
 
-from bilin_app.controllers.views import ListRow
+from bilin_app.controllers.list_views import ListRow
 from bilin_app.pages.chat.conversation_list import ConversationList
 
 

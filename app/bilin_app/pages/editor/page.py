@@ -14,7 +14,7 @@ from bilin_app.controllers.editor_views import (
     WindowRuler,
 )
 from bilin_app.controllers.engine import EngineController
-from bilin_app.controllers.views import DeletedItem, ListRow, SearchHit
+from bilin_app.controllers.list_views import DeletedItem, ListRow, SearchHit
 from bilin_app.pages.editor.inspector import InspectorDialog
 from bilin_app.pages.editor.view import EditorView
 from bilin_app.pages.keymap import keymap

@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.model_views import DeviceBar
-from bilin_app.pages.models.words import GIB
+from bilin_app.pages.models.words import GIB, real
 from bilin_app.theme.fonts import text_font
 from bilin_app.theme.theme import theme
 
@@ -99,14 +99,14 @@ class Bar(QWidget):
     def _describe(self) -> None:
         bar, words = self._bar, self.part_words()
         parts = [
-            f"{words[name]} {getattr(bar, name) / GIB:.2f} GiB"
+            f"{words[name]} {real(getattr(bar, name) / GIB, 2)} GiB"
             for name in (*PARTS, "reserve")
             if getattr(bar, name)
         ]
         if bar.num_layers:
             parts.append(self.tr("{0} layers").format(bar.num_layers))
         if bar.real_bytes is not None:
-            parts.append(f"{words['real']} {bar.real_bytes / GIB:.2f} GiB")
+            parts.append(f"{words['real']} {real(bar.real_bytes / GIB, 2)} GiB")
         text = "\n".join(parts)
         self.setToolTip(text)
         self.setAccessibleName(", ".join(parts))

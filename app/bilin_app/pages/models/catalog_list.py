@@ -12,12 +12,11 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import QFocusEvent, QFontMetricsF, QPainter, QPen
+from PySide6.QtGui import QFocusEvent, QPainter
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
     QListView,
-    QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QWidget,
@@ -26,6 +25,7 @@ from typing_extensions import override
 
 from bilin_app.controllers.hub_views import CatalogRow
 from bilin_app.pages.models import words
+from bilin_app.pages.row_painting import draw_ground, draw_line
 from bilin_app.theme.fonts import language_of, text_font
 from bilin_app.theme.theme import theme
 
@@ -83,52 +83,21 @@ class _RowDelegate(QStyledItemDelegate):
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         box = QRectF(option.rect).adjusted(1, 1, -1, -1)
-        self._paint_ground(painter, option, box)
+        draw_ground(painter, option, box, chosen="accent_soft", radius=6)
         inner = box.adjusted(11, 6, -11, -6)
         half = inner.height() / 2
         upper = QRectF(inner.left(), inner.top(), inner.width(), half)
         lower = QRectF(inner.left(), inner.top() + half, inner.width(), half)
         verdict, token = self._list.verdict(row)
-        width = self._text(painter, verdict, upper, token, at_right=True)
+        sizes = theme().sizes
+        small = text_font(theme().language, sizes.small + 1)
+        width = draw_line(painter, verdict, upper, small, token, at_right=True)
         name_box = upper.adjusted(0, 0, -width - 12, 0)
         ink = "ink" if row.is_runnable else "muted"
-        self._text(painter, row.name, name_box, ink, is_name=True)
-        self._text(painter, self._list.facts(row), lower, "muted")
+        name_font = text_font(language_of(row.name), sizes.ui, bold=True)
+        draw_line(painter, row.name, name_box, name_font, ink)
+        draw_line(painter, self._list.facts(row), lower, small, "muted")
         painter.restore()
-
-    def _paint_ground(self, painter: QPainter, option: QStyleOptionViewItem, box: QRectF) -> None:
-        colors, state = theme().palette, option.state
-        is_selected = bool(state & QStyle.StateFlag.State_Selected)
-        if is_selected or state & QStyle.StateFlag.State_MouseOver:
-            painter.setBrush(colors.color("accent_soft" if is_selected else "raised"))
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.drawRoundedRect(box, 6, 6)
-        if is_selected and state & QStyle.StateFlag.State_HasFocus:
-            painter.setPen(QPen(colors.color("accent"), 2))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawRoundedRect(box, 6, 6)
-
-    def _text(
-        self,
-        painter: QPainter,
-        text: str,
-        box: QRectF,
-        token: str,
-        *,
-        at_right: bool = False,
-        is_name: bool = False,
-    ) -> float:
-        """Draws one line; returns its width."""
-        sizes = theme().sizes
-        language = language_of(text) if is_name else theme().language
-        font = text_font(language, sizes.ui if is_name else sizes.small + 1, bold=is_name)
-        metrics = QFontMetricsF(font)
-        line = metrics.elidedText(text, Qt.TextElideMode.ElideRight, box.width())
-        painter.setFont(font)
-        painter.setPen(theme().palette.color(token))
-        side = Qt.AlignmentFlag.AlignRight if at_right else Qt.AlignmentFlag.AlignLeft
-        painter.drawText(box, Qt.AlignmentFlag.AlignVCenter | side, line)
-        return metrics.horizontalAdvance(line)
 
 
 class CatalogList(QListView):
@@ -191,7 +160,7 @@ class CatalogList(QListView):
         lines = list(dict.fromkeys(row.repositories.values()))
         if row.context:
             text = self.tr("INT4 at {0} tokens needs {1}")
-            lines.append(text.format(f"{row.context:,}", _gib(row.needed_bytes)))
+            lines.append(text.format(words.whole(row.context), _gib(row.needed_bytes)))
         return "\n".join(lines)
 
     def _device(self, name: str) -> str:
@@ -227,4 +196,4 @@ class CatalogList(QListView):
 
 
 def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / words.GIB:.1f} GiB"
+    return f"{words.real(size_bytes / words.GIB, 1)} GiB"

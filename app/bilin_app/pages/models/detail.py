@@ -1,6 +1,6 @@
 """One model in detail: what it is, whether it is in memory, where it would lie."""
 
-from PySide6.QtCore import QEvent, QLocale, Qt, Signal
+from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
@@ -13,10 +13,10 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
+from bilin_app.controllers.engine_views import ModelView
 from bilin_app.controllers.model_views import Fix, LoadView, ModelRow
-from bilin_app.controllers.views import ModelView
-from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton, label
+from bilin_app.pages.model_name import model_name
 from bilin_app.pages.models import words
 from bilin_app.pages.models.placement import PlacementCard
 
@@ -172,7 +172,7 @@ class _FactsCard(QFrame):
             "disk": words.disk_size(row.size_bytes),
             "licence": row.licence,
             "layers": f"{row.num_layers} / {row.num_heads}" if row.num_layers else "",
-            "window": f"{model.context_length:,}" if model.context_length else "",
+            "window": words.whole(model.context_length) if model.context_length else "",
             "family": row.family,
             "source": row.source,
         }
@@ -231,7 +231,7 @@ class _LoadCard(QFrame):
     def _fix_words(self, fix: Fix) -> str:
         match fix.kind:
             case "context":
-                return self.tr("Load with context {0}").format(f"{fix.choice.context:,}")
+                return self.tr("Load with context {0}").format(words.whole(fix.choice.context))
             case "without":
                 number = fix.device.partition(":")[2]
                 return self.tr("Load without GPU {0}").format(number)
@@ -260,10 +260,9 @@ class _LoadCard(QFrame):
             "measure": self.tr("Measuring the speed"),
         }
         text = stages.get(load.stage, self.tr("Starting"))
-        percent = QLocale.c().toString(round(load.fraction * 100))
-        loading = self.tr("{0}: {1} %").format(text, percent)
+        loading = self.tr("{0}: {1} %").format(text, words.whole(load.fraction * 100))
         if load.eta_s is not None:
-            loading += "   " + self.tr("{0} s left").format(round(load.eta_s))
+            loading += "   " + self.tr("{0} s left").format(words.whole(load.eta_s))
         self._words.setText(load.reason or loading)
 
     @override

@@ -5,8 +5,8 @@ from PySide6.QtWidgets import QHBoxLayout, QMenu, QVBoxLayout, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.model_views import LibraryView
-from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.controls import ElidedLabel, IconButton, TextButton
+from bilin_app.pages.model_name import model_name
 from bilin_app.pages.models import words
 
 FOLDER_BUTTON_WIDTH = 28

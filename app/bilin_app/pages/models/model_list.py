@@ -14,13 +14,12 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import QFontMetricsF, QPainter, QPen
+from PySide6.QtGui import QFontMetricsF, QPainter
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
     QLineEdit,
     QListView,
-    QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QVBoxLayout,
@@ -29,10 +28,11 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from bilin_app.controllers.model_views import ModelRow
-from bilin_app.pages.chat.message import model_name
 from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.model_name import model_name
 from bilin_app.pages.models import words
 from bilin_app.pages.models.footer import ListFooter
+from bilin_app.pages.row_painting import draw_ground, draw_line
 from bilin_app.theme.fonts import language_of, text_font
 from bilin_app.theme.icons import paint_icon
 from bilin_app.theme.theme import theme
@@ -90,36 +90,21 @@ class _RowDelegate(QStyledItemDelegate):
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         box = QRectF(option.rect).adjusted(1, 3, -1, -3)
-        self._paint_ground(painter, option, box)
+        draw_ground(painter, option, box, chosen="surface", border="line")
         inner = box.adjusted(13, 8, -12, -8)
         half = inner.height() / 2
         name_box = QRectF(inner.left(), inner.top(), inner.width(), half)
         self._paint_name(painter, row, name_box)
+        small = text_font(theme().language, theme().sizes.small + 1)
         facts_box = QRectF(inner.left(), inner.top() + half, inner.width(), half)
         if row.model.problem:
             mark = QRectF(facts_box.left(), facts_box.center().y() - 7, 14, 14)
             paint_icon(painter, "warning-circle", mark, theme().palette.color("danger"))
             facts_box.setLeft(facts_box.left() + 20)
-            _line(painter, self._list.problem(row), facts_box, "danger")
+            draw_line(painter, self._list.problem(row), facts_box, small, "danger")
         else:
-            _line(painter, self._list.facts(row), facts_box, "muted")
+            draw_line(painter, self._list.facts(row), facts_box, small, "muted")
         painter.restore()
-
-    def _paint_ground(self, painter: QPainter, option: QStyleOptionViewItem, box: QRectF) -> None:
-        colors, state = theme().palette, option.state
-        is_selected = bool(state & QStyle.StateFlag.State_Selected)
-        if is_selected:
-            painter.setBrush(colors.color("surface"))
-            painter.setPen(QPen(colors.color("line"), 1))
-            painter.drawRoundedRect(box, 8, 8)
-        elif state & QStyle.StateFlag.State_MouseOver:
-            painter.setBrush(colors.color("raised"))
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.drawRoundedRect(box, 8, 8)
-        if is_selected and state & QStyle.StateFlag.State_HasFocus:
-            painter.setPen(QPen(colors.color("accent"), 2))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawRoundedRect(box, 8, 8)
 
     def _paint_name(self, painter: QPainter, row: ModelRow, box: QRectF) -> None:
         name, badge = model_name(row.model), self._list.badge(row)
@@ -127,15 +112,11 @@ class _RowDelegate(QStyledItemDelegate):
         small = text_font(theme().language, sizes.tiny)
         badge_width = QFontMetricsF(small).horizontalAdvance(badge) + 12 if badge else 0
         font = text_font(language_of(name), sizes.ui + 1, bold=True)
-        metrics = QFontMetricsF(font)
-        room = box.width() - badge_width - (12 if badge else 0)
-        text = metrics.elidedText(name, Qt.TextElideMode.ElideRight, room)
-        painter.setFont(font)
-        painter.setPen(colors.color("ink"))
-        painter.drawText(box, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, text)
+        room = box.adjusted(0, 0, -badge_width - (12 if badge else 0), 0)
+        width = draw_line(painter, name, room, font, "ink")
         if not badge:
             return
-        left = box.left() + metrics.horizontalAdvance(text) + 12
+        left = box.left() + width + 12
         place = QRectF(left, box.center().y() - 9, badge_width, 18)
         painter.setPen(Qt.PenStyle.NoPen)
         is_good = row.is_verified or self._list.is_loaded(row)
@@ -144,14 +125,6 @@ class _RowDelegate(QStyledItemDelegate):
         painter.setFont(small)
         painter.setPen(colors.color("accent" if is_good else "muted"))
         painter.drawText(place, Qt.AlignmentFlag.AlignCenter, badge)
-
-
-def _line(painter: QPainter, text: str, box: QRectF, token: str) -> None:
-    font = text_font(theme().language, theme().sizes.small + 1)
-    painter.setFont(font)
-    painter.setPen(theme().palette.color(token))
-    line = QFontMetricsF(font).elidedText(text, Qt.TextElideMode.ElideRight, box.width())
-    painter.drawText(box, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, line)
 
 
 class ModelList(QWidget):

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QMenu, QMessageBox
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.model_views import FolderView, LibraryView, ModelRow, PlacementChoice
 from bilin_app.controllers.models import ModelsController
-from bilin_app.pages.chat.message import model_name
+from bilin_app.pages.model_name import model_name
 from bilin_app.pages.models import words
 from bilin_app.pages.models.add import AddDialog, ask_for_folder, ask_for_gguf
 from bilin_app.pages.models.folder import FolderDialog

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from PySide6.QtCore import QDateTime, QEvent, QLocale, QSignalBlocker, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QTimer, Signal
 from PySide6.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -29,6 +29,7 @@ from bilin_app.controllers.model_views import (
     Suggestion,
 )
 from bilin_app.pages.controls import SPIN_MARGINS, TextButton, label
+from bilin_app.pages.dates import day
 from bilin_app.pages.models import words
 from bilin_app.pages.models.bars import Bar, Legend
 
@@ -105,7 +106,9 @@ class PlacementCard(QFrame):
         self.slider.setMinimum(1)
         self.slider.valueChanged.connect(self._on_slider_moved)
         self._context_value = label(self)
-        self._expected = label(self, "muted")
+        self._rate = label(self, "section")
+        self._first_word = label(self, "muted")
+        self._measured = label(self, "muted")
         self._prompt_name = label(self, "muted")
         self._prompt = self._spin(1, 1 << 20, 64, "")
         self._prompt.valueChanged.connect(lambda value: self._choose(prompt_tokens=value))
@@ -130,6 +133,7 @@ class PlacementCard(QFrame):
         box.setRange(low, high)
         box.setSingleStep(step)
         box.setSuffix(suffix)
+        box.setGroupSeparatorShown(True)
         box.setKeyboardTracking(False)
         box.lineEdit().setTextMargins(*SPIN_MARGINS)
         box.setFixedWidth(104)
@@ -159,9 +163,11 @@ class PlacementCard(QFrame):
         context.addWidget(self.slider, 1)
         context.addWidget(self._context_value)
         context.addStretch()
+        context.addWidget(self._rate)
+        context.addWidget(self._first_word)
         expected = QHBoxLayout()
         expected.setSpacing(8)
-        expected.addWidget(self._expected, 1)
+        expected.addWidget(self._measured, 1)
         expected.addWidget(self.measure)
         expected.addWidget(self.self_test)
         self._suggestions = QHBoxLayout()
@@ -175,9 +181,10 @@ class PlacementCard(QFrame):
             (self._cpu_name, self._cpu),
             (self._devices_name, self.devices),
         ):
+            if more.count():
+                more.addSpacing(12)
             more.addWidget(name)
             more.addWidget(control)
-            more.addSpacing(12)
         column = QVBoxLayout(self)
         column.setContentsMargins(20, 16, 20, 16)
         column.setSpacing(10)
@@ -226,7 +233,7 @@ class PlacementCard(QFrame):
         self._modes.button(MODES.index(choice.mode)).setChecked(True)
         problem = view.problem
         if not problem and view.short_bytes:
-            short = f"{-(-view.short_bytes // words.MIB):,}"
+            short = words.whole(-(-view.short_bytes // words.MIB))
             device = self._device_name(view.short_device)
             problem = self.tr("Needs {0} MiB more on {1}").format(short, device)
         self._problem.setText(problem)
@@ -282,7 +289,7 @@ class PlacementCard(QFrame):
         if not bar.is_on:
             figure = self.tr("off")
         elif bar.free < 0:
-            figure = self.tr("needs {0} MiB more").format(f"{-(bar.free // words.MIB):,}")
+            figure = self.tr("needs {0} MiB more").format(words.whole(-(bar.free // words.MIB)))
         else:
             figure = words.memory(bar.used, bar.total)
             if bar.is_used and 0 < bar.num_layers < self._num_layers and not self._is_parallel:
@@ -295,24 +302,28 @@ class PlacementCard(QFrame):
         return self._view.mode == "tensor_parallel"
 
     def _show_context(self, context: int) -> None:
-        self._context_value.setText(f"{context:,}")
-        self.slider.setAccessibleDescription(self.tr("{0} tokens").format(f"{context:,}"))
+        text = words.whole(context)
+        self._context_value.setText(text)
+        self.slider.setAccessibleDescription(self.tr("{0} tokens").format(text))
 
     def _show_expected(self) -> None:
-        view, parts = self._view, []
+        view = self._view
+        rate_text = first_text = measured_text = ""
         if view.rate_tok_s and not view.problem:
             rate = words.tokens_per_s(view.rate_tok_s)
             expected = self.tr("expected {0} tok/s")
-            text = expected if view.is_measured else self.tr("estimated {0} tok/s")
-            parts.append(text.format(rate))
-            parts.append(self.tr("first word {0} s").format(words.seconds(view.first_token_s)))
+            rate_text = expected if view.is_measured else self.tr("estimated {0} tok/s")
+            rate_text = rate_text.format(rate)
+            first_text = self.tr("first word {0} s").format(words.seconds(view.first_token_s))
         if self._measured_tok_s:
             rate = words.tokens_per_s(self._measured_tok_s)
-            day = QDateTime.fromSecsSinceEpoch(round(self._measured_at)).date()
-            date = QLocale().toString(day, QLocale.FormatType.ShortFormat)
-            parts.append(self.tr("measured {0} tok/s on {1}").format(rate, date))
-        self._expected.setText("   ".join(parts))
-        self._expected.setToolTip("\n".join(view.assumptions))
+            measured_text = self.tr("measured {0} tok/s on {1}")
+            measured_text = measured_text.format(rate, day(self._measured_at))
+        self._rate.setText(rate_text)
+        self._first_word.setText(first_text)
+        self._measured.setText(measured_text)
+        for one in (self._rate, self._first_word):
+            one.setToolTip("\n".join(view.assumptions))
 
     def _show_suggestions(self, suggestions: tuple[Suggestion, ...]) -> None:
         for button in self._buttons:
@@ -357,7 +368,7 @@ class PlacementCard(QFrame):
                 mode = self._mode_words()[choice.mode]
                 return self.tr("Use: {0}").format(mode)
             case "context":
-                return self.tr("Use context {0}").format(f"{choice.context:,}")
+                return self.tr("Use context {0}").format(words.whole(choice.context))
             case "rows":
                 return self.tr("Convert with one scale per row")
             case "cpu":

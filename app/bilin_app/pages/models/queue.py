@@ -133,7 +133,7 @@ class _Line(QWidget):
             return self.tr("{0} s left").format(round(seconds))
         if seconds < 5400:
             return self.tr("{0} min left").format(round(seconds / 60))
-        return self.tr("{0} h left").format(f"{seconds / 3600:.1f}")
+        return self.tr("{0} h left").format(words.real(seconds / 3600, 1))
 
     def _on_main(self) -> None:
         action = self._main_action()

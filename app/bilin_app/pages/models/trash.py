@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QDateTime, QLocale, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout, QWidget
 
 from bilin_app.controllers.model_views import TrashView
 from bilin_app.pages.controls import ElidedLabel, TextButton, label
+from bilin_app.pages.dates import short_date
 from bilin_app.pages.models import words
 
 WIDTH = 520
@@ -48,10 +49,8 @@ class TrashDialog(QDialog):
     def _line(self, one: TrashView) -> QHBoxLayout:
         name = ElidedLabel(self)
         name.set_full_text(one.name)
-        day = QDateTime.fromSecsSinceEpoch(round(one.deleted_at)).date()
-        date = QLocale().toString(day, QLocale.FormatType.ShortFormat)
         facts = label(self, "muted")
-        facts.setText(f"{words.disk_size(one.size_bytes)}   {date}")
+        facts.setText(f"{words.disk_size(one.size_bytes)}   {short_date(one.deleted_at)}")
         restore = TextButton("", self)
         restore.set_texts(self.tr("Restore"), self.tr("Restore {0}").format(one.name))
         restore.clicked.connect(lambda: self._on_restore(one.trashed))

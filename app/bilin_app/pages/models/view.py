@@ -3,13 +3,21 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QResizeEvent, QShowEvent
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import (
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QHideEvent,
+    QResizeEvent,
+    QShowEvent,
+)
 from PySide6.QtWidgets import QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.model_views import JobView, ModelRow
 from bilin_app.pages.chat.view import Toast
+from bilin_app.pages.controls import label
 from bilin_app.pages.models.detail import Detail
 from bilin_app.pages.models.model_list import ModelList
 from bilin_app.pages.models.queue import QueueStrip
@@ -34,6 +42,10 @@ class ModelsView(QWidget):
         self.detail = Detail(self)
         self.queue = QueueStrip(self)
         self.toast = Toast(self)
+        self.drop_hint = label(self)
+        self.drop_hint.setObjectName("dropHint")
+        self.drop_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.drop_hint.hide()
         self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
         main = QWidget(self)
         column = QVBoxLayout(main)
@@ -52,6 +64,7 @@ class ModelsView(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.splitter)
+        self._retranslate()
 
     def show_models(self, rows: Sequence[ModelRow], current: str, loaded: str) -> None:
         """Shows the library and, of it, the chosen model."""
@@ -78,16 +91,37 @@ class ModelsView(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self.toast.place()
+        self.drop_hint.setGeometry(self.rect())
+
+    def show_dropping(self, is_dropping: bool) -> None:
+        """Says, while something is held over the page, what letting go would do."""
+        self.drop_hint.setVisible(is_dropping)
+        self.drop_hint.raise_()
 
     @override
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if any(url.isLocalFile() for url in event.mimeData().urls()):
             event.acceptProposedAction()
+            self.show_dropping(True)
+
+    @override
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        self.show_dropping(False)
 
     @override
     def dropEvent(self, event: QDropEvent) -> None:
+        self.show_dropping(False)
         for url in event.mimeData().urls():
             if url.isLocalFile():
                 event.acceptProposedAction()
                 self.dropped.emit(str(Path(url.toLocalFile())))
                 return
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.LanguageChange:
+            self._retranslate()
+        super().changeEvent(event)
+
+    def _retranslate(self) -> None:
+        self.drop_hint.setText(self.tr("Let go to add it: a model’s folder, or a GGUF file"))

@@ -1,0 +1,146 @@
+"""The work queue and the disk it is kept on: hung, unreadable, held by another."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from typing_extensions import override
+
+from bilin_engine.errors import BilinError
+from bilin_engine.library import Library
+from bilin_engine.protocol import (
+    CatalogListed,
+    Done,
+    JobInfo,
+    JobsChanged,
+    ListCatalog,
+    ListJobs,
+    SelfTest,
+    VerifyModel,
+)
+from bilin_engine.server.job_process import JobCommand
+from bilin_engine.server.job_queue import QUEUE_FILE, JobQueue
+from bilin_engine.server.model_text import ModelTexts
+from bilin_engine.server.supervisor import Supervisor
+
+WAIT_S = 20.0
+
+
+class HungLibrary(Library):
+    """Its disk answers nothing until `wake`; `is_asked` once somebody waits for it."""
+
+    def __init__(self, models_dir: Path) -> None:
+        super().__init__(models_dir, bundled_dir=models_dir / "none")
+        self.wake, self.is_asked = threading.Event(), threading.Event()
+        wake, is_asked = self.wake, self.is_asked
+
+        class HungPath(type(Path())):
+            @override
+            def is_file(self) -> bool:
+                is_asked.set()
+                assert wake.wait(WAIT_S)
+                return super().is_file()
+
+        self._state_dir = HungPath(super().state_dir)
+
+    @property
+    @override
+    def state_dir(self) -> Path:
+        return self._state_dir
+
+
+class Heard:
+    """Events of an engine, waited for."""
+
+    def __init__(self) -> None:
+        self.events: list[object] = []
+        self._news = threading.Condition()
+
+    def __call__(self, event: object) -> None:
+        with self._news:
+            self.events.append(event)
+            self._news.notify_all()
+
+    def wait_for(self, is_wanted) -> Any:
+        def found():
+            return next((event for event in self.events if is_wanted(event)), None)
+
+        with self._news:
+            assert self._news.wait_for(found, WAIT_S), self.events
+            return found()
+
+
+def paused(number: int) -> JobInfo:
+    return JobInfo(job=number, work=VerifyModel(folder=f"/models/{number}"), state="paused")
+
+
+@pytest.fixture
+def models(tmp_path):
+    library = Library(tmp_path / "models", bundled_dir=tmp_path / "none")
+    library.state_dir.mkdir(parents=True)
+    (library.state_dir / QUEUE_FILE).write_bytes(msgspec.json.encode([paused(3), paused(7)]))
+    return tmp_path / "models"
+
+
+def test_an_engine_answers_while_the_disk_of_its_models_hangs(models):
+    heard, library = Heard(), HungLibrary(models)
+    supervisor = Supervisor(heard, ModelTexts(library))
+    assert library.is_asked.wait(WAIT_S)
+    supervisor.submit(ListJobs(id=1))  # waits for the disk, and for nobody else
+    supervisor.submit(ListCatalog(id=2))
+    told = heard.wait_for(lambda event: isinstance(event, Done) and event.id == 2)
+    assert isinstance(told.result, CatalogListed)
+    assert not any(isinstance(event, JobsChanged) for event in heard.events)
+    library.wake.set()
+    queue = heard.wait_for(lambda event: isinstance(event, JobsChanged))
+    assert [job.job for job in queue.jobs] == [3, 7]
+    supervisor.close()
+
+
+@pytest.mark.expects_log
+def test_an_engine_starts_on_models_whose_queue_cannot_be_locked(models, caplog):
+    (models / ".bilin" / "lock").mkdir()  # no file can be opened there, whoever asks
+    heard = Heard()
+    queue = JobQueue(Library(models, bundled_dir=models / "none"), heard, JobCommand())
+    queue.tell()
+    assert heard.events == [JobsChanged(())]
+    assert "the work of last time is not taken up" in caplog.text
+    with pytest.raises(BilinError, match="cannot be written"):
+        queue.add(SelfTest())
+    queue.close()
+
+
+def test_two_engines_on_one_folder_tell_which_of_them_works_and_take_turns(models):
+    first_heard, second_heard = Heard(), Heard()
+    first = JobQueue(Library(models, bundled_dir=models / "none"), first_heard, JobCommand())
+    first.tell()
+    assert [job.job for job in first.jobs] == [3, 7]
+    second = JobQueue(Library(models, bundled_dir=models / "none"), second_heard, JobCommand())
+    second.tell()
+    assert second.jobs == ()
+    with pytest.raises(BilinError, match="another Bilin works on the models"):
+        second.add(VerifyModel(folder=str(models / "one")))
+    first.change(3, "cancel")
+    first.close()
+    event = second_heard.wait_for(lambda event: event.jobs)  # taken up as soon as it is free
+    assert [job.job for job in event.jobs] == [7]
+    second.change(7, "cancel")
+    assert second.jobs == ()
+    second.close()
+
+
+def test_a_queue_closed_while_the_disk_hangs_lets_the_lanes_go(models):
+    heard, library = Heard(), HungLibrary(models)
+    queue = JobQueue(library, heard, JobCommand())
+    teller = threading.Thread(target=queue.tell)
+    teller.start()
+    closer = threading.Thread(target=queue.close)
+    closer.start()
+    teller.join(WAIT_S)
+    assert not teller.is_alive()
+    library.wake.set()
+    closer.join(WAIT_S)
+    assert not closer.is_alive()
+    assert queue.jobs == ()
