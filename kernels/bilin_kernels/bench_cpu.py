@@ -106,7 +106,7 @@ def _torch_weights(
 
 def main() -> None:
     """Prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="The kernels of the processor: how fast.")
     parser.add_argument("--threads", type=int, default=0, help="0 = torch's own number")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()

@@ -29,7 +29,7 @@ class Case:
         self.norms = [[self.norm(), self.norm()] for _ in range(LAYERS)]
         self.final = self.norm()
         layers = [
-            StepLayer(*norms, *(weight for weight, _ in weights))
+            StepLayer(norms[0], norms[1], *(weight for weight, _ in weights))
             for norms, weights in zip(self.norms, self.weights, strict=True)
         ]
         self.step = CpuStep(self.shape, layers, self.final)
@@ -113,6 +113,11 @@ class Case:
         return embedded, angles.cos(), angles.sin()
 
 
+def one_of(inputs, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    embedded, cos, sin = (value[index : index + 1] for value in inputs)
+    return embedded, cos, sin
+
+
 DEEP_NORM = {"is_rms": False, "alpha": 1.7, "keeps_sum": False, "activation": "gelu",
              "gating": "up_gate", "epsilon": 1e-5}  # fmt: skip
 SANDWICH = {"is_rms": True, "alpha": 1.0, "keeps_sum": True, "activation": "silu",
@@ -157,8 +162,7 @@ def test_a_step_has_the_same_bits_for_any_threads_and_neighbours():
     finally:
         torch.set_num_threads(threads)
     alone = [
-        case.run(*(value[i : i + 1] for value in inputs), memory[i : i + 1].clone(), [lengths[i]])
-        for i in range(3)
+        case.run(*one_of(inputs, i), memory[i : i + 1].clone(), [lengths[i]]) for i in range(3)
     ]
     for one, other in itertools.pairwise([*results, torch.cat(alone)]):
         assert torch.equal(one, other)

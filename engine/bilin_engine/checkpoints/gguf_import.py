@@ -8,6 +8,7 @@ written into bilin.json. The header is checked by `gguf_file`, never by the pack
 
 import dataclasses
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from bilin_engine.checkpoints import gguf_config
 from bilin_engine.checkpoints.gguf_config import PLAIN_TYPES, Q4_0_GROUP, Origin
 from bilin_engine.checkpoints.gguf_file import BLOCKS, GgufModel
 from bilin_engine.checkpoints.huggingface import GENERATION_FILE, ImportSettings
-from bilin_engine.checkpoints.imported import describe
+from bilin_engine.checkpoints.imported import CalibrateSource, calibration_of, describe
 from bilin_engine.checkpoints.model_folder import BILIN_FILE
 from bilin_engine.checkpoints.streaming import (
     OnProgress,
@@ -42,6 +43,7 @@ from bilin_engine.errors import BadRequestError, ModelBrokenError
 from bilin_engine.tokenizers.gguf_vocabulary import GgufTokenizer, read_tokenizer
 from bilin_engine.tokenizers.huggingface import TOKENIZER_FILE
 from bilin_engine.tokenizers.load import CONFIG_FILE as TOKENIZER_CONFIG_FILE
+from bilin_engine.tokenizers.load import load_tokenizer
 
 TEMPLATE_FILE = "chat_template.jinja"
 _UNPACKED_BYTES = 2  # of a value, for the size of a block: quantizing takes some times as much
@@ -55,6 +57,7 @@ def import_gguf(
     on_progress: OnProgress = lambda _progress: None,
     should_stop: Callable[[], bool] = lambda: False,
     max_shard_bytes: int = 4 * 1024**3,
+    calibrate: CalibrateSource | None = None,
 ) -> Path:
     """Writes the model folder `dst`; goes on where an interrupted call with the same values was.
 
@@ -78,6 +81,7 @@ def import_gguf(
             on_progress=on_progress,
             should_stop=should_stop,
             max_shard_bytes=max_shard_bytes,
+            calibrate=calibration_of(calibrate, source, source.config, source.encode),
         )
 
 
@@ -153,6 +157,14 @@ class GgufCheckpoint:
         nibbles = stored[:, :, 2:]  # byte i holds values i and i + 16
         codes = torch.cat((nibbles & 15, nibbles >> 4), dim=2).to(torch.int8) - 8
         return codes.flatten(1), scales
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids by the tokenizer that the file carries."""
+        with tempfile.TemporaryDirectory(prefix="bilin-tokenizer-") as scratch:
+            folder = Path(scratch)
+            write_json(folder / TOKENIZER_FILE, self.tokenizer.content)
+            write_json(folder / TOKENIZER_CONFIG_FILE, self.tokenizer.config)
+            return load_tokenizer(folder).encode(text)
 
     def write_small_files(
         self, folder: Path, config: ModelConfig, error: QuantizationError, chat_format: str

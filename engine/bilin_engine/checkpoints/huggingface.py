@@ -18,7 +18,13 @@ from typing import Any, Literal, Self
 import msgspec
 import torch
 
-from bilin_engine.checkpoints.imported import describe, eos_ids_of, write_tokenizer_files
+from bilin_engine.checkpoints.imported import (
+    CalibrateSource,
+    calibration_of,
+    describe,
+    eos_ids_of,
+    write_tokenizer_files,
+)
 from bilin_engine.checkpoints.model_folder import (
     BILIN_FILE,
     ModelFolder,
@@ -44,6 +50,7 @@ from bilin_engine.config import (
     parse_model_config,
 )
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
+from bilin_engine.tokenizers.load import load_tokenizer
 
 GENERATION_FILE = "generation_config.json"
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -82,6 +89,7 @@ def import_folder(
     on_progress: OnProgress = lambda _progress: None,
     should_stop: Callable[[], bool] = lambda: False,
     max_shard_bytes: int = 4 * 1024**3,
+    calibrate: CalibrateSource | None = None,
 ) -> Path:
     """Writes the model folder `dst`; goes on where an interrupted call with the same values was.
 
@@ -115,6 +123,9 @@ def import_folder(
             on_progress=on_progress,
             should_stop=should_stop,
             max_shard_bytes=max_shard_bytes,
+            calibrate=calibration_of(
+                calibrate, source, source.config, lambda text: load_tokenizer(src).encode(text)
+            ),
         )
 
 

@@ -3,10 +3,11 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bilin_engine.checkpoints.streaming import Calibrate, ColumnWeights, OnProgress, TensorSource
 from bilin_engine.config import (
     CausalConfig,
     ChatGLM6BConfig,
@@ -41,6 +42,26 @@ _FAMILIES = {
     "qwen2": "Qwen2",
 }
 _ENGLISH_ONLY = ("llama",)
+# models/calibration.py's `calibrate`: source, its unquantized configuration, text -> token ids, and
+# what `Calibrate` takes.
+CalibrateSource = Callable[
+    [TensorSource, ModelConfig, Callable[[str], list[int]], OnProgress, Callable[[], bool]],
+    ColumnWeights,
+]
+
+
+def calibration_of(
+    calibrate: CalibrateSource | None,
+    source: TensorSource,
+    config: ModelConfig,
+    encode: Callable[[str], list[int]],
+) -> Calibrate | None:
+    """`calibrate` of this source, for `stream_to_folder`."""
+    if calibrate is None:
+        return None
+    return lambda on_progress, should_stop: calibrate(
+        source, config, encode, on_progress, should_stop
+    )
 
 
 def write_tokenizer_files(src: Path, folder: Path) -> None:

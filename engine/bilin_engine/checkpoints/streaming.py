@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from bilin_engine.checkpoints import int4, scale_search
 from bilin_engine.checkpoints.model_folder import (
@@ -32,7 +33,8 @@ from bilin_engine.errors import BadRequestError, ModelBrokenError
 BLOCK_BYTES = 32 * 1024 * 1024  # source bytes that are read and written at a time
 # Weights that a thread quantizes at a time: what it needs for them stays near its processor.
 PIECE_WEIGHTS = 1 << 19
-Stage = Literal["convert", "hash", "verify"]
+COLUMNS_FILE = "columns.safetensors"  # in an unfinished folder: what `Calibrate` found
+Stage = Literal["calibrate", "convert", "hash", "verify"]
 _TORCH_DTYPES: dict[DTypeName, torch.dtype] = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
@@ -61,6 +63,10 @@ class ConvertProgress:
 
 
 OnProgress = Callable[[ConvertProgress], None]
+# What an error in each column of a linear counts for: float32 [k] by module.
+ColumnWeights = Mapping[str, torch.Tensor]
+# Finds them, by passing a text through the model: models/calibration.py.
+Calibrate = Callable[[OnProgress, Callable[[], bool]], ColumnWeights]
 
 
 def partial_folder(dst: Path) -> Path:
@@ -127,11 +133,13 @@ def stream_to_folder(
     on_progress: OnProgress,
     should_stop: Callable[[], bool],
     max_shard_bytes: int,
+    calibrate: Calibrate | None = None,
 ) -> Path:
     """Writes the model folder `dst`; goes on where an interrupted call with the same values was.
 
-    config: of the result. write_small_files: gets the unfinished folder and what quantizing lost;
-    writes config.json, bilin.json without `files`, the tokenizer. Raises BadRequestError (dst
+    config: of the result. calibrate: asked once, before INT4 in groups is made of numbers.
+    write_small_files: gets the unfinished folder and what quantizing lost; writes config.json,
+    bilin.json without `files`, the tokenizer. Raises BadRequestError (dst
     exists), ModelBrokenError, UnsupportedModelError, DiskFullError, ConversionStopped.
     """
     if dst.exists():
@@ -141,20 +149,49 @@ def stream_to_folder(
     writer = StreamWriter(
         partial,
         tensors,
-        fingerprint=_fingerprint(source, config),
+        fingerprint=_fingerprint(source, config, is_calibrated=calibrate is not None),
         max_shard_bytes=max_shard_bytes,
     )
     with writer:
+        columns: ColumnWeights = {}
+        if calibrate is not None and _loses(source, config):
+            columns = _columns(partial, lambda: calibrate(on_progress, should_stop))
         with _lone_threads() as threads:
-            _convert_tensors(source, config, writer, threads, on_progress, should_stop)
+            _convert_tensors(source, config, columns, writer, threads, on_progress, should_stop)
         writer.finish()
         error = QuantizationError(*writer.sums)
     write_small_files(partial, error)
+    (partial / COLUMNS_FILE).unlink(missing_ok=True)
     _write_hashes(partial, on_progress, should_stop)
     verify(partial, on_progress=on_progress, should_stop=should_stop, hashes=False)
     (partial / JOURNAL_FILE).unlink()
     partial.rename(dst)
     return dst
+
+
+def _loses(source: TensorSource, config: ModelConfig) -> bool:
+    """Whether a linear will be rounded to INT4 in groups."""
+    for spec in config.tensors():
+        scheme = _scheme(spec, config)
+        if scheme is None or scheme.bits != 4 or scheme.group_size == "row":
+            continue
+        if source.stored_codes(spec, scheme, 0, 1) is None:
+            return True
+    return False
+
+
+def _columns(partial: Path, find: Callable[[], ColumnWeights]) -> ColumnWeights:
+    """What `find` gives, or gave an interrupted call: the same blocks must give the same bytes."""
+    path = partial / COLUMNS_FILE
+    if path.is_file():
+        return load_file(path)
+    columns = find()
+    scratch = path.with_suffix(".new")
+    save_file(dict(columns), scratch)
+    with scratch.open("rb") as file:
+        os.fsync(file.fileno())
+    scratch.replace(path)
+    return columns
 
 
 def verify(
@@ -172,7 +209,7 @@ def verify(
         _verify_hashes(folder, on_progress, should_stop)
     with ModelFolder(folder, hashes=False) as model:
         total = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-        clock = _Clock("verify", total, on_progress)
+        clock = Clock("verify", total, on_progress)
         for spec in model.config.tensors():
             if should_stop():
                 raise ConversionStopped
@@ -186,10 +223,11 @@ def verify(
             clock.add(_spec_bytes(spec, model.config))
 
 
-class _Clock:
+class Clock:
     """Counts bytes, tells progress at most ten times a second, with the time left."""
 
     def __init__(self, stage: Stage, total: int, tell: OnProgress) -> None:
+        """total: bytes of the whole stage."""
         self._stage: Stage = stage
         self._total = total
         self._tell = tell
@@ -199,10 +237,12 @@ class _Clock:
         self._begun = self._told = time.monotonic()
 
     def skip(self, size: int) -> None:
+        """Bytes that an earlier run did."""
         self._done += size
 
     def add(self, size: int) -> None:
-        self._done += size
+        """Bytes that were done now; some stages pass over the same ones more than once."""
+        self._done = min(self._done + size, self._total)
         self._counted += size
         now = time.monotonic()
         if now - self._told < 0.1 and self._done < self._total:
@@ -235,13 +275,14 @@ def _lone_threads() -> Iterator[ThreadPoolExecutor]:
 def _convert_tensors(
     source: TensorSource,
     config: ModelConfig,
+    columns: ColumnWeights,
     writer: StreamWriter,
     threads: ThreadPoolExecutor,
     on_progress: OnProgress,
     should_stop: Callable[[], bool],
 ) -> None:
     total = sum(spec.shape[0] * source.row_bytes(spec) for spec in config.tensors())
-    clock = _Clock("convert", total, on_progress)
+    clock = Clock("convert", total, on_progress)
     clock.num_shards = writer.num_shards
     for spec in config.tensors():
         row_bytes = source.row_bytes(spec)
@@ -254,7 +295,8 @@ def _convert_tensors(
             if should_stop():
                 raise ConversionStopped
             stop = min(start + step, spec.shape[0])
-            parts, error = _block(source, spec, config, start, stop, threads)
+            weights = columns.get(spec.module)
+            parts, error = _block(source, spec, config, weights, start, stop, threads)
             writer.write(spec.name, start, parts, sums=error)
             clock.add((stop - start) * row_bytes)
         if _scheme(spec, config) is not None:
@@ -267,6 +309,7 @@ def _block(
     source: TensorSource,
     spec: TensorSpec,
     config: ModelConfig,
+    columns: torch.Tensor | None,
     start: int,
     stop: int,
     threads: ThreadPoolExecutor,
@@ -289,17 +332,17 @@ def _block(
         return _packed(spec, [int4.pack(codes, scheme.bits)], [scales]), (0.0, 0.0)
     weight = source.rows(spec, start, stop)
     pieces = weight.split(max(1, PIECE_WEIGHTS // weight.shape[1]))
-    done = list(threads.map(lambda rows: _quantize(rows, scheme, spec.name), pieces))
+    done = list(threads.map(lambda rows: _quantize(rows, scheme, spec.name, columns), pieces))
     errors, weights = zip(*(error for _, _, error in done), strict=True)
     parts = _packed(spec, [packed for packed, _, _ in done], [scales for _, scales, _ in done])
     return parts, (sum(errors), sum(weights))
 
 
 def _quantize(
-    rows: torch.Tensor, scheme: QuantizationScheme, name: str
+    rows: torch.Tensor, scheme: QuantizationScheme, name: str, columns: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[float, float]]:
     """Packed codes, scales, and the squares of what was lost and of what was there."""
-    quantized = scale_search.quantize(rows, scheme, name)
+    quantized = scale_search.quantize(rows, scheme, name, columns)
     packed = int4.pack(quantized.codes, scheme.bits)
     return packed, quantized.scales, int4.squared_error(rows, quantized)
 
@@ -344,19 +387,20 @@ def row_elements(shape: tuple[int, ...]) -> int:
     return count
 
 
-def _fingerprint(source: TensorSource, config: ModelConfig) -> str:
+def _fingerprint(source: TensorSource, config: ModelConfig, *, is_calibrated: bool) -> str:
     """Changes when source files, sizes or the result's layout do."""
     files = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(source.files())
     ]
-    text = json.dumps([str(source.folder.resolve()), files, config.to_json(), BLOCK_BYTES])
+    how = [BLOCK_BYTES, is_calibrated]
+    text = json.dumps([str(source.folder.resolve()), files, config.to_json(), *how])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _write_hashes(folder: Path, on_progress: OnProgress, should_stop: Callable[[], bool]) -> None:
     """Adds size and sha256 of every file to bilin.json."""
     paths = [p for p in sorted(folder.iterdir()) if p.name not in (BILIN_FILE, JOURNAL_FILE)]
-    clock = _Clock("hash", sum(path.stat().st_size for path in paths), on_progress)
+    clock = Clock("hash", sum(path.stat().st_size for path in paths), on_progress)
 
     def on_block(size: int) -> None:
         if should_stop():
@@ -374,7 +418,7 @@ def _write_hashes(folder: Path, on_progress: OnProgress, should_stop: Callable[[
 def _verify_hashes(folder: Path, on_progress: OnProgress, should_stop: Callable[[], bool]) -> None:
     if not (folder / BILIN_FILE).is_file():
         raise ModelBrokenError(f"{folder / BILIN_FILE} is missing: there are no hashes to compare")
-    clock = _Clock("hash", sum(p.stat().st_size for p in folder.iterdir()), on_progress)
+    clock = Clock("hash", sum(p.stat().st_size for p in folder.iterdir()), on_progress)
 
     def on_block(size: int) -> None:
         if should_stop():

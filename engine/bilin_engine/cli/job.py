@@ -19,6 +19,7 @@ from bilin_engine.server.job_process import JobCommand, run_job
 _STAGE_WORDS = {
     "download": "downloading 下载",
     "wait": "waiting for the hub 等待模型库",
+    "calibrate": "measuring what matters 校准",
     "convert": "converting 转换",
     "hash": "checksums 校验和",
     "verify": "checking values 检查数值",

@@ -17,6 +17,7 @@ from bilin_engine.checkpoints.streaming import ConversionStopped, ConvertProgres
 from bilin_engine.config import GLMConfig, GroupSize
 from bilin_engine.errors import BadRequestError
 from bilin_engine.jobs.base import JobReporter, JobStopped
+from bilin_engine.models.calibration import calibrate
 from bilin_engine.placement.known_configs import GLM_130B
 from bilin_engine.protocol import ConvertModel, VerifyModel
 
@@ -74,6 +75,7 @@ def _convert_gguf(work: ConvertModel, source: Path, folder: Path, reporter: JobR
         ImportSettings(target=work.target, group_size=group_size),
         on_progress=lambda progress: _tell(reporter, progress),
         should_stop=reporter.should_stop,
+        calibrate=calibrate,
     )
 
 
@@ -91,6 +93,7 @@ def _convert_huggingface(
         ImportSettings(target=work.target, group_size=group_size),
         on_progress=lambda progress: _tell(reporter, progress),
         should_stop=reporter.should_stop,
+        calibrate=calibrate,
     )
 
 

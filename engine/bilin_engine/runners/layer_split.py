@@ -77,7 +77,7 @@ class PlacedWeights(RankWeights):
         """As `RankWeights.vector`, on the layer's device."""
         return self._at(name).vector(name, parts)
 
-    def rows(self, name: str, part: Part, dtype: torch.dtype) -> torch.Tensor:
+    def rows(self, name: str, part: Part, dtype: torch.dtype | None) -> torch.Tensor:
         """As `RankWeights.rows`, on the layer's device."""
         matrix = self._at(name).rows(name, part, dtype)
         self._count(name, matrix.numel() * matrix.element_size())

@@ -3756,6 +3756,10 @@
             <translation>检查数值</translation>
         </message>
         <message>
+            <source>measuring what matters</source>
+            <translation>校准</translation>
+        </message>
+        <message>
             <source>checksums</source>
             <translation>计算校验和</translation>
         </message>

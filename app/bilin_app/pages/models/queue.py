@@ -125,7 +125,11 @@ class _Line(QWidget):
         job = self._job
         if job.num_shards > 1:
             return self.tr("shard {0} of {1}").format(job.shard, job.num_shards)
-        stages = {"hash": self.tr("checksums"), "verify": self.tr("checking values")}
+        stages = {
+            "calibrate": self.tr("measuring what matters"),
+            "hash": self.tr("checksums"),
+            "verify": self.tr("checking values"),
+        }
         return stages.get(job.stage, "")
 
     def _time_left(self, seconds: float) -> str:
