@@ -235,24 +235,20 @@ static void multiply(const struct place* place, const struct linear* w, const st
     }
 }
 
-INLINE float activated(float v, i64 activation) {
-  if (activation == ACTIVATION_GELU) return 0.5f * v * (1.0f + erff(v * 0.70710678f));
-  if (activation == ACTIVATION_GELU_TANH)
-    return 0.5f * v * (1.0f + tanhf(0.79788456f * (v + 0.044715f * v * v * v)));
-  return v;
-}
-
-INLINE void activate(float* v, i64 activation) {  // a block's rows
-  if (activation == ACTIVATION_SILU) {
-    const __m256 one = _mm256_set1_ps(1.0f), sign = _mm256_set1_ps(-0.0f);
-    for (int i = 0; i < BLOCK_ROWS; i += 8) {
-      const __m256 x = _mm256_loadu_ps(v + i);
-      const __m256 below = _mm256_add_ps(one, exponential(_mm256_xor_ps(x, sign)));
-      _mm256_storeu_ps(v + i, _mm256_div_ps(x, below));
-    }
-  } else {
-    for (int i = 0; i < BLOCK_ROWS; ++i) v[i] = activated(v[i], activation);
+INLINE __m256 activated(__m256 v, i64 activation) {
+  const __m256 half = _mm256_mul_ps(v, _mm256_set1_ps(0.5f));
+  if (activation == ACTIVATION_SILU) return silu(v);
+  if (activation == ACTIVATION_GELU)
+    return _mm256_fmadd_ps(half, error_function(_mm256_mul_ps(v, _mm256_set1_ps(0.70710678f))),
+                           half);
+  if (activation == ACTIVATION_GELU_TANH) {
+    // 0.5 v (1 + tanh(u)) = v / (1 + e^-2u)
+    const __m256 cubic = _mm256_mul_ps(_mm256_mul_ps(v, v), _mm256_set1_ps(0.044715f));
+    const __m256 u = _mm256_mul_ps(_mm256_fmadd_ps(cubic, v, v), _mm256_set1_ps(0.79788456f));
+    const __m256 below = exponential(_mm256_mul_ps(u, _mm256_set1_ps(-2.0f)));
+    return _mm256_div_ps(v, _mm256_add_ps(_mm256_set1_ps(1.0f), below));
   }
+  return v;
 }
 
 static void multiply_gated(const struct place* place, const struct model* model,
@@ -273,9 +269,14 @@ static void multiply_gated(const struct place* place, const struct model* model,
         float* v = tile + m * BLOCK_ROWS;
         float* u = other + m * BLOCK_ROWS;
         float* out = y + (first + m) * inner + block * BLOCK_ROWS;
-        activate(model->gating == GATING_UP_GATE ? u : v, model->activation);
-        for (int i = 0; i < BLOCK_ROWS; ++i)
-          out[i] = model->gating == GATING_NONE ? v[i] : v[i] * u[i];
+        const float* gate = model->gating == GATING_UP_GATE ? u : v;
+        const float* up = model->gating == GATING_UP_GATE ? v : u;
+        for (int i = 0; i < BLOCK_ROWS; i += 8) {
+          const __m256 g = activated(_mm256_loadu_ps(gate + i), model->activation);
+          _mm256_storeu_ps(out + i, model->gating == GATING_NONE
+                                        ? g
+                                        : _mm256_mul_ps(g, _mm256_loadu_ps(up + i)));
+        }
       }
     }
 }

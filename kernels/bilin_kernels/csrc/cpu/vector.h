@@ -159,3 +159,24 @@ INLINE __m256 exponential(__m256 v) {
       _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
   return _mm256_andnot_ps(is_small, _mm256_mul_ps(p, _mm256_castsi256_ps(power)));
 }
+
+// erf(v), off by 1.5e-7 at most. Source: Abramowitz and Stegun, 7.1.26.
+INLINE __m256 error_function(__m256 v) {
+  const __m256 sign = _mm256_set1_ps(-0.0f), one = _mm256_set1_ps(1.0f);
+  const __m256 x = _mm256_andnot_ps(sign, v);
+  const __m256 t = _mm256_div_ps(one, _mm256_fmadd_ps(_mm256_set1_ps(0.3275911f), x, one));
+  __m256 p = _mm256_set1_ps(1.061405429f);
+  p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(-1.453152027f));
+  p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(1.421413741f));
+  p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(-0.284496736f));
+  p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(0.254829592f));
+  const __m256 tail =
+      _mm256_mul_ps(_mm256_mul_ps(p, t), exponential(_mm256_xor_ps(_mm256_mul_ps(x, x), sign)));
+  return _mm256_or_ps(_mm256_sub_ps(one, tail), _mm256_and_ps(sign, v));
+}
+
+// v / (1 + e^-v)
+INLINE __m256 silu(__m256 v) {
+  const __m256 below = exponential(_mm256_xor_ps(v, _mm256_set1_ps(-0.0f)));
+  return _mm256_div_ps(v, _mm256_add_ps(_mm256_set1_ps(1.0f), below));
+}
