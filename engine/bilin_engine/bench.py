@@ -43,7 +43,8 @@ BUDGET_S = 10.0
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     """One run's figures. Rates are tokens per second, the best prefill and the median decode step.
 
-    bytes_per_token: weights and kv_cache that one decoded token reads, as stored.
+    bytes_per_token: weights and kv_cache that one decoded token reads, as stored. read_per_token:
+    the same as they are held: a head may be in fewer bits, an embedding is only looked up in.
     share_of_bandwidth: of `read_bytes_s`, used while decoding; above 1 the weights lie in a cache.
     peak_memory_bytes: of the process, torch included, before the bandwidth was measured. device:
     the processor or the GPU, whose memory's bandwidth is meant then.
@@ -54,6 +55,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     prefill_tok_s: float
     decode_tok_s: float
     bytes_per_token: int
+    read_per_token: int
     read_bytes_s: float
     share_of_bandwidth: float
     peak_memory_bytes: int
@@ -160,14 +162,13 @@ def _measured(
     num_threads = runner.num_threads
     is_cpu = device.type == "cpu"
     beside = _beside_busy(runner, settings, prefix) if is_cpu and settings.beside_busy else None
-    backend = runner.backend
+    backend, weights_read = runner.backend, runner.weights_read_bytes()
     runner.close()
     label = processes.cpu_label() if is_cpu else torch.cuda.get_device_name(device)
     cost = ModelCost(config)
     mean_length = settings.prompt_tokens + settings.new_tokens // 2
-    bytes_per_token = cost.weights_bytes + cost.kv_bytes(
-        mean_length, kv_dtype=kv_dtype_on(device.type, load.kv_dtype)
-    )
+    kv_bytes = cost.kv_bytes(mean_length, kv_dtype=kv_dtype_on(device.type, load.kv_dtype))
+    read_per_token = weights_read + kv_bytes
     if is_cpu:
         torch.set_num_threads(num_threads)
     read_bytes_s = read_bandwidth() if is_cpu else measure_ceiling(device)
@@ -176,16 +177,17 @@ def _measured(
         new_tokens=settings.new_tokens,
         prefill_tok_s=settings.prompt_tokens / prefill_s,
         decode_tok_s=1 / step_s,
-        bytes_per_token=bytes_per_token,
+        bytes_per_token=cost.weights_bytes + kv_bytes,
+        read_per_token=read_per_token,
         read_bytes_s=read_bytes_s,
-        share_of_bandwidth=bytes_per_token / step_s / read_bytes_s,
+        share_of_bandwidth=read_per_token / step_s / read_bytes_s,
         peak_memory_bytes=peak_bytes,
         memory_bytes=memory_bytes,
         backend=backend,
         num_threads=num_threads,
         device=label,
         load_s=load_s,
-        busy=beside and beside.report(settings.prompt_tokens, bytes_per_token / read_bytes_s),
+        busy=beside and beside.report(settings.prompt_tokens, read_per_token / read_bytes_s),
     )
 
 

@@ -28,7 +28,7 @@ def test_bytes_per_token_are_the_weights_and_the_cache_at_mean_length(folder):
     cost = ModelCost(read_model_config(folder))
     assert report.bytes_per_token == cost.weights_bytes + cost.kv_bytes(50, kv_dtype="float32")
     assert report.num_threads == 1
-    share = report.bytes_per_token * report.decode_tok_s / report.read_bytes_s
+    share = report.read_per_token * report.decode_tok_s / report.read_bytes_s
     assert report.share_of_bandwidth == pytest.approx(share)
 
 
@@ -54,6 +54,8 @@ def test_random_weights_are_measured_without_a_folder(family):
     cost = ModelCost(config)
     assert report.bytes_per_token == cost.weights_bytes + cost.kv_bytes(22, kv_dtype="float32")
     assert report.backend == "cpu"
+    held = report.memory_bytes["cpu"]
+    assert report.read_per_token < held + cost.kv_bytes(22, kv_dtype="float32")
 
 
 def test_the_command_measures_a_known_configuration_without_files(monkeypatch, capsys):

@@ -122,6 +122,7 @@ def _facts(report: "BenchReport") -> dict[str, object]:
         "prefill_tok_s",
         "decode_tok_s",
         "bytes_per_token",
+        "read_per_token",
         "read_bytes_s",
         "share_of_bandwidth",
         "memory_bytes",
@@ -140,7 +141,7 @@ def _print(report: "BenchReport", ready_s: float, first_s: float | None) -> None
             f"first token  {first_s * 1000:12,.1f} ms         "
             "(a short prompt, through all processes)"
         )
-    print(f"reads        {report.bytes_per_token / 2**20:12,.1f} MiB a token")
+    print(f"reads        {report.read_per_token / 2**20:12,.1f} MiB a token")
     share = report.share_of_bandwidth
     note = "; the weights lie in the processor's cache" if share > 1 else ""
     print(

@@ -65,6 +65,12 @@ def quantized_head(rows: torch.Tensor) -> CpuWeight:
     return cpu_ops.prepack_int8(codes, scales)
 
 
+def quantized_head_bytes(shape: torch.Size) -> int:
+    """What `quantized_head` holds of so many rows and columns, with float16 scales."""
+    rows = -(-shape[0] // cpu_ops.BLOCK_ROWS) * cpu_ops.BLOCK_ROWS
+    return rows * shape[1] + 2 * rows * (shape[1] // HEAD_GROUP)
+
+
 def _blocks(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return rows.split(_QUANTIZE_ROWS)
 

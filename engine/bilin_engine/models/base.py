@@ -47,3 +47,8 @@ class Model(ABC):
     @abstractmethod
     def size_bytes(self) -> int:
         """Memory held by the weights."""
+
+    @property
+    def read_bytes(self) -> int:
+        """Of it, what one token reads: all but an embedding that is only looked up in."""
+        return self.size_bytes

@@ -262,6 +262,12 @@ class CausalModel(Model):
         tables = {id(table): table.size_bytes for table in (self.embedding, self.head)}
         return sum(linears) + sum(tables.values())
 
+    @property
+    def read_bytes(self) -> int:
+        """As `Model.read_bytes`."""
+        looked_up = 0 if self.head is self.embedding else self.embedding.size_bytes
+        return self.size_bytes - looked_up
+
 
 def load_norm(weights: RankWeights, config: CausalConfig, name: str) -> RMSNorm:
     """The RMSNorm called `name`."""

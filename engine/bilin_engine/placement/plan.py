@@ -20,7 +20,7 @@ from bilin_engine.protocol import (
 
 # Shares of the bandwidth that decoding reaches, until a device's own speed was measured.
 CUDA_DECODE_SHARE = 0.75
-CPU_DECODE_SHARE = 0.5
+CPU_DECODE_SHARE = 0.75  # with our own kernels: engine/README.md
 PREFILL_SHARE = 0.5
 ALL_REDUCE_S = 30e-6
 CPU_RESERVE_BYTES = 1024**3
@@ -301,10 +301,11 @@ def _prefill_s(cost: ModelCost, device: PlanDevice, prompt_tokens: int, num_laye
     if device.prefill_tok_s:
         return prompt_tokens / device.prefill_tok_s * num_layers / cost.config.num_layers
     compute = cost.prefill_flop(prompt_tokens, num_layers) / (device.rate * PREFILL_SHARE)
+    if device.kind == "cpu" or not cost.is_quantized:
+        return compute
     # INT4 weights are read, written as fp16 and read again once per prompt: 2.5 bytes a weight
     # beside the matrix product's own traffic.
-    dequantize = 2.5 * sum(cost.layer_weights[:num_layers]) / device.bandwidth
-    return compute + dequantize * cost.is_quantized
+    return compute + 2.5 * sum(cost.layer_weights[:num_layers]) / device.bandwidth
 
 
 def _result(

@@ -92,6 +92,10 @@ class Runner(ABC):
     def memory_bytes(self) -> dict[str, int]:
         """Real allocation by device name ("cpu", "cuda:0")."""
 
+    def weights_read_bytes(self) -> int:
+        """Of the weights, what decoding a token reads on this rank; here all that is held."""
+        return sum(self.memory_bytes().values())
+
     @abstractmethod
     def close(self) -> None:
         """Frees weights and cache; ends worker ranks. Safe to call twice."""

@@ -14,6 +14,7 @@ import torch
 from bilin_engine.collectives.base import SingleRank
 from bilin_engine.config import ModelConfig, QuantizationScheme
 from bilin_engine.layers.attention import Span
+from bilin_engine.layers.cpu_linear import quantized_head_bytes
 from bilin_engine.layers.linear import Linear
 from bilin_engine.layers.split_cache import SplitKVCache
 from bilin_engine.layers.weights import ComputePlan, Part, RankWeights, StoredRows, WeightSource
@@ -80,7 +81,8 @@ class PlacedWeights(RankWeights):
     def rows(self, name: str, part: Part, dtype: torch.dtype | None) -> torch.Tensor:
         """As `RankWeights.rows`, on the layer's device."""
         matrix = self._at(name).rows(name, part, dtype)
-        self._count(name, matrix.numel() * matrix.element_size())
+        held = matrix.nbytes if dtype is not None else quantized_head_bytes(matrix.shape)
+        self._count(name, held)
         return matrix
 
     def scheme(self, module: str) -> QuantizationScheme | None:

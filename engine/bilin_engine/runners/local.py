@@ -103,6 +103,10 @@ class LocalRunner(Runner):
         held = self._loaded().size_bytes + self._cache.memory_bytes()
         return {str(self._cache.device): held}
 
+    def weights_read_bytes(self) -> int:
+        """As `Runner.weights_read_bytes`."""
+        return self._loaded().read_bytes
+
     def close(self) -> None:
         """As `Runner.close`."""
         self._model = self._cpu_step = None
