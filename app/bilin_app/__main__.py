@@ -137,6 +137,7 @@ def go_on(
 ) -> Application:
     """All that comes behind the first picture."""
     from bilin_app.application import Application
+    from bilin_app.garbage import settle
     from bilin_app.single_instance import InstanceServer
 
     application = Application(
@@ -152,6 +153,7 @@ def go_on(
     server.show_requested.connect(window.come_to_front)
     server.files_requested.connect(application.open_files)
     application.open_files(files)
+    application.completed.connect(settle)
     application.start()
     return application
 

@@ -384,16 +384,11 @@ def _search_ms(
 def measure_idle() -> float:
     """The share of one processor, in percent, that a window with a model loaded takes at rest."""
     from PySide6.QtCore import QEventLoop, QTimer
-    from PySide6.QtWidgets import QApplication
 
     from bilin_app.controllers.engine_views import EngineView
-    from bilin_app.garbage import GarbageCollector
     from bilin_app.main_window import MainWindow
     from bilin_app.tour_texts import TEXTS
 
-    app = QApplication.instance()
-    assert isinstance(app, QApplication)
-    collector = GarbageCollector(app)
     window = MainWindow()
     window.show_engine(EngineView("ready", TEXTS["zh"].model, 1.0))
     window.chat.list.show_conversations(TEXTS["zh"].conversations(time.time()))
@@ -406,7 +401,6 @@ def measure_idle() -> float:
     loop.exec()
     used = time.process_time() - before
     window.close()
-    collector.deleteLater()
     return used / IDLE_S * 100
 
 
@@ -517,15 +511,18 @@ def _window_figures() -> dict[str, object]:
     from PySide6.QtWidgets import QApplication
 
     from bilin_app.bench_reader import measure_reader
+    from bilin_app.garbage import GarbageCollector, settle
     from bilin_app.pages.chat.markdown import warm_up
     from bilin_app.theme.theme import Look, start_theme
 
     app = QApplication([])
+    GarbageCollector(app)  # as in the app, from whose start on it is the only one
     start_theme(app, Look("light", "zh"))
     opening_s, num_widgets = measure_opening(app.processEvents)
     rss_open = rss_bytes()
     pieces = token_stream(NUM_CHARS)
     warm_up()  # as the window does shortly after its first paint
+    settle()
     short = measure_stream(pieces[:NUM_TOKENS], 1)
     long = measure_stream(pieces, 5)
     editing = measure_editing()

@@ -10,6 +10,10 @@ import gc
 from PySide6.QtCore import QObject, QTimer
 
 PERIOD_MS = 1000
+# Objects that came into being in a period in which nobody does anything.
+IDLE_OBJECTS = 300
+# So many times the youngest generations may be collected before all of it is, idle or not.
+LATEST = 200
 
 
 class GarbageCollector(QObject):
@@ -25,9 +29,20 @@ class GarbageCollector(QObject):
 
 
 def collect_if_due() -> None:
-    """Collects the oldest generation that Python itself would collect now, if any."""
+    """Collects the oldest generation that Python itself would collect now, if any.
+
+    All of it takes a tenth of a second on a slow machine: that waits until the app is idle.
+    """
     counts, thresholds = gc.get_count(), gc.get_threshold()
-    for generation in (2, 1, 0):
-        if counts[generation] > thresholds[generation]:
-            gc.collect(generation)
-            return
+    is_idle = counts[0] <= IDLE_OBJECTS
+    if counts[2] > thresholds[2] and (is_idle or counts[2] > LATEST):
+        gc.collect(2)
+    elif counts[1] > thresholds[1]:
+        gc.collect(1)
+    elif counts[0] > thresholds[0]:
+        gc.collect(0)
+
+
+def settle() -> None:
+    """What the start has made stays as long as the process: no collection looks at it again."""
+    gc.freeze()

@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import pytest
 from PySide6.QtCore import QObject
 
 from bilin_app import garbage
@@ -26,3 +27,37 @@ def test_only_the_timer_collects(qtbot, monkeypatch):
     qtbot.waitUntil(lambda: lost() is None, timeout=5000)
     assert len(more) > 0
     owner.deleteLater()
+
+
+class Counts:
+    """Stands for gc: tells how many of each generation wait, and what was collected."""
+
+    def __init__(self, *counts: int) -> None:
+        self.counts = counts
+        self.collected: list[int] = []
+
+    def get_count(self) -> tuple[int, ...]:
+        return self.counts
+
+    def get_threshold(self) -> tuple[int, int, int]:
+        return (700, 10, 10)
+
+    def collect(self, generation: int) -> None:
+        self.collected.append(generation)
+
+
+@pytest.mark.parametrize(
+    ("counts", "collected"),
+    [
+        ((20, 3, 11), [2]),  # idle: all of it
+        ((9000, 3, 11), [0]),  # an answer is being written: the young ones only
+        ((9000, 11, 11), [1]),
+        ((9000, 11, garbage.LATEST + 1), [2]),  # never idle: once in a while all the same
+        ((20, 3, 3), []),
+    ],
+)
+def test_all_of_it_is_collected_when_nobody_waits(monkeypatch, counts, collected):
+    stand_in = Counts(*counts)
+    monkeypatch.setattr(garbage, "gc", stand_in)
+    garbage.collect_if_due()
+    assert stand_in.collected == collected
