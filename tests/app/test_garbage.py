@@ -36,6 +36,9 @@ class Counts:
         self.counts = counts
         self.collected: list[int] = []
 
+    def disable(self) -> None:
+        pass
+
     def get_count(self) -> tuple[int, ...]:
         return self.counts
 
@@ -49,15 +52,19 @@ class Counts:
 @pytest.mark.parametrize(
     ("counts", "collected"),
     [
-        ((20, 3, 11), [2]),  # idle: all of it
-        ((9000, 3, 11), [0]),  # an answer is being written: the young ones only
-        ((9000, 11, 11), [1]),
-        ((9000, 11, garbage.LATEST + 1), [2]),  # never idle: once in a while all the same
+        ((20, 3, 11), [2]),  # nobody is there: all of it
+        ((9000, 3, 11), [0] * garbage.IDLE_PERIODS),  # an answer is written: the young ones only
+        ((9000, 11, 11), [1] * garbage.IDLE_PERIODS),
+        ((9000, 3, garbage.LATEST + 1), [2] * garbage.IDLE_PERIODS),  # never idle: all the same
         ((20, 3, 3), []),
     ],
 )
-def test_all_of_it_is_collected_when_nobody_waits(monkeypatch, counts, collected):
+def test_all_of_it_is_collected_when_nobody_is_there(qtbot, monkeypatch, counts, collected):
     stand_in = Counts(*counts)
     monkeypatch.setattr(garbage, "gc", stand_in)
-    garbage.collect_if_due()
+    owner = QObject()
+    collector = GarbageCollector(owner)
+    for _ in range(garbage.IDLE_PERIODS):
+        collector.collect_if_due()
     assert stand_in.collected == collected
+    owner.deleteLater()
