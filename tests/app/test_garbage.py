@@ -59,7 +59,7 @@ class Counts:
         ((20, 3, 3), []),
     ],
 )
-def test_all_of_it_is_collected_when_nobody_is_there(qtbot, monkeypatch, counts, collected):
+def test_all_of_it_is_collected_when_nobody_is_there(monkeypatch, counts, collected):
     stand_in = Counts(*counts)
     monkeypatch.setattr(garbage, "gc", stand_in)
     owner = QObject()
