@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QApplication, QToolTip
 
 from bilin_app.controllers.editor_views import ReaderView, WordFlag
 from bilin_app.pages.editor.reader_panel import MAX_CARDS
+from bilin_app.pages.editor.view import EditorView
 from bilin_app.pages.title_edit import TitleEdit
 from bilin_app.text.document import BLANK_MARK, to_units
 from bilin_app.text.sentence_spans import MAX_PARAGRAPH, Paragraphs, UnitMap, sentence_spans
@@ -82,11 +83,14 @@ def test_a_click_replaces_a_word_as_one_step_and_reads_its_sentence(make_desk, q
     qtbot.waitUntil(lambda: desk.marked == ["bad"])  # known: asked of nobody
 
 
-def test_cards_come_a_few_at_a_time_the_least_likely_first(make_desk, qtbot):
-    desk = make_desk()
+def test_cards_come_a_few_at_a_time_the_least_likely_first(qtbot):
+    start_theme(QApplication.instance(), Look("light", "en"))  # type: ignore[arg-type]
+    view = EditorView(None)  # type: ignore[arg-type] - no controller, which would show its own
+    qtbot.addWidget(view)
+    view.show()
     text = "".join(f"w{n} " for n in range(60))
     flags = tuple(WordFlag(n * 2, n * 2 + 1, text, n * 2, -float(n * 7 % 60)) for n in range(60))
-    reader = desk.view.reader
+    reader = view.reader
     reader.show_reader(ReaderView(flags=flags))
     assert [flag.score for flag in reader.flags] == [-float(59 - n) for n in range(MAX_CARDS)]
     assert len(reader.cards) < 5  # each takes some milliseconds
