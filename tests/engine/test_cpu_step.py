@@ -88,3 +88,21 @@ def test_a_head_in_8_bits_is_close_to_the_head_itself(least):
     assert (off <= 0.55 * step).all()  # the scale itself is rounded to 11 bits
     x = torch.randn(2, 64, generator=generator)
     assert (cpu_ops.linear(x, weight) - x @ rows.T).norm() < 0.01 * (x @ rows.T).norm()
+
+
+def test_without_a_library_torch_s_kernels_serve(tmp_path, monkeypatch):
+    folder = folder_of("glm4", tmp_path)
+    ours = decoded(load_runner(folder, num_threads=1), 0)  # type: ignore[arg-type]
+    monkeypatch.setattr(cpu_ops, "is_available", lambda: False)
+    runner = load_runner(folder, num_threads=1)
+    assert isinstance(runner, LocalRunner)
+    assert runner._cpu_step is None
+    # Activations in bfloat16 there, 8 bits of each.
+    assert (decoded(runner, 0) - ours).abs().max() < 0.05 * ours.abs().max()
+
+
+@pytest.mark.expects_log
+def test_wrong_numbers_are_seen_and_not_used(monkeypatch, caplog):
+    monkeypatch.setattr(cpu_ops, "linear", lambda x, weight: x.new_zeros(x.shape[0], weight.n))
+    assert cpu_ops.is_available.__wrapped__() is False
+    assert "wrong numbers" in caplog.text
