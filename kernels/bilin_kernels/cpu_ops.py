@@ -168,7 +168,7 @@ def is_available() -> bool:
     Says why not, once.
     """
     if reason := cpu_library.why_not():
-        logger.warning("the processor computes with torch's kernels, slower: %s", reason)
+        logger.info("the processor computes with torch's kernels, slower: %s", reason)
         return False
     wrong = [
         f"INT{bits}, {m} rows" for bits in (4, 8) for m in (1, 2, 3, 4) if not _is_right(bits, m)
