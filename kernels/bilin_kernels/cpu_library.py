@@ -78,29 +78,19 @@ def library_path(
 @functools.cache
 def load() -> ctypes.CDLL:
     """The library of this process. Raises CpuLibraryError, the same at every call."""
-    if reason := _why_not():
+    if reason := why_not():
         raise CpuLibraryError(reason)
     return ctypes.CDLL(str(library_path(target_for(processor_flags()))))
 
 
 @functools.cache
-def _why_not() -> str:
-    """Compiles or finds once, since a compiler that fails is not asked again. "" = all is well."""
+def why_not() -> str:
+    """Why `load` raises, or "". Compiles if need be, once: one that fails is not asked again."""
     try:
         library_path(target_for(processor_flags()))
     except (CpuLibraryError, OSError) as error:
         return str(error)
     return ""
-
-
-def is_available() -> bool:
-    """Whether `load` gives a library; compiles it if need be."""
-    return not _why_not()
-
-
-def why_not() -> str:
-    """Why `load` raises, or ""."""
-    return _why_not()
 
 
 class Team(ctypes.Structure):

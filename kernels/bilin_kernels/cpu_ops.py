@@ -43,7 +43,7 @@ class LinearStructure(ctypes.Structure):
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CpuWeight:
     """A matrix in the order of csrc/cpu/linear.h. n: outputs; the codes have them to full blocks.
 
@@ -62,13 +62,13 @@ class CpuWeight:
         """Outputs to full blocks."""
         return self.scales.shape[0] * BLOCK_ROWS
 
-    @property
+    @functools.cached_property
     def chunk(self) -> int:
         """Columns of x that are rounded together."""
         group = self.k // self.scales.shape[1]
         return max(c for c in range(8, MAX_CHUNK + 1, 8) if group % c == 0)
 
-    @property
+    @functools.cached_property
     def structure(self) -> LinearStructure:
         """As the library takes it; holds addresses of this weight's tensors, not the tensors."""
         return LinearStructure(

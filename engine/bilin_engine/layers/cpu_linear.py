@@ -7,6 +7,7 @@ is no library (`cpu_ops.is_available`), torch's kernels serve: torch_cpu_linear.
 import torch
 
 from bilin_engine.checkpoints import int4
+from bilin_engine.config import QuantizationScheme
 from bilin_engine.errors import UnsupportedModelError
 from bilin_engine.layers.linear import Linear
 from bilin_kernels import cpu_ops
@@ -51,29 +52,20 @@ def quantized_head(rows: torch.Tensor) -> CpuWeight:
 
     Scales are float16, or float32 where one is too small for that (rows that were hardly trained).
     """
-    groups = rows.shape[1] // HEAD_GROUP
-    scales = torch.cat([_grouped(part).abs().amax(dim=2) / 127 for part in _blocks(rows)])
+    blocks = rows.split(_QUANTIZE_ROWS)
+    grouped = (block.float().unflatten(1, (-1, HEAD_GROUP)) for block in blocks)
+    scales = torch.cat([values.abs().amax(dim=2) / 127 for values in grouped])
     half = torch.finfo(torch.float16)
-    if ((scales == 0) | ((scales >= half.smallest_normal) & (scales <= half.max))).all():
-        scales = scales.half()
-    codes = torch.empty(rows.shape, dtype=torch.int8)
-    for part, scale, out in zip(_blocks(rows), _blocks(scales), _blocks(codes), strict=True):
-        # A group of zeros has scale 0; any divisor gives its codes.
-        divisor = scale.float().clamp_min(torch.finfo(torch.float32).tiny)
-        steps = _grouped(part) / divisor.view(-1, groups, 1)
-        out.copy_(steps.round_().clamp_(-127, 127).flatten(1))
-    return cpu_ops.prepack_int8(codes, scales)
+    fits = (scales == 0) | ((scales >= half.smallest_normal) & (scales <= half.max))
+    dtype = torch.float16 if fits.all() else torch.float32
+    scheme = QuantizationScheme(8, HEAD_GROUP)
+    parts = [int4.quantize(block.float(), scheme, "the head", dtype) for block in blocks]
+    return cpu_ops.prepack_int8(
+        torch.cat([part.codes for part in parts]), torch.cat([part.scales for part in parts])
+    )
 
 
 def quantized_head_bytes(shape: torch.Size) -> int:
     """What `quantized_head` holds of so many rows and columns, with float16 scales."""
     rows = -(-shape[0] // cpu_ops.BLOCK_ROWS) * cpu_ops.BLOCK_ROWS
     return rows * shape[1] + 2 * rows * (shape[1] // HEAD_GROUP)
-
-
-def _blocks(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return rows.split(_QUANTIZE_ROWS)
-
-
-def _grouped(rows: torch.Tensor) -> torch.Tensor:
-    return rows.float().unflatten(1, (-1, HEAD_GROUP))

@@ -97,9 +97,10 @@ class _StreamedWeights(RankWeights):
         should_stop: Callable[[], bool],
     ) -> None:
         plan = ComputePlan("reference", torch.float32, torch.device("cpu"))
-        super().__init__(_Rows(source, config), plan, SingleRank())
+        rows = _Rows(source, config)
+        super().__init__(rows, plan, SingleRank())
         self.checkpoint = source
-        self.specs = {spec.name: spec for spec in config.tensors()}
+        self.specs = rows.specs
         self.met: dict[str, torch.Tensor] = {}  # sums of squares by module
         # Only rows of tokens that occur are read of the embedding; ids become places among them.
         self._used, self.token_rows = torch.tensor(token_ids).unique(return_inverse=True)
@@ -149,7 +150,7 @@ class _Rows:
     def __init__(self, source: TensorSource, config: CausalConfig) -> None:
         self.config: ModelConfig = config
         self._source = source
-        self._specs = {spec.name: spec for spec in config.tensors()}
+        self.specs = {spec.name: spec for spec in config.tensors()}
 
     def scheme(self, module: str) -> QuantizationScheme | None:
         """Nothing is packed here."""
@@ -160,7 +161,7 @@ class _Rows:
     ) -> torch.Tensor:
         """A vector or a range of it."""
         del columns
-        spec = self._specs[name]
+        spec = self.specs[name]
         start, stop, _ = rows.indices(spec.shape[0])
         return self._source.rows(spec, start, stop)
 
