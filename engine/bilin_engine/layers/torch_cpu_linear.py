@@ -92,13 +92,10 @@ class TorchInt4Linear(Linear):
         if rows >= CROSSOVER_ROWS[dense_dtype()] and kernel_block() is not None:
             dense = self._dequantize(self._workspace.get(self.k, self.n))
             return (x.to(dense_dtype()) @ dense).float()
-        return self.few(x.contiguous()).float()
-
-    def few(self, x: torch.Tensor) -> torch.Tensor:
-        """The kernel alone, for few rows: any float [m, k] -> bfloat16 [m, n]."""
-        return torch.ops.aten._weight_int4pack_mm_for_cpu(
-            x.to(torch.bfloat16), self._packed, self._group, self._scales_and_zeros
+        y = torch.ops.aten._weight_int4pack_mm_for_cpu(
+            x.to(torch.bfloat16).contiguous(), self._packed, self._group, self._scales_and_zeros
         )
+        return y.float()
 
     @property
     def size_bytes(self) -> int:
