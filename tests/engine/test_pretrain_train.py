@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,13 @@ from bilin_engine.pretrain.batches import plan_epoch
 from bilin_engine.pretrain.model import GlmSize
 from bilin_engine.pretrain.run_folder import Progress, TrainSettings, read_checkpoint, weights_hash
 from bilin_engine.pretrain.samples import COUNT_ON, Block, Sample
-from bilin_engine.pretrain.schedule import is_rounding, learning_rate, num_batches, share_done
+from bilin_engine.pretrain.schedule import (
+    is_rounding,
+    learning_rate,
+    nearest_time,
+    num_batches,
+    share_done,
+)
 from bilin_engine.pretrain.shards import SampleStore, pack_samples, write_shards
 from bilin_engine.pretrain.spike_guard import SpikeGuard, spike_margin
 from bilin_engine.pretrain.train import Trainer
@@ -237,6 +244,13 @@ def test_a_fixed_end_holds_whatever_a_run_was_stopped_for(store, tmp_path, monke
     over = Trainer(tmp_path / "run", store, SPECIALS, plan)
     over.settings = settings(schedule_seconds=1000.0, ends_at=5000.0, steps=9)
     assert over.run().step == 4
+
+
+def test_a_time_of_day_is_the_nearest_one():
+    evening = datetime(2026, 11, 28, 22, 55, 30)
+    assert nearest_time(evening, 0, 50) == datetime(2026, 11, 29, 0, 50)
+    assert nearest_time(evening, 22, 50) == datetime(2026, 11, 28, 22, 50)  # over since minutes
+    assert nearest_time(datetime(2026, 11, 29, 0, 10), 23, 59) == datetime(2026, 11, 28, 23, 59)
 
 
 def test_rounding_is_off_unless_asked_for():

@@ -250,9 +250,10 @@ def _family_share(text: str) -> tuple[str, float]:
 
 
 def _unix_time(text: str) -> float:
+    from bilin_engine.pretrain.schedule import nearest_time
+
     hour, minute = map(int, text.split(":"))
-    now = datetime.now().astimezone()
-    return now.replace(hour=hour, minute=minute, second=0, microsecond=0).timestamp()
+    return nearest_time(datetime.now().astimezone(), hour, minute).timestamp()
 
 
 def _add_training(command: argparse.ArgumentParser) -> None:
@@ -304,7 +305,10 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         type=_unix_time,
         default=0.0,
         metavar="HH:MM",
-        help="today's time at which --schedule-seconds are over, pauses and restarts included",
+        help=(
+            "the nearest time of day at which --schedule-seconds are over, pauses and restarts "
+            "included"
+        ),
     )
     command.add_argument("--loader-processes", type=int, default=0)
     command.add_argument("--max-seconds", type=float, default=math.inf)

@@ -1,6 +1,7 @@
 """Learning rate, batch size and rounding as functions of how much of a run is done."""
 
 import math
+from datetime import datetime, timedelta
 
 from bilin_engine.pretrain.run_folder import Progress, TrainSettings
 
@@ -36,3 +37,10 @@ def is_rounding(progress: Progress, settings: TrainSettings) -> bool:
     """Whether this update computes with INT4-rounded weights: the last fake_quant_share."""
     share = settings.fake_quant_share
     return share > 0 and share_done(progress, settings) >= 1 - share
+
+
+def nearest_time(now: datetime, hour: int, minute: int) -> datetime:
+    """When it is or was hour:minute next to `now`: a run of the evening may end after midnight."""
+    today = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    days = (today + timedelta(days=shift) for shift in (-1, 0, 1))
+    return min(days, key=lambda day: abs(day - now))
