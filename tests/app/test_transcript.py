@@ -1,3 +1,4 @@
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from PySide6.QtWidgets import QWidget
 
 from bilin_app.controllers.views import MessageState, MessageView
 from bilin_app.pages.chat.document import MAX_BLOCK_CHARS, MessageDocument
+from bilin_app.pages.chat.highlight import WAIT_MS, prepare_lexer
 from bilin_app.pages.chat.markdown import CODE_PROPERTY
 from bilin_app.pages.chat.transcript import Transcript
 from bilin_app.theme.theme import Look, start_theme
@@ -135,6 +137,23 @@ def test_highlighting_colours_every_line_once(document):
     document.finish_highlighting()
     block = document.fences[0].first
     assert [bool(b.layout().formats()) for b in (block, block.next())] == [True, True]
+
+
+def test_a_language_that_nobody_knows_stays_uncoloured(document):
+    document.set_text("```klingon\nnuqneH\n```\n", is_complete=True)
+    document.finish_highlighting()
+    assert document.fences[0].first.layout().formats() == []
+
+
+def test_code_is_coloured_when_its_lexer_is_made(document, qtbot, monkeypatch):
+    lexer = prepare_lexer("python").result()
+    made = Future()
+    monkeypatch.setattr("bilin_app.pages.chat.highlight.prepare_lexer", lambda _language: made)
+    document.set_text("```python\nreturn 1\n```\n", is_complete=True)
+    qtbot.wait(2 * WAIT_MS)  # it neither waits nor gives up
+    assert document.fences[0].first.layout().formats() == []
+    made.set_result(lexer)
+    qtbot.waitUntil(lambda: document.fences[0].first.layout().formats() != [])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from PySide6.QtGui import QTextBlock, QTextBlockFormat, QTextCursor, QTextDocume
 from typing_extensions import override
 
 from bilin_app.pages.chat.formulas import FormulaKey, formulas
-from bilin_app.pages.chat.highlight import Highlighter
+from bilin_app.pages.chat.highlight import Highlighter, prepare_lexer
 from bilin_app.pages.chat.markdown import (
     MarkdownWriter,
     WaitingFormula,
@@ -256,6 +256,8 @@ class MessageDocument(QObject):
             start = QTextCursor(cursor)
             start.setKeepPositionOnInsert(True)
             self.fences.append(Fence(language, "", start))
+            if language:
+                prepare_lexer(language)
             self._open_code = ""
         cursor.movePosition(QTextCursor.MoveOperation.End)
         number = len(self.fences)

@@ -1,16 +1,27 @@
 """Colours code in slices of a few milliseconds, so that a long block never holds up the window."""
 
+from __future__ import annotations
+
 import time
 from collections import deque
-from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer
 from PySide6.QtGui import QColor, QTextBlock, QTextCharFormat, QTextCursor, QTextLayout
 
 from bilin_app.theme.theme import theme
 
-SLICE_S = 0.004
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pygments.lexer import Lexer
+
+SLICE_S = 0.002
+WAIT_MS = 20  # until a lexer that is being made is asked for again
+MAX_LANGUAGES = 64  # a model may name any number of languages that do not exist
 
 # Pygments token types by their first two names, to palette tokens.
 _COLORS = {
@@ -29,7 +40,9 @@ _COLORS = {
 @dataclass(slots=True)
 class _Job:
     cursor: QTextCursor  # in the first line; follows the document's changes
-    tokens: Iterator[tuple[int, object, str]]
+    code: str
+    lexer: Future[Lexer | None]
+    tokens: Iterator[tuple[int, object, str]] | None = None  # None = not begun
     line: int = 0
     column: int = 0
     formats: list[QTextLayout.FormatRange] = field(default_factory=list)
@@ -48,11 +61,10 @@ class Highlighter(QObject):
 
     def add(self, cursor: QTextCursor, code: str, language: str) -> None:
         """Colours the code that begins in the cursor's block, a block a line."""
-        tokens = _tokens(code, language)
-        if tokens is None:
+        if not language:
             return
-        self._jobs.append(_Job(cursor, tokens))
-        self._timer.start()
+        self._jobs.append(_Job(cursor, code, prepare_lexer(language)))
+        self._timer.start(0)
 
     def clear(self) -> None:
         """Forgets what is not coloured yet."""
@@ -62,12 +74,20 @@ class Highlighter(QObject):
     def finish(self) -> None:
         """Colours all that waits, at once."""
         while self._jobs:
+            self._jobs[0].lexer.result()
             self._work()
 
     def _work(self) -> None:
         until = time.perf_counter() + SLICE_S
         while self._jobs and time.perf_counter() < until:
             job = self._jobs[0]
+            if not job.lexer.done():
+                self._timer.start(WAIT_MS)
+                return
+            if job.tokens is None:
+                self._timer.start(0)
+                lexer = job.lexer.result()
+                job.tokens = iter(lexer.get_tokens_unprocessed(job.code) if lexer else ())
             token = next(job.tokens, None)
             if token is None:
                 self._end_line(job)
@@ -130,16 +150,23 @@ def _color(kind: str) -> QColor | None:
     return None
 
 
-def _tokens(code: str, language: str) -> Iterator[tuple[int, object, str]] | None:
-    """The lexer's tokens, lazily; None for a language that Pygments does not know."""
-    if not language:
-        return None
-    # Imported at first use: the start does not wait for it.
-    from pygments.lexers import get_lexer_by_name
-    from pygments.util import ClassNotFound
+@lru_cache(MAX_LANGUAGES)
+def prepare_lexer(language: str) -> Future[Lexer | None]:
+    """Makes a language's lexer in a thread; its result is None if Pygments does not know it.
 
-    try:
-        lexer = get_lexer_by_name(language.lower(), stripnl=False, ensurenl=False)
-    except ClassNotFound:
+    A lexer compiles its patterns when it is first made: up to a tenth of a second.
+    """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="bilin-lexer")
+    made = pool.submit(_lexer, language.lower())
+    pool.shutdown(wait=False)  # the thread ends with it
+    return made
+
+
+def _lexer(language: str) -> Lexer | None:
+    # Imported at first use: the start does not wait for it.
+    from pygments.lexers import get_all_lexers, get_lexer_by_name
+
+    # For an unknown name `get_lexer_by_name` would look through every installed package.
+    if not any(language in aliases for _name, aliases, _files, _types in get_all_lexers(False)):
         return None
-    return iter(lexer.get_tokens_unprocessed(code))
+    return get_lexer_by_name(language, stripnl=False, ensurenl=False)

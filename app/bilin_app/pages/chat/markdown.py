@@ -6,7 +6,6 @@ text. What is written asks its block to be painted by the message's widget throu
 
 from __future__ import annotations
 
-import importlib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +28,7 @@ from PySide6.QtGui import (
 )
 
 from bilin_app.pages.chat.formulas import PIXEL_RATIO, Formula, FormulaKey, formulas
+from bilin_app.pages.chat.highlight import prepare_lexer
 from bilin_app.pages.chat.math_rules import FORMULA, add_math
 from bilin_app.theme.fonts import BOLD, code_families, families, language_of
 from bilin_app.theme.theme import theme
@@ -75,7 +75,7 @@ def _parser() -> MarkdownIt:
 def warm_up() -> None:
     """Loads parser and lexers ahead of their first use: the first answer does not wait for them."""
     _parser()
-    importlib.import_module("pygments.lexers.python")
+    prepare_lexer("python")
 
 
 def is_safe_link(url: str) -> bool:
