@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from PySide6.QtCore import QEvent
+from PySide6.QtCore import QEvent, QRectF
 from PySide6.QtGui import QTextCursor
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QToolButton, QWidget
 
 from bilin_app.controllers.engine_views import ModelView
 from bilin_app.controllers.views import (
@@ -15,6 +15,7 @@ from bilin_app.controllers.views import (
     Seam,
 )
 from bilin_app.pages.chat.attachment_dialog import MAX_LINE, AttachmentDialog
+from bilin_app.pages.chat.markdown import CODE_HEADER
 from bilin_app.pages.chat.message import MessageWidget
 from bilin_app.pages.chat.message_body import plain_text
 from bilin_app.text.attachments import Attachment
@@ -174,6 +175,49 @@ def test_a_code_block_begins_below_the_table_before_it(make, streamed):
     assert frame.top() < last_cell.bottom() + 60
     lines = plain_text(content.qt, 0, content.qt.characterCount()).split("\n")
     assert [line for line in lines if line] == ["a\tb", "1\t2", "x = 1", "end"]
+
+
+def _copy_button_places(widget):
+    """Of each frame, and of each button shown: the right edge and the middle of the header."""
+    frames = [(frame.right(), frame.top() + CODE_HEADER / 2) for frame in widget.body.code_frames()]
+    buttons = [
+        (button.geometry().right(), button.geometry().center().y())
+        for button in widget.body.findChildren(QToolButton)
+        if button.isVisibleTo(widget) and button.accessibleName() == "Copy this code"
+    ]
+    return frames, buttons
+
+
+def test_a_copy_button_stands_in_every_frame_while_code_comes_and_the_window_changes(make):
+    widget = make(replace(ANSWER, text="", state="running"))
+    source = "a line\n\n```python\nx = 1\ny = 2\n```\n\nand " + "word " * 60 + "\n\n"
+
+    def check(count):
+        frames, buttons = _copy_button_places(widget)
+        assert len(frames) == len(buttons) == count
+        for (right, middle), (button_right, button_middle) in zip(frames, buttons, strict=True):
+            assert 0 < right - button_right < 12
+            assert abs(middle - button_middle) <= 2
+
+    for count in (1, 2, 3):
+        for letter in source:
+            widget.append_text(letter)
+        check(count)
+    for width in (420, 700):  # the words above a frame break differently
+        widget.resize(width, widget.height_for(width))
+        check(3)
+    widget.set_view(replace(ANSWER, text="no code"))
+    check(0)
+
+
+def test_frames_in_a_part_of_a_message_are_found_without_the_others(make):
+    widget = make(replace(ANSWER, text="text\n\n```\ncode\n```\n\n" * 30))
+    widget.resize(700, widget.height_for(700))
+    body, frames = widget.body, widget.body.code_frames()
+    for top in range(0, body.height(), 37):
+        clip = QRectF(0, top, 700, 90)
+        found = [frame for _fence, frame in body._frames_within(clip)]
+        assert found == [frame for frame in frames if frame.intersects(clip)]
 
 
 def test_a_deleted_answers_question_offers_to_be_answered(make):

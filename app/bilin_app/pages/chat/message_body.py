@@ -1,6 +1,7 @@
 """The text of a message: selectable, with code in frames that have a label and a copy button."""
 
 import math
+from bisect import bisect_left
 
 from PySide6.QtCore import QEvent, QMimeData, QPointF, QRectF, QSize, Qt, QUrl, Signal
 from PySide6.QtGui import (
@@ -8,9 +9,9 @@ from PySide6.QtGui import (
     QGuiApplication,
     QHelpEvent,
     QPainter,
-    QPainterPath,
     QPaintEvent,
     QPen,
+    QResizeEvent,
     QTextBlock,
     QTextBlockFormat,
     QTextCursor,
@@ -28,7 +29,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from bilin_app.pages.chat.document import MessageDocument
+from bilin_app.pages.chat.document import Fence, MessageDocument
 from bilin_app.pages.chat.markdown import (
     CODE_HEADER,
     CODE_PADDING,
@@ -117,6 +118,7 @@ class MessageBody(QTextBrowser):
         self.is_streaming = False
         self._width = -1.0
         self._copy_buttons: list[QToolButton] = []
+        self._num_placed = 0  # of them
         self._seam_texts: list[str] = []
         self.anchorClicked.connect(lambda url: self.link_clicked.emit(url.toString()))
 
@@ -137,12 +139,12 @@ class MessageBody(QTextBrowser):
     def append(self, text: str) -> None:
         """Adds Markdown at the end."""
         self.content.append(text)
-        self._place_copy_buttons()
+        self._place_new_copy_buttons()
 
     def finish(self) -> None:
         """Closes the open tail."""
         self.content.finish()
-        self._place_copy_buttons()
+        self._place_new_copy_buttons()
 
     def _on_formula_drawn(self) -> None:
         self._place_copy_buttons()
@@ -200,9 +202,8 @@ class MessageBody(QTextBrowser):
         painter = QPainter(self.viewport())
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         clip = QRectF(event.rect())
-        for fence, frame in zip(self.content.fences, self.code_frames(), strict=True):
-            if frame.intersects(clip):
-                self._paint_frame(painter, fence.language, frame)
+        for fence, frame in self._frames_within(clip):
+            self._paint_frame(painter, fence.language, frame, clip)
         self._paint_marks(painter, clip)
         painter.end()
         super().paintEvent(event)
@@ -212,9 +213,22 @@ class MessageBody(QTextBrowser):
 
     def code_frames(self) -> list[QRectF]:
         """The frames of the code blocks, in the document's coordinates."""
-        return [self._frame_of(fence.first, fence.last) for fence in self.content.fences]
+        return [self._frame_of(fence) for fence in self.content.fences]
 
-    def _frame_of(self, first: QTextBlock, last: QTextBlock) -> QRectF:
+    def _frames_within(self, clip: QRectF) -> list[tuple[Fence, QRectF]]:
+        """The code blocks that a part of the message touches, without a look at all the others."""
+        fences = self.content.fences
+        result = []
+        at = bisect_left(fences, clip.top(), key=lambda fence: self._frame_of(fence).bottom())
+        for fence in fences[at:]:
+            frame = self._frame_of(fence)
+            if frame.top() > clip.bottom():
+                break
+            result.append((fence, frame))
+        return result
+
+    def _frame_of(self, fence: Fence) -> QRectF:
+        first, last = fence.first, fence.last
         layout = self.document().documentLayout()
         line = theme().sizes.code_line_height
         top = layout.blockBoundingRect(first).top() - CODE_HEADER - CODE_PADDING
@@ -222,14 +236,16 @@ class MessageBody(QTextBrowser):
         bottom = layout.blockBoundingRect(last).top() + num_lines * line + CODE_PADDING
         return QRectF(0.5, top + 0.5, self.viewport().width() - 1.0, bottom - top - 1.0)
 
-    def _paint_frame(self, painter: QPainter, language: str, frame: QRectF) -> None:
+    def _paint_frame(self, painter: QPainter, language: str, frame: QRectF, clip: QRectF) -> None:
         colors = theme().palette
-        path = QPainterPath()
-        path.addRoundedRect(frame, 8, 8)
-        painter.fillPath(path, colors.color("sunken"))
         painter.setPen(QPen(colors.color("line"), 1))
-        painter.drawPath(path)
+        painter.setBrush(colors.color("sunken"))
+        # A long block's frame is painted as far as it is in view, its corners out of it.
+        margin = CODE_HEADER
+        painter.drawRoundedRect(frame & clip.adjusted(-margin, -margin, margin, margin), 8, 8)
         y = frame.top() + CODE_HEADER
+        if y < clip.top():
+            return
         painter.drawLine(QPointF(frame.left(), y), QPointF(frame.right(), y))
         painter.setPen(colors.color("muted"))
         painter.setFont(text_font(theme().language, theme().sizes.small))
@@ -248,6 +264,9 @@ class MessageBody(QTextBrowser):
             if box.top() > clip.bottom():
                 return
             block_format = block.blockFormat()
+            if number := block_format.property(CODE_PROPERTY):
+                block = self.content.fences[int(number) - 1].last.next()
+                continue
             if marker := block_format.property(MARKER_PROPERTY):
                 self._paint_marker(painter, box, block_format, str(marker))
             if depth := block_format.property(QUOTE_PROPERTY):
@@ -308,17 +327,29 @@ class MessageBody(QTextBrowser):
     # --- Copy buttons -----------------------------------------------------------------------------
 
     def _place_copy_buttons(self) -> None:
-        frames = self.code_frames()
-        while len(self._copy_buttons) < len(frames):
-            self._copy_buttons.append(self._make_copy_button(len(self._copy_buttons)))
-        for index, button in enumerate(self._copy_buttons):
-            button.setVisible(index < len(frames))
-        for button, frame in zip(self._copy_buttons, frames, strict=False):
-            size = button.sizeHint()
-            y = frame.top() + (CODE_HEADER - size.height()) / 2
-            button.setGeometry(
-                round(frame.right() - size.width() - 6), round(y), size.width(), size.height()
-            )
+        for button in self._copy_buttons[len(self.content.fences) :]:
+            button.hide()
+        for index in range(len(self.content.fences)):
+            self._place_copy_button(index)
+        self._num_placed = len(self.content.fences)
+
+    def _place_new_copy_buttons(self) -> None:
+        """Those of code that has come at the end: what is above it has not moved."""
+        for index in range(self._num_placed, len(self.content.fences)):
+            self._place_copy_button(index)
+        self._num_placed = len(self.content.fences)
+
+    def _place_copy_button(self, index: int) -> None:
+        if index == len(self._copy_buttons):
+            self._copy_buttons.append(self._make_copy_button(index))
+        button = self._copy_buttons[index]
+        frame = self._frame_of(self.content.fences[index])
+        size = button.sizeHint()
+        y = frame.top() + (CODE_HEADER - size.height()) / 2
+        button.setGeometry(
+            round(frame.right() - size.width() - 6), round(y), size.width(), size.height()
+        )
+        button.show()
 
     def _make_copy_button(self, index: int) -> QToolButton:
         button = QToolButton(self.viewport())
@@ -334,9 +365,10 @@ class MessageBody(QTextBrowser):
     # --- Events -----------------------------------------------------------------------------------
 
     @override
-    def resizeEvent(self, event: QEvent) -> None:  # type: ignore[override]
-        super().resizeEvent(event)  # type: ignore[arg-type]
-        self._place_copy_buttons()
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self._place_copy_buttons()
 
     @override
     def wheelEvent(self, event: QWheelEvent) -> None:

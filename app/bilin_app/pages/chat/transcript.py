@@ -250,6 +250,7 @@ class Transcript(QAbstractScrollArea):
         if self._is_arranging:
             return
         self._is_arranging = True
+        self._arrange_timer.stop()
         try:
             self.num_arrangements += 1
             self._place_widgets()
