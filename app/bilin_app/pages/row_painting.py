@@ -1,10 +1,16 @@
 """What painted rows of lists have in common: a line of text, the ground of the chosen row."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QFont, QFontMetricsF, QPainter, QPen
-from PySide6.QtWidgets import QStyle, QStyleOptionViewItem
 
 from bilin_app.theme.theme import theme
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QStyleOptionViewItem
 
 
 def draw_line(
@@ -33,6 +39,9 @@ def draw_ground(
 
     border: the token of the chosen row's edge, "" = none.
     """
+    # Its many enums take longer to import than all the rest here; the first picture has no rows.
+    from PySide6.QtWidgets import QStyle
+
     colors, state = theme().palette, option.state
     is_chosen = bool(state & QStyle.StateFlag.State_Selected)
     if is_chosen or state & QStyle.StateFlag.State_MouseOver:
@@ -43,4 +52,4 @@ def draw_ground(
     if is_chosen and state & QStyle.StateFlag.State_HasFocus:
         painter.setPen(QPen(colors.color("accent"), 2))
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawRoundedRect(box, radius, radius)
+        painter.drawRoundedRect(box.adjusted(1, 1, -1, -1), radius - 1, radius - 1)

@@ -20,17 +20,14 @@ from PySide6.QtCore import (
     QTimer,
     Signal,
 )
-from PySide6.QtGui import QFontMetricsF, QKeyEvent, QPainter, QPen
+from PySide6.QtGui import QFontMetricsF, QKeyEvent, QPainter
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
-    QInputDialog,
     QLineEdit,
     QListView,
     QMenu,
-    QStyle,
     QStyledItemDelegate,
-    QStyleOptionViewItem,
     QVBoxLayout,
     QWidget,
 )
@@ -40,7 +37,7 @@ from bilin_app.controllers.list_views import ListRow, SearchHit
 from bilin_app.pages.controls import IconButton, KeepsEscape, TextButton, label
 from bilin_app.pages.dates import day_of, short_date
 from bilin_app.pages.keymap import keymap
-from bilin_app.pages.row_painting import draw_line
+from bilin_app.pages.row_painting import draw_ground, draw_line
 from bilin_app.theme.fonts import language_of, text_font
 from bilin_app.theme.icons import paint_icon
 from bilin_app.theme.theme import theme
@@ -48,6 +45,8 @@ from bilin_app.theme.theme import theme
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import date
+
+    from PySide6.QtWidgets import QStyleOptionViewItem
 
     from bilin_app.pages.trash import TrashDialog
 
@@ -125,24 +124,12 @@ class _EntryDelegate(QStyledItemDelegate):
             align = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
             painter.drawText(box.adjusted(10, 4, -10, 0), align, entry.title)
         else:
-            self._paint_ground(painter, option, box)
+            draw_ground(painter, option, box, chosen="raised")
             if isinstance(entry, SearchHit):
                 self._paint_hit(painter, entry, box)
             else:
                 self._paint_conversation(painter, entry, box)
         painter.restore()
-
-    def _paint_ground(self, painter: QPainter, option: QStyleOptionViewItem, box: QRectF) -> None:
-        colors = theme().palette
-        state = option.state
-        if state & (QStyle.StateFlag.State_Selected | QStyle.StateFlag.State_MouseOver):
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(colors.color("raised"))
-            painter.drawRoundedRect(box, 8, 8)
-        if state & QStyle.StateFlag.State_HasFocus and state & QStyle.StateFlag.State_Selected:
-            painter.setPen(QPen(colors.color("accent"), 2))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawRoundedRect(box.adjusted(1, 1, -1, -1), 7, 7)
 
     def _paint_conversation(self, painter: QPainter, row: ListRow, box: QRectF) -> None:
         colors = theme().palette
@@ -436,6 +423,8 @@ class ConversationList(QWidget):
         return dialog
 
     def _rename(self, row: ListRow) -> None:
+        from PySide6.QtWidgets import QInputDialog
+
         title, accepted = QInputDialog.getText(
             self, self.tr("Rename"), self.tr("Title"), text=row.title
         )
