@@ -62,9 +62,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(data_dir: Path | None, files: list[Path], devices: str) -> int:
     gc.disable()  # GarbageCollector takes over; none of what is imported now is garbage
-    from bilin_app.pyside_imports import leave_sources_alone
+    from bilin_app.pyside_imports import import_pyside
 
-    leave_sources_alone()
+    import_pyside()
     from PySide6.QtCore import QLockFile
     from PySide6.QtWidgets import QApplication
 

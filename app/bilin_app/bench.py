@@ -76,11 +76,12 @@ def go_on(app, paths, window, loaded, files, **options):
     heavy = ("torch", "numpy", "qtawesome", "pygments", "msgspec", "sqlite3")
     print(*(name for name in heavy if name in sys.modules))
     application = real(app, paths, window, loaded, files, **options)
-    application.completed.connect(finish)
+    application.completed.connect(lambda: finish(application))
     return application
 
-def finish():
+def finish(application):
     print(*seconds(), rss(), flush=True)
+    application.close()  # the next start is not to run beside this one's engine
     os._exit(0)
 
 real, start.go_on = start.go_on, go_on
