@@ -235,7 +235,7 @@ class ConversationList(QWidget):
         self.search.textChanged.connect(self._on_search_edited)
         self.new.clicked.connect(self.new_requested)
         self._build()
-        theme().changed.connect(self.view.viewport().update)
+        theme().changed.connect(self._on_theme_changed)
         self._retranslate()
 
     def _build(self) -> None:
@@ -430,6 +430,10 @@ class ConversationList(QWidget):
         )
         if accepted and title.strip():
             self.rename_requested.emit(row.id, title.strip())
+
+    def _on_theme_changed(self) -> None:
+        # Not asked for before: to tell what kind of widget it is makes PySide6 load all kinds.
+        self.view.viewport().update()
 
     @override
     def changeEvent(self, event: QEvent) -> None:
