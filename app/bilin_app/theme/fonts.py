@@ -15,9 +15,10 @@ logger = logging.getLogger(__name__)
 
 Language = Literal["zh", "en"]
 
-# A Chinese family comes first for Chinese, so that no Japanese glyph shape appears; the package's
-# own is last but always there. English leads with a Latin family for its proportional quotes.
-_CHINESE = ("PingFang SC", "Microsoft YaHei UI", "Noto Sans CJK SC", "Noto Sans SC")
+# A Chinese family comes first for Chinese, so that no Japanese glyph shape appears. The package's
+# own Noto Sans SC is before Noto Sans CJK: Qt thickens the CFF outlines of that one, on dark ground
+# until it looks bold. English leads with a Latin family for its proportional quotes.
+_CHINESE = ("PingFang SC", "Microsoft YaHei UI", "Noto Sans SC", "Noto Sans CJK SC")
 _FAMILIES: dict[Language, tuple[str, ...]] = {"zh": _CHINESE, "en": ("Bilin Sans", *_CHINESE)}
 _CODE_FAMILIES = ("JetBrains Mono", *_CHINESE)
 
