@@ -13,6 +13,7 @@ from bilin_app.pages.chat.document import MAX_BLOCK_CHARS, MessageDocument
 from bilin_app.pages.chat.highlight import WAIT_MS, prepare_lexer
 from bilin_app.pages.chat.markdown import CODE_PROPERTY
 from bilin_app.pages.chat.transcript import Transcript
+from bilin_app.theme.fonts import families
 from bilin_app.theme.theme import Look, start_theme
 from bilin_app.tour_texts import TEXTS
 
@@ -137,6 +138,28 @@ def test_highlighting_colours_every_line_once(document):
     document.finish_highlighting()
     block = document.fences[0].first
     assert [bool(b.layout().formats()) for b in (block, block.next())] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("source", "narrow"),
+    [
+        ("“A friend isn’t far.” 天涯若比邻", "“’”"),
+        ("他说“Hello”。", ""),
+        ("“你好 Bob” it is", ""),
+        ("“OK” 是“好”的意思", "“”"),
+    ],
+)
+def test_quotation_marks_are_wide_only_beside_chinese(document, source, narrow):
+    document.set_text(source, is_complete=True)
+    found = ""
+    fragments = document.qt.begin().begin()
+    while not fragments.atEnd():
+        fragment = fragments.fragment()
+        if fragment.charFormat().fontFamilies() == families("en", "text"):
+            found += fragment.text()
+        fragments += 1
+    assert found == narrow
+    assert document.qt.toPlainText() == source
 
 
 def test_a_language_that_nobody_knows_stays_uncoloured(document):

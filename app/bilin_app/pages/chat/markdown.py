@@ -55,7 +55,9 @@ if TYPE_CHECKING:
 _FIXED = QTextBlockFormat.LineHeightTypes.FixedHeight.value
 _HEADING_EXTRA = {1: 6, 2: 4, 3: 2}
 _TASK = re.compile(r"\[([ xX])\]\s+")
+# What the fonts for Chinese draw as wide as a character although only Latin letters are around it.
 _LATIN_APOSTROPHE = re.compile(r"(?<=[A-Za-z])’(?=[A-Za-z])")
+_LATIN_QUOTATION = re.compile("(?<![^\x00-\x7f])“[^“”\u2e80-\uffef]*”(?![^\x00-\x7f])")
 _TASK_MARKS = {" ": "☐", "x": "☑"}
 
 
@@ -136,16 +138,21 @@ def text_char_format(text: str, *, size: int | None = None) -> QTextCharFormat:
 
 
 def insert_text(cursor: QTextCursor, text: str, char_format: QTextCharFormat) -> None:
-    """Inserts text; an apostrophe between Latin letters is narrow in Chinese text, too."""
-    if "’" not in text:
+    """Inserts text; marks between Latin letters are narrow in Chinese text, too."""
+    marks = [match.start() for match in _LATIN_APOSTROPHE.finditer(text)]
+    for match in _LATIN_QUOTATION.finditer(text):
+        marks += (match.start(), match.end() - 1)
+    if not marks:
         cursor.insertText(text, char_format)
         return
     narrow = QTextCharFormat(char_format)
     narrow.setFontFamilies(families("en", "text"))
-    for index, piece in enumerate(_LATIN_APOSTROPHE.split(text)):
-        if index:
-            cursor.insertText("’", narrow)
-        cursor.insertText(piece, char_format)
+    begin = 0
+    for mark in sorted(marks):
+        cursor.insertText(text[begin:mark], char_format)
+        cursor.insertText(text[mark], narrow)
+        begin = mark + 1
+    cursor.insertText(text[begin:], char_format)
 
 
 def code_char_format() -> QTextCharFormat:
