@@ -321,6 +321,17 @@ def test_the_draft_is_counted_with_the_conversation(start_app, until):
     assert app.page.counts[-1].fits
 
 
+def test_the_context_is_counted_for_each_conversation_without_a_draft(start_app, until):
+    app = start_app()
+    app.chat.send("four")
+    until(lambda: app.page.counts and app.page.counts[-1].total == 4 + len(WHOLE))
+    first = app.chat.conversation_id
+    app.chat.new_conversation()
+    until(lambda: app.page.counts[-1].total == 0)
+    app.chat.open_conversation(first)
+    until(lambda: app.page.counts[-1].total == 4 + len(WHOLE))
+
+
 # --- The engine's troubles ------------------------------------------------------------------------
 
 

@@ -189,6 +189,14 @@ def test_an_answer_goes_on_from_its_beginning(six_b, three, name):
     assert tokenizer.decode(whole).endswith("hello")
 
 
+@pytest.mark.parametrize("name", ["chatglm2", "chatglm3", "chatglm"])
+def test_a_question_not_yet_typed_is_counted(six_b, three, name):
+    tokenizer = six_b if name == "chatglm" else three
+    open_question = [*CHAT[:2], Message("user", "")]
+    count = find_chat_format(name).size(open_question, tokenizer).total
+    assert 0 < count <= find_chat_format(name).size(CHAT, tokenizer).total
+
+
 def test_another_vocabulary_of_the_same_name_is_refused(tmp_path):
     path = train(tmp_path / "ice_text.model", vocab_size=380)
     with pytest.raises(ModelBrokenError, match="has no piece"):

@@ -112,6 +112,14 @@ def test_a_chat_must_end_with_a_question(tmp_path):
         ids_of(folder, messages_of("a growing chat")[:2])
 
 
+@pytest.mark.parametrize("family", TEMPLATES)
+def test_a_question_not_yet_typed_is_counted(tmp_path, family):
+    chat_format = TemplateFormat(make_folder(tmp_path / "m", TEMPLATES[family]))
+    answered = [Message("user", "hi"), Message("assistant", "hello")]
+    count = chat_format.size([*answered, Message("user", "")], TOKENIZER).total
+    assert 0 < count < chat_format.size([*answered, Message("user", "and you?")], TOKENIZER).total
+
+
 # --- Templates that misbehave --------------------------------------------------------------------
 
 LONG = "{% for i in range(99999) %}{% for j in range(99999) %}"

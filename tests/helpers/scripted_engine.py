@@ -193,6 +193,9 @@ class ScriptedEngine:
                 tokens=tuple(tokens), prefix_len=len(tokens), context_length=CONTEXT_LENGTH
             )
             self.send(Done(request.id, view))
+        elif isinstance(request, CountTokens) and request.messages[-1].role != "user":
+            message = "a chat must end with the user's message"
+            self.send(Failed(id=request.id, code="bad_request", message=message))
         elif isinstance(request, CountTokens):
             counts = tuple(len(message.text) for message in request.messages)
             total = sum(counts) + len(request.prefill)

@@ -530,7 +530,9 @@ class ChatController(QObject):
         draft = with_attachments(
             self._drafts.get(self.conversation_id), self._attachments.of(self.conversation_id)
         )
-        return (*messages, Message("user", draft)) if draft.strip() else messages
+        if not draft.strip() and messages and messages[-1].role == "user":
+            return messages
+        return (*messages, Message("user", draft))  # an engine counts what ends in a question
 
     def _counting_model(self) -> str:
         """Whose tokenizer counts: the conversation's model, if it has one that can be loaded."""

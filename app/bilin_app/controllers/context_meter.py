@@ -12,7 +12,10 @@ PAUSE_MS = 300
 
 
 class ContextMeter(QObject):
-    """counted(TokenCountView) follows `count_soon()`, for the last state of what is counted."""
+    """counted(TokenCountView) follows `count_soon()`, for the last state of what is counted.
+
+    counted(None): it cannot be counted.
+    """
 
     counted = Signal(object)
 
@@ -60,3 +63,8 @@ class ContextMeter(QObject):
 
         handle = self._engine.send(lambda i: CountTokens(id=i, model=model, messages=messages))
         handle.done.connect(counted)
+        handle.failed.connect(lambda _failure: self._tell_unknown(number))
+
+    def _tell_unknown(self, number: int) -> None:
+        if number == self._query:
+            self.counted.emit(None)
