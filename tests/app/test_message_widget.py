@@ -112,6 +112,8 @@ def test_the_time_is_told_while_an_answer_is_written(make, progress, said):
 def test_what_an_answer_took_names_model_and_seed(make):
     widget = make(ANSWER)
     assert facts_of(widget) == "38.2 tok/s · 214 tokens · first 0.4 s"
+    quick = make(replace(ANSWER, facts=replace(FACTS, time_to_first_token_s=0.031)))
+    assert facts_of(quick).endswith("first 0.03 s")
     assert "Model: Model" in widget._row._facts.toolTip()
     assert "Seed: 7" in widget._row._facts.toolTip()
 

@@ -1071,7 +1071,7 @@
         </message>
         <message>
             <source>{0} is a small demonstration model: it shows how Bilin works and makes mistakes.</source>
-            <translation>{0} 是一个小型演示模型：用来展示比邻怎样工作，会出错。</translation>
+            <translation>{0}：小型演示模型，用来展示比邻怎样工作，会出错。</translation>
         </message>
     </context>
     <context>

@@ -379,7 +379,8 @@ class MessageWidget(QWidget):
         if facts.rate_tok_s:
             parts.append(self.tr("{0} tok/s").format(locale.toString(facts.rate_tok_s, "f", 1)))
         parts.append(self.tr("{0} tokens").format(locale.toString(facts.new_tokens)))
-        first = locale.toString(facts.time_to_first_token_s, "f", 1)
+        first_s = facts.time_to_first_token_s
+        first = locale.toString(first_s, "f", 1 if first_s >= 0.1 else 2)
         parts.append(self.tr("first {0} s").format(first))
         if facts.finish_reason == "length":
             parts.append(self.tr("length limit"))
