@@ -6,9 +6,9 @@ import pytest
 from editor_desk import EditorDesk
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QApplication
+from PySide6.QtWidgets import QAbstractButton, QApplication, QStackedWidget, QWidget
 
-from bilin_app.pages.editor.view import with_end
+from bilin_app.pages.editor.view import EditorView, with_end
 from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import Candidate
 
@@ -35,6 +35,23 @@ def offer(desk: EditorDesk, number: int, *texts: str) -> int:
 def said(desk: EditorDesk) -> str:
     toast = desk.view.toast
     return "" if toast.isHidden() else toast._text.text()
+
+
+def test_the_first_page_there_ever_is_tells_how_to_begin(qtbot):
+    start_theme(QApplication.instance(), Look("light", "en"))  # type: ignore[arg-type]
+    pages = QStackedWidget()
+    qtbot.addWidget(pages)
+    pages.addWidget(QWidget())
+    pages.resize(1200, 800)
+    pages.show()
+    view = EditorView(pages)  # no document has been shown in it
+    pages.addWidget(view)
+    pages.setCurrentWidget(view)
+    qtbot.waitUntil(lambda: view.empty.width() > 300 and view.empty.height() > 300)
+    assert view.text.rect().contains(view.empty.geometry())
+    assert view.empty.isVisible()
+    view.text.setPlainText("a letter")
+    assert not view.empty.isVisible()
 
 
 def test_filling_all_says_what_to_do_where_every_blank_has_an_offer(desk):

@@ -4,7 +4,7 @@ import re
 from bisect import bisect_left
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QStandardPaths, Qt, QTimer
+from PySide6.QtCore import QEvent, QObject, QStandardPaths, Qt, QTimer
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QFileDialog,
@@ -67,6 +67,7 @@ class EditorView(QWidget):
         self._folder = documents if documents.is_dir() else Path.home()
         self._build()
         self.text.textChanged.connect(self._show_empty)
+        self.text.installEventFilter(self)
         self.find_bar.query_changed.connect(self._on_find)
         self.find_bar.step_requested.connect(self._on_find_step)
         self.header.origins_toggled.connect(self.text.set_shows_origins)
@@ -233,8 +234,13 @@ class EditorView(QWidget):
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self._place_empty()
         self.toast.place()
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Resize:  # of the text, whose margins follow
+            QTimer.singleShot(0, self, self._place_empty)
+        return False
 
     @override
     def changeEvent(self, event: QEvent) -> None:
