@@ -107,6 +107,16 @@ def test_a_search_finds_and_opens_the_message(application, qtbot):
     assert texts(application)[0] == ("user", "needle in a haystack")
 
 
+def test_a_clicked_conversation_is_ready_to_be_typed_into(application, qtbot):
+    ask(application, qtbot, "one")
+    chat = application.window.chat
+    qtbot.waitUntil(lambda: len(chat.list._entries.entries) == 2, timeout=5_000)  # a day, a row
+    row = chat.list.view.visualRect(chat.list._entries.index(1, 0)).center()
+    with qtbot.waitSignal(application.chat.conversation_opened, timeout=5_000):
+        QTest.mouseClick(chat.list.view.viewport(), Qt.MouseButton.LeftButton, pos=row)
+    assert application.window.focusWidget() is chat.composer.edit
+
+
 def test_what_the_model_saw_opens_with_the_exact_prompt(application, qtbot):
     application.chat.set_system_prompt("be brief")
     ask(application, qtbot, "hello")

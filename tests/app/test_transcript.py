@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 import pytest
 from PySide6.QtCore import QEvent, QObject, Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QFocusEvent, QGuiApplication
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QApplication, QWidget
 
 from bilin_app.controllers.views import MessageState, MessageView
 from bilin_app.pages.chat.document import MAX_BLOCK_CHARS, MessageDocument
@@ -227,6 +227,17 @@ def test_a_long_conversation_opens_at_its_end(transcript):
     assert transcript.is_following
     bar = transcript.verticalScrollBar()
     assert bar.value() == bar.maximum() > 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "ring"),
+    [(Qt.FocusReason.MouseFocusReason, False), (Qt.FocusReason.TabFocusReason, True)],
+)
+def test_only_keys_put_a_ring_around_the_messages(transcript, reason, ring):
+    QApplication.sendEvent(transcript, QFocusEvent(QEvent.Type.FocusIn, reason))
+    assert bool(transcript.property("ring")) == ring
+    QApplication.sendEvent(transcript, QFocusEvent(QEvent.Type.FocusOut, reason))
+    assert not transcript.property("ring")
 
 
 def test_scrolling_through_everything_keeps_few_widgets_and_ends_at_the_top(transcript, qapp):

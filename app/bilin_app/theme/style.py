@@ -140,7 +140,7 @@ QHeaderView::section { background: $surface; color: $muted; border: none; paddin
     background: transparent; border: none; }
 
 #transcript { border: 1px solid transparent; }
-#transcript:focus { border: 1px solid $accent; }
+#transcript[ring="true"] { border: 1px solid $accent; }
 
 QMenu { background: $surface; border: 1px solid $line; border-radius: 8px; padding: 4px; }
 QMenu::item { padding: 6px 24px 6px 12px; border-radius: 6px; }

@@ -83,6 +83,8 @@ class ChatPage(QObject):
         view.list.new_requested.connect(self.start_new)
         view.list.conversation_chosen.connect(chat.open_conversation)
         view.list.hit_chosen.connect(self._on_hit_chosen)
+        for chosen in (view.list.conversation_chosen, view.list.hit_chosen):
+            chosen.connect(view.composer.edit.setFocus)  # what comes next is mostly typing
         view.list.search_changed.connect(self._on_search_changed)
         view.list.rename_requested.connect(chat.rename)
         view.list.pin_requested.connect(chat.set_pinned)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QEvent, QRect, Qt, QTimer, Signal
-from PySide6.QtGui import QKeyEvent, QResizeEvent, QWheelEvent
+from PySide6.QtGui import QFocusEvent, QKeyEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QAbstractScrollArea, QFrame, QPushButton, QWidget
 from typing_extensions import override
 
@@ -429,6 +429,22 @@ class Transcript(QAbstractScrollArea):
     @override
     def wheelEvent(self, event: QWheelEvent) -> None:
         self.verticalScrollBar().event(event)
+
+    @override
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        self._show_ring(event.reason() != Qt.FocusReason.MouseFocusReason)
+        super().focusInEvent(event)
+
+    @override
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        self._show_ring(False)
+        super().focusOutEvent(event)
+
+    def _show_ring(self, is_shown: bool) -> None:
+        """Around all messages, for whoever came by key; who clicked knows where."""
+        if is_shown != bool(self.property("ring")):
+            self.setProperty("ring", is_shown)
+            self.style().polish(self)
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:

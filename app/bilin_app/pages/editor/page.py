@@ -82,6 +82,8 @@ class EditorPage(QObject):
         view.list.new_requested.connect(self.start_new)
         view.list.conversation_chosen.connect(editor.open_document)
         view.list.hit_chosen.connect(lambda document_id, _m: editor.open_document(document_id))
+        for chosen in (view.list.conversation_chosen, view.list.hit_chosen):
+            chosen.connect(view.text.setFocus)
         view.list.search_changed.connect(self._on_search_changed)
         view.list.delete_requested.connect(editor.delete_document)
         view.list.trash_requested.connect(self._open_trash)
