@@ -20,14 +20,25 @@ pytestmark = pytest.mark.gui
 
 
 @pytest.fixture
-def application(qapp, qtbot, tmp_path):
+def start(qapp, qtbot, tmp_path):
     assert isinstance(qapp, QApplication)
-    result = Application(qapp, app_paths(tmp_path), EngineCommand(sys.executable, ("-P", SCRIPT)))
-    result.show()
-    qtbot.waitUntil(lambda: result.engine.view.state == "ready", timeout=20_000)
-    yield result
-    result.close()
-    result.deleteLater()
+    started = []
+
+    def start(*words: str) -> Application:
+        command = EngineCommand(sys.executable, ("-P", SCRIPT, *words))
+        started.append(Application(qapp, app_paths(tmp_path), command))
+        started[0].show()
+        qtbot.waitUntil(lambda: started[0].engine.view.state == "ready", timeout=20_000)
+        return started[0]
+
+    yield start
+    started[0].close()
+    started[0].deleteLater()
+
+
+@pytest.fixture
+def application(start):
+    return start()
 
 
 def ask(application, qtbot, text):
@@ -105,6 +116,20 @@ def test_a_search_finds_and_opens_the_message(application, qtbot):
     with qtbot.waitSignal(application.chat.conversation_opened, timeout=5_000):
         chat.list.hit_chosen.emit(hits[-1].id, hits[-1].message_id)
     assert texts(application)[0] == ("user", "needle in a haystack")
+
+
+def test_a_message_that_waits_leaves_the_running_answer_on_show(start, qtbot):
+    application = start("--gap", "0.02", "--tokens", "2000")
+    chat = application.window.chat
+    application.chat.send("one")
+    qtbot.waitUntil(lambda: len(texts(application)) == 2 and len(texts(application)[1][1]) > 40)
+    before = texts(application)[1][1]
+    with qtbot.waitSignal(application.chat.queue_changed, timeout=5_000):
+        application.chat.send("two")
+    assert [text for _, text in texts(application)][::2] == ["one", "two"]
+    assert texts(application)[1][1].startswith(before)
+    chat.transcript.flush()
+    assert texts(application)[1][1].startswith(before)
 
 
 def test_a_clicked_conversation_is_ready_to_be_typed_into(application, qtbot):

@@ -113,8 +113,9 @@ class Transcript(QAbstractScrollArea):
         self._pending.clear()
         previous = {item.view.id: item for item in self._items} if is_same else {}
         items = []
-        for view in views:
-            known = previous.get(view.id)
+        for given in views:
+            known = previous.get(given.id)
+            view = given if known is None else _with_all_text(given, known.view)
             if known is not None and known.view == view:
                 items.append(known)
             else:
@@ -466,3 +467,10 @@ class Transcript(QAbstractScrollArea):
         self._latest.setText(self.tr("Latest"))
         self._latest.setIcon(icon("arrow-down", theme().palette.color("ink")))
         self._latest.setAccessibleName(self.tr("Go to the latest message"))
+
+
+def _with_all_text(view: MessageView, shown: MessageView) -> MessageView:
+    """The view, with the text on show where an answer is being written: that is never behind."""
+    if view.state == "running" and shown.text.startswith(view.text):
+        return replace(view, text=shown.text)
+    return view
