@@ -55,6 +55,16 @@ def test_what_is_not_known_is_told_as_it_is():
 
 
 @pytest.mark.usefixtures("chinese")
+def test_values_that_are_the_engine_s_words_are_told_in_chinese_too():
+    message = (
+        "The model's process (rank 3) ended unexpectedly: signal 9 (SIGKILL). "
+        "The log has its last words."
+    )
+    told = "模型进程（rank 3）意外结束：信号 9（SIGKILL）。日志里有它最后的输出。"
+    assert request_failed("worker_died", message) == told
+
+
+@pytest.mark.usefixtures("chinese")
 def test_a_job_in_the_queue_says_in_chinese_why_it_failed():
     failed = JobInfo(
         job=1,

@@ -1,9 +1,9 @@
 """The engine's sentences in the window's language: a table of those that people meet.
 
 The engine writes English with its values in it. Here each common sentence stands once as a
-template; one that matches is translated and gets the values back. A test finds every template in
-the engine's sources, so that a sentence changed there cannot go stale here. The rest is shown as
-it is.
+template; one that matches is translated and gets the values back, each of which may be such a
+template, too. A test finds every template in the engine's sources, so that a sentence changed there
+cannot go stale here. The rest is shown as it is.
 """
 
 import re
@@ -32,6 +32,14 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "The model's process hung: for {} s it neither answered nor used the processor, so it was ended."),
     QT_TRANSLATE_NOOP("EngineSentences", "The model did not stop within {} s of being asked, so its process was ended."),
     QT_TRANSLATE_NOOP("EngineSentences", "The model's process gave up: {}."),
+    QT_TRANSLATE_NOOP("EngineSentences", "The {} ended unexpectedly: {}. The log has its last words."),
+    QT_TRANSLATE_NOOP("EngineSentences", "The {} sent something that is no message: {}."),
+    QT_TRANSLATE_NOOP("EngineSentences", "The {} can no longer be read: {}."),
+    QT_TRANSLATE_NOOP("EngineSentences", "the {} cannot be started: {}: {}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "model's process (rank {})"),
+    QT_TRANSLATE_NOOP("EngineSentences", "job's process"),
+    QT_TRANSLATE_NOOP("EngineSentences", "signal {} ({})"),
+    QT_TRANSLATE_NOOP("EngineSentences", "exit code {}"),
     # Models and their files
     QT_TRANSLATE_NOOP("EngineSentences", "the model \"{}\" is not loaded; load it first"),
     QT_TRANSLATE_NOOP("EngineSentences", "there is no model \"{}\"; known: {}"),
@@ -145,7 +153,9 @@ def engine_sentence(message: str) -> str:
         match = pattern.fullmatch(message)
         if match is not None:
             told = QCoreApplication.translate("EngineSentences", template)
-            return message if told == template else told.format(*match.groups())
+            return (
+                message if told == template else told.format(*map(engine_sentence, match.groups()))
+            )
     return message
 
 

@@ -42,15 +42,13 @@ class ChildProcess(Generic[EventT]):
         *,
         decode: "Callable[[bytes], EventT]",
         noun: str,
-        which: str = "",
     ) -> None:
         """Starts the process; `on_event` gets every message, `Hello` included.
 
-        decode: one of protocol's `decode_…` functions. noun, which: for sentences, as "model's
-        process" and "rank 1". Raises WorkerDiedError when the program cannot be started.
+        decode: one of protocol's `decode_…` functions. noun: for sentences, as "model's process
+        (rank 1)". Raises WorkerDiedError when the program cannot be started.
         """
         self._noun = noun
-        self._which = which
         self._on_event = on_event
         self._is_closing = False
         self._fault = ""
@@ -141,6 +139,6 @@ class ChildProcess(Generic[EventT]):
         if self._fault:
             return self._fault
         return (
-            f"The {self._noun}{f' ({self._which})' if self._which else ''} ended unexpectedly: "
-            f"{processes.exit_sentence(code)}. The log has its last words."
+            f"The {self._noun} ended unexpectedly: {processes.exit_sentence(code)}. "
+            f"The log has its last words."
         )

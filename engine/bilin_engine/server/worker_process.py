@@ -50,6 +50,5 @@ class WorkerProcess(ChildProcess[WorkerEvent]):
             command,
             lambda event: on_event(rank, event),
             decode=decode_worker_event,
-            noun="model's process",
-            which=f"rank {rank}",
+            noun=f"model's process (rank {rank})",
         )

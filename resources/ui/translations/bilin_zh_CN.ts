@@ -1487,6 +1487,38 @@
             <translation>模型进程放弃了：{}。</translation>
         </message>
         <message>
+            <source>The {} ended unexpectedly: {}. The log has its last words.</source>
+            <translation>{}意外结束：{}。日志里有它最后的输出。</translation>
+        </message>
+        <message>
+            <source>The {} sent something that is no message: {}.</source>
+            <translation>{}发来的内容不是消息：{}。</translation>
+        </message>
+        <message>
+            <source>The {} can no longer be read: {}.</source>
+            <translation>{}的输出读不到了：{}。</translation>
+        </message>
+        <message>
+            <source>the {} cannot be started: {}: {}</source>
+            <translation>{}无法启动：{}：{}</translation>
+        </message>
+        <message>
+            <source>model's process (rank {})</source>
+            <translation>模型进程（rank {}）</translation>
+        </message>
+        <message>
+            <source>job's process</source>
+            <translation>任务进程</translation>
+        </message>
+        <message>
+            <source>signal {} ({})</source>
+            <translation>信号 {}（{}）</translation>
+        </message>
+        <message>
+            <source>exit code {}</source>
+            <translation>退出码 {}</translation>
+        </message>
+        <message>
             <source>the model "{}" is not loaded; load it first</source>
             <translation>模型“{}”尚未载入，请先载入。</translation>
         </message>
