@@ -130,7 +130,8 @@ def test_program_that_is_not_there_is_a_sentence():
     with Engine(WorkerCommand(("/nowhere/python",))) as engine:
         failed = engine.ask(load)
         assert failed.code == "worker_died"
-        assert failed.message.startswith("the model's process cannot be started: /nowhere/python")
+        begin = "the model's process (rank 0) cannot be started: /nowhere/python"
+        assert failed.message.startswith(begin)
 
 
 def test_worker_killed_from_outside_costs_the_model_and_the_next_load_works():
