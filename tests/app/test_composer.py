@@ -104,14 +104,17 @@ def test_a_text_that_does_not_fit_is_not_sent(composer, sent):
 
 
 def test_it_grows_to_ten_lines_and_no_further(composer):
-    heights = []
-    for num_lines in (1, 2, MAX_LINES, MAX_LINES + 5):
-        composer.set_text("\n".join("x" * num_lines))
+    heights, scrolls = [], []
+    for num_lines in (1, 2, 3, MAX_LINES, MAX_LINES + 5):
+        composer.set_text("\n".join("字" * num_lines))
         heights.append(composer.edit.height())
-    line = composer.edit.fontMetrics().lineSpacing()
-    assert heights[1] - heights[0] == line
-    assert heights[2] - heights[0] == (MAX_LINES - 1) * line
-    assert heights[3] == heights[2]
+        scrolls.append(composer.edit.verticalScrollBar().maximum() > 0)
+    line = heights[1] - heights[0]
+    assert line >= composer.edit.fontMetrics().lineSpacing()
+    assert heights[2] - heights[0] == 2 * line
+    assert heights[3] - heights[0] == (MAX_LINES - 1) * line
+    assert heights[4] == heights[3]
+    assert scrolls == [False, False, False, False, True]
 
 
 def test_set_text_is_no_draft_of_the_person(composer):

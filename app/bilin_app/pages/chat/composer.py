@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QLocale, QObject, QRectF, QSize, Qt, QTimer, Signal
@@ -298,14 +299,16 @@ class Composer(QFrame):
     def _fit_height(self) -> None:
         """As high as the text, from one line to MAX_LINES."""
         self.edit.ensurePolished()
-        line = self.edit.fontMetrics().lineSpacing()
         num_lines = 0
         block = self.edit.document().begin()
+        # Laid out, a line is higher than the font's own spacing by what is rounded up.
+        self.edit.document().documentLayout().blockBoundingRect(block)  # lays it out
+        line = block.layout().lineAt(0).height()
         while block.isValid() and num_lines < MAX_LINES:
             num_lines += max(1, block.layout().lineCount())
             block = block.next()
         num_lines = min(MAX_LINES, max(1, num_lines))
-        self.edit.setFixedHeight(num_lines * line + 6)
+        self.edit.setFixedHeight(math.ceil(num_lines * line) + 6)
 
     def _show_state(self) -> None:
         has_text = bool(self.text.strip()) or self._has_attachments
