@@ -20,6 +20,7 @@ CTRL = Qt.KeyboardModifier.ControlModifier
 def composer(qapp):
     start_theme(qapp, Look("light", "zh"))
     owner = QWidget()
+    owner.resize(700, 700)
     widget = Composer(owner)
     widget.resize(600, 120)
     owner.show()
@@ -104,6 +105,7 @@ def test_a_text_that_does_not_fit_is_not_sent(composer, sent):
 
 
 def test_it_grows_to_ten_lines_and_no_further(composer):
+    composer.window().resize(700, 900)
     heights, scrolls = [], []
     for num_lines in (1, 2, 3, MAX_LINES, MAX_LINES + 5):
         composer.set_text("\n".join("字" * num_lines))
@@ -115,6 +117,9 @@ def test_it_grows_to_ten_lines_and_no_further(composer):
     assert heights[3] - heights[0] == (MAX_LINES - 1) * line
     assert heights[4] == heights[3]
     assert scrolls == [False, False, False, False, True]
+    composer.window().resize(700, 460)
+    composer.fit_height()
+    assert heights[1] < composer.edit.height() < heights[3]
 
 
 def test_set_text_is_no_draft_of_the_person(composer):

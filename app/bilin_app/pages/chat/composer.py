@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from bilin_app.text.attachments import Attachment
 
 MAX_LINES = 10
+MIN_LINES = 3  # that a long text has in the lowest window
+OTHERS_HEIGHT = 300  # px for header, messages and footer, before the field takes more
 METER_SIZE = QSize(90, 4)
 
 
@@ -94,9 +96,9 @@ class Composer(QFrame):
         self.send.clicked.connect(self._submit)
         self.stop.clicked.connect(self.stop_requested)
         self._build()
-        theme().changed.connect(self._fit_height)
+        theme().changed.connect(self.fit_height)
         self._retranslate()
-        self._fit_height()
+        self.fit_height()
         self.set_count(None)
         self._show_state()
 
@@ -148,7 +150,7 @@ class Composer(QFrame):
             self.edit.setPlainText(text)
             self.edit.moveCursor(self.edit.textCursor().MoveOperation.End)
             self.edit.blockSignals(was_blocked)
-        self._fit_height()
+        self.fit_height()
         self._show_state()
 
     def insert(self, text: str) -> None:
@@ -292,22 +294,25 @@ class Composer(QFrame):
     # --- Showing ----------------------------------------------------------------------------------
 
     def _on_text_changed(self) -> None:
-        self._fit_height()
+        self.fit_height()
         self._show_state()
         self.draft_changed.emit(self.text)
 
-    def _fit_height(self) -> None:
-        """As high as the text, from one line to MAX_LINES."""
+    def fit_height(self) -> None:
+        """As high as the text, from one line to MAX_LINES, or to what a low window has room for."""
         self.edit.ensurePolished()
         num_lines = 0
         block = self.edit.document().begin()
         # Laid out, a line is higher than the font's own spacing by what is rounded up.
         self.edit.document().documentLayout().blockBoundingRect(block)  # lays it out
         line = block.layout().lineAt(0).height()
-        while block.isValid() and num_lines < MAX_LINES:
+        around = self.sizeHint().height() - self.edit.height()  # buttons, attachments
+        room = int((self.window().height() - around - OTHERS_HEIGHT) // line)
+        most = max(MIN_LINES, min(MAX_LINES, room))
+        while block.isValid() and num_lines < most:
             num_lines += max(1, block.layout().lineCount())
             block = block.next()
-        num_lines = min(MAX_LINES, max(1, num_lines))
+        num_lines = min(most, max(1, num_lines))
         self.edit.setFixedHeight(math.ceil(num_lines * line) + 6)
 
     def _show_state(self) -> None:
@@ -354,7 +359,7 @@ class Composer(QFrame):
     @override
     def resizeEvent(self, event: QEvent) -> None:  # type: ignore[override]
         super().resizeEvent(event)  # type: ignore[arg-type]
-        self._fit_height()
+        self.fit_height()
         self._fit_chips()
 
     @override

@@ -301,6 +301,7 @@ class ChatView(QWidget):
         super().resizeEvent(event)
         QTimer.singleShot(0, self, self._fit)
         self._fit()
+        self.composer.fit_height()
 
     @override
     def changeEvent(self, event: QEvent) -> None:

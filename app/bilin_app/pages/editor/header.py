@@ -1,7 +1,7 @@
 """Above the text: title, whether it is saved, who wrote what, and what can be done.
 
 Where there is little room the title has it: first the legend's words go, then the word that all is
-saved. Both stay reachable: in the legend's tool tip and in the menu.
+saved, then the legend. The first two stay reachable: in the legend's tool tip and in the menu.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from bilin_app.theme.theme import theme
 
 HEIGHT = 52
 _SPACING = 10
+TITLE_WIDTH = 120  # px that a title keeps beside the legend
 _DOT_STEP = 16  # from a dot to its word, or to the next dot
 
 
@@ -181,10 +182,14 @@ class EditorHeader(QWidget):
         room = self.width() - margins.left() - margins.right() - 6 * _SPACING
         room -= self.title.sizeHint().width() + sum(part.sizeHint().width() for part in fixed)
         saved = self.saved.sizeHint().width()
-        words = self.legend.width_for(words=True) + saved <= room
-        bare = self.legend.width_for(words=False) + saved > room
-        self.legend.set_shows_words(words)
-        self.saved.setVisible(not (bare and self._state == "saved"))
+        dots = self.legend.width_for(words=False)
+        self.legend.set_shows_words(self.legend.width_for(words=True) + saved <= room)
+        self.legend.setVisible(dots <= room + self._title_slack())
+        self.saved.setVisible(dots + saved <= room or self._state != "saved")
+
+    def _title_slack(self) -> int:
+        """What a long title gives up before the legend does: it is readable shortened."""
+        return max(0, self.title.sizeHint().width() - TITLE_WIDTH)
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:

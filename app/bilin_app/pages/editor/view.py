@@ -90,7 +90,7 @@ class EditorView(QWidget):
         self.splitter.setStretchFactor(1, 1)
         self.splitter.setSizes([SIDEBAR_WIDTH, 900])
         self.list.setMinimumWidth(140)
-        main.setMinimumWidth(280)
+        main.setMinimumWidth(400)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(0)

@@ -1,6 +1,7 @@
 """One model in detail: what it is, whether it is in memory, where it would lie."""
 
 from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
@@ -23,6 +24,7 @@ from bilin_app.pages.models.placement import PlacementCard
 HEADER_HEIGHT = 52
 MASKS = {"short": "[MASK]", "long": "[gMASK]", "sentence": "[sMASK]"}
 NUM_FACT_COLUMNS = 4
+NAME_WIDTH = 140  # px that a name keeps beside its badges
 FACTS = ("parameters", "precision", "disk", "licence", "layers", "window", "family", "source")
 
 
@@ -53,7 +55,7 @@ class DetailHeader(QWidget):
         self.delete.clicked.connect(lambda: self.acted.emit("delete"))
         self.verify.clicked.connect(lambda: self.acted.emit("verify"))
         self.load.clicked.connect(lambda: self.acted.emit(self._load_action()))
-        row = QHBoxLayout(self)
+        row = self._layout = QHBoxLayout(self)
         row.setContentsMargins(24, 0, 24, 0)
         row.setSpacing(10)
         row.addWidget(self._name)
@@ -94,7 +96,6 @@ class DetailHeader(QWidget):
             (self._masks, " ".join(MASKS[kind] for kind in row.blanks)),
         ):
             badge.setText(text)
-            badge.setVisible(bool(text))
         is_usable = bool(model.id) and not model.problem and row.is_here
         is_own = bool(model.id) and not model.is_bundled and row.is_here
         self.rename.setVisible(is_own and bool(row.family))
@@ -118,6 +119,24 @@ class DetailHeader(QWidget):
             self.load.setProperty("role", role)
             self.load.style().unpolish(self.load)
             self.load.style().polish(self.load)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Leaves out badges, from the last, where name and buttons need the room."""
+        row = self._layout
+        buttons = (self.rename, self.reveal, self.delete, self.verify, self.load)
+        shown = [button for button in buttons if not button.isHidden()]
+        room = self.width() - row.contentsMargins().left() - row.contentsMargins().right()
+        room -= min(self._name.sizeHint().width(), NAME_WIDTH)
+        room -= sum(button.sizeHint().width() + row.spacing() for button in shown)
+        for badge in (self._precision, self._languages, self._masks):
+            room -= badge.sizeHint().width() + row.spacing()
+            badge.setVisible(bool(badge.text()) and room >= 0)
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
 
     @override
     def changeEvent(self, event: QEvent) -> None:

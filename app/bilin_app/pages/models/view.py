@@ -60,7 +60,7 @@ class ModelsView(QWidget):
         self.splitter.setStretchFactor(1, 1)
         self.splitter.setSizes([LIST_WIDTH, 900])
         self.list.setMinimumWidth(200)
-        main.setMinimumWidth(420)
+        main.setMinimumWidth(600)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.splitter)
