@@ -201,6 +201,18 @@ def test_a_document_s_title_is_whole_before_the_legend_has_its_words(window, qap
     assert header.legend.width() == header.legend.width_for(words=True)
 
 
+@pytest.mark.parametrize("page", ["chat", "editor"])
+def test_a_notice_is_whole_and_leaves_the_trash_to_be_clicked(window, qapp, page):
+    window.show_page(page)
+    view = getattr(window, page)
+    for sentence in ("Deleted: x", "The disk is full. " * 20):
+        view.toast.show_text(sentence, "Undo")
+        qapp.processEvents()
+        assert view.rect().contains(view.toast.geometry())
+        trash = view.list.trash.mapTo(view, view.list.trash.rect().center())
+        assert not view.toast.geometry().contains(trash)
+
+
 def test_samples_in_the_menu_are_those_of_the_empty_document_as_people_read_them(window):
     header = window.editor.header
     header.show_samples((ExampleView("zh", "天空是[MASK]的。"), ExampleView("en", "A [gMASK]")))

@@ -142,6 +142,8 @@ QHeaderView::section { background: $surface; color: $muted; border: none; paddin
 #transcript { border: 1px solid transparent; }
 #transcript[ring="true"] { border: 1px solid $accent; }
 
+QDialogButtonBox { dialogbuttonbox-buttons-have-icons: 0; }
+
 QMenu { background: $surface; border: 1px solid $line; border-radius: 8px; padding: 4px; }
 QMenu::item { padding: 6px 24px 6px 12px; border-radius: 6px; }
 QMenu::item:selected { background: $raised; }

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from bilin_app.text.attachments import Attachment
 
 SIDEBAR_WIDTH = 252
+TRASH_HEIGHT = 36  # of the button below the list
+_TOAST_MARGIN, _TOAST_WIDTH = 16, 560
 TOAST_MS = 8000
 
 
@@ -70,7 +72,7 @@ class ChatView(QWidget):
         self._footer = label(self, "muted")
         self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
         self._stack = QStackedWidget(self)
-        self.toast = Toast(self)
+        self.toast = Toast(self, above=TRASH_HEIGHT)
         self._build()
         self._retranslate()
 
@@ -318,10 +320,12 @@ class Toast(QFrame):
 
     acted = Signal()
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, parent: QWidget, *, above: int = 0) -> None:
+        """above: px at the parent's bottom that stay free, for what people click there."""
         super().__init__(parent)
         self.setObjectName("toast")
-        self._text: QLabel = label(self)
+        self._above = above
+        self._text: QLabel = label(self, wraps=True)
         self._action = TextButton("link", self, icon_name="arrow-u-up-left")
         self._action.clicked.connect(self._on_acted)
         self._action.hide()
@@ -339,17 +343,21 @@ class Toast(QFrame):
         self._text.setText(text)
         self._action.set_texts(action)
         self._action.setVisible(bool(action))
-        self.adjustSize()
         self.place()
         self.show()
         self.raise_()
         self._timer.start(TOAST_MS)
 
     def place(self) -> None:
-        """At the bottom left of its parent."""
+        """At the bottom left of its parent, a long sentence on several lines."""
         parent = self.parentWidget()
-        if parent is not None:
-            self.move(16, parent.height() - self.height() - 16)
+        if parent is None:
+            return
+        one_line = self._text.fontMetrics().horizontalAdvance(self._text.text()) + 2
+        around = self._action.sizeHint().width() + 60 + 2 * _TOAST_MARGIN
+        self._text.setFixedWidth(max(40, min(one_line, _TOAST_WIDTH, parent.width() - around)))
+        self.adjustSize()
+        self.move(_TOAST_MARGIN, parent.height() - self.height() - _TOAST_MARGIN - self._above)
 
     def _on_acted(self) -> None:
         self.hide()

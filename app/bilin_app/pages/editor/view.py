@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from bilin_app.controllers.editor_views import BlankView, DocumentView, ReaderView, WindowRuler
-from bilin_app.pages.chat.view import SIDEBAR_WIDTH, Toast
+from bilin_app.pages.chat.view import SIDEBAR_WIDTH, TRASH_HEIGHT, Toast
 from bilin_app.pages.editor.document_list import DocumentList
 from bilin_app.pages.editor.empty import EmptyDocument
 from bilin_app.pages.editor.find_bar import DocumentFindBar
@@ -60,7 +60,7 @@ class EditorView(QWidget):
         self.side = QStackedWidget(self)
         self.panel = BlankPanel(self.side)
         self.reader = ReaderPanel(self.side)
-        self.toast = Toast(self)
+        self.toast = Toast(self, above=TRASH_HEIGHT)
         self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
         location = QStandardPaths.StandardLocation.DocumentsLocation
         documents = Path(QStandardPaths.writableLocation(location))

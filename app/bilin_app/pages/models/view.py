@@ -23,6 +23,7 @@ from bilin_app.pages.models.model_list import ModelList
 from bilin_app.pages.models.queue import QueueStrip
 
 LIST_WIDTH = 330
+FOOTER_HEIGHT = 100  # of the buttons below the list
 
 
 class ModelsView(QWidget):
@@ -41,7 +42,7 @@ class ModelsView(QWidget):
         self.list = ModelList(self)
         self.detail = Detail(self)
         self.queue = QueueStrip(self)
-        self.toast = Toast(self)
+        self.toast = Toast(self, above=FOOTER_HEIGHT)
         self.drop_hint = label(self)
         self.drop_hint.setObjectName("dropHint")
         self.drop_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
