@@ -118,6 +118,19 @@ def test_a_search_finds_and_opens_the_message(application, qtbot):
     assert texts(application)[0] == ("user", "needle in a haystack")
 
 
+def test_a_new_title_is_shown_wherever_it_was_given(application, qtbot):
+    ask(application, qtbot, "hello")
+    window = application.window
+    number = application.chat.conversation_id
+    for give, title in (
+        (lambda title: window.chat.list.rename_requested.emit(number, title), "from the list"),
+        (window.chat.header.title_changed.emit, "from the header"),
+    ):
+        give(title)
+        qtbot.waitUntil(lambda t=title: window.windowTitle().startswith(t), timeout=5_000)
+        assert window.chat.header.title.label.accessibleName() == title
+
+
 def test_a_message_that_waits_leaves_the_running_answer_on_show(start, qtbot):
     application = start("--gap", "0.02", "--tokens", "2000")
     chat = application.window.chat

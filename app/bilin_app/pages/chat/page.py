@@ -1,7 +1,8 @@
 """Binds the chat page's widgets to the controllers: nothing but connections."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, QUrl, Signal
@@ -10,7 +11,7 @@ from PySide6.QtGui import QDesktopServices
 from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.engine_views import EngineView
-from bilin_app.controllers.list_views import DeletedItem, SearchHit
+from bilin_app.controllers.list_views import DeletedItem, ListRow, SearchHit
 from bilin_app.controllers.views import (
     ConversationView,
     DeletedMessages,
@@ -49,7 +50,7 @@ class ChatPage(QObject):
 
     def _connect_chat(self) -> None:
         chat, view = self._chat, self._view
-        chat.conversations_changed.connect(view.list.show_conversations)
+        chat.conversations_changed.connect(self._on_conversations_changed)
         chat.conversation_opened.connect(self._on_conversation_opened)
         chat.messages_replaced.connect(view.replace_messages)
         chat.queue_changed.connect(self._on_queue_changed)
@@ -145,6 +146,15 @@ class ChatPage(QObject):
         if self._wanted_message:
             self._view.transcript.scroll_to_message(self._wanted_message)
             self._wanted_message = 0
+
+    def _on_conversations_changed(self, rows: Sequence[ListRow]) -> None:
+        self._view.list.show_conversations(rows)
+        shown = self._conversation
+        title = next((row.title for row in rows if row.id == shown.id), shown.title)
+        if title != shown.title:
+            self._conversation = replace(shown, title=title)
+            self._view.header.show_title(title, can_rename=True)
+            self.title_changed.emit(title)
 
     def _on_message_added(self, message: MessageView) -> None:
         if message.conversation_id in (self._conversation.id, 0) or not self._conversation.id:
