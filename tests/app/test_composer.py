@@ -74,6 +74,16 @@ def test_enter_while_an_input_method_composes_never_sends(composer, sent, qapp):
     assert "你好" in sent[0]
 
 
+def test_what_is_composed_does_not_stand_on_the_placeholder(composer, qapp):
+    placeholder = composer.edit.placeholderText()
+    assert placeholder
+    qapp.sendEvent(composer.edit, QInputMethodEvent("n", []))
+    qapp.sendEvent(composer.edit, QInputMethodEvent("ni", []))
+    assert composer.edit.placeholderText() == ""
+    qapp.sendEvent(composer.edit, QInputMethodEvent("", []))  # given up
+    assert composer.edit.placeholderText() == placeholder
+
+
 def test_escape_while_an_input_method_composes_does_not_stop(composer, qapp):
     stops = []
     composer.stop_requested.connect(lambda: stops.append(1))

@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from bilin_app.pages.chat.attachment_chips import AttachmentChips
 from bilin_app.pages.chat.composer_edit import ComposerEdit, local_files
-from bilin_app.pages.chat.preedit import PreeditGuard
+from bilin_app.pages.chat.preedit import PlaceholderGuard, PreeditGuard
 from bilin_app.pages.controls import ElidedLabel, IconButton, KeepsEscape, TextButton, label
 from bilin_app.pages.keymap import keymap
 from bilin_app.text.visible import visible
@@ -83,6 +83,7 @@ class Composer(QFrame):
         self.edit.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.edit.document().setDocumentMargin(2)
         self._guard = PreeditGuard(self.edit)
+        PlaceholderGuard(self.edit)
         self.edit.installEventFilter(self)
         self.edit.textChanged.connect(self._on_text_changed)
         self._hint = ElidedLabel(self)

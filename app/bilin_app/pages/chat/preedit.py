@@ -2,7 +2,7 @@
 
 from PySide6.QtCore import QEvent, QObject
 from PySide6.QtGui import QInputMethodEvent
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QPlainTextEdit, QWidget
 from typing_extensions import override
 
 
@@ -20,4 +20,29 @@ class PreeditGuard(QObject):
             self.is_composing = bool(event.preeditString())
         elif event.type() == QEvent.Type.FocusOut:
             self.is_composing = False
+        return super().eventFilter(watched, event)
+
+
+class PlaceholderGuard(QObject):
+    """Takes a field's placeholder away while an input method composes.
+
+    WORKAROUND: Qt (6.8 to 6.11) draws it behind what is being composed.
+    """
+
+    def __init__(self, field: QPlainTextEdit) -> None:
+        super().__init__(field)
+        self._field = field
+        self._text = ""  # taken away
+        field.installEventFilter(self)
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        is_composing = isinstance(event, QInputMethodEvent) and bool(event.preeditString())
+        is_over = isinstance(event, QInputMethodEvent) or event.type() == QEvent.Type.FocusOut
+        if is_composing and self._field.placeholderText():
+            self._text = self._field.placeholderText()
+            self._field.setPlaceholderText("")
+        elif is_over and not is_composing and self._text:
+            self._field.setPlaceholderText(self._text)
+            self._text = ""
         return super().eventFilter(watched, event)

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from bilin_app.controllers.views import Preset
+from bilin_app.pages.chat.preedit import PlaceholderGuard
 from bilin_app.pages.chat.preset_row import PresetRow
 from bilin_app.pages.controls import SPIN_MARGINS, TextButton, label
 from bilin_app.pages.popover import Popover
@@ -48,6 +49,7 @@ class SamplingPopover(Popover):
         self._system = QPlainTextEdit(self)
         self._system.setProperty("role", "field")
         self._system.setTabChangesFocus(True)
+        PlaceholderGuard(self._system)
         self._reset = TextButton("link", self)
         self._labels = [label(self) for _ in range(6)]
         self._system_timer = QTimer(self)
