@@ -90,6 +90,16 @@ def test_words_of_the_persons_are_said_to_be_theirs(make):
     assert facts_of(edited) == "edited by you"
 
 
+def test_where_the_persons_words_end_is_marked_when_the_answer_is_whole(make):
+    started = replace(ANSWER, text="one", state="running", seams=(Seam(3, "", "begun"),))
+    widget = make(started)
+    assert widget.body._seam_boxes() == []  # nothing behind it yet
+    widget.append_text(" two three")
+    widget.set_view(replace(started, text="one two three", state="done"))
+    assert len(widget.body._seam_boxes()) == 1
+    assert widget.body.content.place(0).position() == 3
+
+
 @pytest.mark.parametrize(
     ("progress", "said"),
     [

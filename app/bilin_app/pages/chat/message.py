@@ -112,7 +112,9 @@ class MessageWidget(QWidget):
                 and not self._is_person
             ):
                 self._grow(view.text)
-                if not self._is_open():
+                if not self._is_open() and view.seams:
+                    self._show_text()  # behind a seam at what was the end there are letters now
+                elif not self._is_open():
                     self.body.finish()
             else:
                 self._show_text()
