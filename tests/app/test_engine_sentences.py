@@ -1,13 +1,14 @@
 """The engine's sentences in Chinese: each template is one the engine really writes."""
 
 import string
+from pathlib import Path
 
 import pytest
-from engine_sentences import engine_templates
+from engine_sentences import written_templates
 
 from bilin_app.controllers.engine_sentences import SENTENCES, engine_sentence
 from bilin_app.controllers.job_views import job_view
-from bilin_app.controllers.sentences import request_failed
+from bilin_app.controllers.sentences import file_refused, request_failed
 from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import JobInfo, VerifyModel
 
@@ -23,8 +24,8 @@ def filled(template):
     return str(template).format(*string.ascii_uppercase)
 
 
-def test_every_template_is_a_sentence_of_the_engine_s():
-    written = engine_templates()
+def test_every_template_is_a_sentence_that_is_really_written():
+    written = written_templates()
     assert [str(t) for t in SENTENCES if str(t) not in written] == []
     assert len(SENTENCES) == len(set(map(str, SENTENCES))) >= 25
 
@@ -62,6 +63,20 @@ def test_values_that_are_the_engine_s_words_are_told_in_chinese_too():
     )
     told = "模型进程（rank 3）意外结束：信号 9（SIGKILL）。日志里有它最后的输出。"
     assert request_failed("worker_died", message) == told
+
+
+@pytest.mark.usefixtures("chinese")
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (str(FileNotFoundError(2, "No such file or directory", "/tmp/a.md")), "文件不存在"),
+        (str(OSError(5, "Input/output error", "/tmp/a.md")), "Input/output error"),
+        ("this is no JSON: x", "不是 JSON：x"),
+        ("something else", "something else"),
+    ],
+)
+def test_why_a_file_is_refused_is_told_in_chinese(reason, told):
+    assert file_refused(Path("/tmp/a.md"), reason) == f"无法使用 a.md：{told}"
 
 
 @pytest.mark.usefixtures("chinese")

@@ -1,15 +1,17 @@
-"""Every string that the engine's sources make, with `{}` for each value in it."""
+"""Every string that the engine's and the app's sources make, with `{}` for each value in it."""
 
 import ast
 from pathlib import Path
 
-ENGINE = Path(__file__).parents[2] / "engine" / "bilin_engine"
+ROOT = Path(__file__).parents[2]
+SOURCES = (ROOT / "engine" / "bilin_engine", ROOT / "app" / "bilin_app" / "text")
+EDITOR = ROOT / "app" / "bilin_app" / "controllers" / "editor.py"  # reads files, too
 
 
-def engine_templates() -> set[str]:
+def written_templates() -> set[str]:
     """As "the prompt has {} tokens"; strings joined by + or by standing side by side are one."""
     found: set[str] = set()
-    for path in ENGINE.rglob("*.py"):
+    for path in (EDITOR, *(path for folder in SOURCES for path in folder.rglob("*.py"))):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             template = _template(node)
             if template:

@@ -1,8 +1,8 @@
 """The engine's sentences in the window's language: a table of those that people meet.
 
-The engine writes English with its values in it. Here each common sentence stands once as a
-template; one that matches is translated and gets the values back, each of which may be such a
-template, too. A test finds every template in the engine's sources, so that a sentence changed there
+The engine, and what reads files here, write English with values in it. Each common sentence stands
+once as a template; one that matches is translated and gets the values back, each of which may be
+such a template, too. A test finds every template in the sources, so that a sentence changed there
 cannot go stale here. The rest is shown as it is.
 """
 
@@ -144,6 +144,14 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "{} is not valid JSON: {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be read: {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be written: {}"),
+    # Files that people open: the app's own readers
+    QT_TRANSLATE_NOOP("EngineSentences", "it is no text in UTF-8, UTF-16 or GB 18030; it begins with {}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} bytes; the editor opens files up to {} bytes"),
+    QT_TRANSLATE_NOOP("EngineSentences", "this is no document of Bilin: {}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "this is {} version {}; this Bilin reads {} up to version {}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "this is no JSON: {}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "format {} is not known; this Bilin reads {}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "neither a conversation of Bilin nor ChatGPT's conversations.json"),
 )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,23 @@ if TYPE_CHECKING:
 
 translate = QCoreApplication.translate
 
+_SYSTEM_ERROR = re.compile(r"\[Errno (\d+)\] (.*?)(?:: '.*)?")
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+
+
+def _told(reason: str) -> str:
+    """Why the system, or a reader of files, refused; in the window's language where it is known."""
+    system = _SYSTEM_ERROR.fullmatch(reason)
+    if system is None:
+        return engine_sentence(reason)
+    known = {
+        errno.ENOENT: translate("Sentences", "it is not there"),
+        errno.EACCES: translate("Sentences", "the system does not allow it"),
+        errno.EISDIR: translate("Sentences", "it is a folder"),
+        errno.ENOSPC: translate("Sentences", "the disk is full"),
+        errno.EROFS: translate("Sentences", "the disk can only be read"),
+    }
+    return known.get(int(system[1]), system[2])
 
 
 def engine_ended(end: EngineEnd) -> str:
@@ -136,7 +154,7 @@ def file_written(path: Path) -> str:
 def file_refused(path: Path, reason: str) -> str:
     """A file could not be read or written."""
     text = translate("Sentences", "{file} cannot be used: {reason}")
-    return text.format(file=path.name, reason=reason)
+    return text.format(file=path.name, reason=_told(reason))
 
 
 def revision_reason(reason: str) -> str:
@@ -267,7 +285,7 @@ def attachment_empty(name: str) -> str:
 def attachment_unreadable(name: str, reason: str) -> str:
     """The system refuses to read it."""
     return translate("Sentences", "{name} cannot be read: {reason}").format(
-        name=name, reason=reason
+        name=name, reason=_told(reason)
     )
 
 
@@ -304,13 +322,13 @@ def data_moved(new: Path, kept: Path | None) -> str:
 def data_not_moved(old: Path, reason: str) -> str:
     """The data folder could not be moved."""
     text = translate("Sentences", "Your data could not be moved and stay in {old}: {reason}")
-    return text.format(old=old, reason=reason)
+    return text.format(old=old, reason=_told(reason))
 
 
 def menu_entry_refused(reason: str) -> str:
     """The applications menu could not be changed."""
     return translate("Sentences", "The applications menu could not be changed: {reason}").format(
-        reason=reason
+        reason=_told(reason)
     )
 
 
@@ -337,7 +355,7 @@ def exported(path: Path) -> str:
 def not_exported(path: Path, reason: str) -> str:
     """A conversation could not be written to a file."""
     text = translate("Sentences", "{path} could not be written: {reason}")
-    return text.format(path=path, reason=reason)
+    return text.format(path=path, reason=_told(reason))
 
 
 def imported(num_conversations: int) -> str:
@@ -352,4 +370,4 @@ def not_imported(path: Path, reason: str) -> str:
     if not reason:
         return translate("Sentences", "{name} holds no conversation").format(name=path.name)
     text = translate("Sentences", "{name} could not be imported: {reason}")
-    return text.format(name=path.name, reason=reason)
+    return text.format(name=path.name, reason=_told(reason))

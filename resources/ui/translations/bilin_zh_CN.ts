@@ -1487,6 +1487,34 @@
             <translation>模型进程放弃了：{}。</translation>
         </message>
         <message>
+            <source>it is no text in UTF-8, UTF-16 or GB 18030; it begins with {}</source>
+            <translation>不是 UTF-8、UTF-16 或 GB 18030 编码的文字，开头是 {}</translation>
+        </message>
+        <message>
+            <source>{} bytes; the editor opens files up to {} bytes</source>
+            <translation>有 {} 字节；编辑器最多打开 {} 字节的文件</translation>
+        </message>
+        <message>
+            <source>this is no document of Bilin: {}</source>
+            <translation>不是比邻的文档：{}</translation>
+        </message>
+        <message>
+            <source>this is {} version {}; this Bilin reads {} up to version {}</source>
+            <translation>这是 {} 第 {} 版；这个比邻能读 {} 到第 {} 版</translation>
+        </message>
+        <message>
+            <source>this is no JSON: {}</source>
+            <translation>不是 JSON：{}</translation>
+        </message>
+        <message>
+            <source>format {} is not known; this Bilin reads {}</source>
+            <translation>不认识格式 {}；这个比邻能读 {}</translation>
+        </message>
+        <message>
+            <source>neither a conversation of Bilin nor ChatGPT's conversations.json</source>
+            <translation>既不是比邻的对话，也不是 ChatGPT 的 conversations.json</translation>
+        </message>
+        <message>
             <source>The {} ended unexpectedly: {}. The log has its last words.</source>
             <translation>{}意外结束：{}。日志里有它最后的输出。</translation>
         </message>
@@ -3085,6 +3113,26 @@
         <message>
             <source>{file} cannot be used: {reason}</source>
             <translation>无法使用 {file}：{reason}</translation>
+        </message>
+        <message>
+            <source>it is not there</source>
+            <translation>文件不存在</translation>
+        </message>
+        <message>
+            <source>the system does not allow it</source>
+            <translation>系统不允许</translation>
+        </message>
+        <message>
+            <source>it is a folder</source>
+            <translation>这是文件夹</translation>
+        </message>
+        <message>
+            <source>the disk is full</source>
+            <translation>磁盘已满</translation>
+        </message>
+        <message>
+            <source>the disk can only be read</source>
+            <translation>磁盘只读</translation>
         </message>
         <message>
             <source>as it was opened</source>
