@@ -37,6 +37,22 @@ def test_glm_130b_has_the_published_sizes(devices, weights_gb, roofline_2048):
     assert result.decode_tok_s < result.roofline_tok_s
 
 
+def test_a_tiny_model_on_the_processor_is_not_promised_what_memory_alone_allows():
+    tiny = GLMConfig.create(
+        num_layers=6,
+        hidden_size=256,
+        num_attention_heads=4,
+        inner_hidden_size=704,
+        vocab_size=8192,
+        max_sequence_length=512,
+    )
+    result = plan(tiny, parse_devices("cpu:16GiB"), PlanSettings(context=512))
+    assert result.roofline_tok_s > 2000
+    assert result.decode_tok_s < 1000
+    large = plan_130b("cpu:160GiB", context=2048)
+    assert large.decode_tok_s == pytest.approx(0.75 * large.roofline_tok_s, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("bits", "total_gb", "tp8_gb"), [(16, 257.4, 32.18), (8, 130.6, 16.33), (4, 67.2, 8.41)]
 )
