@@ -1,14 +1,12 @@
 """The editor page: what a key leads to, and what is said where it leads to nothing."""
 
-from pathlib import Path
-
 import pytest
 from editor_desk import EditorDesk
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QStackedWidget, QWidget
 
-from bilin_app.pages.editor.view import EditorView, with_end
+from bilin_app.pages.editor.view import EditorView
 from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import Candidate
 
@@ -110,19 +108,3 @@ def test_accepting_goes_on_to_the_next_offer_and_around(desk):
     QTest.keyClick(text, Key.Key_Tab)
     assert session.document.plain_text == "a one b two words c [MASK] d four"
     assert text.current == 0
-
-
-@pytest.mark.parametrize(
-    ("name", "end", "is_new", "expected"),
-    [
-        ("a.md", ".md", False, "a.md"),
-        ("a.md", ".json", True, "a.json"),  # the kind was chosen, the name only proposed
-        ("a.json", ".md", False, "a.json"),  # the name was typed, the kind left as it was
-        ("a", ".md", False, "a.md"),
-        ("v1.2", ".txt", True, "v1.2.txt"),
-        ("a.TXT", ".txt", True, "a.TXT"),
-        ("a", "", False, "a"),
-    ],
-)
-def test_a_file_ends_as_its_kind_wants(name, end, is_new, expected):
-    assert with_end(Path(name), end, is_new=is_new) == Path(expected)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bilin_app.text.pinyin import find_reading, reading_pattern, readings
 from bilin_app.text.search_terms import highlights, index_terms, match_expression, snippet
 from bilin_app.text.simplified import simplify
-from bilin_app.text.titles import MAX_TITLE_COLUMNS, title_from
+from bilin_app.text.titles import MAX_TITLE_COLUMNS, file_name_of, title_from
 
 
 def matches(text: str, query: str) -> bool:
@@ -102,6 +102,19 @@ def test_snippet_shows_the_first_hit_with_its_place():
 )  # fmt: skip
 def test_titles(text, title):
     assert title_from(text) == title
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("Lakes: deep/wide?", "Lakes deep wide"),
+        ("a\tb…", "a b"),
+        ("..", "bilin"),
+        ("湖" * 100, "湖" * 80),
+    ],
+)
+def test_a_title_as_a_file_s_name(title, name):
+    assert file_name_of(title) == name
 
 
 @pytest.mark.parametrize(

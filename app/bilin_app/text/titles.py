@@ -1,11 +1,13 @@
-"""A conversation's title from its first message: its first words, no model asked."""
+"""A conversation's title from its first message: its first words, no model asked; files' names."""
 
 import re
 import unicodedata
 
 MAX_TITLE_COLUMNS = 36  # a CJK character takes two
+MAX_NAME_CHARS = 80
 
 _MARKUP = re.compile(r"^[\s>#*+\-`~|]+|[`*_]{1,3}(?=\S)|(?<=\S)[`*_]{1,3}")
+_NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]+')
 _SENTENCE_END = re.compile(r"(?<=[。！？!?])\s*|(?<=\.)\s+")
 
 
@@ -38,3 +40,9 @@ def _cut(words: str) -> str:
 
 def _columns(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def file_name_of(title: str) -> str:
+    """A name for a file, without its end: what a title has that no file system takes is a space."""
+    name = " ".join(_NOT_IN_NAMES.sub(" ", title).split()).strip(" .…")
+    return name[:MAX_NAME_CHARS] or "bilin"

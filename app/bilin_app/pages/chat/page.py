@@ -258,11 +258,11 @@ class ChatPage(QObject):
 
     def _on_export_requested(self, conversation_id: int, title: str) -> None:
         if path := self._view.ask_export_path(title):
-            self._chat.export_conversation(conversation_id, Path(path))
+            self._chat.export_conversation(conversation_id, path)
 
     def _on_import_requested(self) -> None:
         if path := self._view.ask_import_path():
-            self._chat.import_file(Path(path))
+            self._chat.import_file(path)
 
     def _on_preset_chosen(self, preset: Preset) -> None:
         self._chat.use_preset(preset)

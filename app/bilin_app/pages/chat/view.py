@@ -5,7 +5,6 @@ The first picture is an empty conversation: what else the page has is imported w
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +14,6 @@ from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QDialog,
-    QFileDialog,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -33,6 +31,7 @@ from bilin_app.pages.chat.conversation_list import ConversationList
 from bilin_app.pages.chat.empty import EmptyConversation
 from bilin_app.pages.chat.header import Header
 from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.file_dialogs import ask_open, ask_open_many, ask_save
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -208,8 +207,7 @@ class ChatView(QWidget):
 
     def ask_files(self) -> list[Path]:
         """Files to attach."""
-        paths, _ = QFileDialog.getOpenFileNames(self, self.tr("Attach text or code files"))
-        return [Path(path) for path in paths]
+        return ask_open_many(self, self.tr("Attach text or code files"))
 
     def make_prompt_dialog(self, inspection: PromptInspection) -> PromptDialog:
         """What the model saw before an answer."""
@@ -223,26 +221,15 @@ class ChatView(QWidget):
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 
-    def ask_export_path(self, title: str) -> str:
-        """Where to write a conversation; "" = nowhere."""
-        name = re.sub(r'[\\/:*?"<>|\x00-\x1f]+', " ", title).strip(" .")[:80] or "bilin"
-        kinds = self.tr("Markdown (*.md)") + ";;" + self.tr("JSON, to be imported again (*.json)")
-        path, kind = QFileDialog.getSaveFileName(
-            self, self.tr("Export the conversation"), f"{name}.md", kinds
-        )
-        if "*.json" in kind and path.endswith(".md"):
-            path = path.removesuffix(".md") + ".json"
-        return path
+    def ask_export_path(self, title: str) -> Path | None:
+        """Where to write a conversation; None = nowhere."""
+        kinds = (self.tr("Markdown (*.md)"), self.tr("JSON, to be imported again (*.json)"))
+        return ask_save(self, self.tr("Export the conversation"), title, kinds)
 
-    def ask_import_path(self) -> str:
-        """A file with conversations; "" = none."""
-        path, _ = QFileDialog.getOpenFileName(
-            self,
-            self.tr("Import conversations"),
-            "",
-            self.tr("Bilin’s JSON or ChatGPT’s conversations.json (*.json)"),
-        )
-        return path
+    def ask_import_path(self) -> Path | None:
+        """A file with conversations; None = none."""
+        kinds = self.tr("Bilin’s JSON or ChatGPT’s conversations.json (*.json)")
+        return ask_open(self, self.tr("Import conversations"), kinds)
 
     # --- Finding ----------------------------------------------------------------------------------
 

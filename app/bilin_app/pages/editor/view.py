@@ -1,13 +1,11 @@
 """The editor page's widgets in their places. Knows no controller: data in, signals out."""
 
-import re
 from bisect import bisect_left
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QObject, QStandardPaths, Qt, QTimer
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import (
-    QFileDialog,
     QHBoxLayout,
     QSplitter,
     QStackedWidget,
@@ -28,21 +26,10 @@ from bilin_app.pages.editor.revisions import RevisionsDialog
 from bilin_app.pages.editor.ruler import RulerBar
 from bilin_app.pages.editor.side_panel import WIDTH
 from bilin_app.pages.editor.text_view import TextView
+from bilin_app.pages.file_dialogs import ask_open, ask_save
 from bilin_app.pages.keymap import keymap
 
-SUFFIXES = (".md", ".txt", ".json")
 _EMPTY_TOP = 84
-
-
-def with_end(path: Path, end: str, *, is_new: bool) -> Path:
-    """A file's name as the kind chosen beside it wants it to end.
-
-    A kind that was newly chosen has the say over a name of another kind; else the name has.
-    """
-    is_known = path.suffix.lower() in SUFFIXES
-    if not end or path.suffix.lower() == end or (is_known and not is_new):
-        return path
-    return path.with_suffix(end) if is_known else path.with_name(path.name + end)
 
 
 class EditorView(QWidget):
@@ -62,9 +49,6 @@ class EditorView(QWidget):
         self.reader = ReaderPanel(self.side)
         self.toast = Toast(self, above=TRASH_HEIGHT)
         self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
-        location = QStandardPaths.StandardLocation.DocumentsLocation
-        documents = Path(QStandardPaths.writableLocation(location))
-        self._folder = documents if documents.is_dir() else Path.home()
         self._build()
         self.text.textChanged.connect(self._show_empty)
         self.text.installEventFilter(self)
@@ -103,37 +87,18 @@ class EditorView(QWidget):
     # --- Files ------------------------------------------------------------------------------------
 
     def ask_open_path(self) -> Path | None:
-        """A file to open, from where the last one was; None = none."""
+        """A file to open; None = none."""
         kinds = self.tr("Documents") + " (*.txt *.md *.json)"
-        name, _ = QFileDialog.getOpenFileName(
-            self, self.tr("Open a file"), str(self._folder), kinds
-        )
-        return self._remembered(Path(name)) if name else None
+        return ask_open(self, self.tr("Open a file"), kinds)
 
     def ask_save_path(self, title: str) -> Path | None:
-        """Where to write the document; the kind that is chosen gives the name its end."""
+        """Where to write the document; None = nowhere."""
         kinds = (
             "Markdown (*.md)",
             self.tr("Plain text") + " (*.txt)",
             self.tr("JSON, with blanks, candidates and origins") + " (*.json)",
         )
-        name = re.sub(r'[\\/:*?"<>|\x00-\x1f]+', " ", title).strip(" .…")[:80] or "bilin"
-        proposed, kind = self._folder / f"{name}.md", kinds[0]
-        while True:
-            chosen, new_kind = QFileDialog.getSaveFileName(
-                self, self.tr("Save as"), str(proposed), ";;".join(kinds), kind
-            )
-            if not chosen:
-                return None
-            ends = dict(zip(kinds, SUFFIXES, strict=True))
-            path = with_end(Path(chosen), ends.get(new_kind, ""), is_new=new_kind != kind)
-            if str(path) == chosen or not path.exists():
-                return self._remembered(path)
-            proposed, kind = path, new_kind  # so that the dialog asks before it is replaced
-
-    def _remembered(self, path: Path) -> Path:
-        self._folder = path.parent
-        return path
+        return ask_save(self, self.tr("Save as"), title, kinds)
 
     # --- Data in ----------------------------------------------------------------------------------
 
