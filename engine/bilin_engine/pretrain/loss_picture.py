@@ -40,8 +40,9 @@ def loss_picture(log: str) -> str:
         )
     for quarter in range(5):
         x = _LEFT + plot_width * quarter / 4
+        anchor = "middle" if quarter < 4 else "end"
         parts.append(
-            f'<text x="{x:.1f}" y="{_HEIGHT - 22}" fill="{_MUTED}" text-anchor="middle">'
+            f'<text x="{x:.1f}" y="{_HEIGHT - 22}" fill="{_MUTED}" text-anchor="{anchor}">'
             f"{most * quarter / 4 / 1e6:.2f}M</text>"
         )
     parts.append(
