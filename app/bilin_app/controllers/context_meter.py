@@ -56,15 +56,14 @@ class ContextMeter(QObject):
         messages = self._messages()
 
         def counted(count: TokenCount) -> None:
-            if number == self._query:
-                dropped = tuple(messages[i].text for i in count.dropped_messages)
-                view = TokenCountView(count.total, count.context_length, len(dropped), dropped)
-                self.counted.emit(view)
+            dropped = tuple(messages[i].text for i in count.dropped_messages)
+            view = TokenCountView(count.total, count.context_length, len(dropped), dropped)
+            self._tell(number, view)
 
         handle = self._engine.send(lambda i: CountTokens(id=i, model=model, messages=messages))
         handle.done.connect(counted)
-        handle.failed.connect(lambda _failure: self._tell_unknown(number))
+        handle.failed.connect(lambda _failure: self._tell(number, None))
 
-    def _tell_unknown(self, number: int) -> None:
+    def _tell(self, number: int, view: TokenCountView | None) -> None:
         if number == self._query:
-            self.counted.emit(None)
+            self.counted.emit(view)
