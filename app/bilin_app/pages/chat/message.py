@@ -112,7 +112,7 @@ class MessageWidget(QWidget):
                 and not self._is_person
             ):
                 self._grow(view.text)
-                if not self._is_open() and view.seams:
+                if not self._is_open() and self._begun_text():
                     self._show_text()  # behind a seam at what was the end there are letters now
                 elif not self._is_open():
                     self.body.finish()
