@@ -6,7 +6,14 @@ import pytest
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from bilin_app.pages import file_dialogs
-from bilin_app.pages.file_dialogs import ask_open_many, ask_save, last_folder, with_end
+from bilin_app.pages.file_dialogs import (
+    ask_folder,
+    ask_open,
+    ask_open_many,
+    ask_save,
+    last_folder,
+    with_end,
+)
 
 pytestmark = pytest.mark.gui
 KINDS = ("Markdown (*.md)", "JSON (*.json)")
@@ -14,7 +21,7 @@ KINDS = ("Markdown (*.md)", "JSON (*.json)")
 
 @pytest.fixture(autouse=True)
 def forget(monkeypatch):
-    monkeypatch.setattr(file_dialogs, "_last", None)
+    monkeypatch.setattr(file_dialogs, "_last", {})
 
 
 @pytest.fixture
@@ -26,7 +33,8 @@ def answers(monkeypatch):
         begun.append((begin, kind))
         return given.pop(0)
 
-    for name in ("getOpenFileName", "getOpenFileNames", "getSaveFileName"):
+    names = ("getExistingDirectory", "getOpenFileName", "getOpenFileNames", "getSaveFileName")
+    for name in names:
         monkeypatch.setattr(QFileDialog, name, choose)
     return given, begun
 
@@ -45,6 +53,22 @@ def test_a_dialog_begins_beside_the_last_file_as_long_as_its_folder_is_there(
     assert begun[1] == (str(folder / "Lakes deep wide.md"), KINDS[0])
     folder.rmdir()
     assert last_folder() == first
+
+
+def test_models_are_looked_for_where_the_last_model_was_and_documents_stay_apart(
+    qtbot, tmp_path, answers
+):
+    given, begun = answers
+    parent, models = QWidget(), tmp_path / "models"
+    qtbot.addWidget(parent)
+    models.mkdir()
+    documents = last_folder()
+    given += [(str(models / "a.gguf"), ""), str(models / "glm"), "", ("", "")]
+    assert ask_open(parent, "Model", "GGUF (*.gguf)", sort="models") == models / "a.gguf"
+    assert ask_folder(parent, "Model") == models / "glm"
+    assert ask_folder(parent, "Model") is None
+    assert ask_open(parent, "Text", "Text (*.txt)") is None
+    assert [begin for begin, _ in begun[1:]] == [str(models), str(models), str(documents)]
 
 
 def test_a_file_whose_end_the_kind_changed_is_not_replaced_unasked(qtbot, tmp_path, answers):

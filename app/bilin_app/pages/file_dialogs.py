@@ -1,10 +1,10 @@
-"""Asks for files: beside the last one, at first in the person's documents."""
+"""Asks for files and folders: beside the last one. Models lie elsewhere than documents do."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QStandardPaths
 
@@ -17,30 +17,43 @@ if TYPE_CHECKING:
 
 _END = re.compile(r"\*(\.\w+)\)$")  # of a kind's name, as "Markdown (*.md)"
 
-_last: Path | None = None
+Sort = Literal["documents", "models"]
+
+_last: dict[Sort, Path] = {}
+_BEGINNINGS: dict[Sort, QStandardPaths.StandardLocation] = {
+    "documents": QStandardPaths.StandardLocation.DocumentsLocation,
+    "models": QStandardPaths.StandardLocation.DownloadLocation,
+}
 
 
-def last_folder() -> Path:
-    """The folder of the last file that was chosen, if it is still there."""
-    if _last is not None and _last.is_dir():
-        return _last
-    location = QStandardPaths.StandardLocation.DocumentsLocation
-    documents = Path(QStandardPaths.writableLocation(location))
-    return documents if documents.is_dir() else Path.home()
+def last_folder(sort: Sort = "documents") -> Path:
+    """The folder of the last one that was chosen, if it is still there; else the usual one."""
+    last = _last.get(sort)
+    if last is not None and last.is_dir():
+        return last
+    usual = Path(QStandardPaths.writableLocation(_BEGINNINGS[sort]))
+    return usual if usual.is_dir() else Path.home()
 
 
-def _remembered(file: Path) -> Path:
-    global _last
-    _last = file.parent
-    return file
+def _remembered(path: Path, sort: Sort = "documents") -> Path:
+    _last[sort] = path.parent
+    return path
 
 
-def ask_open(parent: QWidget, title: str, kinds: str) -> Path | None:
+def ask_open(parent: QWidget, title: str, kinds: str, *, sort: Sort = "documents") -> Path | None:
     """A file to open; None = none. kinds: as "Documents (*.txt *.md)"."""
     from PySide6.QtWidgets import QFileDialog  # the first picture does not wait for it
 
-    name, _ = QFileDialog.getOpenFileName(parent, title, str(last_folder()), kinds)
-    return _remembered(Path(name)) if name else None
+    name, _ = QFileDialog.getOpenFileName(parent, title, str(last_folder(sort)), kinds)
+    return _remembered(Path(name), sort) if name else None
+
+
+def ask_folder(parent: QWidget, title: str) -> Path | None:
+    """A folder of models, or for them; None = none."""
+    from PySide6.QtWidgets import QFileDialog
+
+    name = QFileDialog.getExistingDirectory(parent, title, str(last_folder("models")))
+    return _remembered(Path(name), "models") if name else None
 
 
 def ask_open_many(parent: QWidget, title: str) -> list[Path]:

@@ -1,13 +1,11 @@
 """Adding a model: what was found, what may be done with it, what that needs."""
 
 import unicodedata
-from pathlib import Path
 
 from PySide6.QtCore import QEvent, Signal
 from PySide6.QtWidgets import (
     QButtonGroup,
     QDialog,
-    QFileDialog,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -206,17 +204,6 @@ class AddDialog(QDialog):
         if event.type() == QEvent.Type.LanguageChange:
             self._show()
         super().changeEvent(event)
-
-
-def ask_for_folder(parent: QWidget, title: str) -> str:
-    """The folder a person chooses, "" for none."""
-    return QFileDialog.getExistingDirectory(parent, title, str(Path.home()))
-
-
-def ask_for_gguf(parent: QWidget, title: str) -> str:
-    """The GGUF file a person chooses, "" for none."""
-    path, _filter = QFileDialog.getOpenFileName(parent, title, str(Path.home()), "GGUF (*.gguf)")
-    return path
 
 
 def plain_name(text: str) -> str:

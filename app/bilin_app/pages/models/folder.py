@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QDialog, QHBoxLayout, QRadioButton, QVBoxLayout, QWidget
 
 from bilin_app.pages.controls import TextButton, label
-from bilin_app.pages.models.add import ask_for_folder
+from bilin_app.pages.file_dialogs import ask_folder
 
 WIDTH = 520
 
@@ -96,9 +96,9 @@ class FolderDialog(QDialog):
         self.adjustSize()
 
     def _on_choose(self) -> None:
-        path = ask_for_folder(self, self.tr("A folder for models"))
+        path = ask_folder(self, self.tr("A folder for models"))
         if path:
-            self.show_target(path)
+            self.show_target(str(path))
 
     def _on_go(self) -> None:
         signal = self.moved if self._ways.checkedId() == 0 else self.used

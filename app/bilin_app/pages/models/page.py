@@ -9,9 +9,10 @@ from PySide6.QtWidgets import QMenu, QMessageBox
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.model_views import FolderView, LibraryView, ModelRow, PlacementChoice
 from bilin_app.controllers.models import ModelsController
+from bilin_app.pages.file_dialogs import ask_folder, ask_open
 from bilin_app.pages.model_name import model_name
 from bilin_app.pages.models import words
-from bilin_app.pages.models.add import AddDialog, ask_for_folder, ask_for_gguf
+from bilin_app.pages.models.add import AddDialog
 from bilin_app.pages.models.folder import FolderDialog
 from bilin_app.pages.models.rename import RenameDialog
 from bilin_app.pages.models.report import ReportDialog
@@ -143,14 +144,15 @@ class ModelsPage(QObject):
         return menu
 
     def _add_folder(self) -> None:
-        self._inspect(ask_for_folder(self._view, self.tr("A folder with a model")))
+        self._inspect(ask_folder(self._view, self.tr("A folder with a model")))
 
     def _add_file(self) -> None:
-        self._inspect(ask_for_gguf(self._view, self.tr("A GGUF file")))
+        title = self.tr("A GGUF file")
+        self._inspect(ask_open(self._view, title, "GGUF (*.gguf)", sort="models"))
 
-    def _inspect(self, path: str) -> None:
+    def _inspect(self, path: Path | None) -> None:
         if path:
-            self._models.inspect(path)
+            self._models.inspect(str(path))
 
     def _on_dropped(self, path: str) -> None:
         row = self._models.chosen

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from PySide6.QtCore import QEvent
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from typing_extensions import override
 
 from bilin_app.pages.controls import ElidedLabel, TextButton, label
+from bilin_app.pages.file_dialogs import ask_open
 
 
 class TokenizerRow(QWidget):
@@ -60,4 +61,5 @@ class TokenizerRow(QWidget):
 
 def ask_for_tokenizer(parent: QWidget) -> str:
     """The file a person chooses, "" for none."""
-    return QFileDialog.getOpenFileName(parent, "ice_text.model", str(Path.home()), "*.model")[0]
+    path = ask_open(parent, "ice_text.model", "*.model", sort="models")
+    return str(path) if path else ""
