@@ -24,7 +24,11 @@ from bilin_engine.pretrain.objective import BlankFilling
 from bilin_engine.pretrain.templates.exchange import read_intents, read_rows
 from bilin_engine.pretrain.templates.grammar import Pool, parse
 from bilin_engine.pretrain.templates.numbers import number_en, number_zh, sample_sum
-from bilin_engine.pretrain.templates.talk import HowToTemplates, TalkTemplates
+from bilin_engine.pretrain.templates.talk import (
+    HowToTemplates,
+    TalkTemplates,
+    written_questions,
+)
 from bilin_engine.pretrain.templates.verse import VerseTemplates, read_poems
 from bilin_engine.pretrain.templates.words import MinedFacts, WordPair, WordTemplates
 from bilin_engine.pretrain.vocabulary import train_vocabulary
@@ -80,6 +84,39 @@ def test_every_how_to_has_many_phrasings_in_both_languages():
                 frames * Pool(intent[f"{lang}_do"]).count() + Pool(intent[f"{lang}_ask"]).count()
             )
             assert total >= 60, (intent["id"], lang)
+
+
+def test_every_intent_has_written_questions_of_its_own_in_both_languages():
+    written = written_questions()
+    intents = {
+        (family, intent["id"], lang)
+        for family in ("talk", "howto")
+        for intent in read_intents(f"{family}.toml")
+        for lang in ("zh", "en")
+    }
+    assert written.keys() == intents
+    owners: dict[str, set[str]] = {}
+    for (family, intent, lang), questions in written.items():
+        assert len(questions) >= 40, (intent, lang)
+        assert len(set(questions)) == len(questions), (intent, lang)
+        for question in questions:
+            assert question == " ".join(question.split())
+            owners.setdefault(normalized(question) or question, set()).add(f"{family}:{intent}")
+    assert not {question: names for question, names in owners.items() if len(names) > 1}
+
+
+def test_no_written_question_is_one_of_our_probe():
+    asked = {normalized(question) for question in read_probe_questions(PROBES)}
+    written = [text for texts in written_questions().values() for text in texts]
+    assert not asked.intersection(map(normalized, written))
+
+
+def test_how_tos_are_drawn_written_and_from_grammars():
+    rng = random.Random(5)
+    templates = HowToTemplates()
+    written = {text for texts in written_questions().values() for text in texts}
+    drawn = [templates.sample(rng, "zh").question for _ in range(2000)]
+    assert 0.2 < sum(question in written for question in drawn) / len(drawn) < 0.6
 
 
 def test_answers_are_in_the_language_asked():

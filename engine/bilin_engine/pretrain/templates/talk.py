@@ -1,12 +1,14 @@
 """Greetings, identity, honest refusals, and every how-to of Bilin in both languages."""
 
 import random
+from functools import cache
 
 from bilin_engine.pretrain.templates.exchange import (
     Exchange,
     Lang,
     read_frames,
     read_intents,
+    read_rows,
     vary,
     vary_message,
 )
@@ -17,10 +19,36 @@ _EN_TAIL = ("", "", "", "", " in Bilin", " in this app", " here", " in the app")
 # Shares of questions that are worded as people type; the rest are as the grammars give them.
 _COLLOQUIAL_HOW_TO = 0.65
 _COLLOQUIAL_TALK = 0.3
+# Shares of questions that were written one by one. Grammars yield more wordings, but all from the
+# same few words; what a question shares with others of its meaning shows in the written ones.
+_WRITTEN_HOW_TO = 0.6
+_WRITTEN_TALK = 0.6
+_COLLOQUIAL_WRITTEN = 0.4
+
+
+@cache
+def written_questions() -> dict[tuple[str, str, str], list[str]]:
+    """`questions.tsv` by (family, intent, language)."""
+    questions: dict[tuple[str, str, str], list[str]] = {}
+    for family, intent, lang, text in read_rows("questions.tsv"):
+        questions.setdefault((family, intent, lang), []).append(text)
+    return questions
+
+
+def _as_written(rng: random.Random, family: str, intent: str, lang: Lang) -> str:
+    """One written question of an intent, often with the small changes typing makes."""
+    text = rng.choice(written_questions()[family, intent, lang])
+    if rng.random() < _COLLOQUIAL_WRITTEN:
+        return colloquial(rng, lang, text)
+    if rng.random() < 0.3:
+        text = text.rstrip("？?。.！!") + rng.choice(
+            ("？", "", "。") if lang == "zh" else ("?", "", ".")
+        )
+    return text.lower() if lang == "en" and rng.random() < 0.15 else text
 
 
 class TalkTemplates:
-    """Draws exchanges of `talk.toml`: intents by weight, phrasings by their grammars."""
+    """Draws exchanges of `talk.toml`: intents by weight; written questions, or by grammar."""
 
     def __init__(self) -> None:
         self._intents = read_intents("talk.toml")
@@ -34,6 +62,9 @@ class TalkTemplates:
     def sample(self, rng: random.Random, lang: Lang) -> Exchange:
         """One exchange; the answer is the intent's own, in `lang`."""
         intent = rng.choices(self._intents, self._weights)[0]
+        if rng.random() < _WRITTEN_TALK:
+            question = _as_written(rng, "talk", intent["id"], lang)
+            return Exchange(lang, question, intent[lang], intent["id"])
         text = self._pools[intent["id"], lang].sample(rng)
         is_question = intent["id"] == "unknown" or rng.random() < 0.15
         question = (
@@ -45,7 +76,7 @@ class TalkTemplates:
 
 
 class HowToTemplates:
-    """Draws how-tos: a verb phrase in a question frame, or a whole question."""
+    """Draws how-tos: written questions, a verb phrase in a question frame, or a whole question."""
 
     def __init__(self) -> None:
         self._intents = read_intents("howto.toml")
@@ -67,6 +98,9 @@ class HowToTemplates:
     def sample(self, rng: random.Random, lang: Lang) -> Exchange:
         """One exchange; intents equally likely."""
         intent = rng.choice(self._intents)
+        if rng.random() < _WRITTEN_HOW_TO:
+            question = _as_written(rng, "howto", intent["id"], lang)
+            return Exchange(lang, question, intent[lang], "howto:" + intent["id"])
         asks = self._pools[intent["id"], lang, "ask"]
         if rng.random() < 0.45:
             text = asks.sample(rng)
