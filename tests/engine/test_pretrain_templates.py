@@ -3,8 +3,10 @@
 import json
 import lzma
 import random
+import re
 from itertools import islice
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -34,6 +36,7 @@ from bilin_engine.pretrain.templates.words import MinedFacts, WordPair, WordTemp
 from bilin_engine.pretrain.vocabulary import train_vocabulary
 from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
 
+RESOURCES = Path(__file__).parents[2] / "resources"
 PROBES = sorted((Path(__file__).parents[1] / "data" / "probe").glob("*.jsonl"))
 
 
@@ -145,6 +148,20 @@ def test_how_to_answers_name_their_keys_in_both_languages():
             "Shift+Enter",
         ):
             assert (key in intent["zh"]) == (key in intent["en"]), (intent["id"], key)
+
+
+# Quoted in Chinese answers, yet no label: a page's name with its English, verse, what is asked about.
+_NO_LABEL = {"比邻", "天涯若比邻", "春眠不觉晓"}
+
+
+def test_what_chinese_answers_quote_stands_in_the_window():
+    """A how-to whose button has another name by now sends people looking for what is not there."""
+    translations = (RESOURCES / "ui" / "translations" / "bilin_zh_CN.ts").read_text("utf-8")
+    tree = ElementTree.fromstring(translations)
+    labels = {(node.text or "").strip(" …") for node in tree.iter("translation")}
+    for intent in (*read_intents("howto.toml"), *read_intents("talk.toml")):
+        for quoted in re.findall("“(.+?)”", intent["zh"]):
+            assert quoted in _NO_LABEL or quoted.strip(" …") in labels, (intent["id"], quoted)
 
 
 @pytest.mark.parametrize(
@@ -282,8 +299,6 @@ def test_our_probe_is_large_well_formed_and_bilingual():
 
 def test_our_probe_asks_for_every_how_to_and_its_answers_pass():
     """Each pattern is one that the true answer of some how-to meets."""
-    import re
-
     intents = read_intents("howto.toml")
     howto = read_probe(PROBES[0].parent / "howto.jsonl")
     assert len(howto) == 2 * len(intents)
