@@ -120,6 +120,8 @@ def _tables(facts: CardFacts) -> list[str]:
     lines += [f"| {name} | | {licence} | {why} |" for name, licence, why in OTHER_LICENCES]
     lines += [
         "| templates of the toolkit (`pretrain/facts`) | zh, en | Apache-2.0; poems in the public "
-        "domain | what the model is for |"
+        "domain | what the model is for |",
+        "| questions of the toolkit (`pretrain/facts/questions.tsv`) | zh, en | Apache-2.0; written "
+        "by a large language model | greetings and how-tos in the wordings of many people |",
     ]
     return lines
