@@ -249,6 +249,26 @@ def test_a_family_s_share_can_be_set(tokenizer):
     assert 100 < drawn.count("sum") < 200
 
 
+def test_some_questions_follow_earlier_exchanges(tokenizer):
+    mixture = Mixture(
+        filling=BlankFilling(tokenizer),
+        guard=ProbeGuard([], tokenizer),
+        mined=MinedFacts(),
+        dialogues=(),
+        max_length=512,
+        cloze_share=0.0,
+        family_shares=dict.fromkeys(FAMILY_SHARES, 0.0) | {"unit": 1.0},
+        history_share=0.5,
+        more_history_share=0.5,
+    )
+    drawn = [sample.prefix for _, sample in islice(mixture.templates("1"), 300)]
+    shown = [tokenizer.decode([t for t in p if not tokenizer.is_special(t)]) for p in drawn]
+    asked = [text.count("问：") + text.count("Question: ") for text in shown]
+    assert 110 < asked.count(1) < 190
+    assert 50 < asked.count(2) < 105
+    assert max(asked) >= 4
+
+
 def test_the_guard_knows_equal_questions_and_shared_runs(tokenizer):
     guard = ProbeGuard(["How do I reject a candidate in the editor?", "你好"], tokenizer)
     assert guard.is_known_question("how do i reject a candidate in the EDITOR")

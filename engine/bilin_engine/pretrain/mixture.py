@@ -20,17 +20,17 @@ from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
 # short and a sample is cheap; what costs is to know an intent in wordings never seen, hence many.
 # Look-ups, verse and sums must find and copy what was asked about, and sums must be known by heart.
 FAMILY_SHARES = {
-    "talk": 0.12,
+    "talk": 0.17,
     "howto": 0.34,
-    "lookup": 0.16,
-    "verse": 0.09,
-    "sum": 0.18,
+    "lookup": 0.17,
+    "verse": 0.075,
+    "sum": 0.17,
     "unit": 0.02,
-    "translate": 0.03,
-    "fact": 0.03,
-    "repeat": 0.01,
-    "gloss": 0.01,
-    "dialogue": 0.01,
+    "translate": 0.02,
+    "fact": 0.02,
+    "repeat": 0.005,
+    "gloss": 0.005,
+    "dialogue": 0.005,
 }
 # Shares of taught blanks.
 CLOZE_SHARES = {"verse": 0.5, "sentence": 0.35, "fact": 0.15}
@@ -43,7 +43,8 @@ _FIXED_ANSWERS = ("talk", "howto")
 class Mixture:
     """Draws samples that pass the probe guard.
 
-    history_share: instruction samples with one or two exchanges before the question.
+    history_share: instruction samples with exchanges before the question; each further one comes
+    with the chance more_history_share.
     cloze_share: taught blanks among the template samples, the rest are instructions.
     cut_share: of the fixed answers, those that `cut_answer` shortens. family_shares: of instruction
     samples.
@@ -54,7 +55,8 @@ class Mixture:
     mined: MinedFacts
     dialogues: tuple[Dialogue, ...]
     max_length: int
-    history_share: float = 0.04
+    history_share: float = 0.08
+    more_history_share: float = 0.45
     cloze_share: float = 0.12
     cut_share: float = 0.8
     family_shares: dict[str, float] = field(default_factory=lambda: dict(FAMILY_SHARES))
@@ -83,7 +85,9 @@ class Mixture:
             return turns, family
         exchange = self._clean_exchange(rng, writer, family)
         turns = [exchange.question, exchange.answer]
-        while rng.random() < self.history_share:
+        chance = self.history_share
+        while rng.random() < chance:
+            chance = self.more_history_share
             earlier = rng.choices(tuple(FAMILY_SHARES)[:4], (2, 2, 1, 1))[0]
             before = self._clean_exchange(rng, writer, earlier)
             turns = [before.question, before.answer, *turns]
