@@ -150,7 +150,7 @@ def test_how_to_answers_name_their_keys_in_both_languages():
             assert (key in intent["zh"]) == (key in intent["en"]), (intent["id"], key)
 
 
-# Quoted in Chinese answers, yet no label: a page's name with its English, verse, what is asked about.
+# Quoted in Chinese answers, yet no label of the window: names and verse.
 _NO_LABEL = {"比邻", "天涯若比邻", "春眠不觉晓"}
 
 

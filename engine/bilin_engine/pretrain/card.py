@@ -121,7 +121,7 @@ def _tables(facts: CardFacts) -> list[str]:
     lines += [
         "| templates of the toolkit (`pretrain/facts`) | zh, en | Apache-2.0; poems in the public "
         "domain | what the model is for |",
-        "| questions of the toolkit (`pretrain/facts/questions.tsv`) | zh, en | Apache-2.0; written "
-        "by a large language model | greetings and how-tos in the wordings of many people |",
+        "| questions of the toolkit (`pretrain/facts/questions.tsv`) | zh, en | Apache-2.0; "
+        "written by a large language model | greetings and how-tos in many people's words |",
     ]
     return lines
