@@ -9,7 +9,7 @@ import torch
 from bilin_engine.checkpoints.int4 import dequantize, quantize
 from bilin_engine.config import QuantizationScheme
 from bilin_engine.library import bundled_models_dir
-from bilin_engine.pretrain.mixture import cut_answer
+from bilin_engine.pretrain.mixture import cut_answer, lengths_told_apart
 from bilin_engine.pretrain.model import round_int4
 from bilin_engine.pretrain.published import is_model_folder, read_published
 from bilin_engine.pretrain.samples import COUNT_ON, Block, Sample
@@ -73,7 +73,7 @@ def test_a_cut_answer_keeps_its_beginning_and_learns_no_stop():
     rng = random.Random(3)
     sizes = []
     for _ in range(300):
-        cut = cut_answer(rng, sample)
+        cut = cut_answer(rng, sample, 4)
         (block,) = cut.blocks
         assert cut.prefix == sample.prefix
         assert block.token_ids == tuple(range(10, 10 + len(block.token_ids)))
@@ -82,7 +82,12 @@ def test_a_cut_answer_keeps_its_beginning_and_learns_no_stop():
     assert min(sizes) == 6
     assert sum(sizes) / 300 < 16
     short = Sample((5, 57), (Block((7, 8), COUNT_ON, True),))
-    assert cut_answer(rng, short) == short
+    assert cut_answer(rng, short, 4) == short
+
+
+def test_answers_are_told_apart_where_they_first_differ():
+    told = lengths_told_apart([[1, 2, 3, 4], [1, 2, 5], [7, 8], [1, 2, 5], [9], [9, 1, 1]])
+    assert told == {(1, 2, 3, 4): 3, (1, 2, 5): 3, (7, 8): 1, (9,): 1, (9, 1, 1): 2}
 
 
 def test_sums_are_also_asked_without_an_operator():

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bilin_engine.pretrain.contamination import ProbeGuard
@@ -65,6 +65,8 @@ class Mixture:
         """Endless (family, sample) from templates and dialogues."""
         rng = random.Random(seed)
         writer = Writer(self.mined, self.dialogues)
+        encode = self.filling.tokenizer.encode
+        told_apart = lengths_told_apart(map(encode, writer.fixed_answers()))
         while True:
             if rng.random() < self.cloze_share:
                 cloze = writer.cloze(rng)
@@ -74,7 +76,8 @@ class Mixture:
                 turns, family = self._turns(rng, writer)
                 sample = self.filling.from_chat(turns)
                 if family in _FIXED_ANSWERS and rng.random() < self.cut_share:
-                    sample = cut_answer(rng, sample)
+                    needed = told_apart[sample.blocks[0].token_ids]
+                    sample = cut_answer(rng, sample, needed)
             if sample.length <= self.max_length and not self.guard.shares_ngram(sample.prefix):
                 yield family, sample
 
@@ -113,15 +116,31 @@ class Mixture:
             yield "text", sample
 
 
-def cut_answer(rng: random.Random, sample: Sample) -> Sample:
-    """`sample` with its one block cut off after six tokens or more, mostly soon after.
+def lengths_told_apart(answers: Iterable[Sequence[int]]) -> dict[tuple[int, ...], int]:
+    """Tokens of each answer until it differs from every other; all of one that begins another."""
+    known = {tuple(ids) for ids in answers}
+    beginnings = Counter(
+        answer[:length] for answer in known for length in range(1, len(answer) + 1)
+    )
+    return {
+        answer: next(
+            (n for n in range(1, len(answer) + 1) if beginnings[answer[:n]] == 1), len(answer)
+        )
+        for answer in known
+    }
 
-    Which fixed answer is due shows in its beginning; the rest is soon known by heart and teaches
-    nothing. Shorter blocks let the same time show more questions. No stop is learnt at the cut.
+
+def cut_answer(rng: random.Random, sample: Sample, needed: int) -> Sample:
+    """`sample` with its one block cut off somewhere after `needed` tokens, mostly soon after.
+
+    Which fixed answer is due shows where it differs from the others; the rest is soon known by
+    heart and teaches nothing. Shorter blocks let the same time show more questions. No stop is
+    learnt at the cut.
     """
     (block,) = sample.blocks
     size = len(block.token_ids)
-    kept = 6 + int((size - 6) * rng.random() ** 2) if size > 6 else size
+    least = min(size, needed + 2)
+    kept = least + int((size - least) * rng.random() ** 3)
     if kept == size:
         return sample
     return Sample(sample.prefix, (Block(block.token_ids[:kept], block.mask_index, False),))
@@ -140,6 +159,10 @@ class Writer:
         self.dialogues = dialogues
         sources = Counter(dialogue.lang for dialogue in dialogues)
         self._dialogue_weights = [1 / sources[dialogue.lang] for dialogue in dialogues]
+
+    def fixed_answers(self) -> list[str]:
+        """Every answer of `talk` and `howto`, in both languages."""
+        return [*self._talk.answers(), *self._how_to.answers()]
 
     def exchange(self, rng: random.Random, family: str, lang: Lang) -> Exchange:
         """One exchange of `family`; a family without facts falls to look-ups."""

@@ -59,6 +59,10 @@ class TalkTemplates:
             for lang in ("zh", "en")
         }
 
+    def answers(self) -> list[str]:
+        """Of every intent, in both languages."""
+        return [intent[lang] for intent in self._intents for lang in ("zh", "en")]
+
     def sample(self, rng: random.Random, lang: Lang) -> Exchange:
         """One exchange; the answer is the intent's own, in `lang`."""
         intent = rng.choices(self._intents, self._weights)[0]
@@ -94,6 +98,10 @@ class HowToTemplates:
     def intent_ids(self) -> list[str]:
         """Every how-to there is."""
         return [intent["id"] for intent in self._intents]
+
+    def answers(self) -> list[str]:
+        """Of every intent, in both languages."""
+        return [intent[lang] for intent in self._intents for lang in ("zh", "en")]
 
     def sample(self, rng: random.Random, lang: Lang) -> Exchange:
         """One exchange; intents equally likely."""
