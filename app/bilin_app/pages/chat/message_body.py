@@ -2,12 +2,14 @@
 
 import math
 from bisect import bisect_left
+from typing import Protocol
 
-from PySide6.QtCore import QEvent, QMimeData, QPointF, QRectF, QSize, Qt, QUrl, Signal
+from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, QRectF, QSize, Qt, QUrl, Signal
 from PySide6.QtGui import (
     QContextMenuEvent,
     QGuiApplication,
     QHelpEvent,
+    QMouseEvent,
     QPainter,
     QPaintEvent,
     QPen,
@@ -93,6 +95,26 @@ def _mark_of(block: QTextBlock, start: int) -> str:
     return f"{'  ' * (depth - 1)}{marker} "
 
 
+class Selecting(Protocol):
+    """A selection that may reach beyond one body (`wide_selection.py`)."""
+
+    def press(self, body: "MessageBody", at: QPoint, *, extends: bool) -> bool:
+        """The left button went down at a point of the screen; True = the body does nothing."""
+        ...
+
+    def drag(self, at: QPoint) -> bool:
+        """The mouse moved with it; True = the body does nothing."""
+        ...
+
+    def release(self) -> None:
+        """The button went up."""
+        ...
+
+    def text(self) -> str:
+        """What is selected over several messages, "" for nothing."""
+        ...
+
+
 class MessageBody(QTextBrowser):
     """Shows a MessageDocument as high as its text. Opens no link: it says `link_clicked`."""
 
@@ -116,6 +138,7 @@ class MessageBody(QTextBrowser):
         self.setDocument(self.content.qt)
         self.content.formula_drawn.connect(self._on_formula_drawn)
         self.is_streaming = False
+        self.selecting: Selecting | None = None
         self._width = -1.0
         self._copy_buttons: list[QToolButton] = []
         self._num_placed = 0  # of them
@@ -155,8 +178,9 @@ class MessageBody(QTextBrowser):
         """The selected text as it was written: a formula's picture is its source again."""
         cursor = self.textCursor()
         start, end = cursor.selectionStart(), cursor.selectionEnd()
+        wide = self.selecting.text() if self.selecting is not None else ""
         data = QMimeData()
-        data.setText(plain_text(self.document(), start, end))
+        data.setText(wide or plain_text(self.document(), start, end))
         return data
 
     def mark(self, query: str) -> None:
@@ -363,6 +387,26 @@ class MessageBody(QTextBrowser):
         QGuiApplication.clipboard().setText(self.content.fences[index].code)
 
     # --- Events -----------------------------------------------------------------------------------
+
+    @override
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        if event.button() == Qt.MouseButton.LeftButton and self.selecting is not None:
+            extends = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+            if self.selecting.press(self, event.globalPosition().toPoint(), extends=extends):
+                return
+        super().mousePressEvent(event)
+
+    @override
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        selecting = self.selecting if event.buttons() & Qt.MouseButton.LeftButton else None
+        if selecting is None or not selecting.drag(event.globalPosition().toPoint()):
+            super().mouseMoveEvent(event)
+
+    @override
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        if self.selecting is not None:
+            self.selecting.release()
+        super().mouseReleaseEvent(event)
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:

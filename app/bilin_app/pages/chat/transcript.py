@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QEvent, QRect, Qt, QTimer, Signal
-from PySide6.QtGui import QFocusEvent, QKeyEvent, QResizeEvent, QWheelEvent
+from PySide6.QtGui import QFocusEvent, QKeyEvent, QMouseEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QAbstractScrollArea, QFrame, QPushButton, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.views import AnswerProgress, MessageView
 from bilin_app.pages.chat.column import COLUMN_WIDTH, MARGIN
 from bilin_app.pages.chat.message import GAP, NAME_HEIGHT, ROW_HEIGHT, MessageWidget
+from bilin_app.pages.chat.wide_selection import WideSelection
 from bilin_app.theme.icons import icon
 from bilin_app.theme.theme import theme
 
@@ -67,6 +68,7 @@ class Transcript(QAbstractScrollArea):
         self._pending: dict[int, list[str]] = {}
         self._bar_value = 0
         self.num_arrangements = 0
+        self.selection = WideSelection(self)
         self._flush_timer = QTimer(self)
         self._flush_timer.setInterval(FLUSH_MS)
         self._flush_timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -101,6 +103,15 @@ class Transcript(QAbstractScrollArea):
         """The widgets that exist now, in the order of their messages."""
         return [self._widgets[i] for i in sorted(self._widgets, key=self._index_of.__getitem__)]
 
+    def message_ids(self) -> list[int]:
+        """All messages, in order."""
+        return [item.view.id for item in self._items]
+
+    def make_apart(self, message_id: int) -> MessageWidget:
+        """A widget of a message that has none, not shown; the caller deletes it."""
+        view = self._items[self._index_of[message_id]].view
+        return MessageWidget(view, self._name, self.viewport(), self._unfolded)
+
     def set_messages(self, views: Iterable[MessageView], *, is_same: bool = False) -> None:
         """Shows a conversation, at its end.
 
@@ -131,6 +142,8 @@ class Transcript(QAbstractScrollArea):
                 items[self._index_of[message_id]].is_measured = False
         if not is_same:
             self._follows = True
+            self.selection.clear()
+        self.selection.messages_changed()
         self._anchor = min(self._anchor, max(0, len(items) - 1))
         self._arrange()
 
@@ -339,6 +352,8 @@ class Transcript(QAbstractScrollArea):
         widget.attachment_opened.connect(self.attachment_opened)
         if self._query:
             widget.body.mark(self._query)
+        widget.body.selecting = self.selection
+        self.selection.show_on(widget)
         self._widgets[view.id] = widget
         return widget
 
@@ -353,8 +368,10 @@ class Transcript(QAbstractScrollArea):
         for message_id in far:
             widget = self._widgets[message_id]
             widget.move(0, -10 - widget.height())
-        # An answer that is being written, or a message being edited, keeps its widget.
-        idle = [i for i in far if not self._widgets[i].is_busy]
+        # An answer that is being written, a message being edited or one that holds the mouse keeps
+        # its widget.
+        kept = self.selection.grabbing
+        idle = [i for i in far if not self._widgets[i].is_busy and i != kept]
         for message_id in idle[: max(0, len(idle) - MAX_IDLE_WIDGETS)]:
             self._drop(message_id)
 
@@ -430,6 +447,11 @@ class Transcript(QAbstractScrollArea):
     @override
     def wheelEvent(self, event: QWheelEvent) -> None:
         self.verticalScrollBar().event(event)
+
+    @override
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        self.selection.clear()
+        super().mousePressEvent(event)
 
     @override
     def focusInEvent(self, event: QFocusEvent) -> None:
