@@ -21,13 +21,13 @@ from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
 # Look-ups, verse and sums must find and copy what was asked about, and sums must be known by heart.
 FAMILY_SHARES = {
     "talk": 0.17,
-    "howto": 0.34,
-    "lookup": 0.17,
-    "verse": 0.075,
-    "sum": 0.17,
+    "howto": 0.37,
+    "lookup": 0.165,
+    "verse": 0.065,
+    "sum": 0.165,
     "unit": 0.02,
     "translate": 0.02,
-    "fact": 0.02,
+    "fact": 0.015,
     "repeat": 0.005,
     "gloss": 0.005,
     "dialogue": 0.005,
