@@ -58,7 +58,7 @@ def test_a_seam_is_told_below_the_answer_and_drawn_where_it_is(make):
     assert "SIGSEGV" in widget._seam.accessibleName()
     assert widget.height_for(600) > plain.height_for(600)
     assert widget.body.content.place(0).position() == 7
-    [box] = widget.body._seam_boxes()
+    [(box, _text)] = widget.body._seam_boxes()
     cursor = QTextCursor(widget.body.document())
     cursor.setPosition(7)
     assert box.left() == widget.body.cursorRect(cursor).left()
@@ -90,12 +90,15 @@ def test_words_of_the_persons_are_said_to_be_theirs(make):
     assert facts_of(edited) == "edited by you"
 
 
-def test_where_the_persons_words_end_is_marked_when_the_answer_is_whole(make):
+def test_where_the_persons_words_end_is_marked_once_letters_follow(make):
     started = replace(ANSWER, text="one", state="running", seams=(Seam(3, "", "begun"),))
     widget = make(started)
     assert widget.body._seam_boxes() == []  # nothing behind it yet
-    widget.append_text(" two three")
-    widget.set_view(replace(started, text="one two three", state="done"))
+    widget.append_text(" two\n\nthree\n\nfour")
+    assert len(widget.body._seam_boxes()) == 1
+    counts = replace(widget.body.content.counts)
+    widget.set_view(replace(started, text="one two\n\nthree\n\nfour", state="done"))
+    assert widget.body.content.counts.closed_blocks == counts.closed_blocks + 1  # the last alone
     assert len(widget.body._seam_boxes()) == 1
     assert widget.body.content.place(0).position() == 3
 

@@ -112,9 +112,7 @@ class MessageWidget(QWidget):
                 and not self._is_person
             ):
                 self._grow(view.text)
-                if not self._is_open() and self._begun_text():
-                    self._show_text()  # behind a seam at what was the end there are letters now
-                elif not self._is_open():
+                if not self._is_open():
                     self.body.finish()
             else:
                 self._show_text()
@@ -244,9 +242,7 @@ class MessageWidget(QWidget):
         # The answer is the text's end: offsets count from there.
         before = len(self.view.text) - len(parted.answer)
         seams = tuple(
-            (max(0, seam.offset - before), self._seam_text(seam))
-            for seam in self.view.seams
-            if seam.kind == "break" or seam.offset < len(self.view.text)
+            (max(0, seam.offset - before), self._seam_text(seam)) for seam in self.view.seams
         )
         self.body.set_text(parted.answer, is_complete=not self._is_open(), seams=seams)
 

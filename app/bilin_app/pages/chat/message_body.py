@@ -312,12 +312,18 @@ class MessageBody(QTextBrowser):
         align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         painter.drawText(gutter, align, marker)
 
-    def _seam_boxes(self) -> list[QRectF]:
+    def _seam_boxes(self) -> list[tuple[QRectF, str]]:
+        """Where two letters meet at a seam, and what is told of it."""
         height = theme().sizes.text + 4
-        places = [
-            self.cursorRect(self.content.place(index)) for index in range(len(self._seam_texts))
-        ]
-        return [QRectF(p.left(), p.center().y() - height / 2 + 1, 2, height) for p in places]
+        end = self.document().characterCount() - 1
+        boxes = []
+        for index, text in enumerate(self._seam_texts):
+            place = self.content.place(index)
+            if place.position() < end:  # with nothing behind it yet it is no seam
+                at = self.cursorRect(place)
+                top = at.center().y() - height / 2 + 1
+                boxes.append((QRectF(at.left(), top, 2, height), text))
+        return boxes
 
     def _paint_seams(self) -> None:
         """A thin broken line between two letters."""
@@ -325,14 +331,14 @@ class MessageBody(QTextBrowser):
             return
         painter = QPainter(self.viewport())
         painter.setPen(QPen(theme().palette.color("model"), 1.5, Qt.PenStyle.DotLine))
-        for box in self._seam_boxes():
+        for box, _text in self._seam_boxes():
             painter.drawLine(box.topLeft(), box.bottomLeft())
         painter.end()
 
     @override
     def viewportEvent(self, event: QEvent) -> bool:
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
-            for box, text in zip(self._seam_boxes(), self._seam_texts, strict=True):
+            for box, text in self._seam_boxes():
                 if box.adjusted(-5, -3, 5, 3).contains(QPointF(event.pos())):
                     QToolTip.showText(event.globalPos(), text, self)
                     return True
