@@ -96,6 +96,16 @@ def test_upwards_is_the_same_and_coming_back_selects_in_one_message_again(transc
     assert copied(bodies[3]) == "other"
 
 
+def test_a_middle_click_elsewhere_gets_the_text_when_it_asks(transcript):
+    bodies = show(transcript, ["A question", "An answer here", "Another one"])
+    drag(bodies[1], place_of(bodies[1], 2), place_of(bodies[3], 7))
+    bodies[1]._is_letting_go = True
+    data = bodies[1].createMimeDataFromSelection()
+    assert data.hasText()
+    assert data.text() == "question\n\nAn answer here\n\nAnother"
+    assert not data.hasHtml()
+
+
 def test_a_click_takes_the_selection_off_all_other_messages(transcript):
     bodies = show(transcript, ["A question", "An answer here", "Another one"])
     drag(bodies[1], place_of(bodies[1], 2), place_of(bodies[3], 7))

@@ -2,9 +2,21 @@
 
 import math
 from bisect import bisect_left
+from collections.abc import Callable
 from typing import Protocol
 
-from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, QRectF, QSize, Qt, QUrl, Signal
+from PySide6.QtCore import (
+    QEvent,
+    QMetaType,
+    QMimeData,
+    QPoint,
+    QPointF,
+    QRectF,
+    QSize,
+    Qt,
+    QUrl,
+    Signal,
+)
 from PySide6.QtGui import (
     QContextMenuEvent,
     QGuiApplication,
@@ -110,9 +122,34 @@ class Selecting(Protocol):
         """The button went up."""
         ...
 
-    def text(self) -> str:
-        """What is selected over several messages, "" for nothing."""
+    @property
+    def is_wide(self) -> bool:
+        """Whether several messages are selected."""
         ...
+
+    def text(self) -> str:
+        """What is selected over several messages."""
+        ...
+
+
+class _TextOnDemand(QMimeData):
+    """A text that is made when it is asked for."""
+
+    def __init__(self, make: Callable[[], str]) -> None:
+        super().__init__()
+        self._make = make
+
+    @override
+    def formats(self) -> list[str]:
+        return ["text/plain"]
+
+    @override
+    def hasFormat(self, mimetype: str) -> bool:
+        return mimetype == "text/plain"
+
+    @override
+    def retrieveData(self, mimetype: str, preferredType: QMetaType | QMetaType.Type) -> object:
+        return self._make() if mimetype.startswith("text/plain") else None
 
 
 class MessageBody(QTextBrowser):
@@ -139,6 +176,7 @@ class MessageBody(QTextBrowser):
         self.content.formula_drawn.connect(self._on_formula_drawn)
         self.is_streaming = False
         self.selecting: Selecting | None = None
+        self._is_letting_go = False
         self._width = -1.0
         self._copy_buttons: list[QToolButton] = []
         self._num_placed = 0  # of them
@@ -178,9 +216,12 @@ class MessageBody(QTextBrowser):
         """The selected text as it was written: a formula's picture is its source again."""
         cursor = self.textCursor()
         start, end = cursor.selectionStart(), cursor.selectionEnd()
-        wide = self.selecting.text() if self.selecting is not None else ""
+        wide = self.selecting if self.selecting is not None and self.selecting.is_wide else None
+        if wide is not None and self._is_letting_go:
+            # Only a middle click somewhere asks for it, and it may be thousands of messages.
+            return _TextOnDemand(wide.text)
         data = QMimeData()
-        data.setText(wide or plain_text(self.document(), start, end))
+        data.setText(plain_text(self.document(), start, end) if wide is None else wide.text())
         return data
 
     def mark(self, query: str) -> None:
@@ -412,7 +453,9 @@ class MessageBody(QTextBrowser):
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         if self.selecting is not None:
             self.selecting.release()
+        self._is_letting_go = True
         super().mouseReleaseEvent(event)
+        self._is_letting_go = False
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:

@@ -15,8 +15,10 @@ from typing_extensions import override
 
 from bilin_app.controllers.views import AnswerProgress, MessageView
 from bilin_app.pages.chat.column import COLUMN_WIDTH, MARGIN
+from bilin_app.pages.chat.document import MessageDocument
 from bilin_app.pages.chat.message import GAP, NAME_HEIGHT, ROW_HEIGHT, MessageWidget
 from bilin_app.pages.chat.wide_selection import WideSelection
+from bilin_app.text.thinking import part_thought
 from bilin_app.theme.icons import icon
 from bilin_app.theme.theme import theme
 
@@ -107,10 +109,16 @@ class Transcript(QAbstractScrollArea):
         """All messages, in order."""
         return [item.view.id for item in self._items]
 
-    def make_apart(self, message_id: int) -> MessageWidget:
-        """A widget of a message that has none, not shown; the caller deletes it."""
+    def document_of(self, message_id: int) -> MessageDocument:
+        """What the body of a message without a widget would show; the caller deletes it."""
         view = self._items[self._index_of[message_id]].view
-        return MessageWidget(view, self._name, self.viewport(), self._unfolded)
+        document = MessageDocument(self)
+        if view.role == "user":
+            document.set_plain_text(view.text)
+        else:
+            answer = part_thought(view.text, is_complete=True).answer
+            document.set_text(answer, is_complete=True)
+        return document
 
     def set_messages(self, views: Iterable[MessageView], *, is_same: bool = False) -> None:
         """Shows a conversation, at its end.

@@ -7,6 +7,7 @@ from PySide6.QtCore import QPoint, QTimer
 from PySide6.QtGui import QTextCursor
 from PySide6.QtWidgets import QScrollBar, QWidget
 
+from bilin_app.pages.chat.document import MessageDocument
 from bilin_app.pages.chat.message import MessageWidget
 from bilin_app.pages.chat.message_body import MessageBody, plain_text
 
@@ -25,8 +26,8 @@ class Messages(Protocol):
         """The widgets that exist now, in the order of their messages."""
         ...
 
-    def make_apart(self, message_id: int) -> MessageWidget:
-        """A widget of a message that has none, not shown; the caller deletes it."""
+    def document_of(self, message_id: int) -> MessageDocument:
+        """What the body of a message without a widget would show; the caller deletes it."""
         ...
 
     def viewport(self) -> QWidget:
@@ -60,6 +61,11 @@ class WideSelection:
         self._timer = QTimer(messages.viewport())
         self._timer.setInterval(SCROLL_MS)
         self._timer.timeout.connect(self._scroll)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether several messages are selected."""
+        return self._head is not None
 
     @property
     def grabbing(self) -> int | None:
@@ -138,15 +144,15 @@ class WideSelection:
 
     def text(self) -> str:
         """What is selected, a blank line between messages; "" within one message."""
-        widgets = {widget.view.id: widget for widget in self._messages.widgets_in_order()}
+        bodies = {w.view.id: w.body for w in self._messages.widgets_in_order()}
         pieces: list[str] = []
         for message, (start, end) in self._parts().items():
-            widget = widgets.get(message) or self._messages.make_apart(message)
-            document = widget.body.document()
-            last = document.characterCount() - 1
-            pieces.append(plain_text(document, start, last if end is None else end))
-            if message not in widgets:
-                widget.deleteLater()
+            body = bodies.get(message)
+            content = body.content if body is not None else self._messages.document_of(message)
+            last = content.qt.characterCount() - 1
+            pieces.append(plain_text(content.qt, start, last if end is None else end))
+            if body is None:
+                content.deleteLater()
         return "\n\n".join(piece for piece in pieces if piece)
 
     def _parts(self) -> dict[int, tuple[int, int | None]]:
