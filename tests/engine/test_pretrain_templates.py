@@ -4,6 +4,7 @@ import json
 import lzma
 import random
 import re
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,6 +15,7 @@ from bilin_engine.chat_format import text_language
 from bilin_engine.evaluate.probe import read_probe
 from bilin_engine.pretrain.contamination import ProbeGuard, ngrams, normalized, read_probe_questions
 from bilin_engine.pretrain.corpus import (
+    Dialogue,
     clean,
     draw_passages,
     is_held_out,
@@ -23,9 +25,10 @@ from bilin_engine.pretrain.corpus import (
 )
 from bilin_engine.pretrain.mixture import CLOZE_SHARES, FAMILY_SHARES, Mixture, Writer
 from bilin_engine.pretrain.objective import BlankFilling
+from bilin_engine.pretrain.templates import talk
 from bilin_engine.pretrain.templates.exchange import read_intents, read_rows
 from bilin_engine.pretrain.templates.grammar import Pool, parse
-from bilin_engine.pretrain.templates.numbers import number_en, number_zh, sample_sum
+from bilin_engine.pretrain.templates.numbers import UnitTemplates, number_en, number_zh, sample_sum
 from bilin_engine.pretrain.templates.talk import (
     HowToTemplates,
     TalkTemplates,
@@ -269,6 +272,27 @@ def test_some_questions_follow_earlier_exchanges(tokenizer):
     assert max(asked) >= 4
 
 
+def test_several_of_a_unit_are_in_its_plural():
+    units, rng = UnitTemplates(), random.Random(3)
+    answers = " ".join(units.sample(rng, "en").answer for _ in range(4000))
+    assert "feet." in answers
+    assert "centuries." in answers
+    assert not re.search(r"foots|centurys|an hours|millenniums|dozens", answers)
+
+
+def test_an_intent_without_written_questions_is_asked_by_its_grammars(monkeypatch):
+    monkeypatch.setattr(talk, "written_questions", dict)
+    assert HowToTemplates().sample(random.Random(1), "zh").question
+    assert TalkTemplates().sample(random.Random(1), "en").question
+
+
+def test_no_written_question_asks_for_a_taught_capital():
+    """ "I do not know that" must not be the answer to what `capitals.tsv` teaches."""
+    unknown = [*written_questions()["talk", "unknown", "zh"]]
+    unknown += written_questions()["talk", "unknown", "en"]
+    assert not [text for text in unknown if re.search("首都|capital of", text, re.IGNORECASE)]
+
+
 def test_the_guard_knows_equal_questions_and_shared_runs(tokenizer):
     guard = ProbeGuard(["How do I reject a candidate in the editor?", "你好"], tokenizer)
     assert guard.is_known_question("how do i reject a candidate in the EDITOR")
@@ -296,6 +320,25 @@ def test_no_sample_of_the_templates_shares_eight_tokens_with_a_probe(tokenizer):
         shown = tokenizer.decode([t for t in sample.prefix if not tokenizer.is_special(t)])
         asked = shown.rsplit("问：", 1)[-1].rsplit("Question: ", 1)[-1].split("\n")[0]
         assert normalized(asked) not in equal
+
+
+def test_no_text_of_a_probe_is_learnt_from_whatever_is_masked_in_it(tokenizer):
+    asked = "How do I reject a candidate in the editor and keep the blank as it was before?"
+    mixture = Mixture(
+        filling=BlankFilling(tokenizer),
+        guard=ProbeGuard([asked], tokenizer),
+        mined=MinedFacts(),
+        dialogues=(Dialogue("zh", ("你好", "你好！")), Dialogue("en", ("Well?", "Fine."))),
+        max_length=256,
+        family_shares=dict.fromkeys(FAMILY_SHARES, 0.0) | {"dialogue": 1.0},
+        cloze_share=0.0,
+    )
+    texts = [asked, "Which key accepts a fill? " + asked, "Which key accepts a fill in it?"] * 100
+    drawn = [sample for _, sample in mixture.texts(texts, "1")]
+    assert 90 < len(drawn) <= 100
+    known = replace(mixture, guard=ProbeGuard(["你好？"], tokenizer))
+    shown = {tokenizer.decode(list(s.prefix)) for _, s in islice(known.templates("1"), 50)}
+    assert not any("你好" in text for text in shown)
 
 
 def test_the_guard_would_have_had_something_to_do(tokenizer):

@@ -21,7 +21,7 @@ from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
 # Look-ups, verse and sums must find and copy what was asked about, and sums must be known by heart.
 FAMILY_SHARES = {
     "talk": 0.17,
-    "howto": 0.37,
+    "howto": 0.365,
     "lookup": 0.165,
     "verse": 0.065,
     "sum": 0.165,
@@ -84,8 +84,10 @@ class Mixture:
     def _turns(self, rng: random.Random, writer: "Writer") -> tuple[list[str], str]:
         family = rng.choices(tuple(self.family_shares), tuple(self.family_shares.values()))[0]
         if family == "dialogue" and writer.dialogues:
-            turns = writer.dialogue_turns(rng)
-            return turns, family
+            while True:
+                turns = writer.dialogue_turns(rng)
+                if not any(map(self.guard.is_known_question, turns[::2])):
+                    return turns, family
         exchange = self._clean_exchange(rng, writer, family)
         turns = [exchange.question, exchange.answer]
         chance = self.history_share
@@ -106,14 +108,16 @@ class Mixture:
         """Self-supervised samples of `texts`, one each."""
         rng = random.Random(seed)
         for text in texts:
+            # The whole text: a mask in the middle of a run would hide it.
+            if self.guard.shares_ngram(self.filling.tokenizer.encode(text)):
+                continue
             sample = self.filling.from_text(rng, text, is_whole=False)
             if sample is None or sample.length > self.max_length:
                 continue
-            if self.guard.shares_ngram(sample.prefix) or any(
+            if not self.guard.shares_ngram(sample.prefix) and not any(
                 self.guard.shares_ngram(block.token_ids) for block in sample.blocks
             ):
-                continue
-            yield "text", sample
+                yield "text", sample
 
 
 def lengths_told_apart(answers: Iterable[Sequence[int]]) -> dict[tuple[int, ...], int]:

@@ -178,6 +178,19 @@ def _article(word: str) -> str:
     return "an" if word.startswith(("a", "e", "i", "o", "u", "hour")) else "a"
 
 
+_PLURALS = {
+    "foot": "feet",
+    "century": "centuries",
+    "millennium": "millennia",
+    "quarter of an hour": "quarters of an hour",
+    "dozen": "dozen",
+}
+
+
+def _plural(unit: str) -> str:
+    return _PLURALS.get(unit, unit + "s")
+
+
 class UnitTemplates:
     """Draws conversions of `units.tsv`, also for two to ten of the larger unit."""
 
@@ -207,8 +220,7 @@ class UnitTemplates:
             text = text.replace("<AN>", _article(large)).replace("<A>", large).replace("<B>", small)
             answer = f"There are {size} {small} in {_article(large)} {large}."
         else:
-            text = (
-                f"How many {small} are {rng.choice(('in', 'there in'))} {number_en(many)} {large}s"
-            )
-            answer = f"There are {size * many} {small} in {number_en(many)} {large}s."
+            several = f"{number_en(many)} {_plural(large)}"
+            text = f"How many {small} are {rng.choice(('in', 'there in'))} {several}"
+            answer = f"There are {size * many} {small} in {several}."
         return Exchange(lang, vary(rng, lang, text), answer, "unit")

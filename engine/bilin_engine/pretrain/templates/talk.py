@@ -35,9 +35,17 @@ def written_questions() -> dict[tuple[str, str, str], list[str]]:
     return questions
 
 
-def _as_written(rng: random.Random, family: str, intent: str, lang: Lang) -> str:
-    """One written question of an intent, often with the small changes typing makes."""
-    text = rng.choice(written_questions()[family, intent, lang])
+def _as_written(
+    rng: random.Random, family: str, intent: str, lang: Lang, share: float
+) -> str | None:
+    """A written question of an intent, often with the small changes typing makes.
+
+    None for the share of questions that the grammars are to make: all, where none is written.
+    """
+    written = written_questions().get((family, intent, lang))
+    if not written or rng.random() >= share:
+        return None
+    text = rng.choice(written)
     if rng.random() < _COLLOQUIAL_WRITTEN:
         return colloquial(rng, lang, text)
     if rng.random() < 0.3:
@@ -66,8 +74,8 @@ class TalkTemplates:
     def sample(self, rng: random.Random, lang: Lang) -> Exchange:
         """One exchange; the answer is the intent's own, in `lang`."""
         intent = rng.choices(self._intents, self._weights)[0]
-        if rng.random() < _WRITTEN_TALK:
-            question = _as_written(rng, "talk", intent["id"], lang)
+        question = _as_written(rng, "talk", intent["id"], lang, _WRITTEN_TALK)
+        if question is not None:
             return Exchange(lang, question, intent[lang], intent["id"])
         text = self._pools[intent["id"], lang].sample(rng)
         is_question = intent["id"] == "unknown" or rng.random() < 0.15
@@ -106,8 +114,8 @@ class HowToTemplates:
     def sample(self, rng: random.Random, lang: Lang) -> Exchange:
         """One exchange; intents equally likely."""
         intent = rng.choice(self._intents)
-        if rng.random() < _WRITTEN_HOW_TO:
-            question = _as_written(rng, "howto", intent["id"], lang)
+        question = _as_written(rng, "howto", intent["id"], lang, _WRITTEN_HOW_TO)
+        if question is not None:
             return Exchange(lang, question, intent[lang], "howto:" + intent["id"])
         asks = self._pools[intent["id"], lang, "ask"]
         if rng.random() < 0.45:
