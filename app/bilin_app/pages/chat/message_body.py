@@ -18,9 +18,12 @@ from PySide6.QtCore import (
     Signal,
 )
 from PySide6.QtGui import (
+    QClipboard,
     QContextMenuEvent,
     QGuiApplication,
     QHelpEvent,
+    QKeyEvent,
+    QKeySequence,
     QMouseEvent,
     QPainter,
     QPaintEvent,
@@ -122,6 +125,14 @@ class Selecting(Protocol):
         """The button went up."""
         ...
 
+    def took(self, body: "MessageBody") -> None:
+        """A body selects by itself now."""
+        ...
+
+    def moved(self, body: "MessageBody") -> None:
+        """The letters of a body have moved, and its cursor with them."""
+        ...
+
     @property
     def is_wide(self) -> bool:
         """Whether several messages are selected."""
@@ -129,6 +140,10 @@ class Selecting(Protocol):
 
     def text(self) -> str:
         """What is selected over several messages."""
+        ...
+
+    def snapshot(self) -> Callable[[], str]:
+        """Makes the text of what is selected now."""
         ...
 
 
@@ -176,7 +191,8 @@ class MessageBody(QTextBrowser):
         self.content.formula_drawn.connect(self._on_formula_drawn)
         self.is_streaming = False
         self.selecting: Selecting | None = None
-        self._is_letting_go = False
+        self._is_letting_go = False  # of the mouse
+        self._is_extending = False
         self._width = -1.0
         self._copy_buttons: list[QToolButton] = []
         self._num_placed = 0  # of them
@@ -208,6 +224,8 @@ class MessageBody(QTextBrowser):
         self._place_new_copy_buttons()
 
     def _on_formula_drawn(self) -> None:
+        if self.selecting is not None:
+            self.selecting.moved(self)
         self._place_copy_buttons()
         self.height_changed.emit()
 
@@ -216,13 +234,29 @@ class MessageBody(QTextBrowser):
         """The selected text as it was written: a formula's picture is its source again."""
         cursor = self.textCursor()
         start, end = cursor.selectionStart(), cursor.selectionEnd()
-        wide = self.selecting if self.selecting is not None and self.selecting.is_wide else None
+        wide = self._wide
         if wide is not None and self._is_letting_go:
-            # Only a middle click somewhere asks for it, and it may be thousands of messages.
-            return _TextOnDemand(wide.text)
+            return _TextOnDemand(wide.snapshot())
         data = QMimeData()
         data.setText(plain_text(self.document(), start, end) if wide is None else wide.text())
         return data
+
+    @property
+    def _wide(self) -> Selecting | None:
+        """The selection, if it reaches over several messages."""
+        return self.selecting if self.selecting is not None and self.selecting.is_wide else None
+
+    def _copy(self) -> None:
+        wide = self._wide
+        if wide is not None:  # this body's own part may be empty
+            QGuiApplication.clipboard().setText(wide.text())
+        else:
+            self.copy()
+
+    def _select_all(self) -> None:
+        self.selectAll()
+        if self.selecting is not None:
+            self.selecting.took(self)
 
     def mark(self, query: str) -> None:
         """Marks where a text occurs, up to MAX_MARKS places; "" marks nothing."""
@@ -435,13 +469,26 @@ class MessageBody(QTextBrowser):
 
     # --- Events -----------------------------------------------------------------------------------
 
+    def _pressed(self, event: QMouseEvent) -> bool:
+        """Whether a press belongs to a selection over several messages, and to nothing else."""
+        if event.button() != Qt.MouseButton.LeftButton or self.selecting is None:
+            return False
+        extends = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+        at = event.globalPosition().toPoint()
+        self._is_extending = self.selecting.press(self, at, extends=extends)
+        return self._is_extending
+
     @override
     def mousePressEvent(self, event: QMouseEvent) -> None:
-        if event.button() == Qt.MouseButton.LeftButton and self.selecting is not None:
-            extends = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-            if self.selecting.press(self, event.globalPosition().toPoint(), extends=extends):
-                return
-        super().mousePressEvent(event)
+        if not self._pressed(event):
+            super().mousePressEvent(event)
+
+    @override
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        if not self._pressed(event):
+            super().mouseDoubleClickEvent(event)
+            if event.button() == Qt.MouseButton.LeftButton and self.selecting is not None:
+                self.selecting.took(self)  # from the word's beginning on
 
     @override
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
@@ -451,11 +498,30 @@ class MessageBody(QTextBrowser):
 
     @override
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        if self.selecting is not None:
-            self.selecting.release()
+        if event.button() != Qt.MouseButton.LeftButton or self.selecting is None:
+            super().mouseReleaseEvent(event)
+            return
+        self.selecting.release()
         self._is_letting_go = True
-        super().mouseReleaseEvent(event)
-        self._is_letting_go = False
+        if not self._is_extending:  # else it would open a link that is under the mouse
+            super().mouseReleaseEvent(event)
+        self._is_letting_go = self._is_extending = False
+        wide, clipboard = self._wide, QGuiApplication.clipboard()
+        if wide is not None and clipboard.supportsSelection():
+            # Only a middle click somewhere asks for it, and it may be thousands of messages.
+            clipboard.setMimeData(_TextOnDemand(wide.snapshot()), QClipboard.Mode.Selection)
+
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self._copy()
+            return
+        before = self.textCursor()
+        super().keyPressEvent(event)
+        after = self.textCursor()
+        is_same = (before.anchor(), before.position()) == (after.anchor(), after.position())
+        if self.selecting is not None and not is_same:
+            self.selecting.took(self)
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -482,11 +548,12 @@ class MessageBody(QTextBrowser):
     @override
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
         menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         copy = menu.addAction(self.tr("Copy"))
-        copy.setEnabled(self.textCursor().hasSelection())
-        copy.triggered.connect(self.copy)
-        menu.addAction(self.tr("Select all")).triggered.connect(self.selectAll)
-        menu.exec(event.globalPos())
+        copy.setEnabled(self.textCursor().hasSelection() or self._wide is not None)
+        copy.triggered.connect(self._copy)
+        menu.addAction(self.tr("Select all")).triggered.connect(self._select_all)
+        menu.popup(event.globalPos())
 
     @override
     def sizeHint(self) -> QSize:

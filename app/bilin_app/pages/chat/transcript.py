@@ -9,16 +9,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QEvent, QRect, Qt, QTimer, Signal
-from PySide6.QtGui import QFocusEvent, QKeyEvent, QMouseEvent, QResizeEvent, QWheelEvent
-from PySide6.QtWidgets import QAbstractScrollArea, QFrame, QPushButton, QWidget
+from PySide6.QtGui import (
+    QFocusEvent,
+    QGuiApplication,
+    QKeyEvent,
+    QKeySequence,
+    QMouseEvent,
+    QResizeEvent,
+    QWheelEvent,
+)
+from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QFrame, QPushButton, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.views import AnswerProgress, MessageView
 from bilin_app.pages.chat.column import COLUMN_WIDTH, MARGIN
-from bilin_app.pages.chat.document import MessageDocument
 from bilin_app.pages.chat.message import GAP, NAME_HEIGHT, ROW_HEIGHT, MessageWidget
 from bilin_app.pages.chat.wide_selection import WideSelection
-from bilin_app.text.thinking import part_thought
 from bilin_app.theme.icons import icon
 from bilin_app.theme.theme import theme
 
@@ -105,20 +111,9 @@ class Transcript(QAbstractScrollArea):
         """The widgets that exist now, in the order of their messages."""
         return [self._widgets[i] for i in sorted(self._widgets, key=self._index_of.__getitem__)]
 
-    def message_ids(self) -> list[int]:
+    def views(self) -> list[MessageView]:
         """All messages, in order."""
-        return [item.view.id for item in self._items]
-
-    def document_of(self, message_id: int) -> MessageDocument:
-        """What the body of a message without a widget would show; the caller deletes it."""
-        view = self._items[self._index_of[message_id]].view
-        document = MessageDocument(self)
-        if view.role == "user":
-            document.set_plain_text(view.text)
-        else:
-            answer = part_thought(view.text, is_complete=True).answer
-            document.set_text(answer, is_complete=True)
-        return document
+        return [item.view for item in self._items]
 
     def set_messages(self, views: Iterable[MessageView], *, is_same: bool = False) -> None:
         """Shows a conversation, at its end.
@@ -276,6 +271,7 @@ class Transcript(QAbstractScrollArea):
         try:
             self.num_arrangements += 1
             self._place_widgets()
+            self.selection.refresh()
         finally:
             self._is_arranging = False
 
@@ -361,12 +357,14 @@ class Transcript(QAbstractScrollArea):
         if self._query:
             widget.body.mark(self._query)
         widget.body.selecting = self.selection
-        self.selection.show_on(widget)
         self._widgets[view.id] = widget
         return widget
 
     def _drop(self, message_id: int) -> None:
         widget = self._widgets.pop(message_id)
+        focused = QApplication.focusWidget()
+        if focused is not None and widget.isAncestorOf(focused):
+            self.setFocus(Qt.FocusReason.OtherFocusReason)  # keys go on meaning the messages
         widget.hide()
         widget.deleteLater()
 
@@ -458,7 +456,9 @@ class Transcript(QAbstractScrollArea):
 
     @override
     def mousePressEvent(self, event: QMouseEvent) -> None:
-        self.selection.clear()
+        is_shifted = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+        if event.button() == Qt.MouseButton.LeftButton and not is_shifted:
+            self.selection.clear()
         super().mousePressEvent(event)
 
     @override
@@ -479,7 +479,9 @@ class Transcript(QAbstractScrollArea):
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() == Qt.Key.Key_End:
+        if self.selection.is_wide and event.matches(QKeySequence.StandardKey.Copy):
+            QGuiApplication.clipboard().setText(self.selection.text())
+        elif event.key() == Qt.Key.Key_End:
             self.scroll_to_end()
         elif event.key() == Qt.Key.Key_Home and self._items:
             self.scroll_to_message(self._items[0].view.id)
