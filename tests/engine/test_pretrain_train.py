@@ -1,6 +1,7 @@
 """Training: exact resume, spikes, batches in order, several processes as one."""
 
 import csv
+import math
 import os
 import random
 import subprocess
@@ -16,11 +17,11 @@ from bilin_engine.config import SpecialIds
 from bilin_engine.pretrain.batches import plan_epoch
 from bilin_engine.pretrain.model import GlmSize
 from bilin_engine.pretrain.run_folder import Progress, TrainSettings, read_checkpoint, weights_hash
-from bilin_engine.pretrain.samples import COUNT_ON, Block, Sample
+from bilin_engine.pretrain.samples import COUNT_ON, IGNORED, Block, Sample
 from bilin_engine.pretrain.schedule import (
+    end_of_run,
     is_rounding,
     learning_rate,
-    nearest_time,
     num_batches,
     share_done,
 )
@@ -170,6 +171,50 @@ def test_a_planted_spike_is_rolled_back_and_its_batches_are_skipped(store, tmp_p
     assert events == ["spike at step 9: rolled back"]
 
 
+def planted(store, run, loss):
+    """A trainer at a checkpoint from which every loss is `loss` higher than it was."""
+    trainer = Trainer(run, store, SPECIALS, settings(steps=1000))
+    trainer.guard.calm_steps = 4
+    for _ in range(8):
+        trainer._update()
+    trainer.save()
+    usual = trainer.model.forward
+    trainer.model.forward = lambda *arrays: usual(*arrays) + loss * (arrays[3] != IGNORED).sum()
+    return trainer
+
+
+@pytest.mark.expects_log
+def test_spikes_on_end_are_the_new_usual_and_training_goes_on(store, tmp_path):
+    trainer = planted(store, tmp_path / "run", 30.0)
+    for _ in range(5):
+        trainer._update()
+    assert trainer.progress.num_spikes == 3
+    assert trainer.progress.step == 10
+    events = [row["event"] for row in logged(tmp_path / "run") if row["event"]]
+    assert events == ["spike at step 8: rolled back"] * 3 + [
+        "3 spikes on end: the guard starts anew"
+    ]
+
+
+@pytest.mark.expects_log
+def test_where_there_is_no_loss_at_all_training_ends_with_a_sentence(store, tmp_path):
+    trainer = planted(store, tmp_path / "run", math.inf)
+    trainer._update()
+    trainer._update()
+    with pytest.raises(ValueError, match=r"from step 8 on .* 3 times; .* --learning-rate below"):
+        trainer._update()
+
+
+def test_the_margin_follows_the_batches_of_an_update(store, tmp_path):
+    warm = settings(batches_per_step=4, first_batches_per_step=1, batch_warmup_steps=4)
+    trainer = Trainer(tmp_path / "run", store, SPECIALS, warm)
+    trainer._update()
+    assert trainer.guard.margin == spike_margin(1)
+    for _ in range(4):
+        trainer._update()
+    assert trainer.guard.margin == spike_margin(4)
+
+
 def test_the_guard_knows_a_spike_from_noise():
     guard = SpikeGuard(calm_steps=20)
     rng = random.Random(1)
@@ -246,11 +291,13 @@ def test_a_fixed_end_holds_whatever_a_run_was_stopped_for(store, tmp_path, monke
     assert over.run().step == 4
 
 
-def test_a_time_of_day_is_the_nearest_one():
-    evening = datetime(2026, 11, 28, 22, 55, 30)
-    assert nearest_time(evening, 0, 50) == datetime(2026, 11, 29, 0, 50)
-    assert nearest_time(evening, 22, 50) == datetime(2026, 11, 28, 22, 50)  # over since minutes
-    assert nearest_time(datetime(2026, 11, 29, 0, 10), 23, 59) == datetime(2026, 11, 28, 23, 59)
+def test_a_run_ends_at_the_next_such_time_unless_that_was_the_last_one():
+    evening = datetime(2026, 11, 28, 23, 0)
+    assert end_of_run(evening, 0, 50, 7000) == datetime(2026, 11, 29, 0, 50)
+    assert end_of_run(evening, 8, 0, 14 * 3600) == datetime(2026, 11, 29, 8, 0)
+    assert end_of_run(evening, 22, 50, 7000) == datetime(2026, 11, 28, 22, 50)  # over since minutes
+    after_midnight = datetime(2026, 11, 29, 0, 10)
+    assert end_of_run(after_midnight, 23, 59, 7000) == datetime(2026, 11, 28, 23, 59)
 
 
 def test_rounding_is_off_unless_asked_for():

@@ -69,10 +69,12 @@ def _render(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     import torch
+    from accelerate import PartialState
 
     from bilin_engine.pretrain.model import GlmSize
-    from bilin_engine.pretrain.prepare import TOKENIZER_FILE, render
+    from bilin_engine.pretrain.prepare import MIX_FILE, TOKENIZER_FILE, render
     from bilin_engine.pretrain.run_folder import TrainSettings
+    from bilin_engine.pretrain.schedule import end_of_run
     from bilin_engine.pretrain.shards import SampleStore
     from bilin_engine.pretrain.train import Trainer
     from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
@@ -80,8 +82,10 @@ def _train(options: argparse.Namespace) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     shards = options.shards or options.packed / "shards"
-    if not (shards / "samples.npz").exists():
-        render(options.packed, shards, _render_settings(options))
+    # mix.json is written last. One process renders, the others of its machine wait.
+    with PartialState(cpu=options.device == "cpu").local_main_process_first():
+        if not (shards / MIX_FILE).exists():
+            render(options.packed, shards, _render_settings(options))
     tokenizer = SentencePieceTokenizer(options.packed / TOKENIZER_FILE)
     _, hidden, layers, heads, inner, context = SIZES[options.size]
     size = GlmSize(
@@ -94,6 +98,9 @@ def _train(options: argparse.Namespace) -> int:
     )
     known = {field.name for field in dataclasses.fields(TrainSettings)} - {"size", "betas"}
     values = {name: value for name, value in vars(options).items() if name in known}
+    if options.ends_at:
+        now, seconds = datetime.now().astimezone(), options.schedule_seconds
+        values["ends_at"] = end_of_run(now, *options.ends_at, seconds).timestamp()
     settings = TrainSettings(size=size, **values)
     store = SampleStore.open(shards)
     trainer = Trainer(options.run_folder, store, tokenizer.specials, settings, options.init_from)
@@ -249,11 +256,9 @@ def _family_share(text: str) -> tuple[str, float]:
     return family, float(share)
 
 
-def _unix_time(text: str) -> float:
-    from bilin_engine.pretrain.schedule import nearest_time
-
-    hour, minute = map(int, text.split(":"))
-    return nearest_time(datetime.now().astimezone(), hour, minute).timestamp()
+def _time_of_day(text: str) -> tuple[int, int]:
+    time = datetime.strptime(text, "%H:%M")
+    return time.hour, time.minute
 
 
 def _add_training(command: argparse.ArgumentParser) -> None:
@@ -302,13 +307,9 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--ends-at",
-        type=_unix_time,
-        default=0.0,
+        type=_time_of_day,
         metavar="HH:MM",
-        help=(
-            "the nearest time of day at which --schedule-seconds are over, pauses and restarts "
-            "included"
-        ),
+        help="the time of day at which --schedule-seconds are over, pauses and restarts included",
     )
     command.add_argument("--loader-processes", type=int, default=0)
     command.add_argument("--max-seconds", type=float, default=math.inf)

@@ -29,7 +29,10 @@ class BatchPlan:
 
 
 def plan_epoch(store: SampleStore, *, seed: int, epoch: int, tokens_per_batch: int) -> BatchPlan:
-    """All samples once, in batches of at most `tokens_per_batch` tokens, padding included."""
+    """All samples once, in batches of at most `tokens_per_batch` tokens.
+
+    Padding to the longest sample counts; that to a multiple of eight (`collate`) comes on top.
+    """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(store))
     mean = max(1.0, float(store.lengths.mean()))

@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 
+from bilin_engine.config import GroupSize
 from bilin_engine.pretrain.corpus import OTHER_LICENCES, SOURCES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
-    """What a card says of one trained model. measured: lines of a table (what, zh, en)."""
+    """What a card says of one trained model.
+
+    group_size: of its INT4; 0 = not quantized. mix: shares of the last phase's loss tokens by
+    family. measured: rows of a table (what, value).
+    """
 
     num_parameters: int
     num_layers: int
@@ -16,6 +21,8 @@ class CardFacts:
     context: int
     loss_tokens: int
     seconds: float
+    device: str
+    group_size: GroupSize
     weights_sha256: str
     mix: dict[str, float]
     measured: tuple[tuple[str, str], ...] = ()
@@ -24,6 +31,18 @@ class CardFacts:
     def text_share(self) -> float:
         """Running text's share of the loss tokens."""
         return self.mix.get("text", 0.0)
+
+
+def _stored(group_size: GroupSize) -> tuple[str, str]:
+    """How the weights are stored, in both languages."""
+    match group_size:
+        case 0:
+            return "权重为 bfloat16", "weights in bfloat16"
+        case "row":
+            zh, en = "每行一个尺度", "one scale a row"
+        case _:
+            zh, en = f"每组 {group_size} 个", f"groups of {group_size}"
+    return f"权重以 INT4（{zh}）存放，词向量为 bfloat16", f"INT4 weights ({en}), bfloat16 embedding"
 
 
 def _percent(share: float) -> str:
@@ -50,10 +69,9 @@ def _chinese(facts: CardFacts) -> list[str]:
         "",
         f"- 规模：{facts.num_parameters / 1e6:.1f} M 参数，{facts.num_layers} 层，宽 "
         f"{facts.hidden_size}，词表 {facts.vocab_size}，上下文 {facts.context} 个 token；"
-        "权重以 INT4（每组 32 个）存放，词向量为 bfloat16。",
-        f"- 训练：{facts.loss_tokens / 1e6:.2f} M 个计损失的 token，CPU 上 "
-        f"{facts.seconds / 60:.0f} "
-        f"分钟（与其他工作共用两个核）。过程见 training_log.csv 与 training_loss.svg。",
+        f"{_stored(facts.group_size)[0]}。",
+        f"- 训练：{facts.loss_tokens / 1e6:.2f} M 个计损失的 token，{facts.seconds / 60:.0f} 分钟"
+        f"（{facts.device}）。过程见 training_log.csv 与 training_loss.svg。",
         f"- 权重 sha256（未量化，float32）：`{facts.weights_sha256}`，与日志首行一致。",
         "- 目标：自回归填空（GLM）；自监督样本中 [gMASK] 占 70 %，[MASK] 占 30 %；对话样本用"
         "“问：…答：”格式。训练用的问题和正文，凡与评测题目有连续八个 token 相同的都已去掉；"
@@ -85,10 +103,9 @@ def _english(facts: CardFacts) -> list[str]:
         "",
         f"- Size: {facts.num_parameters / 1e6:.1f} M parameters, {facts.num_layers} layers, width "
         f"{facts.hidden_size}, vocabulary {facts.vocab_size}, context {facts.context} tokens; "
-        "weights in INT4 (groups of 32), embedding in bfloat16.",
+        f"{_stored(facts.group_size)[1]}.",
         f"- Training: {facts.loss_tokens / 1e6:.2f} M loss tokens in {facts.seconds / 60:.0f} "
-        "minutes on a CPU (two cores shared with other work). See training_log.csv and "
-        "training_loss.svg.",
+        f"minutes ({facts.device}). See training_log.csv and training_loss.svg.",
         f"- sha256 of the weights (unquantized, float32): `{facts.weights_sha256}`, as in the "
         "first line of the log.",
         "- Objective: autoregressive blank filling (GLM); self-supervised samples are 70 % "

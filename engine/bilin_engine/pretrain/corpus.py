@@ -242,7 +242,11 @@ def mine_facts(folder: Path, *, num_words: int, num_glosses: int) -> MinedFacts:
 
 
 def _common_glosses(folder: Path, num_glosses: int) -> tuple[tuple[str, str], ...]:
-    lines = read_lines(folder, "wordnet_3_0_glosses.en.txt.xz")
+    lines = [
+        line
+        for index, line in enumerate(read_lines(folder, "wordnet_3_0_glosses.en.txt.xz"))
+        if not is_held_out(index)
+    ]
     used: Counter[str] = Counter()
     glosses: dict[str, str] = {}
     for line in lines:

@@ -14,7 +14,7 @@ from bilin_engine.config import GLMConfig, GroupSize, QuantizationConfig
 from bilin_engine.pretrain.card import CardFacts, model_card
 from bilin_engine.pretrain.loss_picture import loss_picture
 from bilin_engine.pretrain.model import GlmSize
-from bilin_engine.pretrain.prepare import TOKENIZER_FILE
+from bilin_engine.pretrain.prepare import MIX_FILE, TOKENIZER_FILE
 from bilin_engine.pretrain.run_folder import (
     read_checkpoint,
     read_log_lines,
@@ -84,7 +84,7 @@ def export(run: Path, packed: Path, shards: Path, dst: Path, settings: ExportSet
         PICTURE_FILE: loss_picture(log).encode(),
         HASH_FILE: msgspec.json.format(msgspec.json.encode(origin), indent=1),
     }
-    mix = json.loads((shards / "mix.json").read_text(encoding="utf-8"))["loss_tokens"]
+    mix = json.loads((shards / MIX_FILE).read_text(encoding="utf-8"))["loss_tokens"]
     size = train_settings.size
     facts = CardFacts(
         num_parameters=size.num_parameters,
@@ -94,6 +94,8 @@ def export(run: Path, packed: Path, shards: Path, dst: Path, settings: ExportSet
         context=size.context,
         loss_tokens=checkpoint.progress.loss_tokens,
         seconds=checkpoint.progress.seconds,
+        device=checkpoint.progress.device or "CPU",
+        group_size=settings.group_size,
         weights_sha256=digest,
         mix={family: tokens / sum(mix.values()) for family, tokens in mix.items()},
         measured=settings.measured,

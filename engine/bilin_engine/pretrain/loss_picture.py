@@ -1,4 +1,4 @@
-"""A training log as a small SVG: loss over loss tokens, smoothed, and the learning rate."""
+"""A training log as a small SVG: loss over loss tokens, as it was and smoothed."""
 
 import csv
 import io

@@ -32,6 +32,7 @@ from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
 
 logger = logging.getLogger(__name__)
 TOKENIZER_FILE = "tokenizer.model"
+MIX_FILE = "mix.json"
 NUM_TAUGHT_TEXTS = 30_000
 HELD_OUT_CHARS = 60_000
 
@@ -211,7 +212,7 @@ def render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict[
         with ProcessPoolExecutor(settings.processes, get_context("spawn")) as pool:
             write_shards(parts(pool.map(_run_job, jobs)), out)
     mix = {"samples": dict(samples.most_common()), "loss_tokens": dict(loss_tokens.most_common())}
-    _write_json(out / "mix.json", mix)
+    _write_json(out / MIX_FILE, mix)
     return mix
 
 
@@ -276,4 +277,4 @@ def _write_xz(path: Path, lines: list[str]) -> None:
 
 def _read_xz(path: Path) -> list[str]:
     with lzma.open(path, "rt", encoding="utf-8") as stream:
-        return stream.read().split("\n")
+        return [line for line in stream.read().split("\n") if line]

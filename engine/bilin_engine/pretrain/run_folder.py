@@ -77,8 +77,8 @@ class TrainSettings:
 class Progress:
     """Where a run stands. step: updates made; cursor: batches taken; seconds: of training.
 
-    scheduled: seconds of `schedule_seconds` that are over. Runs that a new one began with count in
-    loss_tokens and seconds, not in the others.
+    scheduled: seconds of `schedule_seconds` that are over. device: what it was last trained on.
+    Runs that a new one began with count in loss_tokens and seconds, not in the others.
     """
 
     step: int = 0
@@ -87,6 +87,7 @@ class Progress:
     seconds: float = 0.0
     scheduled: float = 0.0
     num_spikes: int = 0
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)

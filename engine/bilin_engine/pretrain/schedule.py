@@ -39,8 +39,13 @@ def is_rounding(progress: Progress, settings: TrainSettings) -> bool:
     return share > 0 and share_done(progress, settings) >= 1 - share
 
 
-def nearest_time(now: datetime, hour: int, minute: int) -> datetime:
-    """When it is or was hour:minute next to `now`: a run of the evening may end after midnight."""
-    today = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-    days = (today + timedelta(days=shift) for shift in (-1, 0, 1))
-    return min(days, key=lambda day: abs(day - now))
+def end_of_run(now: datetime, hour: int, minute: int, seconds: float) -> datetime:
+    """When a run of so many seconds ends that is to end at hour:minute.
+
+    The next such time, after midnight if need be; the last one where the next is further away than
+    a run takes: it is over then, and was only asked for again.
+    """
+    end = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    if end <= now:
+        end += timedelta(days=1)
+    return end if (end - now).total_seconds() <= seconds else end - timedelta(days=1)

@@ -49,6 +49,10 @@ class SpikeGuard:
         self.num_seen += 1
         return False
 
+    def forget(self) -> None:
+        """Takes whatever comes next for the new usual."""
+        self.restore((0.0, 0.0, 0))
+
     def state(self) -> tuple[float, float, int]:
         """What `restore` needs."""
         return self.mean, self.variance, self.num_seen

@@ -8,6 +8,7 @@ Nothing random happens after the initialisation: batches are a function of (stor
 import csv
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -67,6 +68,9 @@ LOG_FIELDS = (
 )
 
 
+MAX_RETRIES = 3  # rollbacks to one checkpoint before the checkpoint itself is doubted
+
+
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices decay; biases and norms do not."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -85,6 +89,13 @@ def _shard(model: TrainableGlm) -> None:
     for block in model.blocks:
         fully_shard(block)
     fully_shard(model)
+
+
+def device_name(device: torch.device) -> str:
+    """As the model's card names it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {os.cpu_count()} cores"
 
 
 class _Clock:
@@ -130,9 +141,10 @@ def _require_whole_share(settings: TrainSettings, processes: int) -> None:
 class Trainer:
     """Trains in `folder`: `checkpoint/` (kill-safe), `log.csv`, `settings.json`.
 
-    A folder with a checkpoint goes on from it; its settings must be the same but for max_seconds
-    and checkpoint_steps. init_from: another run or a model folder, whose weights, log, loss tokens
-    and seconds a new folder begins with; moments, schedule and mix are new.
+    A folder with a checkpoint goes on from it; its settings must be the same but for those that
+    change no result (`run_folder.require_same_settings`). init_from: another run or a model folder,
+    whose weights, log, loss tokens and seconds a new folder begins with; moments, schedule and mix
+    are new.
     """
 
     def __init__(
@@ -167,9 +179,10 @@ class Trainer:
             self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.stream = BatchStream(store, settings, specials)
         self.progress = Progress()
-        self.guard = SpikeGuard(margin=spike_margin(settings.batches_per_step))
+        self.guard = SpikeGuard()
         self._safe: dict[str, Tensor] = {}
         self._safe_progress, self._safe_guard = Progress(), self.guard.state()
+        self._num_retries = 0  # from the safe state, each on other batches
         folder.mkdir(parents=True, exist_ok=True)
         if has_checkpoint(folder):
             self._resume()
@@ -205,6 +218,7 @@ class Trainer:
             left = self.settings.ends_at - time.time()
             scheduled = clock.shared(max(0.0, self.settings.schedule_seconds - left))
             self.progress.scheduled = scheduled
+        self.progress.device = device_name(self.accelerator.device)
         self.model.train()
         while self.progress.step < self.settings.steps:
             if clock.seconds() > self.settings.max_seconds:
@@ -228,6 +242,7 @@ class Trainer:
         is_quantized = is_rounding(progress, settings)
         self.plain_model.set_fake_quantization(settings.fake_quant_group if is_quantized else 0)
         count = num_batches(progress.step, settings)
+        self.guard.margin = spike_margin(count)
         batches = list(islice(self._batches, count // self.accelerator.num_processes))
         targets = torch.tensor(
             sum(batch.num_targets for batch in batches), device=self.accelerator.device
@@ -280,7 +295,11 @@ class Trainer:
         return [torch.from_numpy(a).to(self.accelerator.device) for a in arrays]
 
     def _roll_back(self, loss: float, norm: float) -> None:
-        """To the last checkpoint's weights; the batches since then are not seen again."""
+        """To the last checkpoint's weights; the batches since then are not seen again.
+
+        Where spike follows on spike, the checkpoint itself is like that: the guard takes its loss
+        for the usual one. Raises ValueError where there is not even a loss.
+        """
         skipped_to, spikes = self.progress.cursor, self.progress.num_spikes + 1
         seconds, scheduled = self.progress.seconds, self.progress.scheduled
         logger.warning(
@@ -300,6 +319,17 @@ class Trainer:
         self.guard.restore(self._safe_guard)
         self._batches = self._open_batches()
         self._log(loss, norm, 0.0, 0, False, f"spike at step {at_spike}: rolled back")
+        self._num_retries += 1
+        if self._num_retries < MAX_RETRIES:
+            return
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            message = (
+                f"from step {self.progress.step} on the loss was not finite {MAX_RETRIES} times; "
+                f"begin again with a --learning-rate below {self.settings.learning_rate}"
+            )
+            raise ValueError(message)
+        self.guard.forget()
+        self._log(loss, norm, 0.0, 0, False, f"{MAX_RETRIES} spikes on end: the guard starts anew")
 
     def _log(
         self, loss: float, norm: float, rate: float, num_batches: int, quantized: bool, event: str
@@ -368,6 +398,7 @@ class Trainer:
         self._safe = self._tensors_of_state(_SHARE)
         self._safe_progress = Progress(**asdict(self.progress))
         self._safe_guard = self.guard.state()
+        self._num_retries = 0
 
     def save(self) -> None:
         """Leaves a checkpoint of this moment, to resume from and for the guard to go back to."""
