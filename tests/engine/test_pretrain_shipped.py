@@ -1,6 +1,7 @@
 """The bundled model: its examples are things it does, and its log is its own."""
 
 import csv
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -70,6 +71,15 @@ def test_the_log_is_the_log_of_these_weights():
     updates = [row for row in csv.DictReader(rows) if not row["event"]]
     assert len(updates) >= 500
     assert float(updates[-1]["loss"]) < float(updates[0]["loss"])
+
+
+def test_its_files_are_those_that_were_described():
+    files = json.loads((FOLDER / "bilin.json").read_text(encoding="utf-8"))["files"]
+    assert {path.name for path in FOLDER.iterdir()} == {*files, "bilin.json"}
+    for name, described in files.items():
+        content = (FOLDER / name).read_bytes()
+        assert len(content) == described["size_bytes"], name
+        assert hashlib.sha256(content).hexdigest() == described["sha256"], name
 
 
 def test_the_card_names_sources_and_limits_in_both_languages():
