@@ -178,8 +178,9 @@ def planted(store, run, loss):
     for _ in range(8):
         trainer._update()
     trainer.save()
-    usual = trainer.model.forward
-    trainer.model.forward = lambda *arrays: usual(*arrays) + loss * (arrays[3] != IGNORED).sum()
+    trainer.model.register_forward_hook(
+        lambda _model, arrays, sum_: sum_ + loss * (arrays[3] != IGNORED).sum()
+    )
     return trainer
 
 

@@ -100,7 +100,8 @@ def _train(options: argparse.Namespace) -> int:
     values = {name: value for name, value in vars(options).items() if name in known}
     if options.ends_at:
         now, seconds = datetime.now().astimezone(), options.schedule_seconds
-        values["ends_at"] = end_of_run(now, *options.ends_at, seconds).timestamp()
+        hour, minute = options.ends_at
+        values["ends_at"] = end_of_run(now, hour, minute, seconds).timestamp()
     settings = TrainSettings(size=size, **values)
     store = SampleStore.open(shards)
     trainer = Trainer(options.run_folder, store, tokenizer.specials, settings, options.init_from)
