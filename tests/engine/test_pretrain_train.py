@@ -164,6 +164,7 @@ def test_a_planted_spike_is_rolled_back_and_its_batches_are_skipped(store, tmp_p
     assert trainer.progress.step == 8
     assert trainer.progress.cursor == 20  # ten updates of two batches were taken
     trainer.save()
+    assert read_checkpoint(run).progress.device.startswith("CPU, ")  # not lost with the steps
     assert weights_hash(read_checkpoint(run).weights()) == safe
     trainer._update()
     assert trainer.progress.step == 9

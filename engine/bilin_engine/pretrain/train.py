@@ -218,7 +218,6 @@ class Trainer:
             left = self.settings.ends_at - time.time()
             scheduled = clock.shared(max(0.0, self.settings.schedule_seconds - left))
             self.progress.scheduled = scheduled
-        self.progress.device = device_name(self.accelerator.device)
         self.model.train()
         while self.progress.step < self.settings.steps:
             if clock.seconds() > self.settings.max_seconds:
@@ -402,6 +401,7 @@ class Trainer:
 
     def save(self) -> None:
         """Leaves a checkpoint of this moment, to resume from and for the guard to go back to."""
+        self.progress.device = device_name(self.accelerator.device)
         self._remember()
         tensors = self._tensors_of_state(_WHOLE)  # all processes take part
         if self.accelerator.is_main_process:
