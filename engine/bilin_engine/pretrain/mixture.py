@@ -12,7 +12,7 @@ from bilin_engine.pretrain.samples import Block, Sample
 from bilin_engine.pretrain.templates.blanks import BlankTemplates, cloze_of
 from bilin_engine.pretrain.templates.exchange import Cloze, Exchange, Lang
 from bilin_engine.pretrain.templates.numbers import UnitTemplates, sample_sum
-from bilin_engine.pretrain.templates.talk import HowToTemplates, TalkTemplates
+from bilin_engine.pretrain.templates.talk import HowToTemplates, TalkTemplates, fixed_answers
 from bilin_engine.pretrain.templates.verse import VerseTemplates
 from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
 
@@ -66,7 +66,7 @@ class Mixture:
         rng = random.Random(seed)
         writer = Writer(self.mined, self.dialogues)
         encode = self.filling.tokenizer.encode
-        told_apart = lengths_told_apart(map(encode, writer.fixed_answers()))
+        told_apart = lengths_told_apart(map(encode, fixed_answers()))
         while True:
             if rng.random() < self.cloze_share:
                 cloze = writer.cloze(rng)
@@ -163,10 +163,6 @@ class Writer:
         self.dialogues = dialogues
         sources = Counter(dialogue.lang for dialogue in dialogues)
         self._dialogue_weights = [1 / sources[dialogue.lang] for dialogue in dialogues]
-
-    def fixed_answers(self) -> list[str]:
-        """Every answer of `talk` and `howto`, in both languages."""
-        return [*self._talk.answers(), *self._how_to.answers()]
 
     def exchange(self, rng: random.Random, family: str, lang: Lang) -> Exchange:
         """One exchange of `family`; a family without facts falls to look-ups."""

@@ -19,10 +19,9 @@ _EN_TAIL = ("", "", "", "", " in Bilin", " in this app", " here", " in the app")
 # Shares of questions that are worded as people type; the rest are as the grammars give them.
 _COLLOQUIAL_HOW_TO = 0.65
 _COLLOQUIAL_TALK = 0.3
-# Shares of questions that were written one by one. Grammars yield more wordings, but all from the
+# Share of questions that were written one by one. Grammars yield more wordings, but all from the
 # same few words; what a question shares with others of its meaning shows in the written ones.
-_WRITTEN_HOW_TO = 0.6
-_WRITTEN_TALK = 0.6
+_WRITTEN = 0.6
 _COLLOQUIAL_WRITTEN = 0.4
 
 
@@ -35,15 +34,23 @@ def written_questions() -> dict[tuple[str, str, str], list[str]]:
     return questions
 
 
-def _as_written(
-    rng: random.Random, family: str, intent: str, lang: Lang, share: float
-) -> str | None:
+def fixed_answers() -> list[str]:
+    """The answers of every greeting and how-to, in both languages."""
+    return [
+        intent[lang]
+        for name in ("talk.toml", "howto.toml")
+        for intent in read_intents(name)
+        for lang in ("zh", "en")
+    ]
+
+
+def _as_written(rng: random.Random, family: str, intent: str, lang: Lang) -> str | None:
     """A written question of an intent, often with the small changes typing makes.
 
     None for the share of questions that the grammars are to make: all, where none is written.
     """
     written = written_questions().get((family, intent, lang))
-    if not written or rng.random() >= share:
+    if not written or rng.random() >= _WRITTEN:
         return None
     text = rng.choice(written)
     if rng.random() < _COLLOQUIAL_WRITTEN:
@@ -67,14 +74,10 @@ class TalkTemplates:
             for lang in ("zh", "en")
         }
 
-    def answers(self) -> list[str]:
-        """Of every intent, in both languages."""
-        return [intent[lang] for intent in self._intents for lang in ("zh", "en")]
-
     def sample(self, rng: random.Random, lang: Lang) -> Exchange:
         """One exchange; the answer is the intent's own, in `lang`."""
         intent = rng.choices(self._intents, self._weights)[0]
-        question = _as_written(rng, "talk", intent["id"], lang, _WRITTEN_TALK)
+        question = _as_written(rng, "talk", intent["id"], lang)
         if question is not None:
             return Exchange(lang, question, intent[lang], intent["id"])
         text = self._pools[intent["id"], lang].sample(rng)
@@ -107,14 +110,10 @@ class HowToTemplates:
         """Every how-to there is."""
         return [intent["id"] for intent in self._intents]
 
-    def answers(self) -> list[str]:
-        """Of every intent, in both languages."""
-        return [intent[lang] for intent in self._intents for lang in ("zh", "en")]
-
     def sample(self, rng: random.Random, lang: Lang) -> Exchange:
         """One exchange; intents equally likely."""
         intent = rng.choice(self._intents)
-        question = _as_written(rng, "howto", intent["id"], lang, _WRITTEN_HOW_TO)
+        question = _as_written(rng, "howto", intent["id"], lang)
         if question is not None:
             return Exchange(lang, question, intent[lang], "howto:" + intent["id"])
         asks = self._pools[intent["id"], lang, "ask"]
