@@ -2,14 +2,10 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable
-from typing import Protocol
 
 from PySide6.QtCore import (
     QEvent,
-    QMetaType,
     QMimeData,
-    QPoint,
     QPointF,
     QRectF,
     QSize,
@@ -58,6 +54,7 @@ from bilin_app.pages.chat.markdown import (
     QUOTE_PROPERTY,
     RULE_PROPERTY,
 )
+from bilin_app.pages.chat.selecting import Selecting, TextOnDemand
 from bilin_app.theme.fonts import text_font
 from bilin_app.theme.theme import theme
 
@@ -108,63 +105,6 @@ def _mark_of(block: QTextBlock, start: int) -> str:
         return ""
     depth = max(1, round(block_format.leftMargin() / LIST_INDENT))
     return f"{'  ' * (depth - 1)}{marker} "
-
-
-class Selecting(Protocol):
-    """A selection that may reach beyond one body (`wide_selection.py`)."""
-
-    def press(self, body: "MessageBody", at: QPoint, *, extends: bool) -> bool:
-        """The left button went down at a point of the screen; True = the body does nothing."""
-        ...
-
-    def drag(self, at: QPoint) -> bool:
-        """The mouse moved with it; True = the body does nothing."""
-        ...
-
-    def release(self) -> None:
-        """The button went up."""
-        ...
-
-    def took(self, body: "MessageBody") -> None:
-        """A body selects by itself now."""
-        ...
-
-    def moved(self, body: "MessageBody") -> None:
-        """The letters of a body have moved, and its cursor with them."""
-        ...
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether several messages are selected."""
-        ...
-
-    def text(self) -> str:
-        """What is selected over several messages."""
-        ...
-
-    def snapshot(self) -> Callable[[], str]:
-        """Makes the text of what is selected now."""
-        ...
-
-
-class _TextOnDemand(QMimeData):
-    """A text that is made when it is asked for."""
-
-    def __init__(self, make: Callable[[], str]) -> None:
-        super().__init__()
-        self._make = make
-
-    @override
-    def formats(self) -> list[str]:
-        return ["text/plain"]
-
-    @override
-    def hasFormat(self, mimetype: str) -> bool:
-        return mimetype == "text/plain"
-
-    @override
-    def retrieveData(self, mimetype: str, preferredType: QMetaType | QMetaType.Type) -> object:
-        return self._make() if mimetype.startswith("text/plain") else None
 
 
 class MessageBody(QTextBrowser):
@@ -236,7 +176,7 @@ class MessageBody(QTextBrowser):
         start, end = cursor.selectionStart(), cursor.selectionEnd()
         wide = self._wide
         if wide is not None and self._is_letting_go:
-            return _TextOnDemand(wide.snapshot())
+            return TextOnDemand(wide.snapshot())
         data = QMimeData()
         data.setText(plain_text(self.document(), start, end) if wide is None else wide.text())
         return data
@@ -249,7 +189,7 @@ class MessageBody(QTextBrowser):
     def _copy(self) -> None:
         wide = self._wide
         if wide is not None:  # this body's own part may be empty
-            QGuiApplication.clipboard().setText(wide.text())
+            wide.copy()
         else:
             self.copy()
 
@@ -509,7 +449,7 @@ class MessageBody(QTextBrowser):
         wide, clipboard = self._wide, QGuiApplication.clipboard()
         if wide is not None and clipboard.supportsSelection():
             # Only a middle click somewhere asks for it, and it may be thousands of messages.
-            clipboard.setMimeData(_TextOnDemand(wide.snapshot()), QClipboard.Mode.Selection)
+            clipboard.setMimeData(TextOnDemand(wide.snapshot()), QClipboard.Mode.Selection)
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:

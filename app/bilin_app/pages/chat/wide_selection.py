@@ -169,6 +169,10 @@ class WideSelection:
             for message, part in self._parts().items()
         )
 
+    def copy(self) -> None:
+        """Brings that to the clipboard."""
+        QGuiApplication.clipboard().setText(self.text())
+
     def snapshot(self) -> Callable[[], str]:
         """Makes the text of what is selected now, however things look by then."""
         parts = self._parts()
