@@ -6,13 +6,13 @@ import pytest
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QFocusEvent, QGuiApplication
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication
+from shown_transcript import shown_transcript
 
 from bilin_app.controllers.views import MessageState, MessageView
 from bilin_app.pages.chat.document import MAX_BLOCK_CHARS, MessageDocument
 from bilin_app.pages.chat.highlight import WAIT_MS, prepare_lexer
 from bilin_app.pages.chat.markdown import CODE_PROPERTY
-from bilin_app.pages.chat.transcript import Transcript
 from bilin_app.theme.fonts import families
 from bilin_app.theme.theme import Look, start_theme
 from bilin_app.tour_texts import TEXTS
@@ -32,16 +32,8 @@ def document(qapp):
 
 @pytest.fixture
 def transcript(qapp):
-    start_theme(qapp, Look("light", "zh"))
-    owner = QWidget()
-    widget = Transcript(owner)
-    widget.resize(900, 600)
-    owner.resize(900, 600)
-    owner.show()
-    yield widget
-    owner.close()
-    owner.deleteLater()
-    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    with shown_transcript(qapp, "zh") as widget:
+        yield widget
 
 
 def message(

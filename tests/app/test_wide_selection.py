@@ -4,10 +4,10 @@ import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QMouseEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QMenu, QWidget
+from PySide6.QtWidgets import QApplication, QMenu
+from shown_transcript import shown_transcript
 
 from bilin_app.controllers.views import MessageView
-from bilin_app.pages.chat.transcript import Transcript
 from bilin_app.theme.theme import Look, start_theme
 
 pytestmark = pytest.mark.gui
@@ -18,16 +18,8 @@ SHIFT = Qt.KeyboardModifier.ShiftModifier
 
 @pytest.fixture
 def transcript(qapp):
-    start_theme(qapp, Look("light", "en"))
-    owner = QWidget()
-    widget = Transcript(owner)
-    widget.resize(900, 600)
-    owner.resize(900, 600)
-    owner.show()
-    yield widget
-    owner.close()
-    owner.deleteLater()
-    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    with shown_transcript(qapp, "en") as widget:
+        yield widget
 
 
 def show(transcript, texts):

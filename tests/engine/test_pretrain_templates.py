@@ -55,6 +55,16 @@ def tokenizer(tmp_path_factory):
     return SentencePieceTokenizer(file)
 
 
+def mixture_of(tokenizer, *, questions=(), families=None, **more):
+    """A mixture without mined facts. questions: of a probe. families: alone are drawn, by share."""
+    if families is not None:
+        more["family_shares"] = dict.fromkeys(FAMILY_SHARES, 0.0) | families
+        more["cloze_share"] = 0.0
+    settings = {"mined": MinedFacts(), "dialogues": (), "max_length": 256} | more
+    guard = ProbeGuard(questions, tokenizer)
+    return Mixture(filling=BlankFilling(tokenizer), guard=guard, **settings)
+
+
 def all_phrasings(phrase):
     out = [""]
     for part in phrase.parts:
@@ -238,29 +248,17 @@ def test_the_shares_are_shares():
 
 
 def test_a_family_s_share_can_be_set(tokenizer):
-    mixture = Mixture(
-        filling=BlankFilling(tokenizer),
-        guard=ProbeGuard([], tokenizer),
-        mined=MinedFacts(),
-        dialogues=(),
-        max_length=256,
-        cloze_share=0.0,
-        family_shares=dict.fromkeys(FAMILY_SHARES, 0.0) | {"sum": 0.5, "verse": 0.5},
-    )
+    mixture = mixture_of(tokenizer, families={"sum": 0.5, "verse": 0.5})
     drawn = [family for family, _ in islice(mixture.templates("1"), 300)]
     assert set(drawn) == {"sum", "verse"}
     assert 100 < drawn.count("sum") < 200
 
 
 def test_some_questions_follow_earlier_exchanges(tokenizer):
-    mixture = Mixture(
-        filling=BlankFilling(tokenizer),
-        guard=ProbeGuard([], tokenizer),
-        mined=MinedFacts(),
-        dialogues=(),
+    mixture = mixture_of(
+        tokenizer,
+        families={"unit": 1.0},
         max_length=512,
-        cloze_share=0.0,
-        family_shares=dict.fromkeys(FAMILY_SHARES, 0.0) | {"unit": 1.0},
         history_share=0.5,
         more_history_share=0.5,
     )
@@ -306,13 +304,7 @@ def test_the_guard_knows_equal_questions_and_shared_runs(tokenizer):
 
 def test_no_sample_of_the_templates_shares_eight_tokens_with_a_probe(tokenizer):
     questions = read_probe_questions(PROBES)
-    mixture = Mixture(
-        filling=BlankFilling(tokenizer),
-        guard=ProbeGuard(questions, tokenizer),
-        mined=MinedFacts(),
-        dialogues=(),
-        max_length=256,
-    )
+    mixture = mixture_of(tokenizer, questions=questions)
     probe_ngrams = {gram for q in questions for gram in ngrams(tokenizer.encode(q))}
     equal = {normalized(q) for q in questions}
     for _, sample in islice(mixture.templates("1"), 2000):
@@ -324,14 +316,11 @@ def test_no_sample_of_the_templates_shares_eight_tokens_with_a_probe(tokenizer):
 
 def test_no_text_of_a_probe_is_learnt_from_whatever_is_masked_in_it(tokenizer):
     asked = "How do I reject a candidate in the editor and keep the blank as it was before?"
-    mixture = Mixture(
-        filling=BlankFilling(tokenizer),
-        guard=ProbeGuard([asked], tokenizer),
-        mined=MinedFacts(),
+    mixture = mixture_of(
+        tokenizer,
+        questions=[asked],
+        families={"dialogue": 1.0},
         dialogues=(Dialogue("zh", ("你好", "你好！")), Dialogue("en", ("Well?", "Fine."))),
-        max_length=256,
-        family_shares=dict.fromkeys(FAMILY_SHARES, 0.0) | {"dialogue": 1.0},
-        cloze_share=0.0,
     )
     texts = [asked, "Which key accepts a fill? " + asked, "Which key accepts a fill in it?"] * 100
     drawn = [sample for _, sample in mixture.texts(texts, "1")]
