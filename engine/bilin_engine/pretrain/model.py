@@ -86,8 +86,13 @@ class _Attention(nn.Module):
         self.dense = _Linear(size.hidden_size, size.hidden_size)
         self._num_heads, self._head_dim = size.num_heads, size.head_dim
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], visible: Tensor) -> Tensor:
-        """x: [B, T, hidden]; rope: cos and sin [B, 1, T, D]; visible: bool [B, 1, T, T]."""
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], visible: Tensor, wanted: Tensor | None
+    ) -> Tensor:
+        """x: [B, T, hidden]; rope: cos and sin [B, 1, T, D]; visible: bool [B, 1, T, T].
+
+        wanted: int64 [N], positions of the flattened [B T] to return as [N, hidden]; None for all.
+        """
         rows, length, _ = x.shape
         qkv = self.query_key_value(x).view(rows, length, self._num_heads, 3 * self._head_dim)
         q, k, v = qkv.transpose(1, 2).split(self._head_dim, dim=-1)
@@ -97,7 +102,8 @@ class _Attention(nn.Module):
         kernels = [SDPBackend.MATH] if x.device.type == "cpu" else _GPU_KERNELS
         with sdpa_kernel(kernels):
             y = functional.scaled_dot_product_attention(q, k, v, attn_mask=visible)
-        return self.dense(y.transpose(1, 2).reshape(rows, length, -1))
+        y = y.transpose(1, 2).reshape(rows, length, -1)
+        return self.dense(_take(y, wanted))
 
 
 class _Mlp(nn.Module):
@@ -125,10 +131,17 @@ class _Layer(nn.Module):
         self.mlp = _Mlp(size)
         self._alpha = size.alpha
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], visible: Tensor) -> Tensor:
-        """x: [B, T, hidden]."""
+    def forward(
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        visible: Tensor,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """x: [B, T, hidden]; wanted: as in `_Attention.forward`."""
         a = self.input_layernorm(x)
-        b = self.post_attention_layernorm(self._alpha * a + self.attention(a, rope, visible))
+        attended = self.attention(a, rope, visible, wanted)
+        b = self.post_attention_layernorm(self._alpha * _take(a, wanted) + attended)
         return self._alpha * b + self.mlp(b)
 
 
@@ -190,30 +203,47 @@ class TrainableGlm(nn.Module):
             if isinstance(module, _Linear):
                 module.fake_quant_group = group_size
 
-    def hidden(self, input_ids: Tensor, position_ids: Tensor, block_ids: Tensor) -> Tensor:
-        """Final states [B, T, hidden]; all arguments int64 [B, T], see samples.Arrays."""
+    def hidden(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        block_ids: Tensor,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """Final states [B, T, hidden]; int64 arguments [B, T], see samples.Arrays.
+
+        wanted: int64 [N], positions of the flattened [B T]; only these are returned, [N, hidden].
+        Half the positions and more carry no loss: nobody reads them after the last attention.
+        """
         kept = self._embedding_gradient
         x = functional.embedding(input_ids, self.transformer.word_embeddings.weight)
         x = x * kept + x.detach() * (1 - kept)
         rope = rotary_tables(position_ids, self.size.head_dim)
         visible = visibility(block_ids)
-        for layer in self.blocks:
+        *layers, last_layer = self.blocks
+        for layer in layers:
             x = layer(x, rope, visible)
-        return self.transformer.final_layernorm(x)
+        return self.transformer.final_layernorm(last_layer(x, rope, visible, wanted))
 
     def forward(
         self, input_ids: Tensor, position_ids: Tensor, block_ids: Tensor, targets: Tensor
     ) -> Tensor:
         """Sum over the targets of -log p, float32. targets: [B, T], IGNORED where there is none."""
-        x = self.hidden(input_ids, position_ids, block_ids)
-        wanted = targets != IGNORED
-        logits = functional.linear(x[wanted], self.transformer.word_embeddings.weight)
+        targets = targets.flatten()
+        wanted = (targets != IGNORED).nonzero().flatten()
+        x = self.hidden(input_ids, position_ids, block_ids, wanted)
+        logits = functional.linear(x, self.transformer.word_embeddings.weight)
         return functional.cross_entropy(logits.float(), targets[wanted], reduction="sum")
 
     def logits(self, input_ids: Tensor, position_ids: Tensor, block_ids: Tensor) -> Tensor:
         """float32 [B, T, V]."""
         x = self.hidden(input_ids, position_ids, block_ids)
         return functional.linear(x, self.transformer.word_embeddings.weight).float()
+
+
+def _take(x: Tensor, wanted: Tensor | None) -> Tensor:
+    """The rows `wanted` of [B, T, hidden] as [N, hidden]; x itself for None."""
+    return x if wanted is None else x.flatten(0, 1).index_select(0, wanted)
 
 
 def visibility(block_ids: Tensor) -> Tensor:
