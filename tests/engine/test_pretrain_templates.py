@@ -330,6 +330,18 @@ def test_no_text_of_a_probe_is_learnt_from_whatever_is_masked_in_it(tokenizer):
     assert not any("你好" in text for text in shown)
 
 
+def test_where_every_dialogue_asks_what_a_probe_asks_look_ups_take_their_place(tokenizer):
+    mixture = mixture_of(
+        tokenizer,
+        questions=["你好？"],
+        families={"dialogue": 1.0},
+        dialogues=(Dialogue("zh", ("你好", "你好！", "再见", "再见！")),),
+    )
+    assert {family for family, _ in islice(mixture.templates("1"), 20)} == {"dialogue"}
+    drawn = [tokenizer.decode(list(s.prefix)) for _, s in islice(mixture.templates("1"), 20)]
+    assert not any("再见" in text for text in drawn)
+
+
 def test_the_guard_would_have_had_something_to_do(tokenizer):
     """Without it the templates do make phrasings of a probe."""
     rng = random.Random(1)
@@ -391,10 +403,15 @@ def corpus(tmp_path):
         (tmp_path / name).write_bytes(lzma.compress("\n".join(lines).encode()))
 
     numbered = [f"第{number_zh(i)}行说的是今天的天气。" for i in range(2000)]
-    write("hsk_sentences_audio.zh.txt.xz", [*numbered, "水果很好吃，我喜欢水果。"])
-    write("cc_cedict.zh.txt.xz", ["水果", "天气", "今天", "张"])
+    said = "水果很好吃，我喜欢水果。好久不见，打招呼。"
+    write("hsk_sentences_audio.zh.txt.xz", [*numbered, said])
+    write("cc_cedict.zh.txt.xz", ["水果", "天气", "今天", "张", "好久不见", "打招呼", "没人说"])
     senses = ["fruit; CL:個|个[ge4]", "weather", "to be today (dialect)", "surname Zhang"]
+    senses += ["long time no see", "to greet sb by word or action", "what nobody said here"]
     write("cc_cedict.en.txt.xz", senses)
+    write("python_docs.zh.txt.xz", ["这个字段不会被继承。", "什么是类？", "打印 x 的值。"])
+    docs = ["This field is not inherited.", "What is a class?", "Print the value of x."]
+    write("python_docs.en.txt.xz", docs)
     write(
         "wordnet_3_0_glosses.en.txt.xz",
         ['fruit: the ripened part of a plant; "the fruit of the tree"', "go: move away"],
@@ -425,6 +442,12 @@ def test_facts_are_mined_from_first_senses(corpus):
         ("水果", "fruit"),
     }
     assert mined.glosses == (("fruit", "the ripened part of a plant"),)
+    # Said somewhere, of three words at least, nothing cut out of it; then parallel sentences.
+    assert mined.phrases == (
+        WordPair("好久不见", "long time no see"),
+        WordPair("什么是类？", "What is a class?"),
+        WordPair("这个字段不会被继承", "This field is not inherited"),
+    )
     assert read_dialogues(corpus)[0].turns == ("你好", "你好！")
 
 
@@ -434,6 +457,21 @@ def test_mined_pairs_do_not_override_curated_ones():
     words = WordTemplates(mined, curated_share=0.0)
     answers = [words.sample_lookup(rng, "en").answer for _ in range(300)]
     assert not any("hound" in answer or "犬" in answer for answer in answers)
+
+
+def test_mined_phrases_are_asked_for_beside_the_taught_ones():
+    seen = WordPair("好久不见了", "long time no see")
+    mined = MinedFacts(phrases=(WordPair("我爱你", "me love you"), seen))
+    rng = random.Random(1)
+    words = WordTemplates(mined, curated_share=0.0)
+    answers = {words.sample_translation(rng, lang).answer for lang in ("zh", "en") for _ in "abcde"}
+    assert answers == {
+        "“好久不见了”的英文是：long time no see.",
+        'In Chinese, "long time no see" is 好久不见了.',
+    }
+    both = WordTemplates(mined, curated_share=0.5)
+    drawn = [both.sample_translation(rng, "zh").answer for _ in range(100)]
+    assert 20 < sum("long time no see" in answer for answer in drawn) < 80
 
 
 def test_every_intent_is_drawn():

@@ -81,7 +81,7 @@ SOURCES = (
 )
 # Read for facts or dialogue, not as running text.
 OTHER_LICENCES = (
-    ("cc_cedict", "CC BY-SA 4.0", "look-ups"),
+    ("cc_cedict", "CC BY-SA 4.0", "look-ups, short translations"),
     ("dialogues: kdconv, crosswoz", "Apache-2.0", "multi-turn dialogue"),
     ("dialogues: taskmaster4", "CC BY 4.0", "multi-turn dialogue"),
 )
@@ -192,26 +192,26 @@ def read_dialogues(folder: Path) -> list[Dialogue]:
     return found
 
 
+NUM_PHRASES = 200  # from the dictionary, and as many from parallel documentation
+_SHORT_ZH = re.compile(r"[\u4e00-\u9fff]{4,13}[。？]")
+_SHORT_EN = re.compile(r"[A-Z][a-z]+( [a-z'-]+){3,6}[.?]")
 _SENSE_NOISE = re.compile(
     r"\([^)]*\)|CL:.*|\[[^\]]*\]|\bsb\b|\bsth\b|abbr\.|variant of.*|see .*|surname.*|used in.*"
 )
 
 
 def _first_sense(definition: str) -> str:
+    """In plain letters; "" where it is a name or holds anything else."""
     sense = _SENSE_NOISE.sub("", definition.split(";")[0]).strip(" ,;.")
     sense = sense.removeprefix("to ").strip()
-    return (
-        sense
-        if re.fullmatch(r"[A-Za-z][A-Za-z '-]{1,22}", sense) and len(sense.split()) <= 3
-        else ""
-    )
+    return sense if re.fullmatch(r"[a-z][A-Za-z '-]{1,40}", sense) else ""
 
 
 def mine_facts(folder: Path, *, num_words: int, num_glosses: int) -> MinedFacts:
-    """Look-ups for the commonest words, and definitions.
+    """Look-ups for the commonest words, phrases to translate, and definitions.
 
     Common = often in the everyday sentences and the dialogues (Chinese), in WordNet's example
-    sentences (English). A Chinese word's English is its first sense of three words at most.
+    sentences (English). A Chinese word's English is its first sense, if of three words at most.
     """
     everyday = read_lines(folder, "hsk_sentences_audio.zh.txt.xz")
     for dialogue in read_dialogues(folder):
@@ -219,10 +219,16 @@ def mine_facts(folder: Path, *, num_words: int, num_glosses: int) -> MinedFacts:
             everyday.extend(dialogue.turns[:2])
     headwords = read_lines(folder, "cc_cedict.zh.txt.xz")
     senses: dict[str, str] = {}
+    phrases: dict[str, str] = {}
     for zh, definition in zip(headwords, read_lines(folder, "cc_cedict.en.txt.xz"), strict=True):
         sense = _first_sense(definition)
-        if sense and sense[0].islower() and zh not in senses and all(map(_CJK.match, zh)):
-            senses[zh] = sense
+        if not sense or not all(map(_CJK.match, zh)):
+            continue
+        size = len(sense.split())
+        if size <= 3 and len(sense) <= 23:
+            senses.setdefault(zh, sense)
+        if size >= 3 and len(zh) >= 3 and "  " not in sense:  # two spaces: noise was cut out
+            phrases.setdefault(zh, sense)
     counts: Counter[str] = Counter()
     known = set(headwords)
     for line in everyday:
@@ -238,7 +244,31 @@ def mine_facts(folder: Path, *, num_words: int, num_glosses: int) -> MinedFacts:
         if " " not in senses[zh]:
             back.setdefault(senses[zh], zh)
     en_to_zh = tuple(WordPair(zh, en) for en, zh in back.items())
-    return MinedFacts(zh_to_en, en_to_zh, _common_glosses(folder, num_glosses))
+    sayings = [WordPair(zh, phrases[zh]) for zh, _ in counts.most_common() if zh in phrases]
+    return MinedFacts(
+        zh_to_en,
+        en_to_zh,
+        _common_glosses(folder, num_glosses),
+        (*sayings[:NUM_PHRASES], *_short_sentences(folder)[:NUM_PHRASES]),
+    )
+
+
+def _short_sentences(folder: Path) -> list[WordPair]:
+    """Sentences of four to seven words from the documentation that is parallel line by line.
+
+    Without their full stops, as the taught phrases are; the shortest first.
+    """
+    found: dict[str, str] = {}
+    lines = zip(
+        read_lines(folder, "python_docs.zh.txt.xz"),
+        read_lines(folder, "python_docs.en.txt.xz"),
+        strict=True,
+    )
+    for index, (zh, en) in enumerate(lines):
+        is_short = _SHORT_ZH.fullmatch(zh) and _SHORT_EN.fullmatch(en)
+        if is_short and zh.endswith("？") == en.endswith("?") and not is_held_out(index):
+            found.setdefault(zh.rstrip("。"), en.rstrip("."))
+    return sorted((WordPair(zh, en) for zh, en in found.items()), key=lambda pair: len(pair.zh))
 
 
 def _common_glosses(folder: Path, num_glosses: int) -> tuple[tuple[str, str], ...]:

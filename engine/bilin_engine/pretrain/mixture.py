@@ -64,7 +64,7 @@ class Mixture:
     def templates(self, seed: str) -> Iterator[tuple[str, Sample]]:
         """Endless (family, sample) from templates and dialogues."""
         rng = random.Random(seed)
-        writer = Writer(self.mined, self.dialogues)
+        writer = Writer(self.mined, self._unseen_dialogues())
         encode = self.filling.tokenizer.encode
         told_apart = lengths_told_apart(map(encode, fixed_answers()))
         while True:
@@ -81,13 +81,18 @@ class Mixture:
             if sample.length <= self.max_length and not self.guard.shares_ngram(sample.prefix):
                 yield family, sample
 
+    def _unseen_dialogues(self) -> tuple[Dialogue, ...]:
+        """Those in which nobody asks what a probe asks."""
+        return tuple(
+            dialogue
+            for dialogue in self.dialogues
+            if not any(map(self.guard.is_known_question, dialogue.turns[::2]))
+        )
+
     def _turns(self, rng: random.Random, writer: "Writer") -> tuple[list[str], str]:
         family = rng.choices(tuple(self.family_shares), tuple(self.family_shares.values()))[0]
         if family == "dialogue" and writer.dialogues:
-            while True:
-                turns = writer.dialogue_turns(rng)
-                if not any(map(self.guard.is_known_question, turns[::2])):
-                    return turns, family
+            return writer.dialogue_turns(rng), family
         exchange = self._clean_exchange(rng, writer, family)
         turns = [exchange.question, exchange.answer]
         chance = self.history_share

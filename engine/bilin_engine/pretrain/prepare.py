@@ -151,11 +151,11 @@ def open_packed(
     """Raises FileNotFoundError for a folder that `pack_corpus` has not filled."""
     tokenizer = SentencePieceTokenizer(folder / TOKENIZER_FILE)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    mined = MinedFacts(
-        tuple(WordPair(**pair) for pair in facts["zh_to_en"]),
-        tuple(WordPair(**pair) for pair in facts["en_to_zh"]),
-        tuple((word, gloss) for word, gloss in facts["glosses"]),
-    )
+    pairs = {
+        name: tuple(WordPair(**pair) for pair in facts[name])
+        for name in ("zh_to_en", "en_to_zh", "phrases")
+    }
+    mined = MinedFacts(**pairs, glosses=tuple((word, gloss) for word, gloss in facts["glosses"]))
     dialogues = tuple(
         Dialogue(entry["lang"], tuple(entry["turns"]))
         for entry in map(json.loads, _read_xz(folder / "dialogues.jsonl.xz"))

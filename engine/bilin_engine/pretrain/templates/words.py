@@ -1,6 +1,7 @@
 """Dictionary look-ups, short translations, capitals, opposites and idioms."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bilin_engine.pretrain.templates.exchange import Exchange, Lang, read_frames, read_rows, vary
@@ -32,11 +33,15 @@ class WordPair:
 
 @dataclass(frozen=True, slots=True)
 class MinedFacts:
-    """What `prepare` took from the corpora. glosses: (English word, definition)."""
+    """What `prepare` took from the corpora.
+
+    glosses: (English word, definition); phrases: short translations.
+    """
 
     zh_to_en: tuple[WordPair, ...] = ()
     en_to_zh: tuple[WordPair, ...] = ()
     glosses: tuple[tuple[str, str], ...] = ()
+    phrases: tuple[WordPair, ...] = ()
 
 
 def _capital(text: str) -> str:
@@ -56,6 +61,8 @@ class WordTemplates:
         self._glosses = mined.glosses
         self._curated_share = curated_share
         self._phrases = [WordPair(row[0], row[1]) for row in read_rows("phrases.tsv")]
+        taught = {pair.zh for pair in self._phrases}
+        self._mined_phrases = [pair for pair in mined.phrases if pair.zh not in taught]
         self._capitals = read_rows("capitals.tsv")
         self._opposites = [
             pair
@@ -64,15 +71,16 @@ class WordTemplates:
         ]
         self._idioms = read_rows("idioms.tsv")
 
-    def _pair(self, rng: random.Random, mined: list[WordPair]) -> WordPair:
-        if not mined or rng.random() < self._curated_share:
-            return rng.choice(self._curated)
-        return rng.choice(mined)
+    def _pair(
+        self, rng: random.Random, curated: Sequence[WordPair], mined: Sequence[WordPair]
+    ) -> WordPair:
+        is_curated = not mined or rng.random() < self._curated_share
+        return rng.choice(curated if is_curated else mined)
 
     def sample_lookup(self, rng: random.Random, lang: Lang) -> Exchange:
         """One word, Chinese to English or back."""
         if rng.random() < 0.5:
-            pair = self._pair(rng, self._mined_zh)
+            pair = self._pair(rng, self._curated, self._mined_zh)
             frames = _ZH_TO_EN_IN_ZH if lang == "zh" else _ZH_TO_EN_IN_EN
             text = _fill(rng, frames, pair.zh)
             answer = (
@@ -81,7 +89,7 @@ class WordTemplates:
                 else f'{pair.zh} means "{pair.en}" in English.'
             )
             return Exchange(lang, vary(rng, lang, text), answer, "lookup")
-        pair = self._pair(rng, self._mined_en)
+        pair = self._pair(rng, self._curated, self._mined_en)
         frames = _EN_TO_ZH_IN_ZH if lang == "zh" else _EN_TO_ZH_IN_EN
         shown = _capital(pair.en) if rng.random() < 0.1 else pair.en
         text = _fill(rng, frames, shown)
@@ -102,7 +110,7 @@ class WordTemplates:
 
     def sample_translation(self, rng: random.Random, lang: Lang) -> Exchange:
         """A short sentence: into English when asked in Chinese, into Chinese when in English."""
-        pair = rng.choice(self._phrases)
+        pair = self._pair(rng, self._phrases, self._mined_phrases)
         if lang == "zh":
             text = _fill(
                 rng, _TRANSLATE_TO_EN, pair.zh.rstrip("？") if rng.random() < 0.5 else pair.zh
