@@ -20,14 +20,14 @@ from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
 # short and a sample is cheap; what costs is to know an intent in wordings never seen, hence many.
 # Look-ups, verse and sums must find and copy what was asked about, and sums must be known by heart.
 FAMILY_SHARES = {
-    "talk": 0.17,
-    "howto": 0.365,
-    "lookup": 0.165,
+    "talk": 0.155,
+    "howto": 0.285,
+    "lookup": 0.225,
     "verse": 0.065,
-    "sum": 0.165,
-    "unit": 0.02,
-    "translate": 0.02,
-    "fact": 0.015,
+    "sum": 0.16,
+    "unit": 0.035,
+    "translate": 0.03,
+    "fact": 0.03,
     "repeat": 0.005,
     "gloss": 0.005,
     "dialogue": 0.005,

@@ -51,7 +51,7 @@ def _capital(text: str) -> str:
 class WordTemplates:
     """Draws look-ups of curated pairs (`words.tsv`) and of mined ones, and the other word facts."""
 
-    def __init__(self, mined: MinedFacts, *, curated_share: float = 0.85) -> None:
+    def __init__(self, mined: MinedFacts, *, curated_share: float = 0.75) -> None:
         curated = [WordPair(row[0], row[1]) for row in read_rows("words.tsv")]
         known_zh = {pair.zh for pair in curated}
         known_en = {pair.en for pair in curated}
