@@ -4,6 +4,7 @@ import json
 import lzma
 import random
 import re
+from collections import defaultdict
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -167,14 +168,18 @@ def test_how_to_answers_name_their_keys_in_both_languages():
 _NO_LABEL = {"比邻", "天涯若比邻", "春眠不觉晓"}
 
 
-def test_what_chinese_answers_quote_stands_in_the_window():
+def test_what_answers_name_stands_in_the_window():
     """A how-to whose button has another name by now sends people looking for what is not there."""
     translations = (RESOURCES / "ui" / "translations" / "bilin_zh_CN.ts").read_text("utf-8")
-    tree = ElementTree.fromstring(translations)
-    labels = {(node.text or "").strip(" …") for node in tree.iter("translation")}
+    english = defaultdict(set)
+    for message in ElementTree.fromstring(translations).iter("message"):
+        label = (message.findtext("source") or "").strip(" …").replace("’", "'").lower()
+        english[(message.findtext("translation") or "").strip(" …")].add(label)
     for intent in (*read_intents("howto.toml"), *read_intents("talk.toml")):
-        for quoted in re.findall("“(.+?)”", intent["zh"]):
-            assert quoted in _NO_LABEL or quoted.strip(" …") in labels, (intent["id"], quoted)
+        for quoted in set(re.findall("“(.+?)”", intent["zh"])) - _NO_LABEL:
+            labels = english[quoted.strip(" …")]
+            assert labels, (intent["id"], quoted)
+            assert any(label in intent["en"].lower() for label in labels), (intent["id"], labels)
 
 
 @pytest.mark.parametrize(
