@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from bilin_engine.config import SpecialIds
 from bilin_engine.pretrain.batches import plan_epoch
@@ -104,6 +105,24 @@ def test_training_learns(store, tmp_path):
     losses = [float(row["loss"]) for row in logged(tmp_path / "run")]
     assert len(losses) == 60
     assert sum(losses[-5:]) / 5 < 0.8 * sum(losses[:5]) / 5
+
+
+def test_bfloat16_computes_what_float32_does_and_leaves_the_weights_float32(
+    store, tmp_path, request
+):
+    request.addfinalizer(AcceleratorState._reset_state)
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        AcceleratorState._reset_state()  # a process keeps its first precision
+        changes = {"steps": 20, "learning_rate": 1e-2, "precision": precision}
+        trainer = Trainer(
+            tmp_path / precision, store, SPECIALS, settings(**changes, fake_quant_share=0.5)
+        )
+        trainer.run()
+        losses[precision] = [float(row["loss"]) for row in logged(tmp_path / precision)]
+        assert {p.dtype for p in trainer.plain_model.parameters()} == {torch.float32}
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
+    assert losses["bf16"] != losses["fp32"]
 
 
 def test_a_stopped_run_goes_on_to_the_bit(store, tmp_path):
