@@ -27,7 +27,7 @@ from bilin_engine.pretrain.corpus import (
 from bilin_engine.pretrain.mixture import CLOZE_SHARES, FAMILY_SHARES, Mixture, Writer
 from bilin_engine.pretrain.objective import BlankFilling
 from bilin_engine.pretrain.templates import talk
-from bilin_engine.pretrain.templates.exchange import read_intents, read_rows
+from bilin_engine.pretrain.templates.exchange import read_frames, read_intents, read_rows
 from bilin_engine.pretrain.templates.grammar import Pool, parse
 from bilin_engine.pretrain.templates.numbers import UnitTemplates, number_en, number_zh, sample_sum
 from bilin_engine.pretrain.templates.talk import (
@@ -454,6 +454,29 @@ def test_facts_are_mined_from_first_senses(corpus):
         WordPair("这个字段不会被继承", "This field is not inherited"),
     )
     assert read_dialogues(corpus)[0].turns == ("你好", "你好！")
+
+
+def test_written_frames_ask_for_what_their_kind_asks_for():
+    """Each has its placeholder once, a name that templates read, and no copy."""
+    rows = read_rows("written_frames.tsv")
+    assert len(rows) > 1900
+    assert len({(name, text.lower()) for name, text in rows}) == len(rows)
+    placeholders = {"zh_unit": "<A>", "en_unit": "<A>", "whole_zh": "%"}
+    for name, text in rows:
+        assert read_frames(name).by_grammar, name
+        if name.startswith("author"):
+            assert text.count("@") + text.count("%") == 1, text
+        else:
+            assert text.count(placeholders.get(name, "@")) == 1, text
+        if name.endswith("_unit"):
+            assert text.count("<B>") == 1, text
+        assert not re.search("[{|}]", text), text
+
+
+def test_three_in_five_frames_are_written_ones():
+    frames, rng = read_frames("next_zh"), random.Random(1)
+    drawn = [frames.sample(rng) for _ in range(2000)]
+    assert 0.57 < sum(text in frames.written for text in drawn) / 2000 < 0.68
 
 
 def test_mined_pairs_do_not_override_curated_ones():

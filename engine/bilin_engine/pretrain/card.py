@@ -138,7 +138,7 @@ def _tables(facts: CardFacts) -> list[str]:
     lines += [
         "| templates of the toolkit (`pretrain/facts`) | zh, en | Apache-2.0; poems in the public "
         "domain | what the model is for |",
-        "| questions of the toolkit (`pretrain/facts/questions.tsv`) | zh, en | Apache-2.0; "
-        "written by a large language model | greetings and how-tos in many people's words |",
+        "| questions of the toolkit (`questions.tsv`, `written_frames.tsv`) | zh, en | Apache-2.0; "
+        "written by a large language model | what is asked, in many people's words |",
     ]
     return lines

@@ -21,12 +21,12 @@ from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
 # Look-ups, verse and sums must find and copy what was asked about, and sums must be known by heart.
 FAMILY_SHARES = {
     "talk": 0.155,
-    "howto": 0.285,
+    "howto": 0.28,
     "lookup": 0.225,
     "verse": 0.065,
-    "sum": 0.16,
+    "sum": 0.155,
     "unit": 0.035,
-    "translate": 0.03,
+    "translate": 0.04,
     "fact": 0.03,
     "repeat": 0.005,
     "gloss": 0.005,

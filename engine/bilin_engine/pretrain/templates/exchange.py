@@ -11,6 +11,7 @@ from bilin_engine.pretrain.templates.grammar import Phrase, parse
 
 Lang = Literal["zh", "en"]
 FACTS = Path(__file__).parent.parent / "facts"
+WRITTEN_SHARE = 0.6  # of questions and frames that were written one by one, where there are some
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,44 @@ def read_rows(name: str) -> list[list[str]]:
     return [line.split("\t") for line in lines if line.strip()]
 
 
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Question frames of one kind: by grammar, and written one by one where some are.
+
+    Grammars yield more wordings, but all from the same few words; what a question shares with
+    others of its meaning shows in the written ones.
+    """
+
+    by_grammar: tuple[Phrase, ...]
+    written: tuple[str, ...]
+
+    def sample(self, rng: random.Random) -> str:
+        """One frame, its placeholders still in it."""
+        if self.written and rng.random() < WRITTEN_SHARE:
+            return rng.choice(self.written)
+        return rng.choice(self.by_grammar).sample(rng)
+
+
 @cache
 def _all_frames() -> dict[str, list[str]]:
     return tomllib.loads((FACTS / "frames.toml").read_text(encoding="utf-8"))
 
 
-def read_frames(name: str) -> list[Phrase]:
-    """The question frames of `frames.toml` under `name`. Raises KeyError for an unknown one."""
-    return [parse(pattern) for pattern in _all_frames()[name]]
+@cache
+def _written_frames() -> dict[str, list[str]]:
+    frames: dict[str, list[str]] = {}
+    for name, text in read_rows("written_frames.tsv"):
+        frames.setdefault(name, []).append(text)
+    return frames
+
+
+def read_frames(name: str) -> Frames:
+    """The frames under `name` of `frames.toml` and `written_frames.tsv`.
+
+    Raises KeyError for a name that `frames.toml` does not have.
+    """
+    by_grammar = tuple(parse(pattern) for pattern in _all_frames()[name])
+    return Frames(by_grammar, tuple(_written_frames().get(name, ())))
 
 
 def read_intents(name: str) -> list[dict[str, Any]]:

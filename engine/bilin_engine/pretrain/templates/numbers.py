@@ -153,7 +153,7 @@ def sample_sum(rng: random.Random, lang: Lang) -> Exchange:
             text = rng.choice(_ZH_ROUNDABOUT[sign])
             text = text.replace("@", show(left)).replace("%", show(right))
         else:
-            text = rng.choice(_ZH_SUM).sample(rng).replace("@", asked)
+            text = _ZH_SUM.sample(rng).replace("@", asked)
         answer = f"{show(left)}{_ZH_OPS[sign][0]}{show(right)}等于{show(result)}。"
         return Exchange(lang, vary(rng, lang, text), answer, "sum")
     show = number_en if in_words else str
@@ -164,7 +164,7 @@ def sample_sum(rng: random.Random, lang: Lang) -> Exchange:
         text = rng.choice(_EN_ROUNDABOUT[sign])
         text = text.replace("@", show(left)).replace("%", show(right))
     else:
-        text = rng.choice(_EN_SUM).sample(rng).replace("@", asked).strip()
+        text = _EN_SUM.sample(rng).replace("@", asked).strip()
     shown = show(left)
     answer = f"{shown[:1].upper()}{shown[1:]} {_EN_OPS[sign][0]} {show(right)} is {show(result)}."
     return Exchange(lang, vary(rng, lang, text), answer, "sum")
@@ -205,7 +205,7 @@ class UnitTemplates:
         if lang == "zh":
             large, small, size = rng.choice(self._zh)
             if many == 1:
-                frame = rng.choice(_ZH_UNIT).sample(rng)
+                frame = _ZH_UNIT.sample(rng)
                 text = frame.replace("<A>", large).replace("<B>", small)
                 count = "一"
             else:
@@ -216,7 +216,7 @@ class UnitTemplates:
             return Exchange(lang, vary(rng, lang, text), answer, "unit")
         large, small, size = rng.choice(self._en)
         if many == 1:
-            text = rng.choice(_EN_UNIT).sample(rng)
+            text = _EN_UNIT.sample(rng)
             text = text.replace("<AN>", _article(large)).replace("<A>", large).replace("<B>", small)
             answer = f"There are {size} {small} in {_article(large)} {large}."
         else:

@@ -4,6 +4,7 @@ import random
 from functools import cache
 
 from bilin_engine.pretrain.templates.exchange import (
+    WRITTEN_SHARE,
     Exchange,
     Lang,
     read_frames,
@@ -19,9 +20,6 @@ _EN_TAIL = ("", "", "", "", " in Bilin", " in this app", " here", " in the app")
 # Shares of questions that are worded as people type; the rest are as the grammars give them.
 _COLLOQUIAL_HOW_TO = 0.65
 _COLLOQUIAL_TALK = 0.3
-# Share of questions that were written one by one. Grammars yield more wordings, but all from the
-# same few words; what a question shares with others of its meaning shows in the written ones.
-_WRITTEN = 0.6
 _COLLOQUIAL_WRITTEN = 0.4
 
 
@@ -50,7 +48,7 @@ def _as_written(rng: random.Random, family: str, intent: str, lang: Lang) -> str
     None for the share of questions that the grammars are to make: all, where none is written.
     """
     written = written_questions().get((family, intent, lang))
-    if not written or rng.random() >= _WRITTEN:
+    if not written or rng.random() >= WRITTEN_SHARE:
         return None
     text = rng.choice(written)
     if rng.random() < _COLLOQUIAL_WRITTEN:
@@ -121,7 +119,7 @@ class HowToTemplates:
             text = asks.sample(rng)
         else:
             doing = self._pools[intent["id"], lang, "do"].sample(rng)
-            frame = rng.choice(self._frames[lang]).sample(rng)
+            frame = self._frames[lang].sample(rng)
             text = frame.replace("@", doing if lang == "zh" else " " + doing)
             if lang == "en" and not any(word in text for word in ("Bilin", "app")):
                 text += rng.choice(_EN_TAIL)

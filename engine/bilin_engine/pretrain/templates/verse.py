@@ -58,39 +58,37 @@ class VerseTemplates:
         if lang == "en":
             if kind < 0.7:
                 at = rng.randrange(len(clauses) - 1)
-                text = rng.choice(_NEXT_EN).sample(rng).replace("@", clauses[at])
+                text = _NEXT_EN.sample(rng).replace("@", clauses[at])
                 answer = f"The line that comes next in the poem is {clauses[at + 1]}."
             else:
                 poem = rng.choice(self._titled)
                 line = rng.choice(poem.clauses)[:-1]
-                text = (
-                    rng.choice(_AUTHOR_EN).sample(rng).replace("@", line).replace("%", poem.title)
-                )
+                text = _AUTHOR_EN.sample(rng).replace("@", line).replace("%", poem.title)
                 answer = f"It was written by {poem.author}."
             return Exchange(lang, vary(rng, lang, text), answer, "verse")
         if kind < 0.5:
             at = rng.randrange(len(clauses) - 1)
-            text = rng.choice(_NEXT_ZH).sample(rng).replace("@", clauses[at])
+            text = _NEXT_ZH.sample(rng).replace("@", clauses[at])
             answer = f"“{clauses[at]}”的下一句是“{clauses[at + 1]}”。"
         elif kind < 0.65:
             at = rng.randrange(1, len(clauses))
-            text = rng.choice(_PREVIOUS_ZH).sample(rng).replace("@", clauses[at])
+            text = _PREVIOUS_ZH.sample(rng).replace("@", clauses[at])
             answer = f"“{clauses[at]}”的上一句是“{clauses[at - 1]}”。"
         else:
             poem = rng.choice(self._titled)
             line = rng.choice(poem.clauses)[:-1]
             if kind < 0.8:
                 text, answer = (
-                    rng.choice(_AUTHOR_ZH).sample(rng),
+                    _AUTHOR_ZH.sample(rng),
                     f"是{poem.author}的《{poem.title}》。",
                 )
             elif kind < 0.88:
                 text, answer = (
-                    rng.choice(_TITLE_ZH).sample(rng),
+                    _TITLE_ZH.sample(rng),
                     f"出自{poem.author}的《{poem.title}》。",
                 )
             else:
-                text, answer = rng.choice(_WHOLE_ZH).sample(rng), poem.text
+                text, answer = _WHOLE_ZH.sample(rng), poem.text
             text = text.replace("@", line).replace("%", poem.title).replace("$", poem.author)
         return Exchange(lang, vary(rng, lang, text), answer, "verse")
 

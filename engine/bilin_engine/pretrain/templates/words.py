@@ -4,8 +4,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bilin_engine.pretrain.templates.exchange import Exchange, Lang, read_frames, read_rows, vary
-from bilin_engine.pretrain.templates.grammar import Phrase
+from bilin_engine.pretrain.templates.exchange import (
+    Exchange,
+    Frames,
+    Lang,
+    read_frames,
+    read_rows,
+    vary,
+)
 
 _ZH_TO_EN_IN_ZH = read_frames("zh_to_en_in_zh")
 _EN_TO_ZH_IN_ZH = read_frames("en_to_zh_in_zh")
@@ -168,5 +174,5 @@ class WordTemplates:
         return Exchange(lang, vary(rng, lang, text), answer, "opposite")
 
 
-def _fill(rng: random.Random, frames: list[Phrase], word: str) -> str:
-    return rng.choice(frames).sample(rng).replace("@", word).strip()
+def _fill(rng: random.Random, frames: Frames, word: str) -> str:
+    return frames.sample(rng).replace("@", word).strip()
