@@ -95,6 +95,27 @@ def test_a_kill_while_the_old_ones_are_removed_costs_nothing(library, tmp_path, 
 
 
 @pytest.mark.usefixtures("disks")
+@pytest.mark.usefixtures("disks")
+def test_a_model_that_comes_or_changes_during_the_move_is_not_lost(library, tmp_path, monkeypatch):
+    move_state = moving._move_state
+
+    def late(source, target):
+        (library / "late").mkdir()
+        (library / "late" / "weights").write_bytes(b"converted meanwhile")
+        for changed in library.glob("glm*/weights.safetensors"):
+            changed.write_bytes(b"written anew")
+        move_state(source, target)
+
+    monkeypatch.setattr(moving, "_move_state", late)
+    target = tmp_path / "new"
+    move(library, target)
+    assert (library / "late" / "weights").read_bytes() == b"converted meanwhile"
+    for changed in library.glob("glm*/weights.safetensors"):
+        assert changed.read_bytes() == b"written anew"
+    assert not (library / "田中　模型").exists()
+    assert (target / "glm 🙂" / "weights.safetensors").exists()
+
+
 def test_another_model_of_that_name_is_never_overwritten(library, tmp_path):
     before, target = contents(library), tmp_path / "new"
     (target / "glm 🙂").mkdir(parents=True)

@@ -47,8 +47,10 @@ def move_library(work: MoveLibrary, reporter: JobReporter) -> Path:
     else:
         _copy_all(source, folders, target, total, reporter)
     _move_state(source, target)
-    for folder in _to_move(source):
-        shutil.rmtree(folder)
+    for folder in folders:
+        # What came or changed meanwhile stays where it is: it is nowhere else.
+        if folder.is_dir() and _is_copy(folder, target / folder.relative_to(source)):
+            shutil.rmtree(folder)
     reporter.tell("move", total, total)
     return target
 
