@@ -8,15 +8,19 @@ import msgspec
 import pytest
 from typing_extensions import override
 
-from bilin_engine.errors import BilinError
+from bilin_engine.errors import BadRequestError, BilinError
 from bilin_engine.library import Library
 from bilin_engine.protocol import (
     CatalogListed,
+    ConvertModel,
     Done,
+    DownloadModel,
+    ImportFolder,
     JobInfo,
     JobsChanged,
     ListCatalog,
     ListJobs,
+    Repository,
     SelfTest,
     VerifyModel,
 )
@@ -129,6 +133,26 @@ def test_two_engines_on_one_folder_tell_which_of_them_works_and_take_turns(model
     second.change(7, "cancel")
     assert second.jobs == ()
     second.close()
+
+
+def test_two_jobs_never_make_one_folder(models):
+    """They would share unfinished files: cancelling the one that waits deleted the other's."""
+    queue = JobQueue(Library(models, bundled_dir=models / "none"), Heard(), JobCommand())
+    folder = str(models / "glm")
+    try:
+        download = DownloadModel(
+            repository=Repository(hub="hugging_face", name="a/glm"), folder=folder
+        )
+        queue.add(VerifyModel(folder="/elsewhere"))  # takes its turn first
+        queue.add(download)
+        for other in (
+            ConvertModel(source="/a", folder=folder),
+            ImportFolder(source="/a", folder=folder),
+        ):
+            with pytest.raises(BadRequestError, match="has other work that makes"):
+                queue.add(other)
+    finally:
+        queue.close()
 
 
 def test_a_queue_closed_while_the_disk_hangs_lets_the_lanes_go(models):

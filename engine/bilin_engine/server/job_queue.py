@@ -55,6 +55,11 @@ def partial_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.partial")
 
 
+def _made_folder(work: JobWork) -> str:
+    """The model folder that work makes, "" for work that makes none."""
+    return "" if isinstance(work, VerifyModel | SelfTest | MoveLibrary) else work.folder
+
+
 class JobQueue:
     """Jobs of one library. `emit` hears `JobsChanged`, from several threads."""
 
@@ -111,8 +116,14 @@ class JobQueue:
                 "first, or give this one a models folder of its own"
             )
         with self._condition:
-            if any(job.work == work and job.state not in ("done",) for job in self._jobs):
+            unfinished = [job.work for job in self._jobs if job.state != "done"]
+            if work in unfinished:
                 raise BadRequestError("this is in the queue already")
+            # Two would share their unfinished files, and cancelling one would delete the other's.
+            if (made := _made_folder(work)) and made in map(_made_folder, unfinished):
+                raise BadRequestError(
+                    f"the queue has other work that makes {made}; choose another name"
+                )
             if len(self._jobs) >= MAX_JOBS:
                 raise BadRequestError(f"the queue holds {MAX_JOBS} jobs; clear some first")
             self._jobs = [job for job in self._jobs if job.work != work]
