@@ -164,7 +164,8 @@ def files_fingerprint(folder: Path) -> str:
     for path in sorted(folder.iterdir()):
         if path.name != DESCRIPTION_FILE and path.is_file():
             state = path.stat()
-            digest.update(f"{path.name}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+            digest.update(os.fsencode(path.name))
+            digest.update(f"\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
 
@@ -328,9 +329,17 @@ def _verified_at(folder: Path, known: VerifiedFiles | None) -> float:
         return 0.0
 
 
+def _printable(path: Path) -> Path:
+    """`path` with marks for bytes that are no UTF-8: a message cannot carry those."""
+    return Path(os.fsencode(path).decode("utf-8", "replace"))
+
+
 def _read_entry(folder: Path, is_bundled: bool) -> LibraryEntry:
     config = description = None
     problem = ""
+    if (shown := _printable(folder)) != folder:
+        problem = f"the name of the folder {shown} is not UTF-8; rename the folder"
+        return LibraryEntry(_info(shown, is_bundled, None, None, problem), None, None)
     try:
         config = read_model_config(folder)
     except BilinError as error:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import msgspec
@@ -16,10 +17,11 @@ from bilin_engine.library import (
     ModelDescription,
     ModelNames,
     bundled_models_dir,
+    files_fingerprint,
     read_description,
     recommended_sampling,
 )
-from bilin_engine.protocol import Example, Sampling
+from bilin_engine.protocol import Example, ModelsListed, Sampling, encode_frame
 
 CONFIG = GLMConfig.create(
     num_layers=2,
@@ -162,6 +164,20 @@ def test_a_folder_that_is_no_model_is_listed_with_the_reason(library):
     with pytest.raises(ModelNotFoundError):
         library.find("Holiday photos")
     assert library.find("holiday-photos") == info
+
+
+def test_a_folder_whose_name_is_no_utf8_is_listed_with_the_reason_and_can_be_sent(library):
+    folder = library.models_dir / os.fsdecode("模型".encode("gbk"))
+    folder.mkdir(parents=True)
+    (info,) = library.models()
+    assert info.problem == f"the name of the folder {info.path} is not UTF-8; rename the folder"
+    assert encode_frame(ModelsListed(models=(info,)))
+
+
+def test_a_file_whose_name_is_no_utf8_has_its_place_in_the_fingerprint(tmp_path):
+    before = files_fingerprint(tmp_path)
+    (tmp_path / os.fsdecode(b"\xc4\xa3.txt")).write_bytes(b"x")
+    assert files_fingerprint(tmp_path) != before
 
 
 def test_hidden_folders_and_files_are_passed_over(library):

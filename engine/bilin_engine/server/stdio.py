@@ -40,11 +40,20 @@ class StdioServer:
         self._channel = channel
 
     def emit(self, event: Event) -> None:
-        """Sends one event. An app that is gone is noticed by the reader, not here."""
+        """Sends one event. An app that is gone is noticed by the reader, not here.
+
+        What no frame can hold is answered by `Failed`: whoever asked must not wait for ever, and
+        the thread that answers must live on.
+        """
         try:
             self._channel.send(event)
         except BrokenPipeError:
             logger.debug("the app no longer reads")
+        except (FrameError, UnicodeError) as error:
+            logger.exception("%s cannot be sent", type(event).__name__)
+            if (request_id := getattr(event, "id", None)) is not None:
+                message = f"the answer cannot be sent: {error}"
+                self._channel.send(Failed(id=request_id, code="internal", message=message))
 
     def serve(self, make_supervisor: "Callable[[Callable[[Event], None]], Supervisor]") -> None:
         """Reads requests until the end of input; then the process exits."""
