@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from bilin_engine.errors import BadRequestError, ModelBrokenError
 from bilin_engine.generation import sampling as module
+from bilin_engine.generation.draft import Draft
+from bilin_engine.generation.request import GenerationRequest, PromptLayout
 from bilin_engine.generation.sampling import (
     LogitRules,
     candidate_generator,
@@ -169,3 +171,15 @@ def test_logits_that_are_not_finite_are_refused(value):
 def test_values_that_cannot_be_are_refused(changes, words):
     with pytest.raises(BadRequestError, match=words):
         check_sampling(Sampling(**changes))
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(top_p=0.9, temperature=1.0), Sampling(temperature=0)]
+)
+def test_a_model_whose_logits_are_no_numbers_is_told_by_its_sentence(sampling):
+    prompt = PromptLayout((1,), (0,), 0, None, None)
+    request = GenerationRequest(prompt, sampling, frozenset())
+    rules = LogitRules(sampling, (1,), frozenset(), frozenset())
+    draft = Draft(0, request, rules, torch.Generator())
+    with pytest.raises(ModelBrokenError, match="not finite"):
+        draft.choose(torch.full((8,), torch.nan))

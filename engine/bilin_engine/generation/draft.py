@@ -25,12 +25,13 @@ class Draft:
 
     def choose(self, logits: torch.Tensor) -> float | None:
         """Draws the next token from logits [V]; its log-prob, or None where that was the stop."""
+        logprobs = token_logprobs(logits)  # first: it tells a broken model by its sentence
         ruled = self.rules.apply(logits, self.token_ids)
         token = choose(ruled, self.request.sampling, self.generator)
         if token in self.request.stop_ids:
             self.finish_reason = "stop"
             return None
-        logprob = float(token_logprobs(logits)[token])
+        logprob = float(logprobs[token])
         self.token_ids.append(token)
         self.logprobs.append(logprob)
         return logprob
