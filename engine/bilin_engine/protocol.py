@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 14
+PROTOCOL_VERSION = 15
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -1300,15 +1300,20 @@ class WorkerBatch(
     """Generates or scores many requests in the slots together; their own ids play no part.
 
     Sends `WorkerTokens` whose `candidates` are indices in `requests` (of those that draw one
-    candidate); ends in `WorkerBatchGenerated`, `Cancelled` or `Failed`.
+    candidate); ends in `WorkerBatchGenerated`, `Cancelled` or `Failed`. banned_ids: of all, beside
+    their own; thousands of them in every request would fill a frame.
     """
 
     id: int
     requests: tuple[WorkerGenerate, ...]
+    banned_ids: tuple[int, ...] = ()
 
 
 class WorkerEndRow(msgspec.Struct, frozen=True, tag="worker_end_row", forbid_unknown_fields=True):
-    """Enough of one row of the batch `target`: a stop text came. Not answered, as `Cancel`."""
+    """Enough of one row of a batch, or of one candidate: a stop text came. Not answered.
+
+    target: the id of the WorkerBatch or WorkerGenerate.
+    """
 
     id: int
     target: int

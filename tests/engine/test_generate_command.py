@@ -23,8 +23,10 @@ from bilin_engine.protocol import (
     Started,
     TextDelta,
 )
+from bilin_engine.server import batch_answers
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.supervisor import SupervisorSettings
+from bilin_engine.server.worker_pool import WorkerPool
 from bilin_engine.server.worker_process import WorkerCommand
 
 
@@ -90,6 +92,32 @@ def test_a_stop_text_ends_its_own_row(session):
     assert stop not in stopped.text
     assert whole.text.startswith(stopped.text)
     assert whole.finish_reason != "stop_text"
+
+
+@pytest.mark.e2e
+def test_more_than_a_frame_holds_goes_in_several_batches(session, monkeypatch):
+    prompts = [prompt("The Starry Night", seed=seed, stop_texts=("e",)) for seed in range(5)]
+    whole = together(session, prompts)
+    batches = []
+    generate_batch = WorkerPool.generate_batch
+
+    def spy(pool, task, request, on_tokens):
+        batches.append(len(request.requests))
+        assert not any(row.banned_ids for row in request.requests)
+        return generate_batch(pool, task, request, on_tokens)
+
+    monkeypatch.setattr(WorkerPool, "generate_batch", spy)
+    monkeypatch.setattr(batch_answers, "MAX_BATCH_TOKENS", 40)
+    told = ["", "", "", "", ""]
+
+    def on_event(event):
+        if isinstance(event, TextDelta):
+            told[event.candidate] += event.text
+
+    parts = together(session, prompts, on_event)
+    assert len(batches) > 1
+    assert sum(batches) == 5
+    assert [found.text for found in parts] == [found.text for found in whole] == told
 
 
 @pytest.mark.e2e

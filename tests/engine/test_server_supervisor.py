@@ -31,6 +31,7 @@ from bilin_engine.protocol import (
     TextSegment,
     UnloadModel,
 )
+from bilin_engine.server.worker_pool import WorkerPool
 
 pytestmark = pytest.mark.e2e
 
@@ -175,6 +176,47 @@ def test_candidates_stream_side_by_side(echo):
         told = text_of([d for d in deltas if d.candidate == number])
         assert told == f"<好>{number}"
     assert {c.text for c in result.blanks[0].candidates} == {"<好>0", "<好>1", "<好>2"}
+
+
+def test_a_candidate_counts_up_to_its_stop_text_and_the_others_go_on():
+    """By all that was drawn, the one that rambled on behind its stop text would be the last."""
+    replies = "a.bcdefgh" + "i" * 200 + "|aaaa|aaa"
+    with Engine(scripted_worker("--reply", replies, "--gap", "0.005")) as engine:
+        engine.ask(load())
+        blanks = (BlankSegment("short"), TextSegment("好"), BlankSegment("short"))
+        request = engine.send(fill(*blanks, num_candidates=3, stop_texts=(".",)))
+        result = engine.end(request).result
+        for blank in result.blanks:
+            found = [(c.text, c.logprob, c.num_tokens) for c in blank.candidates]
+            assert found == [("a", -1.0, 2), ("aaa", -1.5, 3), ("aaaa", -2.0, 4)]
+        assert result.stats.new_tokens < 100  # the first was told to end
+        assert result.text == "a好a"
+        (started,) = engine.about(request, Started)
+        assert result.stats.seed == started.seed
+
+
+def test_what_a_stop_text_ended_stands_without_it_in_the_next_prompt():
+    with Engine(scripted_worker("--reply", "<{prompt}>.more")) as engine:
+        engine.ask(load())
+        asked = fill(BlankSegment("short"), TextSegment("二"), BlankSegment("short"),
+                     stop_texts=(".m",))  # fmt: skip
+        result = engine.ask(asked).result
+        assert result.text == "<二>二<<二>二>"
+
+
+def test_every_blank_is_drawn_with_the_seed_that_is_told(monkeypatch):
+    seeds = []
+    generate = WorkerPool.generate
+
+    def spy(pool, task, request, on_tokens):
+        seeds.append(request.sampling.seed)
+        return generate(pool, task, request, on_tokens)
+
+    monkeypatch.setattr(WorkerPool, "generate", spy)
+    with Engine(scripted_worker("--reply", "x")) as engine:
+        engine.ask(load())
+        result = engine.ask(fill(BlankSegment("short"), BlankSegment("short"))).result
+    assert seeds == [result.stats.seed] * 2
 
 
 def test_candidates_that_break_a_constraint_come_last_and_are_marked(loaded):

@@ -62,7 +62,7 @@ class Script:
             time.sleep(self.options.load_s / 3)
         return ScriptedRunner(request.settings.context or self.options.context)
 
-    def generate(self, runner, request: GenerationRequest, on_token, should_stop):
+    def generate(self, runner, request: GenerationRequest, on_token, should_stop, has_ended):
         prompt = "".join(chr(i) for i in request.prompt.token_ids if i < FIRST_SPECIAL)
         start = time.monotonic()
         self._compute(self.options.prefill, should_stop)
@@ -79,10 +79,14 @@ class Script:
             reply = reply.replace("{prompt}", prompt).replace("{n}", str(number))
             reply = reply.replace("{length}", str(len(request.prompt.token_ids)))
             ids = [ord(c) for c in reply][: request.sampling.max_new_tokens][:room]
+            drawn = []
             for token_id in ids:
                 self._compute(self.options.gap, should_stop)
                 on_token(number, token_id, -0.5)
-            candidates.append(_candidate(ids, -0.5 * len(ids)))
+                drawn.append(token_id)
+                if has_ended(number):
+                    break
+            candidates.append(_candidate(drawn, -0.5 * len(drawn)))
         return self._result(request, candidates, prefill_s)
 
     def read_words(self, _runner, request, should_stop):

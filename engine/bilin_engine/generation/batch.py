@@ -18,9 +18,9 @@ from typing import TypeVar
 
 import torch
 
-from bilin_engine.errors import BadRequestError, BilinError, ContextOverflowError
+from bilin_engine.errors import BilinError
 from bilin_engine.generation.draft import Draft, answer_budget
-from bilin_engine.generation.generate import generate
+from bilin_engine.generation.generate import HasEnded, OnToken, check_choices, generate
 from bilin_engine.generation.request import (
     GeneratedCandidate,
     GenerationRequest,
@@ -43,21 +43,19 @@ MAX_PASS_TOKENS = 512
 MAX_REPEATED_TOKENS = 256
 
 Item = TypeVar("Item")
-OnRowToken = Callable[[int, int, float], None]
-RowEnded = Callable[[int], bool]
 
 
 def generate_batch(
     runner: Runner,
     requests: Sequence[GenerationRequest],
-    on_token: OnRowToken,
+    on_token: OnToken,
     should_stop: ShouldStop,
-    row_ended: RowEnded = lambda _row: False,
+    has_ended: HasEnded = lambda _row: False,
 ) -> list[GenerationResult]:
     """Runs all requests; results in their order, each as `generate` would give it.
 
     on_token(row, token_id, logprob) hears the tokens of rows that are drawn together, by index in
-    `requests`. row_ended(row): whether the listener has enough of a row (a stop text came); it
+    `requests`. has_ended(row): whether the listener has enough of a row (a stop text came); it
     then ends with "stop_text". Uses every slot of the runner: nothing that was there is kept.
 
     Raises as `generate`, before anything is computed where a request cannot be; the message names
@@ -67,14 +65,14 @@ def generate_batch(
         with _naming(index, len(requests)):
             check_sampling(request.sampling)
             if request.forced_choices:
-                _check_choices(runner, request)
+                check_choices(runner, request)
             else:
                 answer_budget(runner, request)
     results: dict[int, GenerationResult] = {}
     drawn = [i for i, request in enumerate(requests) if _is_row(request)]
     scored = [i for i, request in enumerate(requests) if _is_scored_at_once(request)]
     if drawn:
-        batch = _Batch(runner, on_token, should_stop, row_ended)
+        batch = _Batch(runner, on_token, should_stop, has_ended)
         results.update(batch.run([(i, requests[i]) for i in drawn]))
     if scored:
         found = _score(runner, [requests[i] for i in scored], should_stop)
@@ -100,19 +98,6 @@ def _is_scored_at_once(request: GenerationRequest) -> bool:
     if not request.forced_choices:
         return False
     return long <= 1 or long * len(request.prompt.token_ids) <= MAX_REPEATED_TOKENS
-
-
-def _check_choices(runner: Runner, request: GenerationRequest) -> None:
-    used = len(request.prompt.token_ids)
-    longest = max(len(choice) for choice in request.forced_choices)
-    if min(len(choice) for choice in request.forced_choices) < 1:
-        raise BadRequestError("a forced choice is empty; each needs at least one token")
-    # The last token of a choice is scored, not stored.
-    if used + longest - 1 > runner.max_length:
-        raise ContextOverflowError(
-            f"{used} tokens of prompt and a choice of {longest} do not fit this model's "
-            f"{runner.max_length}; shorten the text by {used + longest - 1 - runner.max_length}"
-        )
 
 
 class _naming:  # noqa: N801 - reads as what it does
@@ -158,9 +143,9 @@ class _Batch:
     """Rows in slots until all have ended."""
 
     runner: Runner
-    on_token: OnRowToken
+    on_token: OnToken
     should_stop: ShouldStop
-    row_ended: RowEnded
+    has_ended: HasEnded
     running: list[_Row] = field(default_factory=list)
 
     def run(self, requests: Iterable[tuple[int, GenerationRequest]]) -> dict[int, GenerationResult]:
@@ -214,7 +199,7 @@ class _Batch:
         logprob = draft.choose(logits)
         if logprob is not None:
             self.on_token(draft.index, draft.token_ids[-1], logprob)
-            if self.row_ended(draft.index):
+            if self.has_ended(draft.index):
                 draft.finish_reason = "stop_text"
             elif len(draft.token_ids) == row.budget:
                 draft.finish_reason = row.reason

@@ -26,6 +26,7 @@ from bilin_engine.protocol import FinishReason, GenerationStats
 from bilin_engine.runners.base import PrefillRow, Runner, ShouldStop
 
 OnToken = Callable[[int, int, float], None]
+HasEnded = Callable[[int], bool]
 
 
 def generate(
@@ -34,6 +35,7 @@ def generate(
     on_token: OnToken,
     should_stop: ShouldStop,
     memory: SlotMemory | None = None,
+    has_ended: HasEnded = lambda _candidate: False,
 ) -> GenerationResult:
     """Runs the request: draws candidates, searches with beams, or scores the forced choices.
 
@@ -42,6 +44,8 @@ def generate(
 
     on_token(candidate, token_id, logprob) hears every token but the stop token, as it is chosen;
     with beams only at the end, candidate by candidate, best first; with forced choices never.
+    has_ended(candidate): whether the listener has enough of it (a stop text came); it then ends
+    with "stop_text", the others go on.
     Log-probs are those of the model's own distribution at temperature 1. Same runner, request and
     seed: same tokens; a candidate's tokens do not depend on how many candidates there are.
     Raises StoppedError when `should_stop` says yes, ContextOverflowError when prompt or choices
@@ -50,7 +54,7 @@ def generate(
     check_sampling(request.sampling)
     if request.num_candidates < 1:
         raise BadRequestError(f"num_candidates {request.num_candidates}: at least one is needed")
-    run = _Run(runner, request, on_token, should_stop, memory or SlotMemory())
+    run = _Run(runner, request, on_token, should_stop, memory or SlotMemory(), has_ended)
     if request.forced_choices:
         candidates = run.score_choices()
     elif request.sampling.num_beams > 1:
@@ -59,6 +63,20 @@ def generate(
         candidates = run.draw()
     candidates.sort(key=lambda candidate: -candidate.score)
     return GenerationResult(candidates=tuple(candidates), stats=run.stats(candidates))
+
+
+def check_choices(runner: Runner, request: GenerationRequest) -> None:
+    """Raises BadRequestError for an empty forced choice, ContextOverflowError for too long ones."""
+    used = len(request.prompt.token_ids)
+    longest = max(len(choice) for choice in request.forced_choices)
+    if min(len(choice) for choice in request.forced_choices) < 1:
+        raise BadRequestError("a forced choice is empty; each needs at least one token")
+    # The last token of a choice is scored, not stored.
+    if used + longest - 1 > runner.max_length:
+        raise ContextOverflowError(
+            f"{used} tokens of prompt and a choice of {longest} do not fit this model's "
+            f"{runner.max_length}; shorten the text by {used + longest - 1 - runner.max_length}"
+        )
 
 
 class _Run:
@@ -71,8 +89,10 @@ class _Run:
         on_token: OnToken,
         should_stop: ShouldStop,
         memory: SlotMemory,
+        has_ended: HasEnded,
     ) -> None:
         self._runner = runner
+        self._has_ended = has_ended
         self._memory = memory
         self._request = request
         self._prompt = request.prompt
@@ -158,18 +178,8 @@ class _Run:
 
     def score_choices(self) -> list[GeneratedCandidate]:
         """The log-probs of every forced choice; the prompt is encoded once (glm.md 12.10)."""
+        check_choices(self._runner, self._request)
         choices = self._request.forced_choices
-        used = len(self._prompt.token_ids)
-        longest = max(len(choice) for choice in choices)
-        if min(len(choice) for choice in choices) < 1:
-            raise BadRequestError("a forced choice is empty; each needs at least one token")
-        # The last token of a choice is scored, not stored.
-        if used + longest - 1 > self._runner.max_length:
-            raise ContextOverflowError(
-                f"{used} tokens of prompt and a choice of {longest} do not fit this model's "
-                f"{self._runner.max_length}; shorten the text by "
-                f"{used + longest - 1 - self._runner.max_length}"
-            )
         first = token_logprobs(self._prefill())
         candidates = []
         for start in range(0, len(choices), self._runner.num_slots):
@@ -223,6 +233,8 @@ class _Run:
         logprob = draft.choose(logits)
         if logprob is not None:
             self._tell(draft.index, draft.token_ids[-1], logprob)
+            if self._has_ended(draft.index):
+                draft.finish_reason = "stop_text"
 
     def _continuations(self, group: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """Logits [len(choice) - 1, V] after each token but the last of each choice."""

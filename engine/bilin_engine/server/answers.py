@@ -5,7 +5,7 @@ Everything here runs on the supervisor's work thread, one request at a time. Tor
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -81,43 +81,32 @@ class _Run:
     streams: list[TextStream]
     started_s: float
     first_s: float | None = None
-    last_s: float = 0.0
     result: WorkerGenerated | None = None
-    drawn: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
 
+    @property
     def candidates(self) -> tuple[WorkerCandidate, ...]:
-        """The workers' own, or what came until stop texts ended them all, best first."""
-        if self.result is not None:
-            return self.result.candidates
-        found = [
-            WorkerCandidate(
-                token_ids=tuple(token_id for token_id, _ in tokens),
-                logprobs=tuple(logprob for _, logprob in tokens),
-                score=sum(logprob for _, logprob in tokens),
-                finish_reason="stop_text",
-            )
-            for tokens in self.drawn.values()
-        ]
-        return tuple(sorted(found, key=lambda candidate: -candidate.score))
+        """The workers' own, best first; a stop text may stand in one, and a little after it."""
+        assert self.result is not None
+        return self.result.candidates
 
     def stats(self) -> GenerationStats:
-        """The workers' own figures, or ours where a stop text ended them early."""
+        """The workers' own figures; the time to the first token is the one seen here."""
         first_s = self.first_s if self.first_s is not None else time.monotonic()
-        to_first_s = first_s - self.started_s
-        seed = self.request.sampling.seed
-        assert seed is not None
-        if self.result is not None:
-            return msgspec.structs.replace(
-                self.result.stats, time_to_first_token_s=to_first_s, seed=seed
-            )
-        return GenerationStats(
-            prompt_tokens=len(self.request.token_ids),
-            new_tokens=sum(stream.num_tokens for stream in self.streams),
-            time_to_first_token_s=to_first_s,
-            prefill_s=to_first_s,
-            decode_s=max(0.0, self.last_s - first_s),
-            seed=seed,
+        assert self.result is not None
+        return msgspec.structs.replace(
+            self.result.stats,
+            time_to_first_token_s=first_s - self.started_s,
+            seed=self.request.sampling.seed,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _CandidateRow:
+    """A candidate on its way to a person. token_ids: what stands for its text in a prompt."""
+
+    candidate: Candidate
+    score: float
+    token_ids: Sequence[int]
 
 
 @dataclass(slots=True)
@@ -158,6 +147,8 @@ class Answering:
     def fill(self, request: Fill) -> FillResult:
         """Fills one blank or all; each fill's ids stay in the text that the next one sees."""
         _check_fill(request)
+        # One seed for all blanks: the one that is told repeats the whole fill.
+        request = msgspec.structs.replace(request, sampling=seeded(request.sampling))
         prompts = FillPrompts(
             self.model.text,
             request.segments,
@@ -170,10 +161,10 @@ class Answering:
         for index in prompts.order(request.blank):
             prompt = prompts.prompt(index)
             run = self._fill_one(request, prompt, index)
-            candidates, best = self._candidates(request, prompt, run)
+            candidates, best_ids = self._candidates(request, prompt, run)
             kind = prompts.kinds[index]
             filled.append(FilledBlank(index=index, kind=kind, candidates=candidates))
-            prompts.fill(index, candidates[0].text, best.token_ids)
+            prompts.fill(index, candidates[0].text, best_ids)
             stats.append(run.stats())
         return FillResult(
             text=prompts.filled_text(),
@@ -211,8 +202,7 @@ class Answering:
         stop = stop_ids(specials)
         greedy = Sampling(temperature=0.0, seed=0)
         run = self._run(request.id, layout, stop, greedy, [], choices=(token_ids,))
-        assert run.result is not None
-        (found,) = run.result.candidates
+        (found,) = run.candidates
         tokens = tuple(
             ScoredToken(token_id, text.tokenizer.token_text(token_id), logprob)
             for token_id, logprob in zip(token_ids, found.logprobs, strict=True)
@@ -253,13 +243,9 @@ class Answering:
             self._tell(request.id, stream.finish(), stream.take_num_tokens(), 0, 0)
         if thinking is not None:
             self._tell_pieces(request.id, thinking.flush(), 0, 0, 0)
-        if stream.is_stopped or run.result is None:
-            reason = "stop_text"
-        else:
-            reason = run.result.candidates[0].finish_reason
         return ChatResult(
             text=stream.text if thinking is None else thinking.answer,
-            finish_reason=reason,
+            finish_reason="stop_text" if stream.is_stopped else run.candidates[0].finish_reason,
             stats=run.stats(),
             thinking="" if thinking is None else thinking.thinking,
         )
@@ -289,34 +275,51 @@ class Answering:
 
     def _candidates(
         self, request: Fill, prompt: FillPrompt, run: _Run
-    ) -> tuple[tuple[Candidate, ...], WorkerCandidate]:
-        """Best first; behind them those that put nothing there, last those that break a rule."""
-        rows: list[tuple[Candidate, WorkerCandidate]] = []
+    ) -> tuple[tuple[Candidate, ...], Sequence[int]]:
+        """Best first; behind them those that put nothing there, last those that break a rule.
+
+        And the ids of the best, for the prompts to come.
+        """
+        rows = [self._read_candidate(request, prompt, found) for found in run.candidates]
+        rows.sort(key=lambda row: -row.score)
         seen: set[str] = set()
-        for found in run.candidates():
-            stream = self._stream(request, prompt)
-            for token_id in found.token_ids:
-                stream.feed(token_id)
-            stream.finish()
-            is_form_kept = stream.is_stopped or not prompt.continues
-            bare = bool(request.constraints.choices) or prompt.continues
-            shown = stream.text.strip() if bare else stream.text
-            if shown in seen:
-                continue  # drawn twice, or one choice in two spellings: the better one is in
-            seen.add(shown)
-            breaks = broken_constraint(shown, request.constraints)
-            if not is_form_kept and not request.constraints.choices:
-                breaks = breaks or f"does not end with {FILL_CLOSE}, as was asked"
-            candidate = Candidate(
-                text=shown,
-                logprob=sum(found.logprobs),
-                num_tokens=len(found.token_ids),
-                breaks=breaks,
-            )
-            rows.append((candidate, found))
+        kept: list[_CandidateRow] = []
+        for row in rows:
+            if row.candidate.text not in seen:
+                # Else drawn twice, or one choice in two spellings: the better one is in.
+                seen.add(row.candidate.text)
+                kept.append(row)
         # Stable: the score's order within.
-        rows.sort(key=lambda row: (bool(row[0].breaks), not row[0].text.strip()))
-        return tuple(candidate for candidate, _ in rows), rows[0][1]
+        kept.sort(key=lambda row: (bool(row.candidate.breaks), not row.candidate.text.strip()))
+        return tuple(row.candidate for row in kept), kept[0].token_ids
+
+    def _read_candidate(
+        self, request: Fill, prompt: FillPrompt, found: WorkerCandidate
+    ) -> _CandidateRow:
+        """A candidate up to its stop text: what comes after it counts for nothing."""
+        stream = self._stream(request, prompt)
+        for token_id in found.token_ids:
+            stream.feed(token_id)
+            if stream.is_stopped:
+                break
+        stream.finish()
+        bare = bool(request.constraints.choices) or prompt.continues
+        shown = stream.text.strip() if bare else stream.text
+        breaks = broken_constraint(shown, request.constraints)
+        is_form_kept = stream.is_stopped or not prompt.continues
+        if not is_form_kept and not request.constraints.choices:
+            breaks = breaks or f"does not end with {FILL_CLOSE}, as was asked"
+        is_whole = stream.num_tokens == len(found.token_ids)
+        logprob = sum(found.logprobs[: stream.num_tokens])
+        return _CandidateRow(
+            candidate=Candidate(
+                text=shown, logprob=logprob, num_tokens=stream.num_tokens, breaks=breaks
+            ),
+            score=found.score if is_whole else logprob,
+            token_ids=(
+                self.model.text.tokenizer.encode(shown) if stream.is_stopped else found.token_ids
+            ),
+        )
 
     def _run(
         self,
@@ -331,8 +334,7 @@ class Answering:
         choices: tuple[tuple[int, ...], ...] = (),
     ) -> _Run:
         """One generation; deltas go out as tokens come in."""
-        if sampling.seed is None:
-            sampling = msgspec.structs.replace(sampling, seed=secrets.randbits(SEED_BITS))
+        sampling = seeded(sampling)
         assert sampling.seed is not None
         request = WorkerGenerate(
             id=self.model.pool.next_id(),
@@ -360,21 +362,23 @@ class Answering:
                 )
             )
 
-        def on_tokens(batch: WorkerTokens) -> bool:
-            run.last_s = time.monotonic()
+        def on_tokens(batch: WorkerTokens) -> list[int]:
             if run.first_s is None:
-                run.first_s = run.last_s
+                run.first_s = time.monotonic()
             shown: dict[int, str] = {}
-            rows = zip(batch.candidates, batch.token_ids, batch.logprobs, strict=True)
-            for number, token_id, logprob in rows:
-                if not streams[number].is_stopped:
-                    run.drawn.setdefault(number, []).append((token_id, logprob))
-                    shown[number] = shown.get(number, "") + streams[number].feed(token_id)
+            ended: list[int] = []
+            for number, token_id in zip(batch.candidates, batch.token_ids, strict=True):
+                stream = streams[number]
+                if stream.is_stopped:
+                    continue
+                shown[number] = shown.get(number, "") + stream.feed(token_id)
+                if stream.is_stopped:
+                    ended.append(number)
             for number, text in shown.items():
                 if text:
                     num_tokens = streams[number].take_num_tokens()
                     self._tell(request_id, text, num_tokens, blank, number)
-            return not all(stream.is_stopped for stream in streams)
+            return ended
 
         run.result = self.model.pool.generate(self.task, request, on_tokens)
         return run
@@ -411,6 +415,13 @@ class Answering:
                 )
             )
             self._untold = 0
+
+
+def seeded(sampling: Sampling) -> Sampling:
+    """With a seed drawn where none was given."""
+    if sampling.seed is not None:
+        return sampling
+    return msgspec.structs.replace(sampling, seed=secrets.randbits(SEED_BITS))
 
 
 def _check_fill(request: Fill) -> None:

@@ -3,10 +3,8 @@
 On the supervisor's work thread, as `answers`.
 """
 
-import secrets
-from collections.abc import Callable
-
-import msgspec
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from bilin_engine.errors import BadRequestError, BilinError
 from bilin_engine.generation.masks import stop_ids
@@ -23,11 +21,13 @@ from bilin_engine.protocol import (
     WorkerGenerated,
     WorkerTokens,
 )
-from bilin_engine.server.answers import SEED_BITS, LoadedModel
+from bilin_engine.server.answers import LoadedModel, seeded
 from bilin_engine.server.tasks import Task
 from bilin_engine.server.text_stream import TextStream
 
 MAX_PROMPTS = 4096
+# Prompts and answers of one batch: at most 16 bytes a token on their way, of 64 MiB a frame.
+MAX_BATCH_TOKENS = 2_000_000
 
 
 def answer_batch(
@@ -62,32 +62,48 @@ def answer_batch(
             num_tokens = streams[row].take_num_tokens()
             emit(TextDelta(id=request.id, text=text, num_tokens=num_tokens, candidate=row))
 
-    def on_tokens(tokens: WorkerTokens) -> list[int]:
+    def on_tokens(first: int, tokens: WorkerTokens) -> list[int]:
+        """first: the number of the batch's first row."""
         shown: dict[int, str] = {}
         ended: list[int] = []
-        for row, token_id in zip(tokens.candidates, tokens.token_ids, strict=True):
+        for index, token_id in zip(tokens.candidates, tokens.token_ids, strict=True):
+            row = first + index
             stream = streams[row]
             if stream.is_stopped:
                 continue
             shown[row] = shown.get(row, "") + stream.feed(token_id)
             if stream.is_stopped:
-                ended.append(row)
+                ended.append(index)
         for row, text in shown.items():
             tell(row, text)
         return ended
 
-    batch = WorkerBatch(id=model.pool.next_id(), requests=tuple(rows))
-    results = model.pool.generate_batch(task, batch, on_tokens)
+    banned_ids = model.text.banned_ids(model.vocab_size)
+    results: list[WorkerGenerated] = []
+    for part in _parts(rows):
+        batch = WorkerBatch(id=model.pool.next_id(), requests=part, banned_ids=banned_ids)
+        results += model.pool.generate_batch(task, batch, partial(on_tokens, len(results)))
     for row, stream in enumerate(streams):
         if not stream.is_stopped:
             tell(row, stream.finish())
     return BatchResult(results=tuple(map(_result, streams, results)))
 
 
+def _parts(rows: Iterable[WorkerGenerate]) -> Iterator[tuple[WorkerGenerate, ...]]:
+    """The rows in batches whose ids and answers fit into frames."""
+    part: list[WorkerGenerate] = []
+    total = 0
+    for row in rows:
+        size = len(row.token_ids) + row.sampling.max_new_tokens
+        if part and total + size > MAX_BATCH_TOKENS:
+            yield tuple(part)
+            part, total = [], 0
+        part.append(row)
+        total += size
+    yield tuple(part)
+
+
 def _row(model: LoadedModel, prompt: BatchPrompt, index: int, count: int) -> WorkerGenerate:
-    sampling = prompt.sampling
-    if sampling.seed is None:
-        sampling = msgspec.structs.replace(sampling, seed=secrets.randbits(SEED_BITS))
     try:
         layout = model.text.continuation(prompt.segments, model.context_length)
     except BilinError as error:
@@ -102,9 +118,8 @@ def _row(model: LoadedModel, prompt: BatchPrompt, index: int, count: int) -> Wor
         prefix_len=layout.prefix_len,
         output_position=layout.output_position,
         mask_index=layout.mask_index,
-        sampling=sampling,
+        sampling=seeded(prompt.sampling),
         stop_ids=tuple(sorted(stop_ids(model.text.tokenizer.specials))),
-        banned_ids=model.text.banned_ids(model.vocab_size),
     )
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from bilin_engine import processes
 from bilin_engine.channel import Channel
-from bilin_engine.errors import WorkerDiedError
+from bilin_engine.errors import BadRequestError, WorkerDiedError
 from bilin_engine.protocol import FrameError, Hello, check_hello, hello
 
 logger = logging.getLogger(__name__)
@@ -79,11 +79,17 @@ class ChildProcess(Generic[EventT]):
         return self._process.pid
 
     def send(self, message: msgspec.Struct) -> None:
-        """Sends one message. A child that is gone says so through `Gone`, not here."""
+        """Sends one message. A child that is gone says so through `Gone`, not here.
+
+        Raises BadRequestError for one that no frame can hold; nothing of it was sent.
+        """
         if self._is_closing:
             return
         try:
             self._channel.send(message)
+        except FrameError as error:
+            message_text = f"this is too much for one request to the {self._noun}: {error}"
+            raise BadRequestError(message_text) from error
         except (OSError, ValueError) as error:
             logger.debug("the %s no longer reads: %s", self._noun, error)
 

@@ -122,10 +122,9 @@ class WorkerPool:
     ) -> WorkerLoaded:
         """Loads on every rank; memory is that of all ranks. A cancel kills: nothing is lost."""
 
-        def on_event(event: WorkerEvent) -> bool:
+        def on_event(event: WorkerEvent) -> None:
             if isinstance(event, Progress):
                 on_progress(event)
-            return True
 
         finals = self._run(task, request, range(len(self._workers)), on_event, cancel_s=0.0)
         loaded = [final for final in finals if isinstance(final, WorkerLoaded)]
@@ -146,25 +145,24 @@ class WorkerPool:
         )
 
     def generate(
-        self, task: Task, request: WorkerGenerate, on_tokens: Callable[[WorkerTokens], bool]
-    ) -> WorkerGenerated | None:
-        """Generates. `on_tokens` says whether to go on; None when it said no.
+        self,
+        task: Task,
+        request: WorkerGenerate,
+        on_tokens: Callable[[WorkerTokens], Iterable[int]],
+    ) -> WorkerGenerated:
+        """Generates. `on_tokens` says which candidates are over for whoever listens.
 
         Raises CancelledTaskError when `task` is cancelled, WorkerDiedError, or what the worker
         failed with.
         """
-
-        def on_event(event: WorkerEvent) -> bool:
-            return not isinstance(event, WorkerTokens) or on_tokens(event)
-
+        on_event = self._ending(request.id, on_tokens)
         (final,) = self._run(task, request, (RANK_0,), on_event, cancel_s=self._limits.cancel_s)
-        return final if isinstance(final, WorkerGenerated) else None
+        assert isinstance(final, WorkerGenerated)
+        return final
 
     def read(self, task: Task, request: WorkerRead) -> WorkerWordsRead:
         """Reads words in their places. Raises as `generate`."""
-        (final,) = self._run(
-            task, request, (RANK_0,), lambda _event: True, cancel_s=self._limits.cancel_s
-        )
+        (final,) = self._run(task, request, (RANK_0,), cancel_s=self._limits.cancel_s)
         assert isinstance(final, WorkerWordsRead)
         return final
 
@@ -175,32 +173,35 @@ class WorkerPool:
 
         `on_tokens` says which rows are over for whoever listens. Raises as `generate`.
         """
-
-        def on_event(event: WorkerEvent) -> bool:
-            if isinstance(event, WorkerTokens):
-                for row in on_tokens(event):
-                    self._workers[RANK_0].send(WorkerEndRow(self.next_id(), request.id, row))
-            return True
-
+        on_event = self._ending(request.id, on_tokens)
         (final,) = self._run(task, request, (RANK_0,), on_event, cancel_s=self._limits.cancel_s)
         assert isinstance(final, WorkerBatchGenerated)
         return final.results
 
+    def _ending(
+        self, request_id: int, on_tokens: Callable[[WorkerTokens], Iterable[int]]
+    ) -> Callable[[WorkerEvent], None]:
+        """Hears tokens, and tells the worker which rows are over."""
+
+        def on_event(event: WorkerEvent) -> None:
+            if isinstance(event, WorkerTokens):
+                for row in on_tokens(event):
+                    self._workers[RANK_0].send(WorkerEndRow(self.next_id(), request_id, row))
+
+        return on_event
+
     def logits(self, task: Task, request: WorkerLogits) -> WorkerLogitsWritten:
         """Writes log-probs of every position to a file. Raises as `generate`."""
-        (final,) = self._run(
-            task, request, (RANK_0,), lambda _event: True, cancel_s=self._limits.cancel_s
-        )
+        (final,) = self._run(task, request, (RANK_0,), cancel_s=self._limits.cancel_s)
         assert isinstance(final, WorkerLogitsWritten)
         return final
 
     def measure(self, task: Task, on_progress: Callable[[Progress], None]) -> WorkerMeasured:
         """Times the loaded model. Raises as `generate`."""
 
-        def on_event(event: WorkerEvent) -> bool:
+        def on_event(event: WorkerEvent) -> None:
             if isinstance(event, Progress):
                 on_progress(event)
-            return True
 
         request = WorkerMeasure(self.next_id())
         limit_s = self._limits.cancel_s
@@ -211,9 +212,7 @@ class WorkerPool:
     def memory(self, task: Task) -> WorkerMemoryReport:
         """Rank 0's real memory use."""
         request = WorkerMemory(self.next_id())
-        (final,) = self._run(
-            task, request, (RANK_0,), lambda _event: True, cancel_s=self._limits.cancel_s
-        )
+        (final,) = self._run(task, request, (RANK_0,), cancel_s=self._limits.cancel_s)
         assert isinstance(final, WorkerMemoryReport)
         return final
 
@@ -252,7 +251,7 @@ class WorkerPool:
         | WorkerMeasure
         | WorkerMemory,
         ranks: "range | tuple[int, ...]",
-        on_event: Callable[[WorkerEvent], bool],
+        on_event: Callable[[WorkerEvent], None] | None = None,
         *,
         cancel_s: float,
     ) -> list[WorkerEvent]:
@@ -267,8 +266,10 @@ class WorkerPool:
             # One rank's failure is the request's: the others may wait for it in vain.
             while len(finals) < len(ranks) and not _failures(finals):
                 event = self._next(watch, finals, request.id)
-                if task.is_cancelled or (event is not None and not on_event(event)):
+                if task.is_cancelled:
                     self._ask_to_stop(request.id, watch, cancel_s)
+                elif event is not None and on_event is not None:
+                    on_event(event)
         except WorkerDiedError:
             task.check()  # ended on behalf of a cancel: that is what the caller asked for
             raise

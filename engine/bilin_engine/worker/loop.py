@@ -76,12 +76,13 @@ _Work = (
 OnProgress = Callable[[str, float], None]
 OnToken = Callable[[int, int, float], None]
 LoadRunner = Callable[[WorkerLoad, OnProgress], "Runner"]
+HasEnded = Callable[[int], bool]
 GenerateTokens = Callable[
-    ["Runner", GenerationRequest, OnToken, Callable[[], bool]], GenerationResult
+    ["Runner", GenerationRequest, OnToken, Callable[[], bool], HasEnded], GenerationResult
 ]
 ReadWords = Callable[["Runner", WorkerRead, Callable[[], bool]], tuple[WorkerWord, ...]]
 GenerateBatch = Callable[
-    ["Runner", Sequence[GenerationRequest], OnToken, Callable[[], bool], Callable[[int], bool]],
+    ["Runner", Sequence[GenerationRequest], OnToken, Callable[[], bool], HasEnded],
     list[GenerationResult],
 ]
 Answer = TypeVar("Answer")
@@ -121,12 +122,13 @@ def generate_with_torch(
     request: GenerationRequest,
     on_token: OnToken,
     should_stop: Callable[[], bool],
+    has_ended: HasEnded,
 ) -> GenerationResult:
     """The real generation."""
     from bilin_engine.generation.generate import generate
 
     memory = _MEMORIES.setdefault(runner, SlotMemory())
-    return generate(runner, request, on_token, should_stop, memory)
+    return generate(runner, request, on_token, should_stop, memory, has_ended)
 
 
 def read_words_with_torch(
@@ -166,13 +168,13 @@ def generate_batch_with_torch(
     requests: Sequence[GenerationRequest],
     on_token: OnToken,
     should_stop: Callable[[], bool],
-    row_ended: Callable[[int], bool],
+    has_ended: HasEnded,
 ) -> list[GenerationResult]:
     """The real generation of many requests; slot 0 holds nothing to go on from afterwards."""
     from bilin_engine.generation.batch import generate_batch
 
     _MEMORIES.pop(runner, None)
-    return generate_batch(runner, requests, on_token, should_stop, row_ended)
+    return generate_batch(runner, requests, on_token, should_stop, has_ended)
 
 
 def write_logits_with_torch(
@@ -383,7 +385,7 @@ class WorkerLoop:
         result = self._stoppable(
             request.id,
             lambda runner, tell, should_stop: self._generate_tokens(
-                runner, generation, tell, should_stop
+                runner, generation, tell, should_stop, self._has_ended(request.id)
             ),
         )
         self._channel.send(
@@ -391,25 +393,21 @@ class WorkerLoop:
         )
 
     def _batch(self, request: WorkerBatch) -> None:
-        generations = [generation_request(one) for one in request.requests]
-        try:
-            results = self._stoppable(
-                request.id,
-                lambda runner, tell, should_stop: self._generate_batch(
-                    runner,
-                    generations,
-                    tell,
-                    should_stop,
-                    lambda row: (request.id, row) in self._ended_rows,
-                ),
-            )
-        finally:
-            self._ended_rows = {pair for pair in self._ended_rows if pair[0] != request.id}
+        generations = [generation_request(one, request.banned_ids) for one in request.requests]
+        results = self._stoppable(
+            request.id,
+            lambda runner, tell, should_stop: self._generate_batch(
+                runner, generations, tell, should_stop, self._has_ended(request.id)
+            ),
+        )
         if results is None:
             self._channel.send(Cancelled(request.id))
             return
         found = tuple(generated(request.id, result) for result in results)
         self._channel.send(WorkerBatchGenerated(id=request.id, results=found))
+
+    def _has_ended(self, request_id: int) -> HasEnded:
+        return lambda row: (request_id, row) in self._ended_rows
 
     def _stoppable(
         self,
@@ -436,6 +434,9 @@ class WorkerLoop:
             result = None
         finally:
             self._cancelled.discard(request_id)
+            # A copy, which is made in one step: the reader may add to the set meanwhile.
+            ended = self._ended_rows.copy()
+            self._ended_rows.difference_update(pair for pair in ended if pair[0] == request_id)
         batch.flush()
         return None if was_stopped else result
 
@@ -495,8 +496,10 @@ class _TokenBatch:
         self._flushed_s = time.monotonic()
 
 
-def generation_request(request: WorkerGenerate) -> GenerationRequest:
-    """The message as generation wants it."""
+def generation_request(
+    request: WorkerGenerate, banned_ids: tuple[int, ...] = ()
+) -> GenerationRequest:
+    """The message as generation wants it; `banned_ids` are banned beside its own."""
     return GenerationRequest(
         prompt=PromptLayout(
             token_ids=request.token_ids,
@@ -507,7 +510,7 @@ def generation_request(request: WorkerGenerate) -> GenerationRequest:
         ),
         sampling=request.sampling,
         stop_ids=frozenset(request.stop_ids),
-        banned_ids=frozenset(request.banned_ids),
+        banned_ids=frozenset((*request.banned_ids, *banned_ids)),
         num_candidates=request.num_candidates,
         forced_choices=request.forced_choices,
     )
