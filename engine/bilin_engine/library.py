@@ -29,6 +29,7 @@ from bilin_engine.protocol import (
     Sampling,
     TrashedModel,
 )
+from bilin_engine.whole_file import write_whole
 
 DESCRIPTION_FILE = "bilin.json"
 # Below the models folder, beside the models: names with a leading point are no models.
@@ -125,16 +126,28 @@ def read_description(folder: Path) -> ModelDescription:
         raise ModelBrokenError(message) from error
 
 
-def write_proofread_figures(folder: Path, figures: ProofreadFigures) -> None:
-    """Puts measured figures into `bilin.json`, which stays as it is otherwise."""
+def change_description(folder: Path, **changes: object) -> None:
+    """Puts other values into `bilin.json`, which stays as it is otherwise: a later version's keys.
+
+    Raises ModelBrokenError with the reason.
+    """
     read_description(folder)
     path = folder / DESCRIPTION_FILE
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content.setdefault("capabilities", {})["proofread"] = msgspec.to_builtins(figures)
-    written = path.with_name(f".{path.name}.partial")
-    text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
-    written.write_text(text, encoding="utf-8")
-    written.replace(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) | msgspec.to_builtins(changes)
+        text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+        write_whole(path, text.encode())
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}"
+        raise ModelBrokenError(message) from error
+
+
+def write_proofread_figures(folder: Path, figures: ProofreadFigures) -> None:
+    """Puts measured figures among the capabilities in `bilin.json`."""
+    capabilities = read_description(folder).capabilities
+    change_description(
+        folder, capabilities=msgspec.structs.replace(capabilities, proofread=figures)
+    )
 
 
 def bundled_models_dir() -> Path:
@@ -403,7 +416,9 @@ def recommended_sampling(folder: Path) -> Sampling:
     for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_new_tokens"):
         wanted = {"max_new_tokens": int, "top_k": int}.get(name, float)
         value = values.get(name)
-        if isinstance(value, wanted | int) and not isinstance(value, bool) and value >= 0:
+        if not isinstance(value, wanted | int) or isinstance(value, bool):
+            continue
+        if 0 <= value < 1 << 31:
             chosen = msgspec.structs.replace(chosen, **{name: wanted(value)})
     if values.get("do_sample") is False:
         chosen = msgspec.structs.replace(chosen, temperature=0.0)

@@ -257,6 +257,8 @@ def test_a_missing_tokenizer_is_a_problem_only_for_models_that_read_text(library
         ('{"temperature": 0.6, "top_k": 40}', Sampling(temperature=0.6, top_k=40)),
         ('{"do_sample": false, "temperature": 0.9}', Sampling(temperature=0.0)),
         ('{"temperature": "hot", "top_k": -3, "top_p": true}', Sampling()),
+        ('{"temperature": ' + "9" * 400 + "}", Sampling()),
+        ('{"top_k": ' + "9" * 5000 + "}", Sampling()),
         ("[1]", Sampling()),
         ("{", Sampling()),
         (None, Sampling()),

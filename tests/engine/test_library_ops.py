@@ -116,6 +116,14 @@ def test_a_model_takes_the_name_a_person_gives_it(library, name):
     assert library.find("tiny").name_zh == name
 
 
+def test_a_rename_keeps_what_a_later_version_wrote(library):
+    path = make_model(library.models_dir, "one") / "bilin.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "later": {"key": 1}}))
+    LibraryOps(library).rename("tiny", "new")
+    content = json.loads(path.read_text())
+    assert (content["later"], content["names"]) == ({"key": 1}, {"zh": "new", "en": "new"})
+
+
 @pytest.mark.parametrize("name", ["", "　", "a\nb", "a\u202eb", "x" * 81])
 def test_a_name_that_cannot_be_shown_is_refused(library, name):
     make_model(library.models_dir, "one")

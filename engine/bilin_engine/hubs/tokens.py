@@ -4,8 +4,6 @@ A token belongs to one address. The environment's goes to the hub's own address,
 the environment names beside it; never to a mirror that was typed somewhere.
 """
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import msgspec
 from bilin_engine.errors import BadRequestError, BilinError
 from bilin_engine.hubs.base import DEFAULT_ENDPOINTS, ENDPOINT_VARIABLES, check_endpoint
 from bilin_engine.protocol import Hub
+from bilin_engine.whole_file import write_whole
 
 TOKEN_VARIABLES: dict[Hub, tuple[str, ...]] = {
     "hugging_face": ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
@@ -67,11 +66,7 @@ class TokenFile:
             tokens[key] = token
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # mkstemp's files are 0600 from their first moment.
-            descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=".hub_tokens.")
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(tokens))
-            Path(name).replace(self._path)
+            write_whole(self._path, msgspec.json.encode(tokens))
         except OSError as error:
             raise BilinError(f"{self._path} cannot be written: {error.strerror}") from error
 

@@ -7,7 +7,6 @@ import logging
 import os
 import queue
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -38,6 +37,7 @@ from bilin_engine.protocol import (
 from bilin_engine.server.child_process import Gone
 from bilin_engine.server.job_process import STOP_S, JobCommand, JobProcess
 from bilin_engine.server.library_ops import LibraryOps
+from bilin_engine.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -437,9 +437,6 @@ class JobQueue:
     def _write_state(self, name: str, content: bytes) -> None:
         folder = self._library.state_dir
         try:
-            descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            Path(temporary).replace(folder / name)
+            write_whole(folder / name, content)
         except OSError as error:
             logger.warning("%s cannot be written: %s", folder / name, error)

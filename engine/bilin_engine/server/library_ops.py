@@ -5,7 +5,6 @@ the old one and put in its place.
 """
 
 import hashlib
-import os
 import shutil
 import tempfile
 import time
@@ -15,7 +14,6 @@ import msgspec
 
 from bilin_engine.errors import BadRequestError, BilinError, ModelBrokenError
 from bilin_engine.library import (
-    DESCRIPTION_FILE,
     LINKED_FILE,
     SPEEDS_FILE,
     TOKENIZER_CONFIG_FILE,
@@ -23,14 +21,15 @@ from bilin_engine.library import (
     VERIFIED_FILE,
     FileRecord,
     Library,
-    ModelDescription,
     ModelNames,
     VerifiedFiles,
+    change_description,
     files_fingerprint,
     read_description,
 )
 from bilin_engine.protocol import MeasuredSpeed, ModelDeleted, ModelInfo
 from bilin_engine.tokenizers.load import DEFAULT_FILES, load_tokenizer
+from bilin_engine.whole_file import write_whole
 
 MAX_NAME_CHARS = 80
 MAX_TOKENIZER_BYTES = 64 * 1024**2
@@ -68,10 +67,7 @@ class LibraryOps:
                 "printable characters"
             )
         info = self._own(model_id)
-        folder = Path(info.path)
-        description = read_description(folder)
-        renamed = msgspec.structs.replace(description, names=ModelNames(zh=name, en=name))
-        _put_description(folder, renamed)
+        change_description(Path(info.path), names=ModelNames(zh=name, en=name))
 
     def add_tokenizer(self, model_id: str, path: str) -> None:
         """Puts icetk's file into a model that came without it.
@@ -103,8 +99,7 @@ class LibraryOps:
         # The description last: until then the folder reads as it did before.
         for name in (DEFAULT_FILES[TOKENIZER_CLASS], TOKENIZER_CONFIG_FILE):
             _put(folder / name, files[name])
-        described = msgspec.structs.replace(description, files={**description.files, **records})
-        _put_description(folder, described)
+        change_description(folder, files={**description.files, **records})
         if was_verified:
             self.mark_verified(folder)
 
@@ -201,21 +196,9 @@ def _read_small(path: Path) -> bytes:
         raise BadRequestError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _put_description(folder: Path, description: ModelDescription) -> None:
-    content = msgspec.json.format(msgspec.json.encode(description)) + b"\n"
-    _put(folder / DESCRIPTION_FILE, content)
-
-
 def _put(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all. Raises ModelBrokenError with the reason."""
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            Path(name).replace(path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(path, content)
     except OSError as error:
         raise ModelBrokenError(f"{path} cannot be written: {error.strerror}") from error

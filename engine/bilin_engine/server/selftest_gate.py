@@ -12,7 +12,6 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,6 +25,7 @@ from bilin_engine.errors import WorkerDiedError
 from bilin_engine.protocol import DeviceInfo, LoadSettings
 from bilin_engine.server.devices import driver_version, list_devices
 from bilin_engine.server.tasks import Task
+from bilin_engine.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -188,10 +188,7 @@ class SelftestGate:
         """Best kept, not needed: without it the next load tests again."""
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._file.parent, prefix=".selftest.")
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(results))
-            Path(temporary).replace(self._file)
+            write_whole(self._file, msgspec.json.encode(results))
         except OSError as error:
             logger.warning("%s cannot be written: %s", self._file, error)
 

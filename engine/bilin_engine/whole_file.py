@@ -1,0 +1,23 @@
+"""Small files that are there whole or not at all, whatever ends the process or fills the disk."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes beside `path`, then takes its place. Raises OSError and leaves nothing behind.
+
+    The mode is that of the file that was there; a new one is 0600 from its first moment.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        if path.exists():
+            shutil.copymode(path, name)
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
