@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bilin_engine.layers import kv_cache
+from bilin_engine.layers import attention, kv_cache
 from bilin_engine.layers.attention import Span, attend
 from bilin_engine.layers.kv_cache import Int8Block, KVCache
 from bilin_engine.layers.rotary import RotaryTable
@@ -180,3 +180,22 @@ def test_int8_attention_is_that_of_the_values_it_kept(prefix_len, num_heads, mon
     kept = Span(0, 9, 0, prefix_len, exact)
     expected = attend(query, keys.transpose(0, 1), values.transpose(0, 1), kept, 1)
     assert torch.allclose(out, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("start", "prefix_len"), [(0, 0), (0, 7), (0, 20), (6, 0), (6, 12)])
+def test_attention_in_blocks_of_queries_is_the_same_and_can_be_stopped_between(
+    start, prefix_len, monkeypatch
+):
+    query, polls = torch.randn(20, 8, 16), []
+    key, value = torch.randn(20, 4, 16), torch.randn(20, 4, 16)
+    before = torch.randn(2, 2, 4, 32, 16)
+
+    def attended():
+        span = Span(0, 20, start, prefix_len, before.clone())
+        return attend(query, key, value, span, 1, lambda: polls.append(1))
+
+    whole = attended()
+    assert len(polls) == (0 < prefix_len - start < 20)  # between the prefix and the rest
+    monkeypatch.setattr(attention, "QUERY_ROWS", 6)
+    assert torch.allclose(attended(), whole, atol=1e-6)
+    assert len(polls) >= 3

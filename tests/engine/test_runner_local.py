@@ -157,8 +157,9 @@ def test_a_stop_is_polled_between_blocks_of_a_long_prompt(runner, monkeypatch):
         return False
 
     runner.prefill([row(ids=range(16), prefix_len=15)], should_stop=should_stop)
-    # Three layers of four blocks, once before each layer, once before the head.
-    assert polls == 3 * (1 + 4) + 1
+    # Three layers of four blocks, once before each layer, once between what the prefix and what
+    # the rest attends to, once before the head.
+    assert polls == 3 * (1 + 1 + 4) + 1
 
 
 def test_a_closed_runner_says_so(tmp_path):

@@ -1,5 +1,6 @@
 """Attention over a slot's cache: a bidirectional prefix, then causal (glm.md 3.5)."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from bilin_engine.layers.kv_cache import Int8Block, Int8Layer
 from bilin_engine.layers.split_cache import LayerBlocks
+
+# Queries attended at a time on the processor, where thousands take seconds; a GPU takes all.
+QUERY_ROWS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +30,20 @@ class Span:
 
 
 def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, span: Span, layer: int
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    span: Span,
+    layer: int,
+    poll: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
     """Appends key and value to the span's cache and attends to all it holds.
 
     query: [count, H, D], key and value: [count, G, D], rotated; query heads i * H / G and on share
     key head i. Returns [count, H * D]. Token i of the slot sees token j if j <= i or
     j < prefix_len. Softmax in float32; GLM-130B's layer-wise score scaling
-    cancels out in exact arithmetic and is dropped (glm.md 1.5).
+    cancels out in exact arithmetic and is dropped (glm.md 1.5). `poll` is called between blocks
+    of queries.
     """
     end = span.start + span.count
     cache = span.block[layer]
@@ -42,7 +52,7 @@ def attend(
         shared = query.shape[1] // key.shape[1]  # query heads of one key head
         query = query.transpose(0, 1).float()  # [H, count, D]
         parts = [
-            _seen(query[heads.start * shared : heads.stop * shared], keys, values, span)
+            _seen(query[heads.start * shared : heads.stop * shared], keys, values, span, poll)
             for heads, keys, values in cache.widened(end)
         ]
         out = torch.cat(parts)
@@ -50,23 +60,37 @@ def attend(
         cache[0, :, span.start : end] = key.transpose(0, 1)
         cache[1, :, span.start : end] = value.transpose(0, 1)
         query = query.transpose(0, 1).to(cache.dtype)
-        out = _seen(query, cache[0, :, :end], cache[1, :, :end], span)
+        out = _seen(query, cache[0, :, :end], cache[1, :, :end], span, poll)
     return out.transpose(0, 1).flatten(1).float()
 
 
 def _seen(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, span: Span
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    span: Span,
+    poll: Callable[[], None],
 ) -> torch.Tensor:
     """What each query takes of what it sees. query [H, count, D], keys [G, length, D]."""
     # Rows inside the prefix see the prefix and no more; no mask is needed for them.
     num_prefix = min(max(span.prefix_len - span.start, 0), span.count)
+    size = QUERY_ROWS if query.device.type == "cpu" else span.count
     parts = []
-    if num_prefix:
-        prefix = slice(span.prefix_len)
-        parts.append(_softmax_qkv(query[:, :num_prefix], keys[:, prefix], values[:, prefix]))
-    if num_prefix < span.count:
-        parts.append(_causal(query[:, num_prefix:], keys, values))
+    for rows in (*_blocks(0, num_prefix, size), *_blocks(num_prefix, span.count, size)):
+        if rows.start:
+            poll()
+        if rows.start < num_prefix:
+            seen = slice(span.prefix_len)
+            parts.append(_softmax_qkv(query[:, rows], keys[:, seen], values[:, seen]))
+        else:
+            seen = slice(span.start + rows.stop)
+            parts.append(_causal(query[:, rows], keys[:, seen], values[:, seen]))
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+def _blocks(start: int, stop: int, size: int) -> Iterator[slice]:
+    for first in range(start, stop, size):
+        yield slice(first, min(first + size, stop))
 
 
 def _causal(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

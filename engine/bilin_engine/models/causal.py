@@ -80,14 +80,16 @@ class GroupedAttention:
             weights, f"{name}.{output}", h, width, has_bias=config.has_output_bias
         )
 
-    def __call__(self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span]) -> torch.Tensor:
+    def __call__(
+        self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
+    ) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, h]; appends to the spans' caches."""
         mixed = self.query_key_value(x).unflatten(1, (-1, self._head_dim))
         num_turned = self._num_heads + self._num_kv_heads
         turned, value = rotate(mixed[:, :num_turned]), mixed[:, num_turned:]
         query, key = turned[:, : self._num_heads], turned[:, self._num_heads :]
         context = [
-            attend(query[rows], key[rows], value[rows], span, self._layer)
+            attend(query[rows], key[rows], value[rows], span, self._layer, poll)
             for span in spans
             for rows in (slice(span.first, span.first + span.count),)
         ]
@@ -167,7 +169,7 @@ class PreNormLayer:
         self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
     ) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, h]."""
-        x = x + self.attention(self.input_layernorm(x), rotate, spans)
+        x = x + self.attention(self.input_layernorm(x), rotate, spans, poll)
         return x + self.mlp(self.post_attention_layernorm(x), poll)
 
 

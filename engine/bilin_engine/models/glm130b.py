@@ -56,13 +56,15 @@ class Attention:
         self.query_key_value = ColumnParallelLinear(weights, f"{name}.query_key_value", 3 * h, h)
         self.dense = RowParallelLinear(weights, f"{name}.dense", h, h)
 
-    def __call__(self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span]) -> torch.Tensor:
+    def __call__(
+        self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
+    ) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, h]; appends to the spans' caches."""
         mixed = self.query_key_value(x).view(-1, self._num_heads, 3 * self._head_dim)
         query, key, value = mixed.split(self._head_dim, dim=-1)
         query, key = rotate(query), rotate(key)
         context = [
-            attend(query[rows], key[rows], value[rows], span, self._layer)
+            attend(query[rows], key[rows], value[rows], span, self._layer, poll)
             for span in spans
             for rows in (slice(span.first, span.first + span.count),)
         ]
@@ -117,7 +119,7 @@ class Layer:
     ) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, h]."""
         x = self.input_layernorm(x)
-        x = self.alpha * x + self.attention(x, rotate, spans)
+        x = self.alpha * x + self.attention(x, rotate, spans, poll)
         x = self.post_attention_layernorm(x)
         if x.shape[0] <= MLP_ROWS:
             return self.alpha * x + self.mlp(x)

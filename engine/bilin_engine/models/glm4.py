@@ -51,7 +51,7 @@ class SandwichLayer(PreNormLayer):
         self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
     ) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, h]."""
-        attended = self.attention(self.input_layernorm(x), rotate, spans)
+        attended = self.attention(self.input_layernorm(x), rotate, spans, poll)
         x = x + self.post_self_attn_layernorm(attended)
         return x + self.post_mlp_layernorm(self.mlp(self.post_attention_layernorm(x), poll))
 
