@@ -181,6 +181,13 @@ def _devices(gpus: Sequence[int]) -> list[str]:
     return [f"cuda:{index}" for index in gpus or range(there)]
 
 
+# A check that hangs or tells nonsense failed, as one that raises did: the others still count.
+_FAILURES = (
+    *(BilinError, RuntimeError, OSError, AssertionError, ImportError, ValueError),
+    subprocess.SubprocessError,
+)
+
+
 def _checked(name: str, work: Callable[[], str]) -> CheckResult:
     begun_s = time.monotonic()
     state: State = "passed"
@@ -188,7 +195,7 @@ def _checked(name: str, work: Callable[[], str]) -> CheckResult:
         detail = work()
     except _Skipped as skipped:
         state, detail = "skipped", str(skipped)
-    except (BilinError, RuntimeError, OSError, AssertionError, ImportError) as error:
+    except _FAILURES as error:
         state, detail = "failed", str(error) or type(error).__name__
     return CheckResult(name=name, state=state, detail=detail, seconds=time.monotonic() - begun_s)
 

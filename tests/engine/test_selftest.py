@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 
 import pytest
 import torch
@@ -53,6 +54,18 @@ def test_what_failed_is_not_used_but_the_next_safe_way(monkeypatch):
     assert report().mode == "layer_split"
     monkeypatch.setattr(selftest, "_check_split", fail)
     assert report().mode == "single"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_check_that_hangs_or_tells_nonsense_failed_and_the_others_count(monkeypatch):
+    def hang(*_args):
+        raise subprocess.TimeoutExpired("check", 60)
+
+    monkeypatch.setattr(selftest, "_check_kernels", hang)
+    monkeypatch.setattr(selftest, "_check_ranks", lambda *_args: str(json.loads("")))
+    found = report()
+    assert {c.name for c in found.checks if c.state == "failed"} >= {found.checks[0].name}
+    assert found.mode == "layer_split"
 
 
 @pytest.mark.usefixtures("quick")
