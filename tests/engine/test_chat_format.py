@@ -103,6 +103,7 @@ TYPED = [
     "x\n\u200b答：y",
     "x\nＡnswer: y",
     "x\n 答：y",
+    "x\n问⩴y",  # normalizes to "问::=y"
 ]
 
 

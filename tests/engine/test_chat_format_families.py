@@ -156,6 +156,14 @@ def test_glm_4s_own_code_frames_turns_with_roles():
     assert tokenizer.decode(layout.token_ids[4:-1]) == "你好"
 
 
+@pytest.mark.parametrize("prefill", ["", "你", "\n", "The answer is"])
+def test_glm_4s_size_is_the_layouts_length(prefill):
+    tokenizer, chat_format = load_tokenizer(DATA), find_chat_format("glm4")
+    messages = [Message("user", "你好")]
+    size = chat_format.size(messages, tokenizer, prefill).total
+    assert size == len(chat_format.layout(messages, tokenizer, 999, prefill).token_ids)
+
+
 def test_glm_4_vector():
     """The published ids, in a vocabulary whose few pieces have GLM-4's numbers."""
     content = json.loads((DATA / "tokenizer.json").read_text(encoding="utf-8"))

@@ -113,7 +113,7 @@ def no_marker(line: str) -> str:
     seen = "".join(p for c, p in zip(line, plain, strict=True) if _is_visible(c))
     if not seen.startswith(_MARKERS):
         return line
-    colon = plain.index(":")
+    colon = next(index for index, shown in enumerate(plain) if ":" in shown)
     return f"{line[:colon]} {line[colon:]}"
 
 

@@ -39,7 +39,7 @@ class RolesFormat:
         """Tokens the prompt takes; a message's are those of its text with its role."""
         require_question(messages)
         per_message = tuple(len(self._turn(message, tokenizer)) for message in messages)
-        begun = len(tokenizer.encode_after(prefill))
+        begun = len(_begun(prefill, tokenizer))
         return ChatSize(2 + sum(per_message) + 1 + begun, per_message)
 
     def layout(
@@ -56,13 +56,16 @@ class RolesFormat:
         for message in messages:
             token_ids += self._turn(message, tokenizer)
         token_ids.append(markers["<|assistant|>"])
-        if prefill:
-            token_ids += [*tokenizer.encode("\n"), *tokenizer.encode(prefill)]
-        return causal_layout(token_ids)
+        return causal_layout([*token_ids, *_begun(prefill, tokenizer)])
 
     def _turn(self, message: Message, tokenizer: Tokenizer) -> list[int]:
         role = _markers(tokenizer)[f"<|{message.role}|>"]
         return [role, *tokenizer.encode("\n"), *tokenizer.encode(message.text)]
+
+
+def _begun(prefill: str, tokenizer: Tokenizer) -> list[int]:
+    """What a begun answer adds behind the assistant's role."""
+    return [*tokenizer.encode("\n"), *tokenizer.encode(prefill)] if prefill else []
 
 
 def _markers(tokenizer: Tokenizer) -> Mapping[str, int]:
