@@ -39,6 +39,22 @@ def test_chat_without_stdin_shows_one_exchange_in_each_language(models_dir):
     assert "\n> What can you do?\n" in done.stdout
 
 
+@pytest.mark.parametrize("command", [("chat", "tiny"), ("count", "tiny", "-")])
+def test_stdin_that_is_no_utf8_is_told_as_a_file_would_be(models_dir, command):
+    done = subprocess.run(
+        [*COMMAND, *command, "--models-dir", str(models_dir)],
+        input="你好\n".encode("gbk"),
+        capture_output=True,
+        timeout=50,
+        check=False,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    told = done.stderr.decode()
+    assert done.returncode in (1, 2)
+    assert "stdin is no UTF-8 text: byte 0 is 0xc4; convert it" in told
+    assert "Traceback" not in told
+
+
 def test_chat_once_with_one_seed_says_the_same_twice(models_dir):
     few = ("--once", "你好", "--max-tokens", "6", "--seed", "1")
     first, second = (run(models_dir, "chat", *few).stdout for _ in range(2))

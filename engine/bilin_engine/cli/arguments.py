@@ -122,20 +122,25 @@ def sampling(options: argparse.Namespace, recommended: Sampling) -> Sampling:
 _NAMES_FILE = re.compile(r"(~|\.{0,2}/)?[^\s\[\]]*\.(txt|md|markdown|text)|(~|\.{1,2})?/[^\s\[\]]+")
 
 
+def not_utf8(name: str, error: UnicodeDecodeError) -> str:
+    """The sentence about a text in another encoding; "-" is stdin."""
+    return (
+        f"{'stdin' if name == '-' else name} is no UTF-8 text: byte {error.start} is "
+        f"{error.object[error.start]:#04x}; convert it, as by iconv -f GB18030 -t UTF-8"
+    )
+
+
 def text_argument(value: str) -> str:
     """The text itself, the content of the file it names, or with "-" what stdin holds."""
-    if value == "-":
-        return sys.stdin.read() if sys.stdin is not None else ""
     try:
+        if value == "-":
+            return sys.stdin.read() if sys.stdin is not None else ""
         path = Path(value)
         if path.is_file():
             return path.read_text(encoding="utf-8").rstrip("\n")
         is_folder = path.is_dir()
     except UnicodeDecodeError as error:
-        raise argparse.ArgumentTypeError(
-            f"{value} is no UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}; "
-            f"convert it, as by iconv -f GB18030 -t UTF-8"
-        ) from error
+        raise argparse.ArgumentTypeError(not_utf8(value, error)) from error
     except (OSError, ValueError):
         return value  # too long or too odd for a path: it is the text
     if is_folder and "/" in value:  # a single word is a text, whatever folders lie here

@@ -2,11 +2,12 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
 
-from bilin_engine.cli.arguments import EXIT_OK, load_settings, sampling
+from bilin_engine.cli.arguments import EXIT_OK, load_settings, not_utf8, sampling
 from bilin_engine.cli.report import dim, plain_text, print_json
 from bilin_engine.cli.session import RequestFailedError, Session, StoppedByPersonError
-from bilin_engine.errors import ContextOverflowError
+from bilin_engine.errors import BadRequestError, ContextOverflowError
 from bilin_engine.protocol import (
     Chat,
     ChatResult,
@@ -111,13 +112,20 @@ def _answer_once(conversation: _Conversation, text: str, *, is_json: bool) -> No
 def _answer_lines(conversation: _Conversation, *, is_json: bool) -> None:
     """Every line of stdin is a message; without any, the demo."""
     is_empty = True
-    for line in sys.stdin:
+    for line in _lines():
         text = line.strip()
         if text:
             is_empty = False
             _answer_once(conversation, text, is_json=is_json)
     if is_empty:
         _show(conversation)
+
+
+def _lines() -> Iterator[str]:
+    try:
+        yield from sys.stdin
+    except UnicodeDecodeError as error:
+        raise BadRequestError(not_utf8("-", error)) from error
 
 
 def _show(conversation: _Conversation) -> None:

@@ -1,6 +1,7 @@
 """`bilin-engine`: its commands, and what becomes of an error."""
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -55,6 +56,9 @@ def run(
     open_session: Callable[[argparse.Namespace], Session] = open_session,
 ) -> int:
     """Runs one command; returns its exit code: 0 done, 1 failed with a sentence, 2 bad usage."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # Whatever the locale says; what is no UTF-8 is told, not passed on as half characters.
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
     options = _parser().parse_args(list(arguments) or ["--help"])
     options.open_session = open_session
     start_logging("cli", options.log_dir, "WARNING")
