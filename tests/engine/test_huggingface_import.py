@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from oracle_environment import oracle_python
-from published_model import weights_of, write_source
+from published_model import gptq_config, gptq_tensors, weights_of, write_source
 from safetensors.torch import load_file
 from tiny_causal import tiny_config
 
@@ -22,7 +22,7 @@ from bilin_engine.checkpoints.huggingface import (
 )
 from bilin_engine.checkpoints.model_folder import ModelFolder, write_model_folder
 from bilin_engine.checkpoints.streaming import ConversionStopped, verify
-from bilin_engine.config import QuantizationConfig, QuantizationScheme
+from bilin_engine.config import QuantizationConfig
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
 from bilin_engine.library import read_description
 from bilin_engine.runners.base import PrefillRow
@@ -124,41 +124,6 @@ def test_a_stop_keeps_the_work_and_the_rest_is_byte_identical(tmp_path, monkeypa
 
 
 # --- GPTQ ----------------------------------------------------------------------------------------
-
-
-def gptq_tensors(case: str, bits: int, group: int, zero: int) -> tuple[dict, dict]:
-    """A model's tensors as GPTQ stores them, and the same in floating point."""
-    config, weights = tiny_config(case), weights_of(case)
-    stored, plain = {}, {}
-    for spec in config.tensors():
-        weight = weights[spec.name]
-        if not spec.is_linear:
-            stored[spec.name] = plain[spec.name] = weight
-            continue
-        quantized = int4.quantize(weight, QuantizationScheme(bits, group), spec.name)
-        plain[spec.name] = int4.dequantize(quantized)
-        per_word, (n, k) = 32 // bits, spec.shape
-        unsigned = (quantized.codes.to(torch.int64) + 2 ** (bits - 1)).T  # [k, n]
-        shifts = torch.arange(per_word).view(1, -1, 1) * bits
-        words = (unsigned.reshape(-1, per_word, n) << shifts).sum(1)
-        zeros = torch.full(
-            (k // group, n // per_word), sum(zero << (bits * i) for i in range(per_word))
-        )
-        module = spec.module
-        stored[f"{module}.qweight"] = as_int32(words)
-        stored[f"{module}.qzeros"] = as_int32(zeros)
-        stored[f"{module}.scales"] = quantized.scales.T.contiguous()
-        stored[f"{module}.g_idx"] = (torch.arange(k) // group).to(torch.int32)
-    return stored, plain
-
-
-def as_int32(words: torch.Tensor) -> torch.Tensor:
-    return torch.where(words >= 2**31, words - 2**32, words).to(torch.int32)
-
-
-def gptq_config(**changes) -> dict:
-    return {"quant_method": "gptq", "bits": 4, "group_size": 32, "sym": True, "desc_act": False,
-            "damp_percent": 0.01, **changes}  # fmt: skip
 
 
 @pytest.mark.parametrize(

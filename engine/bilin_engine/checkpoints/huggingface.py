@@ -129,16 +129,17 @@ def import_folder(
         )
 
 
-def adopt(folder: Path, chat_format: str = "") -> None:
+def adopt(folder: Path, chat_format: str = "", *, name: str = "") -> None:
     """Describes a ready compressed-tensors folder where it lies: writes bilin.json into it.
 
+    name: the model's, "" = the folder's.
     Checks names, shapes and the tokenizer first. Raises BadRequestError for a folder that has a
     bilin.json or cannot be written, ModelBrokenError, UnsupportedModelError.
     """
     if (folder / BILIN_FILE).exists():
         raise BadRequestError(f"{folder} is a model of Bilin's already")
-    for name in shard_names(folder):
-        SafetensorsFile(folder / name).close()
+    for shard in shard_names(folder):
+        SafetensorsFile(folder / shard).close()
     with ModelFolder(folder, hashes=False) as model:
         config = model.config
     if config.quantization is None:
@@ -146,7 +147,7 @@ def adopt(folder: Path, chat_format: str = "") -> None:
             f"{folder} holds plain weights; import them, so that they are quantized"
         )
     source = "compressed-tensors folder, described in place"
-    description = describe(folder.name, config, folder, source, chat_format)
+    description = describe(name or folder.name, config, folder, source, chat_format)
     try:
         write_bilin_file(folder, msgspec.to_builtins(description))
     except OSError as error:

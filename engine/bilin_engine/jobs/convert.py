@@ -17,6 +17,7 @@ from bilin_engine.checkpoints.streaming import ConversionStopped, ConvertProgres
 from bilin_engine.config import GLMConfig, GroupSize
 from bilin_engine.errors import BadRequestError
 from bilin_engine.jobs.base import JobReporter, JobStopped
+from bilin_engine.jobs.import_folder import copy_ready, is_ready
 from bilin_engine.models.calibration import calibrate
 from bilin_engine.placement.known_configs import GLM_130B
 from bilin_engine.protocol import ConvertModel, VerifyModel
@@ -87,6 +88,8 @@ def _convert_huggingface(
         raise BadRequestError(
             "a Hugging Face folder becomes INT4 or INT8 in groups; use 128, 64, 32 or row"
         )
+    if is_ready(source):
+        return copy_ready(source, folder, reporter)
     return import_folder(
         source,
         folder,

@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 
 from bilin_engine import processes
-from bilin_engine.errors import BadRequestError, DiskFullError, ModelBrokenError
+from bilin_engine.config import read_model_config
+from bilin_engine.errors import BadRequestError, BilinError, DiskFullError, ModelBrokenError
 from bilin_engine.jobs.base import JobReporter
 from bilin_engine.library import DESCRIPTION_FILE, read_description
 from bilin_engine.protocol import ImportFolder
 
 BLOCK_BYTES = 4 * 1024 * 1024
+_LEFT_OUT = (".py", ".bin", ".pt", ".pth", ".pkl", ".part")  # code and pickles are never copied
 
 
 def import_folder(work: ImportFolder, reporter: JobReporter) -> Path:
@@ -47,6 +49,50 @@ def import_folder(work: ImportFolder, reporter: JobReporter) -> Path:
         done += record.size_bytes
         reporter.tell("import", done, total)
     shutil.copyfile(source / DESCRIPTION_FILE, partial / DESCRIPTION_FILE)
+    partial.rename(folder)
+    return folder
+
+
+def is_ready(source: Path) -> bool:
+    """Whether a folder without bilin.json holds compressed-tensors: a model but for that."""
+    try:
+        return read_model_config(source).quantization is not None
+    except BilinError:  # GPTQ, which only the conversion reads
+        return False
+
+
+def copy_ready(source: Path, folder: Path, reporter: JobReporter) -> Path:
+    """Copies a compressed-tensors folder as it is and describes the copy.
+
+    Raises as `import_folder`, and as `adopt` for a folder that makes no model.
+    """
+    from bilin_engine.checkpoints.huggingface import adopt
+
+    if folder.exists():
+        raise BadRequestError(f"{folder} exists already; rename or remove it first")
+    sizes = {
+        path.name: path.stat().st_size
+        for path in sorted(source.iterdir())
+        if path.is_file() and not path.name.startswith(".") and path.suffix not in _LEFT_OUT
+    }
+    for name in sizes:
+        check_inside(source, name)
+    total = sum(sizes.values())
+    partial = folder.with_name(f".{folder.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    check_space(partial, total - sum(p.stat().st_size for p in partial.iterdir()))
+    digests: dict[str, str] = {}
+    done = 0
+    for name, size in sizes.items():
+        if not ((partial / name).is_file() and (partial / name).stat().st_size == size):
+            digests[name] = _copy(source / name, partial / name, reporter, done, total)
+        done += size
+        reporter.tell("import", done, total)
+    (partial / DESCRIPTION_FILE).unlink(missing_ok=True)  # of an earlier try
+    adopt(partial, name=folder.name)
+    for name, record in read_description(partial).files.items():
+        if digests.get(name, record.sha256) != record.sha256:
+            raise ModelBrokenError(f"{partial / name} reads back differently: copy it again")
     partial.rename(folder)
     return folder
 

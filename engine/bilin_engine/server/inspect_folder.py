@@ -9,18 +9,15 @@ import os
 import re
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from bilin_engine import processes
 from bilin_engine.checkpoints.gguf_config import default_group, origins
 from bilin_engine.checkpoints.gguf_config import read_config as read_gguf_config
 from bilin_engine.checkpoints.gguf_file import SUFFIX, GgufModel, models_among, parts_of
-from bilin_engine.config import (
-    CONFIG_FILE,
-    MAX_CONFIG_BYTES,
-    ModelConfig,
-    parse_model_config,
-)
+from bilin_engine.config import CONFIG_FILE, MAX_CONFIG_BYTES, parse_model_config
 from bilin_engine.errors import BadRequestError, BilinError, ModelBrokenError
+from bilin_engine.hubs.inspect import needed_bytes, parse_config
 from bilin_engine.library import DESCRIPTION_FILE, MAX_FILES, Library, read_description
 from bilin_engine.placement.cost import file_bytes_by_group
 from bilin_engine.placement.known_configs import GLM_130B
@@ -144,8 +141,11 @@ def _needs(
             case "reference":
                 return _reference_needs(folder, files)
             case "hugging_face":
-                config = _read_config(folder / CONFIG_FILE, "")
-                return file_bytes_by_group(config), ""
+                content = _read_content(folder / CONFIG_FILE)
+                config = parse_config(content, str(folder))
+                if config.quantization is not None:  # a model already, but for its description
+                    return {"": sum(files.values())}, ""
+                return needed_bytes(config, content), ""
             case "gguf":
                 return _gguf_needs(folder, files)
             case "unknown":
@@ -164,11 +164,14 @@ def _reference_needs(folder: Path, files: dict[str, int]) -> tuple[dict[str, int
         first = f"mp_rank_{missing[0]:02d}_model_states.pt"
         raise ModelBrokenError(f"{first} is missing in {folder}")
     beside = folder / CONFIG_FILE
-    config = _read_config(beside, "glm130b") if beside.is_file() else GLM_130B
-    return file_bytes_by_group(config), ""
+    if not beside.is_file():
+        return file_bytes_by_group(GLM_130B), ""
+    content = {"model_type": "glm130b", **_read_content(beside)}
+    return file_bytes_by_group(parse_model_config(content, str(beside))), ""
 
 
-def _read_config(path: Path, model_type: str) -> ModelConfig:
+def _read_content(path: Path) -> dict[str, Any]:
+    """A config.json. Raises ModelBrokenError."""
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ModelBrokenError(f"{path}: {path.stat().st_size} bytes is no configuration")
@@ -177,9 +180,9 @@ def _read_config(path: Path, model_type: str) -> ModelConfig:
         raise ModelBrokenError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ModelBrokenError(f"{path} is not valid JSON: {error}") from error
-    if model_type and isinstance(content, dict):
-        content.setdefault("model_type", model_type)
-    return parse_model_config(content, str(path))
+    if not isinstance(content, dict):
+        raise ModelBrokenError(f"{path} holds no object")
+    return content
 
 
 def _known(folder: Path, library: Library) -> str:
