@@ -135,6 +135,7 @@ def test_the_first_scheme_that_matches_stores_a_linear():
         (b"[1]", "an object is needed"),
         (b"\xff\xfe", "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
+        (b'{"num_layers": ' + b"9" * 5000 + b"}", "not valid JSON"),
         (b" " * (4 * 1024 * 1024 + 1), "bytes is no configuration"),
     ],
 )

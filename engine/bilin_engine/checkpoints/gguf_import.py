@@ -239,7 +239,8 @@ def _in_order(
     head = spec.shape[0] // origin.heads
     first, last = start // head * head, -(-stop // head) * head
     # Row 2i of a head there is row i here, row 2i + 1 is row i + head / 2.
-    rows = read(first, last).unflatten(0, (-1, head // 2, 2)).transpose(1, 2)
+    rows = read(origin.first + first, origin.first + last)
+    rows = rows.unflatten(0, (-1, head // 2, 2)).transpose(1, 2)
     return rows.flatten(0, 2)[start - first : stop - first]
 
 

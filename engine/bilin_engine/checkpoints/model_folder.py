@@ -355,7 +355,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelBrokenError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ModelBrokenError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise ModelBrokenError(f"{path} does not hold a JSON object")

@@ -41,7 +41,7 @@ def read_shape_config(path: Path) -> GLMConfig:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadRequestError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequestError(f"{path} is not valid JSON: {error}") from error
     if isinstance(content, dict):
         content.setdefault("model_type", "glm130b")

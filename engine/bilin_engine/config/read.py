@@ -42,7 +42,7 @@ def read_model_config(folder: Path) -> ModelConfig:
         raise ModelBrokenError(f"{path} is missing: {folder} is not a model folder") from error
     except OSError as error:
         raise ModelBrokenError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise ModelBrokenError(f"{path} is not valid JSON: {error}") from error
     return parse_model_config(content, str(path))
 
