@@ -32,6 +32,11 @@ LOG = VENV / "bilin-launch.log"
 # MB without torch: download and disk of the rest, and of what tests need on top.
 REST_DOWNLOAD_MB, REST_DISK_MB = 150, 550
 DEV_DOWNLOAD_MB, DEV_DISK_MB = 220, 700
+PIP_VARIABLES = {
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_USER": "0",  # pip refuses it in a virtual environment, and some have it in their settings
+    "BILIN_NO_CUBINS": "1",  # an editable installation compiles no kernels: it needs no compiler
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +152,7 @@ def lies_on_disk(requirement: str) -> bool:
         "--report",
         "-",
     ]
-    done = _run([str(PYTHON), "-m", "pip", "install", *options, requirement])
+    done = _run([str(PYTHON), "-m", "pip", "install", *options, requirement], **PIP_VARIABLES)
     return done.returncode == 0 and '"url": "file:' in done.stdout
 
 
@@ -182,8 +187,6 @@ def pip_install(arguments: Sequence[str]) -> None:
     command = [str(PYTHON), "-m", "pip", "install", "--progress-bar", "off", *arguments]
     last: deque[str] = deque(maxlen=12)
     is_retrying = False
-    # An editable installation compiles no kernels, so its build needs no compiler either.
-    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "BILIN_NO_CUBINS": "1"}
     with (
         LOG.open("w", encoding="utf-8") as log,
         subprocess.Popen(
@@ -193,7 +196,7 @@ def pip_install(arguments: Sequence[str]) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env=environment,
+            env={**os.environ, **PIP_VARIABLES},
         ) as pip,
     ):
         assert pip.stdout is not None
@@ -242,8 +245,7 @@ def pip_failure(last: Sequence[str]) -> console.LaunchError:
 def verify_qt() -> None:
     """Draws once with Qt, off screen, in .venv. Raises LaunchError with the loader's own words."""
     code = "from PySide6.QtWidgets import QApplication; QApplication(['bilin'])"
-    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
-    done = _run([str(PYTHON), "-c", code], environment)
+    done = _run([str(PYTHON), "-c", code], QT_QPA_PLATFORM="offscreen")
     if done.returncode != 0:
         raise console.LaunchError(
             "Qt 无法启动",
@@ -253,9 +255,7 @@ def verify_qt() -> None:
         )
 
 
-def _run(
-    command: Sequence[str], environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def _run(command: Sequence[str], **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
@@ -263,6 +263,6 @@ def _run(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env=environment,
+        env={**os.environ, **variables},
         check=False,
     )

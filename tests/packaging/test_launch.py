@@ -19,6 +19,7 @@ FAKE_PYTHON = """#!/bin/sh
 case "$*" in
   *"pip install --progress-bar"*)
     echo "Collecting torch"
+    [ "$PIP_USER" = 1 ] && FAIL="ERROR: Can not perform a '--user' install."
     if [ -n "$FAIL" ]; then echo "$FAIL"; exit 1; fi ;;
   *"pip index"*) echo "Available versions: 2.13.0, 2.12.0" ;;
 esac
@@ -145,6 +146,11 @@ def test_a_failed_pip_is_told_in_a_sentence_and_tried_again_later(checkout, last
     again = checkout.launch("prepare", "--cpu", "--no-system")
     assert again.returncode == 0
     assert any("pip install --progress-bar" in line for line in checkout.questions())
+
+
+def test_pip_installs_into_the_environment_whatever_its_own_settings_say(checkout):
+    done = checkout.launch("prepare", "--cpu", "--no-system", PIP_USER="1")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_disk_without_room_is_told_before_anything_is_fetched(monkeypatch, tmp_path, capsys):
