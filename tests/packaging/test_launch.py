@@ -228,6 +228,25 @@ def test_an_unfit_python_is_told_so_where_no_other_is_found(monkeypatch, tmp_pat
             launch.use_fitting_python()
 
 
+def test_a_python_that_only_prints_an_error_is_passed_over(tmp_path):
+    answers = {
+        "shims/python3.13": "echo 'pyenv: python3.13: command not found' >&2; exit 127",
+        "bin/python3.13": f"echo $* > {tmp_path}/started",
+    }
+    for name, answer in answers.items():
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.write_text(f"#!/bin/sh\n{answer}\n")
+        path.chmod(0o755)
+    unfit = "import launch, sys; sys.version_info = (3, 9, 2); launch.use_fitting_python()"
+    subprocess.run(
+        [sys.executable, "-c", unfit, "prepare"],
+        env={"PATH": f"{tmp_path}/shims:{tmp_path}/bin", "PYTHONPATH": str(ROOT / "packaging")},
+        check=True,
+    )
+    assert (tmp_path / "started").read_text() == "-c prepare\n"
+
+
 def test_an_old_python_can_read_the_file_that_turns_it_away():
     source = (ROOT / "packaging" / "launch.py").read_text(encoding="utf-8")
     ast.parse(source, feature_version=(3, 6))
