@@ -1,7 +1,8 @@
 """The virtual environment .venv: made once, stamped, and found current in milliseconds after that.
 
 The stamp holds a hash of what an installation depends on: the project's own tables, where the
-checkout lies, which torch was asked for and the driver. While it is the same, pip is not called.
+checkout lies, which torch was asked for and which one the driver takes. While it is the same, pip
+is not called.
 """
 
 from __future__ import annotations
@@ -59,11 +60,12 @@ def read_stamp() -> Stamp | None:
 
 
 def installation_key(wish: str, driver: str | None) -> str:
-    """Changes when .venv has to be brought up to date."""
+    """Changes when .venv has to be brought up to date; not with every update of the driver."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     hatch = project.get("tool", {}).get("hatch", {})
     parts = [project["build-system"], project["project"], hatch, str(ROOT)]
-    parts += [torch_build.TORCH_VERSION, wish, driver]
+    takes = torch_build.decide(wish, torch_build.Gpu(driver)).build
+    parts += [torch_build.TORCH_VERSION, wish, takes]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

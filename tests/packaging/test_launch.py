@@ -194,9 +194,24 @@ def test_new_requirements_change_the_key_and_new_lint_rules_do_not(tmp_path, mon
     assert key(text.replace("line-length = 100", "line-length = 99")) == before
     assert key(text.replace('"psutil>=7,<8"', '"psutil>=7,<9"')) != before
     assert environment.installation_key("cpu", None) != environment.installation_key("auto", None)
-    assert environment.installation_key("auto", "580.65") != environment.installation_key(
-        "auto", None
-    )
+
+
+@pytest.mark.parametrize(
+    ("wish", "before", "after", "is_same"),
+    [
+        ("auto", "580.65.06", "580.82.07", True),
+        ("auto", "580.65.06", "590.44", True),
+        ("auto", "550.54", "580.65.06", False),
+        ("auto", "550.54", "550.90", True),
+        ("auto", "524.99", "525.60.13", False),
+        ("auto", None, "580.65.06", False),
+        ("cpu", None, "580.65.06", True),
+        ("cuda", "550.54", "580.65.06", False),
+    ],
+)
+def test_only_a_driver_that_takes_another_build_changes_the_key(wish, before, after, is_same):
+    key = environment.installation_key
+    assert (key(wish, before) == key(wish, after)) is is_same
 
 
 def test_a_part_without_test_is_refused(checkout):
