@@ -1,8 +1,8 @@
 """The virtual environment .venv: made once, stamped, and found current in milliseconds after that.
 
 The stamp holds a hash of what an installation depends on: the project's own tables, where the
-checkout lies, which torch was asked for and which one the driver takes. While it is the same, pip
-is not called.
+checkout lies, which torch was asked for, which one the driver takes and the version of Python.
+While it is the same, pip is not called.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def installation_key(wish: str, driver: str | None) -> str:
     hatch = project.get("tool", {}).get("hatch", {})
     parts = [project["build-system"], project["project"], hatch, str(ROOT)]
     takes = torch_build.decide(wish, torch_build.Gpu(driver)).build
-    parts += [torch_build.TORCH_VERSION, wish, takes]
+    # The interpreter is a link into the system, whose update leaves .venv's packages behind.
+    parts += [torch_build.TORCH_VERSION, wish, takes, PYTHON.resolve().name]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -171,6 +171,22 @@ def test_a_damaged_stamp_is_no_stamp(checkout):
     assert any("pip install --progress-bar" in line for line in checkout.questions())
 
 
+def test_an_update_of_the_systems_python_sets_up_again(checkout, tmp_path):
+    python = checkout.root / ".venv" / "bin" / "python"
+    old, new = python.rename(tmp_path / "python3.11"), tmp_path / "python3.12"
+    new.write_bytes(old.read_bytes())
+    new.chmod(0o755)
+    (tmp_path / "python3").symlink_to(old)
+    python.symlink_to(tmp_path / "python3")
+    checkout.launch("prepare", "--cpu", "--no-system")
+    assert checkout.launch("prepare").stdout.startswith("▸ 已经准备好了")
+    (tmp_path / "python3").unlink()
+    (tmp_path / "python3").symlink_to(new)
+    checkout.launch("prepare", "--no-system")
+    assert "python -m pip --version" in checkout.questions()  # without it .venv is made anew
+    assert any("pip install --progress-bar" in line for line in checkout.questions())
+
+
 def test_the_choice_of_a_build_is_remembered(checkout):
     if torch_build.decide("cuda", torch_build.read_gpu()).build != "cuda13":
         pytest.skip("the driver of this machine takes a CUDA 12 build, which needs the network")
