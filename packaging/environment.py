@@ -18,7 +18,7 @@ import sys
 import tomllib
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import console
@@ -42,7 +42,10 @@ PIP_VARIABLES = {
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What .venv was made for. `wish`: "auto", "cpu" or "cuda"; `build`: what it came to."""
+    """What .venv was made for. `wish`: "auto", "cpu" or "cuda"; `build`: what it came to.
+
+    `key` is empty until all of it is there, so that what was wished outlives a failure.
+    """
 
     key: str
     wish: str
@@ -51,12 +54,16 @@ class Stamp:
 
 
 def read_stamp() -> Stamp | None:
-    """The stamp of .venv, or None where it is missing, damaged, or its Python has gone."""
+    """The stamp of .venv, or None where it is missing or damaged."""
     try:
-        stamp = Stamp(**json.loads(STAMP.read_text(encoding="utf-8")))
+        return Stamp(**json.loads(STAMP.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return stamp if PYTHON.exists() else None
+
+
+def write_stamp(stamp: Stamp) -> None:
+    """Replaces the stamp of .venv."""
+    STAMP.write_text(json.dumps(asdict(stamp)), encoding="utf-8")
 
 
 def installation_key(wish: str, driver: str | None) -> str:
@@ -76,7 +83,7 @@ def current_build(wish: str | None, *, dev: bool) -> str | None:
     `wish` None keeps what an earlier --cpu or --cuda asked for.
     """
     stamp = read_stamp()
-    if stamp is None or (dev and not stamp.has_dev):
+    if stamp is None or (dev and not stamp.has_dev) or not PYTHON.exists():
         return None
     wish = wish or stamp.wish
     driver = torch_build.read_driver_version()
@@ -89,15 +96,15 @@ def prepare(wish: str | None, *, dev: bool, may_install: bool) -> str:
     wish = wish or (stamp.wish if stamp else "auto")
     dev = dev or (stamp is not None and stamp.has_dev)
     make_venv(may_install=may_install)
-    STAMP.unlink(missing_ok=True)
+    wished = Stamp(key="", wish=wish, build=stamp.build if stamp else "", has_dev=dev)
+    write_stamp(wished)
     torch = choose_torch(wish)
     say_size(torch, dev=dev)
     extras = [name for name, wanted in (("dev", dev), ("cuda", torch.build != "cpu")) if wanted]
     project = str(ROOT) + (f"[{','.join(extras)}]" if extras else "")
     pip_install([torch.requirement, "-e", project, *torch.options])
     key = installation_key(wish, torch_build.read_driver_version())
-    written = Stamp(key=key, wish=wish, build=torch.build, has_dev=dev)
-    STAMP.write_text(json.dumps(asdict(written)), encoding="utf-8")
+    write_stamp(replace(wished, key=key, build=torch.build))
     return torch.build
 
 

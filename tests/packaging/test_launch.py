@@ -34,6 +34,7 @@ class Checkout:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.asked = root / "asked.txt"
+        self.stamp = root / ".venv" / environment.STAMP.name
         (root / "packaging").mkdir(parents=True)
         for path in (ROOT / "packaging").glob("*.py"):
             (root / "packaging" / path.name).write_bytes(path.read_bytes())
@@ -153,6 +154,15 @@ def test_pip_installs_into_the_environment_whatever_its_own_settings_say(checkou
     assert done.returncode == 0, done.stderr
 
 
+def test_a_failed_update_keeps_what_was_asked_for(checkout):
+    checkout.launch("test", "lint", "--cuda", "--no-system")
+    checkout.launch("prepare", "--cpu", "--no-system", FAIL="ERROR: something else")
+    checkout.launch("prepare", "--no-system")
+    (install,) = [line for line in checkout.questions() if "pip install --progress-bar" in line]
+    assert "[dev]" in install
+    assert json.loads(checkout.stamp.read_text())["wish"] == "cpu"
+
+
 def test_a_disk_without_room_is_told_before_anything_is_fetched(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(environment, "VENV", tmp_path)
     usage = type("Usage", (), {"free": 700_000_000})
@@ -166,7 +176,7 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(monkeypatch, tmp
 
 def test_a_damaged_stamp_is_no_stamp(checkout):
     checkout.launch("prepare", "--cpu", "--no-system")
-    (checkout.root / ".venv" / environment.STAMP.name).write_text('{"key": ')
+    checkout.stamp.write_text('{"key": ')
     assert checkout.launch("prepare", "--no-system").returncode == 0
     assert any("pip install --progress-bar" in line for line in checkout.questions())
 
@@ -309,5 +319,5 @@ def test_a_gpu_run_fails_on_a_skip(tmp_path):
 
 def test_a_stamp_holds_what_the_environment_was_made_for(checkout):
     checkout.launch("prepare", "--cpu", "--no-system")
-    stamp = json.loads((checkout.root / ".venv" / environment.STAMP.name).read_text())
+    stamp = json.loads(checkout.stamp.read_text())
     assert (stamp["wish"], stamp["build"], stamp["has_dev"]) == ("cpu", "cpu", False)
