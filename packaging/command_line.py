@@ -136,17 +136,17 @@ def set_up(chosen: argparse.Namespace) -> str:
     check_platform()
     console.step("准备 Bilin 比邻", "Setting Bilin up")
     todo = provide_system(for_tests=for_tests, may_install=may_install)
-    build = environment.prepare(chosen.wish, dev=for_tests, may_install=may_install)
+    stamp = environment.prepare(chosen.wish, dev=for_tests, may_install=may_install)
     if todo:
-        environment.STAMP.unlink(missing_ok=True)  # so that the next start looks again
         if chosen.command is None and not any(
             os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
         ):
-            return build  # the terminal chat does not need them
+            return stamp.build  # the terminal chat does not need them
         raise console.LaunchError("还缺系统库", "System libraries are still missing", todo=todo)
     environment.verify_qt()
+    environment.write_stamp(stamp)
     console.step("准备好了", "Ready")
-    return build
+    return stamp.build
 
 
 def main(argv: list[str]) -> int:

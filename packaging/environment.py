@@ -90,8 +90,12 @@ def current_build(wish: str | None, *, dev: bool) -> str | None:
     return stamp.build if installation_key(wish, driver) == stamp.key else None
 
 
-def prepare(wish: str | None, *, dev: bool, may_install: bool) -> str:
-    """Makes .venv or brings it up to date; returns its build of torch. Raises LaunchError."""
+def prepare(wish: str | None, *, dev: bool, may_install: bool) -> Stamp:
+    """Makes .venv or brings it up to date. Raises LaunchError.
+
+    Returns the stamp to write once the rest is found to work, too; without it the next start
+    comes here again.
+    """
     stamp = read_stamp()
     wish = wish or (stamp.wish if stamp else "auto")
     dev = dev or (stamp is not None and stamp.has_dev)
@@ -104,8 +108,7 @@ def prepare(wish: str | None, *, dev: bool, may_install: bool) -> str:
     project = str(ROOT) + (f"[{','.join(extras)}]" if extras else "")
     pip_install([torch.requirement, "-e", project, *torch.options])
     key = installation_key(wish, torch_build.read_driver_version())
-    write_stamp(replace(wished, key=key, build=torch.build))
-    return torch.build
+    return replace(wished, key=key, build=torch.build)
 
 
 def make_venv(*, may_install: bool) -> None:

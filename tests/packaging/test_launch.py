@@ -14,9 +14,11 @@ import torch_build
 from console import LaunchError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Stands for .venv/bin/python: tells what it was asked for and fails pip the way $FAIL says.
+# Stands for .venv/bin/python: tells what it was asked for, fails pip the way $FAIL says, and all
+# that holds the text $BROKEN.
 FAKE_PYTHON = """#!/bin/sh
 case "$*" in
+  *"${BROKEN:-nothing}"*) echo "broken: $*"; exit 1 ;;
   *"pip install --progress-bar"*)
     echo "Collecting torch"
     [ "$PIP_USER" = 1 ] && FAIL="ERROR: Can not perform a '--user' install."
@@ -172,6 +174,15 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(monkeypatch, tmp
     with pytest.raises(LaunchError, match=r"about 8.1 GB needed, 700 MB free"):
         environment.say_size(torch, dev=False)
     assert "2.9 GB to download" in capsys.readouterr().out
+
+
+def test_qt_that_does_not_start_is_told_at_every_start(checkout):
+    for arguments in (["--cpu", "--no-system"], ["--no-system"]):
+        failed = checkout.launch(*arguments, DISPLAY=":0", BROKEN="QApplication")
+        assert failed.returncode == 1
+        assert "Qt does not start" in failed.stderr
+        assert "broken: -c from PySide6" in failed.stderr
+    assert checkout.launch("prepare", "--no-system").returncode == 0
 
 
 def test_a_damaged_stamp_is_no_stamp(checkout):
