@@ -136,7 +136,9 @@ def set_up(chosen: argparse.Namespace) -> str:
     check_platform()
     console.step("准备 Bilin 比邻", "Setting Bilin up")
     todo = provide_system(for_tests=for_tests, may_install=may_install)
-    stamp = environment.prepare(chosen.wish, dev=for_tests, may_install=may_install)
+    stamp = environment.prepare(
+        chosen.wish, dev=for_tests, may_install=may_install, may_stay=chosen.command is None
+    )
     if todo:
         if chosen.command is None and not any(
             os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import console
 import system_libraries
@@ -38,6 +39,10 @@ PIP_VARIABLES = {
     "PIP_USER": "0",  # pip refuses it in a virtual environment, and some have it in their settings
     "BILIN_NO_CUBINS": "1",  # an editable installation compiles no kernels: it needs no compiler
 }
+
+
+class IndexUnreachable(console.LaunchError):
+    """pip did not get all it asked for. It fetches before it installs, so .venv is as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +71,14 @@ def write_stamp(stamp: Stamp) -> None:
     STAMP.write_text(json.dumps(asdict(stamp)), encoding="utf-8")
 
 
+def read_project() -> dict[str, Any]:
+    """pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def installation_key(wish: str, driver: str | None) -> str:
     """Changes when .venv has to be brought up to date; not with every update of the driver."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = read_project()
     hatch = project.get("tool", {}).get("hatch", {})
     parts = [project["build-system"], project["project"], hatch, str(ROOT)]
     takes = torch_build.decide(wish, torch_build.Gpu(driver)).build
@@ -90,9 +100,10 @@ def current_build(wish: str | None, *, dev: bool) -> str | None:
     return stamp.build if installation_key(wish, driver) == stamp.key else None
 
 
-def prepare(wish: str | None, *, dev: bool, may_install: bool) -> Stamp:
+def prepare(wish: str | None, *, dev: bool, may_install: bool, may_stay: bool) -> Stamp:
     """Makes .venv or brings it up to date. Raises LaunchError.
 
+    `may_stay`: without a network, a .venv that can start the app may stay as it is.
     Returns the stamp to write once the rest is found to work, too; without it the next start
     comes here again.
     """
@@ -106,7 +117,13 @@ def prepare(wish: str | None, *, dev: bool, may_install: bool) -> Stamp:
     say_size(torch, dev=dev)
     extras = [name for name, wanted in (("dev", dev), ("cuda", torch.build != "cpu")) if wanted]
     project = str(ROOT) + (f"[{','.join(extras)}]" if extras else "")
-    pip_install([torch.requirement, "-e", project, *torch.options])
+    try:
+        pip_install([torch.requirement, "-e", project, *torch.options])
+    except IndexUnreachable as stop:
+        if not (may_stay and can_start_app()):
+            raise
+        console.step(f"{stop.zh}；先用已安装的", f"{stop.en}; going on with what is installed")
+        return wished
     key = installation_key(wish, torch_build.read_driver_version())
     return replace(wished, key=key, build=torch.build)
 
@@ -132,6 +149,18 @@ def make_venv(*, may_install: bool) -> None:
         raise console.LaunchError(
             "无法建立 .venv", "Could not make .venv", seen=done.stdout.splitlines()[-6:]
         )
+
+
+def can_start_app() -> bool:
+    """Whether .venv finds the app and holds what pyproject.toml asks for, with whichever torch."""
+    requirements = read_project()["project"]["dependencies"]
+    questions = (
+        ["-c", "import bilin_app"],
+        ["-m", "pip", "install", "--quiet", "--dry-run", "--no-index", *requirements],
+    )
+    # Wheels that lie about are not installed ones, so pip's own settings do not count here.
+    variables = {**PIP_VARIABLES, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
+    return all(_run([str(PYTHON), "-P", *q], **variables).returncode == 0 for q in questions)
 
 
 def choose_torch(wish: str) -> torch_build.TorchBuild:
@@ -198,7 +227,7 @@ def _size(megabytes: int) -> str:
 def pip_install(arguments: Sequence[str]) -> None:
     """Runs pip install in .venv, shows the large downloads, logs the rest. Raises LaunchError."""
     command = [str(PYTHON), "-m", "pip", "install", "--progress-bar", "off", *arguments]
-    last: deque[str] = deque(maxlen=12)
+    last: deque[str] = deque(maxlen=20)  # ten of them tell that a build failed, not why
     is_retrying = False
     with (
         LOG.open("w", encoding="utf-8") as log,
@@ -239,7 +268,7 @@ def pip_failure(last: Sequence[str]) -> console.LaunchError:
     if re.search(
         r"Could not find a version|No matching distribution|[Cc]onnection|timed out", text
     ):
-        return console.LaunchError(
+        return IndexUnreachable(
             "下载失败：网络或软件源不可用",
             "Downloading failed: the network or the package index cannot be reached",
             seen=seen,

@@ -62,8 +62,15 @@ class Checkout:
             check=False,
         )
 
+    def change_requirements(self) -> None:
+        project = self.root / "pyproject.toml"
+        project.write_text(project.read_text().replace('"psutil>=7,<8"', '"psutil>=7,<9"'))
+
     def questions(self) -> list[str]:
         return self.asked.read_text().splitlines()
+
+
+NO_NETWORK = "ERROR: No matching distribution found for hatchling>=1.27"
 
 
 @pytest.fixture
@@ -163,6 +170,36 @@ def test_a_failed_update_keeps_what_was_asked_for(checkout):
     (install,) = [line for line in checkout.questions() if "pip install --progress-bar" in line]
     assert "[dev]" in install
     assert json.loads(checkout.stamp.read_text())["wish"] == "cpu"
+
+
+def test_without_a_network_the_app_starts_as_it_is_installed(checkout):
+    checkout.launch("prepare", "--cpu", "--no-system")
+    checkout.change_requirements()
+    started = checkout.launch("--no-system", DISPLAY=":0", FAIL=NO_NETWORK)
+    assert started.returncode == 0, started.stderr
+    assert "cannot be reached; going on with what is installed" in started.stdout
+    assert checkout.questions()[-1] == "python -P -m bilin_app"
+    checkout.launch("prepare", "--no-system")
+    assert any("pip install --progress-bar" in line for line in checkout.questions())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fail", "broken"),
+    [
+        ([], NO_NETWORK, "import bilin_app"),
+        ([], NO_NETWORK, "--dry-run --no-index torch>="),  # what pyproject.toml asks for
+        ([], "ERROR: something else", ""),
+        (["prepare"], NO_NETWORK, ""),
+        (["test", "lint"], NO_NETWORK, ""),
+    ],
+)
+def test_what_is_installed_does_not_always_do(checkout, arguments, fail, broken):
+    checkout.launch("prepare", "--cpu", "--no-system")
+    checkout.change_requirements()
+    stopped = checkout.launch(*arguments, "--no-system", DISPLAY=":0", FAIL=fail, BROKEN=broken)
+    assert stopped.returncode == 1
+    assert fail in stopped.stderr
+    assert "python -P -m bilin_app" not in checkout.questions()
 
 
 def test_a_disk_without_room_is_told_before_anything_is_fetched(monkeypatch, tmp_path, capsys):
