@@ -127,13 +127,23 @@ def start(rest: list[str]) -> None:
 def set_up(chosen: argparse.Namespace) -> str:
     """Does what is missing. Returns the build of torch in .venv. Raises LaunchError."""
     for_tests = chosen.command == "test"
-    may_install = not chosen.no_system
     build = environment.current_build(chosen.wish, dev=for_tests)
-    if build is not None:
-        if chosen.command == "prepare":
-            console.step("已经准备好了", "Everything is ready")
-        return build
-    check_platform()
+    if build is None:
+        check_platform()
+        with environment.one_start_at_a_time():
+            # The other start may have done it all.
+            build = environment.current_build(chosen.wish, dev=for_tests)
+            if build is None:
+                return install(chosen)
+    if chosen.command == "prepare":
+        console.step("已经准备好了", "Everything is ready")
+    return build
+
+
+def install(chosen: argparse.Namespace) -> str:
+    """Sets up .venv and what it needs of the system. As set_up."""
+    for_tests = chosen.command == "test"
+    may_install = not chosen.no_system
     console.step("准备 Bilin 比邻", "Setting Bilin up")
     todo = provide_system(for_tests=for_tests, may_install=may_install)
     stamp = environment.prepare(

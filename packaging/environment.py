@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tomllib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "bilin-launch.json"
 LOG = VENV / "bilin-launch.log"
+LOCK = ROOT / ".venv.lock"
 # MB without torch: download and disk of the rest, and of what tests need on top.
 REST_DOWNLOAD_MB, REST_DISK_MB = 150, 550
 DEV_DOWNLOAD_MB, DEV_DISK_MB = 220, 700
@@ -98,6 +100,24 @@ def current_build(wish: str | None, *, dev: bool) -> str | None:
     wish = wish or stamp.wish
     driver = torch_build.read_driver_version()
     return stamp.build if installation_key(wish, driver) == stamp.key else None
+
+
+@contextmanager
+def one_start_at_a_time() -> Iterator[None]:
+    """Waits for another start that sets up, and says so.
+
+    The lock goes with the file, which neither pip nor the app inherits: whatever ends this process
+    ends it, too.
+    """
+    import fcntl  # not at the top: other systems are to read that Bilin does not run there yet
+
+    with LOCK.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.step("等待另一个正在准备的启动", "Waiting for another start to set Bilin up")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def prepare(wish: str | None, *, dev: bool, may_install: bool, may_stay: bool) -> Stamp:

@@ -15,8 +15,9 @@ from console import LaunchError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Stands for .venv/bin/python: tells what it was asked for, fails pip the way $FAIL says, and all
-# that holds the text $BROKEN.
+# that holds the text $BROKEN; asked for $SLOW, it ends with what is written into the pipe $PIPE.
 FAKE_PYTHON = """#!/bin/sh
+case "$*" in *"${SLOW:-nothing}"*) cat "$PIPE" ;; esac
 case "$*" in
   *"${BROKEN:-nothing}"*) echo "broken: $*"; exit 1 ;;
   *"pip install --progress-bar"*)
@@ -50,16 +51,21 @@ class Checkout:
 
     def launch(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         self.asked.write_text("")
+        with self.begin(*arguments, **variables) as started:
+            out, err = started.communicate()
+        return subprocess.CompletedProcess(started.args, started.returncode, out, err)
+
+    def begin(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         shown = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
         kept = {name: value for name, value in os.environ.items() if name not in shown}
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "packaging/launch.py", *arguments],
             cwd=self.root,
             env={**kept, "ASKED": str(self.asked), "PYTHONDONTWRITEBYTECODE": "1", **variables},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
 
     def change_requirements(self) -> None:
@@ -200,6 +206,42 @@ def test_what_is_installed_does_not_always_do(checkout, arguments, fail, broken)
     assert stopped.returncode == 1
     assert fail in stopped.stderr
     assert "python -P -m bilin_app" not in checkout.questions()
+
+
+def test_of_two_starts_at_once_one_waits_and_finds_all_done(checkout, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with checkout.begin(
+        "prepare", "--cpu", "--no-system", SLOW="pip install --progress-bar", PIPE=str(pipe)
+    ) as first:
+        with pipe.open("w"):  # opens when pip runs, which goes on when this ends
+            second = checkout.begin("prepare", "--no-system")
+            assert second.stdout is not None
+            assert "Waiting for another start" in second.stdout.readline()
+        first.communicate()
+    with second:
+        assert "Everything is ready" in second.communicate()[0]
+    assert (first.returncode, second.returncode) == (0, 0)
+    installs = [line for line in checkout.questions() if "pip install --progress-bar" in line]
+    assert len(installs) == 1
+
+
+@pytest.mark.parametrize("still_running", ["pip install --progress-bar", "bilin_app"])
+def test_neither_a_killed_start_nor_the_app_holds_up_the_next(checkout, tmp_path, still_running):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with (
+        checkout.begin(
+            "--cpu", "--no-system", DISPLAY=":0", SLOW=still_running, PIPE=str(pipe)
+        ) as first,
+        pipe.open("w"),
+    ):
+        if "pip" in still_running:
+            first.kill()
+            first.wait()
+        second = checkout.launch("prepare", "--cuda", "--no-system")
+        assert second.returncode == 0, second.stderr
+        assert "Waiting" not in second.stdout
 
 
 def test_a_disk_without_room_is_told_before_anything_is_fetched(monkeypatch, tmp_path, capsys):
