@@ -127,26 +127,38 @@ def start(rest: list[str]) -> None:
 def set_up(chosen: argparse.Namespace) -> str:
     """Does what is missing. Returns the build of torch in .venv. Raises LaunchError."""
     for_tests = chosen.command == "test"
-    may_install = not chosen.no_system
     build = environment.current_build(chosen.wish, dev=for_tests)
-    if build is not None:
-        if chosen.command == "prepare":
-            console.step("已经准备好了", "Everything is ready")
-        return build
-    check_platform()
+    if build is None:
+        check_platform()
+        with environment.one_start_at_a_time():
+            # The other start may have done it all.
+            build = environment.current_build(chosen.wish, dev=for_tests)
+            if build is None:
+                return install(chosen)
+    if chosen.command == "prepare":
+        console.step("已经准备好了", "Everything is ready")
+    return build
+
+
+def install(chosen: argparse.Namespace) -> str:
+    """Sets up .venv and what it needs of the system. As set_up."""
+    for_tests = chosen.command == "test"
+    may_install = not chosen.no_system
     console.step("准备 Bilin 比邻", "Setting Bilin up")
     todo = provide_system(for_tests=for_tests, may_install=may_install)
-    build = environment.prepare(chosen.wish, dev=for_tests, may_install=may_install)
+    stamp = environment.prepare(
+        chosen.wish, dev=for_tests, may_install=may_install, may_stay=chosen.command is None
+    )
     if todo:
-        environment.STAMP.unlink(missing_ok=True)  # so that the next start looks again
         if chosen.command is None and not any(
             os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
         ):
-            return build  # the terminal chat does not need them
+            return stamp.build  # the terminal chat does not need them
         raise console.LaunchError("还缺系统库", "System libraries are still missing", todo=todo)
     environment.verify_qt()
+    environment.write_stamp(stamp)
     console.step("准备好了", "Ready")
-    return build
+    return stamp.build
 
 
 def main(argv: list[str]) -> int:

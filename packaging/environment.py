@@ -1,7 +1,8 @@
 """The virtual environment .venv: made once, stamped, and found current in milliseconds after that.
 
 The stamp holds a hash of what an installation depends on: the project's own tables, where the
-checkout lies, which torch was asked for and the driver. While it is the same, pip is not called.
+checkout lies, which torch was asked for, which one the driver takes and the version of Python.
+While it is the same, pip is not called.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import subprocess
 import sys
 import tomllib
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import console
 import system_libraries
@@ -29,14 +32,27 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "bilin-launch.json"
 LOG = VENV / "bilin-launch.log"
+LOCK = ROOT / ".venv.lock"
 # MB without torch: download and disk of the rest, and of what tests need on top.
 REST_DOWNLOAD_MB, REST_DISK_MB = 150, 550
 DEV_DOWNLOAD_MB, DEV_DISK_MB = 220, 700
+PIP_VARIABLES = {
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_USER": "0",  # pip refuses it in a virtual environment, and some have it in their settings
+    "BILIN_NO_CUBINS": "1",  # an editable installation compiles no kernels: it needs no compiler
+}
+
+
+class IndexUnreachable(console.LaunchError):
+    """pip did not get all it asked for. It fetches before it installs, so .venv is as it was."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What .venv was made for. `wish`: "auto", "cpu" or "cuda"; `build`: what it came to."""
+    """What .venv was made for. `wish`: "auto", "cpu" or "cuda"; `build`: what it came to.
+
+    `key` is empty until all of it is there, so that what was wished outlives a failure.
+    """
 
     key: str
     wish: str
@@ -45,20 +61,31 @@ class Stamp:
 
 
 def read_stamp() -> Stamp | None:
-    """The stamp of .venv, or None where it is missing, damaged, or its Python has gone."""
+    """The stamp of .venv, or None where it is missing or damaged."""
     try:
-        stamp = Stamp(**json.loads(STAMP.read_text(encoding="utf-8")))
+        return Stamp(**json.loads(STAMP.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return stamp if PYTHON.exists() else None
+
+
+def write_stamp(stamp: Stamp) -> None:
+    """Replaces the stamp of .venv."""
+    STAMP.write_text(json.dumps(asdict(stamp)), encoding="utf-8")
+
+
+def read_project() -> dict[str, Any]:
+    """pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def installation_key(wish: str, driver: str | None) -> str:
-    """Changes when .venv has to be brought up to date."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    """Changes when .venv has to be brought up to date; not with every update of the driver."""
+    project = read_project()
     hatch = project.get("tool", {}).get("hatch", {})
     parts = [project["build-system"], project["project"], hatch, str(ROOT)]
-    parts += [torch_build.TORCH_VERSION, wish, driver]
+    takes = torch_build.decide(wish, torch_build.Gpu(driver)).build
+    # The interpreter is a link into the system, whose update leaves .venv's packages behind.
+    parts += [torch_build.TORCH_VERSION, wish, takes, PYTHON.resolve().name]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -68,29 +95,57 @@ def current_build(wish: str | None, *, dev: bool) -> str | None:
     `wish` None keeps what an earlier --cpu or --cuda asked for.
     """
     stamp = read_stamp()
-    if stamp is None or (dev and not stamp.has_dev):
+    if stamp is None or (dev and not stamp.has_dev) or not PYTHON.exists():
         return None
     wish = wish or stamp.wish
     driver = torch_build.read_driver_version()
     return stamp.build if installation_key(wish, driver) == stamp.key else None
 
 
-def prepare(wish: str | None, *, dev: bool, may_install: bool) -> str:
-    """Makes .venv or brings it up to date; returns its build of torch. Raises LaunchError."""
+@contextmanager
+def one_start_at_a_time() -> Iterator[None]:
+    """Waits for another start that sets up, and says so.
+
+    The lock goes with the file, which neither pip nor the app inherits: whatever ends this process
+    ends it, too.
+    """
+    import fcntl  # not at the top: other systems are to read that Bilin does not run there yet
+
+    with LOCK.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.step("等待另一个正在准备的启动", "Waiting for another start to set Bilin up")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def prepare(wish: str | None, *, dev: bool, may_install: bool, may_stay: bool) -> Stamp:
+    """Makes .venv or brings it up to date. Raises LaunchError.
+
+    `may_stay`: without a network, a .venv that can start the app may stay as it is.
+    Returns the stamp to write once the rest is found to work, too; without it the next start
+    comes here again.
+    """
     stamp = read_stamp()
     wish = wish or (stamp.wish if stamp else "auto")
     dev = dev or (stamp is not None and stamp.has_dev)
     make_venv(may_install=may_install)
-    STAMP.unlink(missing_ok=True)
+    wished = Stamp(key="", wish=wish, build=stamp.build if stamp else "", has_dev=dev)
+    write_stamp(wished)
     torch = choose_torch(wish)
     say_size(torch, dev=dev)
     extras = [name for name, wanted in (("dev", dev), ("cuda", torch.build != "cpu")) if wanted]
     project = str(ROOT) + (f"[{','.join(extras)}]" if extras else "")
-    pip_install([torch.requirement, "-e", project, *torch.options])
+    try:
+        pip_install([torch.requirement, "-e", project, *torch.options])
+    except IndexUnreachable as stop:
+        if not (may_stay and can_start_app()):
+            raise
+        console.step(f"{stop.zh}；先用已安装的", f"{stop.en}; going on with what is installed")
+        return wished
     key = installation_key(wish, torch_build.read_driver_version())
-    written = Stamp(key=key, wish=wish, build=torch.build, has_dev=dev)
-    STAMP.write_text(json.dumps(asdict(written)), encoding="utf-8")
-    return torch.build
+    return replace(wished, key=key, build=torch.build)
 
 
 def make_venv(*, may_install: bool) -> None:
@@ -114,6 +169,18 @@ def make_venv(*, may_install: bool) -> None:
         raise console.LaunchError(
             "无法建立 .venv", "Could not make .venv", seen=done.stdout.splitlines()[-6:]
         )
+
+
+def can_start_app() -> bool:
+    """Whether .venv finds the app and holds what pyproject.toml asks for, with whichever torch."""
+    requirements = read_project()["project"]["dependencies"]
+    questions = (
+        ["-c", "import bilin_app"],
+        ["-m", "pip", "install", "--quiet", "--dry-run", "--no-index", *requirements],
+    )
+    # Wheels that lie about are not installed ones, so pip's own settings do not count here.
+    variables = {**PIP_VARIABLES, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
+    return all(_run([str(PYTHON), "-P", *q], **variables).returncode == 0 for q in questions)
 
 
 def choose_torch(wish: str) -> torch_build.TorchBuild:
@@ -147,7 +214,7 @@ def lies_on_disk(requirement: str) -> bool:
         "--report",
         "-",
     ]
-    done = _run([str(PYTHON), "-m", "pip", "install", *options, requirement])
+    done = _run([str(PYTHON), "-m", "pip", "install", *options, requirement], **PIP_VARIABLES)
     return done.returncode == 0 and '"url": "file:' in done.stdout
 
 
@@ -180,10 +247,8 @@ def _size(megabytes: int) -> str:
 def pip_install(arguments: Sequence[str]) -> None:
     """Runs pip install in .venv, shows the large downloads, logs the rest. Raises LaunchError."""
     command = [str(PYTHON), "-m", "pip", "install", "--progress-bar", "off", *arguments]
-    last: deque[str] = deque(maxlen=12)
+    last: deque[str] = deque(maxlen=20)  # ten of them tell that a build failed, not why
     is_retrying = False
-    # An editable installation compiles no kernels, so its build needs no compiler either.
-    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "BILIN_NO_CUBINS": "1"}
     with (
         LOG.open("w", encoding="utf-8") as log,
         subprocess.Popen(
@@ -193,7 +258,7 @@ def pip_install(arguments: Sequence[str]) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env=environment,
+            env={**os.environ, **PIP_VARIABLES},
         ) as pip,
     ):
         assert pip.stdout is not None
@@ -223,7 +288,7 @@ def pip_failure(last: Sequence[str]) -> console.LaunchError:
     if re.search(
         r"Could not find a version|No matching distribution|[Cc]onnection|timed out", text
     ):
-        return console.LaunchError(
+        return IndexUnreachable(
             "下载失败：网络或软件源不可用",
             "Downloading failed: the network or the package index cannot be reached",
             seen=seen,
@@ -242,8 +307,7 @@ def pip_failure(last: Sequence[str]) -> console.LaunchError:
 def verify_qt() -> None:
     """Draws once with Qt, off screen, in .venv. Raises LaunchError with the loader's own words."""
     code = "from PySide6.QtWidgets import QApplication; QApplication(['bilin'])"
-    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
-    done = _run([str(PYTHON), "-c", code], environment)
+    done = _run([str(PYTHON), "-c", code], QT_QPA_PLATFORM="offscreen")
     if done.returncode != 0:
         raise console.LaunchError(
             "Qt 无法启动",
@@ -253,9 +317,7 @@ def verify_qt() -> None:
         )
 
 
-def _run(
-    command: Sequence[str], environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def _run(command: Sequence[str], **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
@@ -263,6 +325,6 @@ def _run(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env=environment,
+        env={**os.environ, **variables},
         check=False,
     )

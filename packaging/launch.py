@@ -10,6 +10,7 @@ command_line.py.
 
 import os
 import shutil
+import subprocess
 import sys
 
 OLDEST, NEWEST = (3, 11), (3, 13)
@@ -20,13 +21,19 @@ def use_fitting_python():  # noqa: ANN201 -- old Pythons read this
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
-        other = shutil.which("python3.%d" % minor)  # noqa: UP031 -- old Pythons read this
-        if other:
-            os.execv(other, [other] + sys.argv)  # noqa: RUF005 -- old Pythons read this
+        for folder in os.get_exec_path():
+            other = shutil.which("python3.%d" % minor, path=folder)  # noqa: UP031 -- old Pythons
+            if other and _runs(other):
+                os.execv(other, [other] + sys.argv)  # noqa: RUF005 -- old Pythons read this
     sys.exit(
         "✗ Bilin 需要 Python 3.11 到 3.13，这里是 {0}.{1}\n"
         "  Bilin needs Python 3.11 to 3.13; this is {0}.{1}".format(*sys.version_info[:2])
     )
+
+
+def _runs(python):  # noqa: ANN001, ANN202 -- old Pythons read this
+    """Whether it is a Python: pyenv's shim of a version that is not chosen only says so."""
+    return subprocess.call([python, "-c", "pass"], stderr=subprocess.DEVNULL) == 0
 
 
 if __name__ == "__main__":

@@ -14,11 +14,15 @@ import torch_build
 from console import LaunchError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Stands for .venv/bin/python: tells what it was asked for and fails pip the way $FAIL says.
+# Stands for .venv/bin/python: tells what it was asked for, fails pip the way $FAIL says, and all
+# that holds the text $BROKEN; asked for $SLOW, it ends with what is written into the pipe $PIPE.
 FAKE_PYTHON = """#!/bin/sh
+case "$*" in *"${SLOW:-nothing}"*) cat "$PIPE" ;; esac
 case "$*" in
+  *"${BROKEN:-nothing}"*) echo "broken: $*"; exit 1 ;;
   *"pip install --progress-bar"*)
     echo "Collecting torch"
+    [ "$PIP_USER" = 1 ] && FAIL="ERROR: Can not perform a '--user' install."
     if [ -n "$FAIL" ]; then echo "$FAIL"; exit 1; fi ;;
   *"pip index"*) echo "Available versions: 2.13.0, 2.12.0" ;;
 esac
@@ -33,6 +37,7 @@ class Checkout:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.asked = root / "asked.txt"
+        self.stamp = root / ".venv" / environment.STAMP.name
         (root / "packaging").mkdir(parents=True)
         for path in (ROOT / "packaging").glob("*.py"):
             (root / "packaging" / path.name).write_bytes(path.read_bytes())
@@ -46,20 +51,32 @@ class Checkout:
 
     def launch(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         self.asked.write_text("")
+        with self.begin(*arguments, **variables) as started:
+            out, err = started.communicate()
+        return subprocess.CompletedProcess(started.args, started.returncode, out, err)
+
+    def begin(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         shown = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
         kept = {name: value for name, value in os.environ.items() if name not in shown}
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "packaging/launch.py", *arguments],
             cwd=self.root,
             env={**kept, "ASKED": str(self.asked), "PYTHONDONTWRITEBYTECODE": "1", **variables},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
+
+    def change_requirements(self) -> None:
+        project = self.root / "pyproject.toml"
+        project.write_text(project.read_text().replace('"psutil>=7,<8"', '"psutil>=7,<9"'))
 
     def questions(self) -> list[str]:
         return self.asked.read_text().splitlines()
+
+
+NO_NETWORK = "ERROR: No matching distribution found for hatchling>=1.27"
 
 
 @pytest.fixture
@@ -147,6 +164,86 @@ def test_a_failed_pip_is_told_in_a_sentence_and_tried_again_later(checkout, last
     assert any("pip install --progress-bar" in line for line in checkout.questions())
 
 
+def test_pip_installs_into_the_environment_whatever_its_own_settings_say(checkout):
+    done = checkout.launch("prepare", "--cpu", "--no-system", PIP_USER="1")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_failed_update_keeps_what_was_asked_for(checkout):
+    checkout.launch("test", "lint", "--cuda", "--no-system")
+    checkout.launch("prepare", "--cpu", "--no-system", FAIL="ERROR: something else")
+    checkout.launch("prepare", "--no-system")
+    (install,) = [line for line in checkout.questions() if "pip install --progress-bar" in line]
+    assert "[dev]" in install
+    assert json.loads(checkout.stamp.read_text())["wish"] == "cpu"
+
+
+def test_without_a_network_the_app_starts_as_it_is_installed(checkout):
+    checkout.launch("prepare", "--cpu", "--no-system")
+    checkout.change_requirements()
+    started = checkout.launch("--no-system", DISPLAY=":0", FAIL=NO_NETWORK)
+    assert started.returncode == 0, started.stderr
+    assert "cannot be reached; going on with what is installed" in started.stdout
+    assert checkout.questions()[-1] == "python -P -m bilin_app"
+    checkout.launch("prepare", "--no-system")
+    assert any("pip install --progress-bar" in line for line in checkout.questions())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fail", "broken"),
+    [
+        ([], NO_NETWORK, "import bilin_app"),
+        ([], NO_NETWORK, "--dry-run --no-index torch>="),  # what pyproject.toml asks for
+        ([], "ERROR: something else", ""),
+        (["prepare"], NO_NETWORK, ""),
+        (["test", "lint"], NO_NETWORK, ""),
+    ],
+)
+def test_what_is_installed_does_not_always_do(checkout, arguments, fail, broken):
+    checkout.launch("prepare", "--cpu", "--no-system")
+    checkout.change_requirements()
+    stopped = checkout.launch(*arguments, "--no-system", DISPLAY=":0", FAIL=fail, BROKEN=broken)
+    assert stopped.returncode == 1
+    assert fail in stopped.stderr
+    assert "python -P -m bilin_app" not in checkout.questions()
+
+
+def test_of_two_starts_at_once_one_waits_and_finds_all_done(checkout, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with checkout.begin(
+        "prepare", "--cpu", "--no-system", SLOW="pip install --progress-bar", PIPE=str(pipe)
+    ) as first:
+        with pipe.open("w"):  # opens when pip runs, which goes on when this ends
+            second = checkout.begin("prepare", "--no-system")
+            assert second.stdout is not None
+            assert "Waiting for another start" in second.stdout.readline()
+        first.communicate()
+    with second:
+        assert "Everything is ready" in second.communicate()[0]
+    assert (first.returncode, second.returncode) == (0, 0)
+    installs = [line for line in checkout.questions() if "pip install --progress-bar" in line]
+    assert len(installs) == 1
+
+
+@pytest.mark.parametrize("still_running", ["pip install --progress-bar", "bilin_app"])
+def test_neither_a_killed_start_nor_the_app_holds_up_the_next(checkout, tmp_path, still_running):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with (
+        checkout.begin(
+            "--cpu", "--no-system", DISPLAY=":0", SLOW=still_running, PIPE=str(pipe)
+        ) as first,
+        pipe.open("w"),
+    ):
+        if "pip" in still_running:
+            first.kill()
+            first.wait()
+        second = checkout.launch("prepare", "--cuda", "--no-system")
+        assert second.returncode == 0, second.stderr
+        assert "Waiting" not in second.stdout
+
+
 def test_a_disk_without_room_is_told_before_anything_is_fetched(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(environment, "VENV", tmp_path)
     usage = type("Usage", (), {"free": 700_000_000})
@@ -158,10 +255,35 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(monkeypatch, tmp
     assert "2.9 GB to download" in capsys.readouterr().out
 
 
+def test_qt_that_does_not_start_is_told_at_every_start(checkout):
+    for arguments in (["--cpu", "--no-system"], ["--no-system"]):
+        failed = checkout.launch(*arguments, DISPLAY=":0", BROKEN="QApplication")
+        assert failed.returncode == 1
+        assert "Qt does not start" in failed.stderr
+        assert "broken: -c from PySide6" in failed.stderr
+    assert checkout.launch("prepare", "--no-system").returncode == 0
+
+
 def test_a_damaged_stamp_is_no_stamp(checkout):
     checkout.launch("prepare", "--cpu", "--no-system")
-    (checkout.root / ".venv" / environment.STAMP.name).write_text('{"key": ')
+    checkout.stamp.write_text('{"key": ')
     assert checkout.launch("prepare", "--no-system").returncode == 0
+    assert any("pip install --progress-bar" in line for line in checkout.questions())
+
+
+def test_an_update_of_the_systems_python_sets_up_again(checkout, tmp_path):
+    python = checkout.root / ".venv" / "bin" / "python"
+    old, new = python.rename(tmp_path / "python3.11"), tmp_path / "python3.12"
+    new.write_bytes(old.read_bytes())
+    new.chmod(0o755)
+    (tmp_path / "python3").symlink_to(old)
+    python.symlink_to(tmp_path / "python3")
+    checkout.launch("prepare", "--cpu", "--no-system")
+    assert checkout.launch("prepare").stdout.startswith("▸ 已经准备好了")
+    (tmp_path / "python3").unlink()
+    (tmp_path / "python3").symlink_to(new)
+    checkout.launch("prepare", "--no-system")
+    assert "python -m pip --version" in checkout.questions()  # without it .venv is made anew
     assert any("pip install --progress-bar" in line for line in checkout.questions())
 
 
@@ -188,9 +310,24 @@ def test_new_requirements_change_the_key_and_new_lint_rules_do_not(tmp_path, mon
     assert key(text.replace("line-length = 100", "line-length = 99")) == before
     assert key(text.replace('"psutil>=7,<8"', '"psutil>=7,<9"')) != before
     assert environment.installation_key("cpu", None) != environment.installation_key("auto", None)
-    assert environment.installation_key("auto", "580.65") != environment.installation_key(
-        "auto", None
-    )
+
+
+@pytest.mark.parametrize(
+    ("wish", "before", "after", "is_same"),
+    [
+        ("auto", "580.65.06", "580.82.07", True),
+        ("auto", "580.65.06", "590.44", True),
+        ("auto", "550.54", "580.65.06", False),
+        ("auto", "550.54", "550.90", True),
+        ("auto", "524.99", "525.60.13", False),
+        ("auto", None, "580.65.06", False),
+        ("cpu", None, "580.65.06", True),
+        ("cuda", "550.54", "580.65.06", False),
+    ],
+)
+def test_only_a_driver_that_takes_another_build_changes_the_key(wish, before, after, is_same):
+    key = environment.installation_key
+    assert (key(wish, before) == key(wish, after)) is is_same
 
 
 def test_a_part_without_test_is_refused(checkout):
@@ -220,6 +357,25 @@ def test_an_unfit_python_is_told_so_where_no_other_is_found(monkeypatch, tmp_pat
         monkeypatch.setattr(sys, "version_info", version)
         with pytest.raises(SystemExit, match=f"this is 3.{version[1]}"):
             launch.use_fitting_python()
+
+
+def test_a_python_that_only_prints_an_error_is_passed_over(tmp_path):
+    answers = {
+        "shims/python3.13": "echo 'pyenv: python3.13: command not found' >&2; exit 127",
+        "bin/python3.13": f"echo $* > {tmp_path}/started",
+    }
+    for name, answer in answers.items():
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.write_text(f"#!/bin/sh\n{answer}\n")
+        path.chmod(0o755)
+    unfit = "import launch, sys; sys.version_info = (3, 9, 2); launch.use_fitting_python()"
+    subprocess.run(
+        [sys.executable, "-c", unfit, "prepare"],
+        env={"PATH": f"{tmp_path}/shims:{tmp_path}/bin", "PYTHONPATH": str(ROOT / "packaging")},
+        check=True,
+    )
+    assert (tmp_path / "started").read_text() == "-c prepare\n"
 
 
 def test_an_old_python_can_read_the_file_that_turns_it_away():
@@ -253,5 +409,5 @@ def test_a_gpu_run_fails_on_a_skip(tmp_path):
 
 def test_a_stamp_holds_what_the_environment_was_made_for(checkout):
     checkout.launch("prepare", "--cpu", "--no-system")
-    stamp = json.loads((checkout.root / ".venv" / environment.STAMP.name).read_text())
+    stamp = json.loads(checkout.stamp.read_text())
     assert (stamp["wish"], stamp["build"], stamp["has_dev"]) == ("cpu", "cpu", False)
