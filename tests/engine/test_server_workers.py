@@ -49,6 +49,7 @@ def text_of(engine, request):
         ("oversize", "a frame announces 3221225472 bytes"),
         ("stray_print", "Something that is not a frame was written"),
         ("dies", "ended unexpectedly: signal 9 (SIGKILL)"),
+        ("dies_in_frame", "ended unexpectedly: signal 9 (SIGKILL)"),
         ("exits", "ended unexpectedly: exit code 7"),
         ("gives_up", "gave up: nothing fits together"),
     ],

@@ -8,6 +8,7 @@ bad_frame       in mid-answer a frame that is no message
 oversize        in mid-answer a header that announces 3 GiB
 stray_print     in mid-answer a line of text among the frames
 dies            in mid-answer SIGKILL to itself
+dies_in_frame   in the middle of a frame SIGKILL to itself
 exits           in mid-answer exit code 7
 stops           in mid-answer SIGSTOP to itself
 hangs           in mid-answer silence without work
@@ -47,8 +48,9 @@ BROKEN_FRAMES = {
     "bad_frame": b"\x03\x00\x00\x00\xc1\xc1\xc1",
     "oversize": (3 * 2**30).to_bytes(4, "little"),
     "stray_print": b"Loading checkpoint shards: 100%\n",
+    "dies_in_frame": b"\x40\x00\x00\x00only the beginning",
 }
-SIGNALS = {"dies": signal.SIGKILL, "stops": signal.SIGSTOP}
+SIGNALS = {"dies": signal.SIGKILL, "dies_in_frame": signal.SIGKILL, "stops": signal.SIGSTOP}
 REPLY = "half of it, and the rest"
 HALF = "half of it"
 

@@ -129,17 +129,23 @@ class ChildProcess(Generic[EventT]):
                         raise FrameError(f"the {self._noun} said Hello twice")
                     self._on_event(event)
         except FrameError as error:
-            self.kill(f"The {self._noun} sent something that is no message: {error}.")
+            if not self._has_ended():  # else its end cut the frame, and is what there is to tell
+                self.kill(f"The {self._noun} sent something that is no message: {error}.")
         except OSError as error:
             self.kill(f"The {self._noun} can no longer be read: {error}.")
         self._on_event(Gone(self._end_reason()))
 
-    def _end_reason(self) -> str:
+    def _has_ended(self) -> bool:
         try:
-            code = self._process.wait(EXIT_WAIT_S)
+            self._process.wait(EXIT_WAIT_S)
         except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _end_reason(self) -> str:
+        if not self._has_ended():
             self._process.kill()
-            code = self._process.wait()
+        code = self._process.wait()
         if self._is_closing:
             return ""
         if self._fault:
