@@ -422,6 +422,17 @@ def test_idle_model_is_unloaded_and_comes_back_when_asked():
         assert engine.end(request).result.text == "你好，hello!"
 
 
+def test_a_cancel_while_an_idle_model_comes_back_does_not_forget_it():
+    with Engine(scripted_worker("--load-s", "1.0"), idle_unload_s=0.2) as engine:
+        engine.ask(load())
+        engine.state("empty")
+        request = engine.send(chat())
+        engine.state("loading")
+        assert isinstance(engine.ask(lambda i: Cancel(i, request)), Done)
+        assert isinstance(engine.end(request), Cancelled)
+        assert isinstance(engine.ask(chat()), Done)
+
+
 def test_close_ends_open_requests_and_refuses_new_ones():
     engine = Engine(scripted_worker(*BUSY))
     engine.ask(load())

@@ -233,7 +233,11 @@ class ModelHost:
         """
         last = self._last_load
         if self._model is None and last is not None and last.model == model_id:
-            self.load(task, last)
+            try:
+                self.load(task, last)
+            except CancelledTaskError:
+                self._last_load = last  # the next request brings it back, as this one would have
+                raise
         if self._model is None:
             raise NotLoadedError(f'the model "{model_id}" is not loaded; load it first')
         if self._model.text.info.id != model_id:

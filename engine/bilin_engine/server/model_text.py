@@ -265,7 +265,10 @@ class ModelTexts:
         with self._lock:
             text = self._texts.get(info)
             if text is None:
-                text = self._texts[info] = self._read(info)
+                text = self._read(info)
+                # What the folder was called or measured before is asked for no more.
+                kept = {k: t for k, t in self._texts.items() if k.path != info.path}
+                self._texts = {**kept, info: text}
             return text
 
     def _read(self, info: ModelInfo) -> ModelText:
