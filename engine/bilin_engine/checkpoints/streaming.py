@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from bilin_engine.checkpoints import int4, scale_search
 from bilin_engine.checkpoints.model_folder import (
@@ -187,8 +187,10 @@ def _columns(partial: Path, find: Callable[[], ColumnWeights]) -> ColumnWeights:
         return load_file(path)
     columns = find()
     scratch = path.with_suffix(".new")
-    save_file(dict(columns), scratch)
-    with scratch.open("rb") as file:
+    # Not save_file, whose error for a full disk is none of the system's.
+    with scratch.open("wb") as file:
+        file.write(save(dict(columns)))
+        file.flush()
         os.fsync(file.fileno())
     scratch.replace(path)
     return columns

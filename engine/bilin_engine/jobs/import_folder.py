@@ -39,13 +39,15 @@ def import_folder(work: ImportFolder, reporter: JobReporter) -> Path:
     for name, record in description.files.items():
         target = partial / name
         if not (target.is_file() and target.stat().st_size == record.size_bytes):
-            found = _copy(source / name, target, reporter, done, total)
+            part = _part(target)
+            found = _copy(source / name, part, reporter, done, total)
             if found != record.sha256:
-                target.unlink()
+                part.unlink()
                 raise ModelBrokenError(
                     f"{source / name} was changed since it was written (sha256 {found[:12]}… "
                     f"instead of {record.sha256[:12]}…)"
                 )
+            part.rename(target)  # what has its name was compared
         done += record.size_bytes
         reporter.tell("import", done, total)
     shutil.copyfile(source / DESCRIPTION_FILE, partial / DESCRIPTION_FILE)
@@ -85,7 +87,9 @@ def copy_ready(source: Path, folder: Path, reporter: JobReporter) -> Path:
     done = 0
     for name, size in sizes.items():
         if not ((partial / name).is_file() and (partial / name).stat().st_size == size):
-            digests[name] = _copy(source / name, partial / name, reporter, done, total)
+            part = _part(partial / name)
+            digests[name] = _copy(source / name, part, reporter, done, total)
+            part.rename(partial / name)
         done += size
         reporter.tell("import", done, total)
     (partial / DESCRIPTION_FILE).unlink(missing_ok=True)  # of an earlier try
@@ -120,11 +124,15 @@ def check_space(folder: Path, needed_bytes: int) -> None:
         )
 
 
+def _part(target: Path) -> Path:
+    """What a file is called until it is whole."""
+    return target.with_name(f"{target.name}.part")
+
+
 def _copy(source: Path, target: Path, reporter: JobReporter, done: int, total: int) -> str:
-    """Copies one file under another name first; returns the hex sha256 of what was read."""
+    """Copies one file; returns the hex sha256 of what was read."""
     digest = hashlib.sha256()
-    part = target.with_name(f"{target.name}.part")
-    with source.open("rb") as reading, part.open("wb") as writing:
+    with source.open("rb") as reading, target.open("wb") as writing:
         while block := reading.read(BLOCK_BYTES):
             digest.update(block)
             writing.write(block)
@@ -132,5 +140,4 @@ def _copy(source: Path, target: Path, reporter: JobReporter, done: int, total: i
             reporter.tell("import", min(done, total), total)
         writing.flush()
         os.fsync(writing.fileno())
-    part.rename(target)
     return digest.hexdigest()
