@@ -192,8 +192,8 @@ def test_a_planted_spike_is_rolled_back_and_its_batches_are_skipped(store, tmp_p
 
 
 def planted(store, run, loss):
-    """A trainer at a checkpoint from which every loss is `loss` higher than it was."""
-    trainer = Trainer(run, store, SPECIALS, settings(steps=1000))
+    """A trainer at the checkpoint of step 8, from which every loss is `loss` higher than it was."""
+    trainer = Trainer(run, store, SPECIALS, settings(steps=10))
     trainer.guard.calm_steps = 4
     for _ in range(8):
         trainer._update()
@@ -207,8 +207,7 @@ def planted(store, run, loss):
 @pytest.mark.expects_log
 def test_spikes_on_end_are_the_new_usual_and_training_goes_on(store, tmp_path):
     trainer = planted(store, tmp_path / "run", 30.0)
-    for _ in range(5):
-        trainer._update()
+    trainer.run()
     assert trainer.progress.num_spikes == 3
     assert trainer.progress.step == 10
     events = [row["event"] for row in logged(tmp_path / "run") if row["event"]]
@@ -220,10 +219,9 @@ def test_spikes_on_end_are_the_new_usual_and_training_goes_on(store, tmp_path):
 @pytest.mark.expects_log
 def test_where_there_is_no_loss_at_all_training_ends_with_a_sentence(store, tmp_path):
     trainer = planted(store, tmp_path / "run", math.inf)
-    trainer._update()
-    trainer._update()
     with pytest.raises(ValueError, match=r"from step 8 on .* 3 times; .* --learning-rate below"):
-        trainer._update()
+        trainer.run()
+    assert trainer.progress.cursor == 22  # three updates of two batches beyond the checkpoint
 
 
 def test_the_margin_follows_the_batches_of_an_update(store, tmp_path):

@@ -228,7 +228,8 @@ class Trainer:
             spent = clock.read()
             self.progress.seconds = before + spent
             self.progress.scheduled = scheduled + spent
-            if self.progress.step % self.settings.checkpoint_steps == 0:
+            has_advanced = self.progress.step > self._safe_progress.step  # not just rolled back
+            if has_advanced and self.progress.step % self.settings.checkpoint_steps == 0:
                 self.save()
         self.save()
         return self.progress
