@@ -225,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", formatter_class=shown, help="write the model folder")
     export.add_argument("run_folder", type=Path)
     export.add_argument("packed", type=Path)
-    export.add_argument("out", type=Path)
+    export.add_argument("out", type=Path, help="folder to write; replaced if export wrote it")
     export.add_argument("--shards", type=Path, help="default: PACKED/shards")
     export.add_argument("--id", default="bilin-mini")
     export.add_argument("--group-size", default="32", help='of INT4; "row"; 0 = not quantized')
