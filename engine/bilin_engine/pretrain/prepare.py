@@ -175,8 +175,10 @@ def open_packed(
 def render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict[str, int]]:
     """Writes the shards into `out`; samples and loss tokens by family, also in `mix.json`.
 
-    The samples are the same for any number of processes.
+    The samples are the same for any number of processes. Earlier ones stay until the new are whole,
+    and for as long as a run has them mapped.
     """
+    fresh = out / "new"
     num_texts = settings.num_texts
     jobs = [
         _Job(
@@ -207,11 +209,15 @@ def render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict[
             yield result.records
 
     if settings.processes == 1:
-        write_shards(parts(map(_run_job, jobs)), out)
+        write_shards(parts(map(_run_job, jobs)), fresh)
     else:
         with ProcessPoolExecutor(settings.processes, get_context("spawn")) as pool:
-            write_shards(parts(pool.map(_run_job, jobs)), out)
+            write_shards(parts(pool.map(_run_job, jobs)), fresh)
     mix = {"samples": dict(samples.most_common()), "loss_tokens": dict(loss_tokens.most_common())}
+    (out / MIX_FILE).unlink(missing_ok=True)  # comes last: a folder with one is whole
+    for file in fresh.iterdir():
+        file.replace(out / file.name)
+    fresh.rmdir()
     _write_json(out / MIX_FILE, mix)
     return mix
 
