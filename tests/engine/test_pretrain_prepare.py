@@ -1,10 +1,12 @@
 """Rendering: shards that are whole or the earlier ones, and that say what they were made from."""
 
 import lzma
+import shutil
 from pathlib import Path
 
 import pytest
 
+from bilin_engine.pretrain import __main__ as commands
 from bilin_engine.pretrain.mixture import Mixture
 from bilin_engine.pretrain.prepare import (
     MIX_FILE,
@@ -12,6 +14,7 @@ from bilin_engine.pretrain.prepare import (
     RenderSettings,
     pack_corpus,
     render,
+    require_rendered_from,
 )
 from bilin_engine.pretrain.shards import SampleStore
 
@@ -62,3 +65,58 @@ def test_a_run_keeps_the_samples_that_it_has_open(packed, tmp_path):
     assert samples_of(opened) == before
     assert len(SampleStore.open(tmp_path)) == 40
     assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def own(packed, tmp_path):
+    """A packed folder with its own shards, and a copy of the vocabulary with other facts."""
+    shutil.copytree(packed, tmp_path / "own")
+    render(tmp_path / "own", tmp_path / "own" / "shards", FEW)
+    shutil.copytree(packed, tmp_path / "other")
+    (tmp_path / "other" / "facts.json").write_text("{}", encoding="utf-8")
+    return tmp_path / "own"
+
+
+@pytest.mark.parametrize(
+    ("given", "difference"),
+    [
+        ({}, None),
+        ({"num_templates": 20, "max_length": 256, "family_shares": ()}, None),
+        ({"num_templates": 21}, "num_templates 20 instead of 21"),
+        ({"seed": 2, "num_texts": 9}, "seed 1 instead of 2, num_texts 10 instead of 9"),
+        ({"family_shares": (("sum", 0.3),)}, r"family_shares \[\] instead of \[\['sum', 0.3\]\]"),
+    ],
+)
+def test_settings_that_are_given_must_be_those_of_the_shards(own, given, difference):
+    def ask():
+        require_rendered_from(own / "shards", own, given, is_own=True)
+
+    if difference is None:
+        ask()
+    else:
+        with pytest.raises(ValueError, match=f"was rendered with {difference}; .*`python -m .*"):
+            ask()
+
+
+def test_train_refuses_shards_from_before_another_prepare(own, tmp_path, capsys):
+    (own / "facts.json").write_text("{}", encoding="utf-8")
+    assert commands.main(["train", str(own), str(tmp_path / "run"), "--device", "cpu"]) == 1
+    told = capsys.readouterr().err
+    assert f"{own / 'shards'} was rendered with another facts.json; " in told
+    assert f"`python -m bilin_engine.pretrain render {own} --shards {own / 'shards'}`" in told
+
+
+def test_named_shards_may_be_of_another_folder_with_the_same_vocabulary(own, tmp_path, caplog):
+    caplog.clear()
+    require_rendered_from(own / "shards", tmp_path / "other", {}, is_own=False)
+    assert "was rendered from another facts.json than" in caplog.text
+    (tmp_path / "other" / "tokenizer.model").write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"another tokenizer\.model"):
+        require_rendered_from(own / "shards", tmp_path / "other", {}, is_own=False)
+
+
+def test_shards_without_a_record_are_taken_with_a_warning(own, caplog):
+    (own / "shards" / "rendered_from.json").unlink()
+    caplog.clear()
+    require_rendered_from(own / "shards", own, {"max_length": 640}, is_own=True)
+    assert "does not say what it was rendered from" in caplog.text
