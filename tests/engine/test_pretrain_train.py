@@ -1,6 +1,7 @@
 """Training: exact resume, spikes, batches in order, several processes as one."""
 
 import csv
+import dataclasses
 import math
 import os
 import random
@@ -164,6 +165,24 @@ def test_other_settings_are_refused_by_name(store, tmp_path):
     Trainer(tmp_path / "run", store, SPECIALS, settings(steps=2)).run()
     with pytest.raises(ValueError, match="learning_rate"):
         Trainer(tmp_path / "run", store, SPECIALS, settings(steps=2, learning_rate=1.0))
+
+
+@pytest.mark.parametrize(
+    ("group", "inner", "message"),
+    [
+        (64, 64, "64 does not divide hidden_size 32; use a divisor of 32,"),
+        (32, 48, "32 does not divide inner_size 48; use a divisor of 16,"),
+    ],
+)
+def test_groups_that_do_not_divide_are_refused_before_the_run(
+    store, tmp_path, group, inner, message
+):
+    size = dataclasses.replace(SIZE, inner_size=inner)
+    plan = settings(size=size, fake_quant_group=group, fake_quant_share=0.15, steps=1)
+    with pytest.raises(ValueError, match=f"fake_quant_group {message}"):
+        Trainer(tmp_path / "run", store, SPECIALS, plan)
+    never = dataclasses.replace(plan, fake_quant_share=0.0)
+    Trainer(tmp_path / "run", store, SPECIALS, never).run()
 
 
 @pytest.mark.expects_log

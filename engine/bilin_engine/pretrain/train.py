@@ -138,6 +138,21 @@ def _require_whole_share(settings: TrainSettings, processes: int) -> None:
         raise ValueError(message)
 
 
+def _require_whole_groups(settings: TrainSettings) -> None:
+    """Now, not when rounding begins: by then the run could not be finished."""
+    if not settings.fake_quant_share > 0:
+        return
+    group, size = settings.fake_quant_group, settings.size
+    widths = {"hidden_size": size.hidden_size, "inner_size": size.inner_size}
+    for name, width in widths.items():
+        if group < 1 or width % group:
+            message = (
+                f"fake_quant_group {group} does not divide {name} {width}; use a divisor of "
+                f"{math.gcd(*widths.values())}, or fake_quant_share 0"
+            )
+            raise ValueError(message)
+
+
 class Trainer:
     """Trains in `folder`: `checkpoint/` (kill-safe), `log.csv`, `settings.json`.
 
@@ -161,6 +176,7 @@ class Trainer:
             mixed_precision="bf16" if settings.precision == "bf16" else "no",
         )
         _require_whole_share(settings, self.accelerator.num_processes)
+        _require_whole_groups(settings)
         torch.manual_seed(settings.seed)
         model = TrainableGlm(settings.size, embedding_gradient=settings.embedding_gradient)
         self.plain_model = model
