@@ -151,6 +151,14 @@ def test_a_stopped_run_goes_on_to_the_bit(store, tmp_path):
     assert rows[0] == rows[1]
 
 
+def test_a_kill_before_the_first_checkpoint_leaves_nothing_in_the_log(store, tmp_path):
+    killed = Trainer(tmp_path / "run", store, SPECIALS, settings(steps=3))
+    killed._update()
+    killed._update()
+    Trainer(tmp_path / "run", store, SPECIALS, settings(steps=3)).run()
+    assert [row["step"] for row in logged(tmp_path / "run")] == ["1", "2", "3"]
+
+
 def test_a_kill_between_two_renames_leaves_a_checkpoint(store, tmp_path):
     run = tmp_path / "run"
     trainer = Trainer(run, store, SPECIALS, settings(steps=4))

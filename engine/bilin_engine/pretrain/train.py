@@ -203,6 +203,8 @@ class Trainer:
         if has_checkpoint(folder):
             self._resume()
         else:
+            if self.accelerator.is_main_process:  # what a kill before the first checkpoint left
+                write_log_lines(folder, [])
             if init_from is not None:
                 self._begin_with(init_from)
             self._remember()
@@ -352,11 +354,9 @@ class Trainer:
     ) -> None:
         if not self.accelerator.is_main_process:
             return
-        path = self.folder / LOG_FILE
-        is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as stream:
+        with (self.folder / LOG_FILE).open("a", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
-            if is_new:
+            if stream.tell() == 0:
                 writer.writerow(LOG_FIELDS)
             p = self.progress
             writer.writerow(
