@@ -18,7 +18,14 @@ from accelerate.state import AcceleratorState
 from bilin_engine.config import SpecialIds
 from bilin_engine.pretrain.batches import plan_epoch
 from bilin_engine.pretrain.model import GlmSize
-from bilin_engine.pretrain.run_folder import Progress, TrainSettings, read_checkpoint, weights_hash
+from bilin_engine.pretrain.run_folder import (
+    Progress,
+    TrainSettings,
+    read_checkpoint,
+    read_log_lines,
+    weights_hash,
+    write_log_lines,
+)
 from bilin_engine.pretrain.samples import COUNT_ON, IGNORED, Block, Sample
 from bilin_engine.pretrain.schedule import (
     end_of_run,
@@ -157,6 +164,13 @@ def test_a_kill_before_the_first_checkpoint_leaves_nothing_in_the_log(store, tmp
     killed._update()
     Trainer(tmp_path / "run", store, SPECIALS, settings(steps=3)).run()
     assert [row["step"] for row in logged(tmp_path / "run")] == ["1", "2", "3"]
+
+
+def test_a_log_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    write_log_lines(tmp_path, ["step,loss\n", "1,2.5\n"])
+    with pytest.raises(UnicodeEncodeError):
+        write_log_lines(tmp_path, ["step,loss\n", "\ud800\n"])  # as good as a kill at that moment
+    assert read_log_lines(tmp_path) == ["step,loss\n", "1,2.5\n"]
 
 
 def test_a_kill_between_two_renames_leaves_a_checkpoint(store, tmp_path):

@@ -153,8 +153,10 @@ def read_log_lines(run: Path) -> list[str]:
 
 
 def write_log_lines(run: Path, lines: list[str]) -> None:
-    """Replaces log.csv."""
-    (run / LOG_FILE).write_text("".join(lines), encoding="utf-8")
+    """Replaces log.csv; a kill leaves it or the new one whole."""
+    fresh = run / f"{LOG_FILE}.new"
+    fresh.write_text("".join(lines), encoding="utf-8")
+    fresh.replace(run / LOG_FILE)
 
 
 def weights_hash(weights: dict[str, Tensor]) -> str:
