@@ -95,6 +95,12 @@ def test_what_is_missing_is_told_in_a_sentence(tmp_path, capsys):
     assert str(tmp_path / "none") in capsys.readouterr().err
 
 
+def test_an_end_without_a_length_is_refused(tmp_path, capsys):
+    packed, run = str(tmp_path / "packed"), str(tmp_path / "run")
+    assert commands.main(["train", packed, run, "--ends-at", "15:16"]) == 1
+    assert "--ends-at needs --schedule-seconds too" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("taken", ["models", "models.new", "models.old"])
 def test_export_replaces_no_folder_that_it_did_not_write(tmp_path, capsys, taken):
     precious = tmp_path / taken / "other-model" / "config.json"

@@ -84,6 +84,9 @@ def _train(options: argparse.Namespace) -> int:
     from bilin_engine.pretrain.train import Trainer
     from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
 
+    if options.ends_at and not options.schedule_seconds:
+        message = "--ends-at needs --schedule-seconds too: how long the run that then ends takes"
+        raise ValueError(message)
     if options.threads:
         torch.set_num_threads(options.threads)
     shards = options.shards or options.packed / "shards"
