@@ -16,6 +16,7 @@ from bilin_engine.pretrain.prepare import (
     render,
     require_rendered_from,
 )
+from bilin_engine.pretrain.run_folder import lock_run
 from bilin_engine.pretrain.shards import SampleStore
 
 TOKENIZER = Path(__file__).parents[2] / "resources" / "models" / "bilin-mini" / "tokenizer.model"
@@ -120,3 +121,13 @@ def test_shards_without_a_record_are_taken_with_a_warning(own, caplog):
     caplog.clear()
     require_rendered_from(own / "shards", own, {"max_length": 640}, is_own=True)
     assert "does not say what it was rendered from" in caplog.text
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(own, tmp_path, capsys):
+    run = tmp_path / "run"
+    with lock_run(run):
+        assert commands.main(["train", str(own), str(run), "--device", "cpu", "--steps", "1"]) == 1
+    assert f"{run} is being trained by another process" in capsys.readouterr().err
+    assert [file.name for file in run.iterdir()] == ["lock"]
+    with lock_run(run):
+        pass  # a lock goes with its process; the file stays

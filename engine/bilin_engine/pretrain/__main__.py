@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,7 @@ def _train(options: argparse.Namespace) -> int:
         render,
         require_rendered_from,
     )
-    from bilin_engine.pretrain.run_folder import TrainSettings
+    from bilin_engine.pretrain.run_folder import TrainSettings, lock_run
     from bilin_engine.pretrain.schedule import end_of_run
     from bilin_engine.pretrain.shards import SampleStore
     from bilin_engine.pretrain.train import Trainer
@@ -91,7 +92,8 @@ def _train(options: argparse.Namespace) -> int:
         torch.set_num_threads(options.threads)
     shards = options.shards or options.packed / "shards"
     # mix.json is written last. One process renders, the others of its machine wait.
-    with PartialState(cpu=options.device == "cpu").local_main_process_first():
+    state = PartialState(cpu=options.device == "cpu")
+    with state.local_main_process_first():
         if not (shards / MIX_FILE).exists():
             render(options.packed, shards, _render_settings(options))
     require_rendered_from(
@@ -115,9 +117,11 @@ def _train(options: argparse.Namespace) -> int:
         values["ends_at"] = end_of_run(now, hour, minute, seconds).timestamp()
     settings = TrainSettings(size=size, **values)
     store = SampleStore.open(shards)
-    trainer = Trainer(options.run_folder, store, tokenizer.specials, settings, options.init_from)
-    _say(f"{size.num_parameters / 1e6:.1f}M parameters on {trainer.accelerator.device}")
-    progress = trainer.run()
+    run = options.run_folder
+    with lock_run(run) if state.is_main_process else nullcontext():
+        trainer = Trainer(run, store, tokenizer.specials, settings, options.init_from)
+        _say(f"{size.num_parameters / 1e6:.1f}M parameters on {trainer.accelerator.device}")
+        progress = trainer.run()
     _say(json.dumps(dataclasses.asdict(progress)))
     return 0
 
