@@ -1,6 +1,7 @@
 """check.py and bench.py as far as they go without a GPU: the check itself runs on the shim."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from simt_launcher import SimtLauncher
 
 from bilin_kernels import bench, bench_decode, check, check_decode, decode_ops, ops
 from bilin_kernels.check import Case, WrongResultError, run_case, run_decode_case
+from bilin_kernels.compile import CompileError
 
 CPU = torch.device("cpu")
 
@@ -142,6 +144,17 @@ def test_without_a_gpu_they_say_so_and_exit_with_2(program, capsys):
         f"Nothing was {'checked' if program is check.main else 'measured'}: "
         "no CUDA device: torch.cuda.is_available() is False"
     ]
+
+
+@pytest.mark.parametrize("module", [check, bench], ids=["check", "bench"])
+def test_a_gpu_without_code_is_told_in_a_sentence_too(module, monkeypatch, capsys):
+    def no_compiler():
+        raise CompileError("compiling the CUDA kernels needs NVRTC")
+
+    monkeypatch.setattr(module, "find_device", no_compiler)
+    assert module.main([]) == 2
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"Nothing was \w+: compiling the CUDA kernels needs NVRTC\n", told)
 
 
 @pytest.mark.gpu
