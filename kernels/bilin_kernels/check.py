@@ -233,10 +233,10 @@ def _compare(y: torch.Tensor, expected: torch.Tensor, case: Case) -> None:
         raise WrongResultError(f"relative error {relative:.2e}, allowed {allowed:.0e}")
 
 
-def check_operators(device: torch.device) -> None:
+def check_operators(device: torch.device, dtypes: Sequence[torch.dtype]) -> None:
     """The torch operators: both methods, graph replay, and the dequantized weight bit for bit."""
     generator = torch.Generator(device).manual_seed(1)
-    for dtype in (torch.float16, torch.bfloat16):
+    for dtype in dtypes:
         case = Case(8, 256, 1024, 128, dtype, x="normal")
         packed, values, scales = _make_weight(case, "up_gate", generator)
         packed = prepack_int4(pack_int4(values), scales, "up_gate")
@@ -287,10 +287,15 @@ def run_all(device: torch.device, short: bool) -> int:
         _say(f"Turing build: not checked: {error}")
     failures = 0
     ops.reserve_workspace(device)
+    own_dtypes = (torch.float16, torch.bfloat16)
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        own_dtypes = (torch.float16,)
+        _say("below compute capability 8.0: no products and operators in bfloat16")
     for build, launcher in builds.items():
+        dtypes = (torch.float16,) if launcher.has_define("BILIN_TURING") else own_dtypes
         begin, count = time.monotonic(), 0
         for case in itertools.chain(small_cases(), () if short else model_cases()):
-            if launcher.has_define("BILIN_TURING") and case.dtype == torch.bfloat16:
+            if case.dtype not in dtypes:
                 continue
             count += 1
             try:
@@ -311,7 +316,7 @@ def run_all(device: torch.device, short: bool) -> int:
         torch.cuda.synchronize(device)
         _say(f"{build}: {count} norms and attentions in {time.monotonic() - begin:.1f} s")
     try:
-        check_operators(device)
+        check_operators(device, own_dtypes)
         _say("operators: decode, dequantize, graph replay")
     except WrongResultError as failure:
         failures += 1
