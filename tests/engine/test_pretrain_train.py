@@ -5,8 +5,10 @@ import dataclasses
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from bilin_engine.pretrain.model import GlmSize
 from bilin_engine.pretrain.run_folder import (
     Progress,
     TrainSettings,
+    lock_run,
     read_checkpoint,
     read_log_lines,
     weights_hash,
@@ -370,6 +373,37 @@ def test_batches_made_ahead_are_the_same(store, tmp_path):
     Trainer(tmp_path / "ahead", store, SPECIALS, settings(loader_processes=2)).run()
     inline, ahead = (read_checkpoint(tmp_path / name).weights() for name in ("inline", "ahead"))
     assert weights_hash(inline) == weights_hash(ahead)
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_pretrain_train import SPECIALS, settings
+from bilin_engine.pretrain.run_folder import lock_run
+from bilin_engine.pretrain.shards import SampleStore
+from bilin_engine.pretrain.train import Trainer
+with lock_run(Path(sys.argv[3])):
+    store = SampleStore.open(Path(sys.argv[2]))
+    trainer = Trainer(Path(sys.argv[3]), store, SPECIALS, settings(loader_processes=2))
+    trainer._update()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere loader processes inherit no lock")
+def test_after_a_kill_nothing_holds_the_run(store, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", _KILLED, str(Path(__file__).parent), str(store.folder), run]
+    assert subprocess.run(command, check=False, timeout=50).returncode == -signal.SIGKILL
+    until = time.monotonic() + 2  # the kernel kills the loader processes in its own time
+    while True:
+        try:
+            with lock_run(run):
+                break
+        except ValueError:
+            assert time.monotonic() < until, "the loader processes outlived the kill"
 
 
 def test_a_new_run_goes_on_from_another_s_weights_and_log(store, tmp_path):
