@@ -29,6 +29,7 @@ import torch
 
 from bilin_kernels import bench_decode, ops
 from bilin_kernels.check import find_device
+from bilin_kernels.compile import CompileError
 from bilin_kernels.loader import KernelLoadError, default_launcher
 from bilin_kernels.packing import Gating, PackedWeight
 from bilin_kernels.reference import Activation
@@ -425,7 +426,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     deadline = time.monotonic() + options.limit_s
     try:
         device = find_device()
-    except KernelLoadError as error:
+    except (KernelLoadError, CompileError) as error:
         print(f"Nothing was measured: {error}", file=sys.stderr)
         return 2
     about = describe(device)

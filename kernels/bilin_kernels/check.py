@@ -12,7 +12,7 @@ twice and must repeat bit for bit.
 
 The kernels between the linears (norm, rotary positions and append, attention) follow: check_decode.
 
-Exit status: 0 all right, 1 something is wrong, 2 no GPU to check.
+Exit status: 0 all right, 1 something is wrong, 2 no GPU to check, or no code for it.
 """
 
 import argparse
@@ -37,6 +37,7 @@ from bilin_kernels.check_decode import (
     run_heads,
     run_norm,
 )
+from bilin_kernels.compile import CompileError, compiler_version
 from bilin_kernels.loader import CudaLauncher, KernelLoadError, Launcher
 from bilin_kernels.packing import (
     PackedWeight,
@@ -232,10 +233,10 @@ def _compare(y: torch.Tensor, expected: torch.Tensor, case: Case) -> None:
         raise WrongResultError(f"relative error {relative:.2e}, allowed {allowed:.0e}")
 
 
-def check_operators(device: torch.device) -> None:
+def check_operators(device: torch.device, dtypes: Sequence[torch.dtype]) -> None:
     """The torch operators: both methods, graph replay, and the dequantized weight bit for bit."""
     generator = torch.Generator(device).manual_seed(1)
-    for dtype in (torch.float16, torch.bfloat16):
+    for dtype in dtypes:
         case = Case(8, 256, 1024, 128, dtype, x="normal")
         packed, values, scales = _make_weight(case, "up_gate", generator)
         packed = prepack_int4(pack_int4(values), scales, "up_gate")
@@ -278,13 +279,23 @@ def run_decode_case(case: NormCase | HeadCase, launcher: Launcher, device: torch
 
 def run_all(device: torch.device, short: bool) -> int:
     """Prints a line for each part and each failure; returns how many failed."""
-    builds = {"this architecture": CudaLauncher(), "Turing build": CudaLauncher(("BILIN_TURING",))}
+    builds = {"this architecture": CudaLauncher()}
+    try:
+        compiler_version()
+        builds["Turing build"] = CudaLauncher(("BILIN_TURING",))
+    except CompileError as error:
+        _say(f"Turing build: not checked: {error}")
     failures = 0
     ops.reserve_workspace(device)
+    own_dtypes = (torch.float16, torch.bfloat16)
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        own_dtypes = (torch.float16,)
+        _say("below compute capability 8.0: no products and operators in bfloat16")
     for build, launcher in builds.items():
+        dtypes = (torch.float16,) if launcher.has_define("BILIN_TURING") else own_dtypes
         begin, count = time.monotonic(), 0
         for case in itertools.chain(small_cases(), () if short else model_cases()):
-            if launcher.has_define("BILIN_TURING") and case.dtype == torch.bfloat16:
+            if case.dtype not in dtypes:
                 continue
             count += 1
             try:
@@ -305,7 +316,7 @@ def run_all(device: torch.device, short: bool) -> int:
         torch.cuda.synchronize(device)
         _say(f"{build}: {count} norms and attentions in {time.monotonic() - begin:.1f} s")
     try:
-        check_operators(device)
+        check_operators(device, own_dtypes)
         _say("operators: decode, dequantize, graph replay")
     except WrongResultError as failure:
         failures += 1
@@ -335,7 +346,10 @@ def run_sanitizer(tools: Sequence[str]) -> int:
 
 
 def find_device() -> torch.device:
-    """The current CUDA device, ready to launch. Raises KernelLoadError with one clear sentence."""
+    """The current CUDA device, ready to launch.
+
+    Raises KernelLoadError or CompileError with one clear sentence.
+    """
     if not torch.cuda.is_available():
         raise KernelLoadError("no CUDA device: torch.cuda.is_available() is False")
     device = torch.device("cuda", torch.cuda.current_device())
@@ -360,7 +374,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         device = find_device()
-    except KernelLoadError as error:
+    except (KernelLoadError, CompileError) as error:
         sys.stderr.write(f"Nothing was checked: {error}\n")
         return 2
     _say(torch.cuda.get_device_name(device))

@@ -5,7 +5,7 @@ NVRTC for the exact architecture, cached on disk. A cubin serves devices of its 
 the same or a higher minor one; nothing crosses major versions, and PTX is never used.
 
 A launch allocates nothing and waits for nothing, so it may be captured in a CUDA graph once every
-kernel of the graph has been loaded: launch each of them once before, or call `prepare`.
+kernel of the graph has been launched before: drivers load a kernel when it is first launched.
 
 Knows nothing of what the kernels compute.
 """
@@ -29,6 +29,16 @@ import torch
 from bilin_kernels.compile import CUBIN_DIR, compile_source, compiler_version, source_hash, sources
 
 logger = logging.getLogger(__name__)
+
+# Of each source; asking for it makes cuda.core give the source's cubin to the driver.
+_ONE_KERNEL = {
+    "decode_attention": "decode_attention_f16_d64",
+    "dequantize": "dequantize_int4_f16",
+    "norm": "add_norm_f16_v1",
+    "read_ceiling": "read_ceiling",
+    "rope_kv": "rope_append_f16",
+    "w4a16": "w4a16_f16_r2_n1_g128",
+}
 
 # A kernel's argument: c_void_p for an address, else the C type of the parameter.
 Argument = ctypes.c_void_p | ctypes.c_int32 | ctypes.c_uint32 | ctypes.c_int64 | ctypes.c_float
@@ -130,16 +140,23 @@ class CudaLauncher:
         return torch.cuda.get_device_properties(device).multi_processor_count
 
     def prepare(self, device: torch.device) -> None:
-        """Loads the modules of all sources for `device`, as a graph capture needs."""
+        """Loads the modules of all sources, so that one that is missing or refused shows now."""
         index = device.index if device.index is not None else torch.cuda.current_device()
         self._enter(index)
         for source in sources():
-            self._module(source, index)
+            self._kernel(source, _ONE_KERNEL[source], index)
 
     def _kernel(self, source: str, kernel: str, index: int) -> Any:  # noqa: ANN401 - cuda.core's
         found = self._kernels.get((kernel, index))
         if found is None:
-            found = self._module(source, index).get_kernel(kernel)
+            module = self._module(source, index)
+            try:
+                found = module.get_kernel(kernel)
+            except Exception as error:  # cuda.core's own types are private
+                raise KernelLoadError(
+                    f"the driver refuses {kernel} of {source}.cu on "
+                    f"{torch.cuda.get_device_name(index)} ({error}); a newer driver may take it"
+                ) from error
             self._kernels[kernel, index] = found
         return found
 

@@ -190,7 +190,8 @@ def _dequantize_linear(
                 gate, up = gate + gate_bias, up + up_bias
             part = up * reference.activate(gate, activation)
         if residual is not None:
-            part = part + alpha * residual[:, out]
+            # In float32 inside: alpha * residual alone may be beyond float16.
+            part = torch.add(part, residual[:, out], alpha=alpha)
         y[:, out] = part
     return y
 

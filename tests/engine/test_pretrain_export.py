@@ -71,6 +71,10 @@ def test_the_commands_of_the_readme_make_a_model_that_bilin_runs(
     card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "| what was asked | 3 / 4 |" in card
     assert "CPU, " in card
+    (out / "of the first").touch()
+    command("export", run, packed, out, "--id", "made")
+    assert [folder.name for folder in out.parent.iterdir()] == ["made"]
+    assert not (out / "of the first").exists()
     capsys.readouterr()
     command("report", packed, out, "--num-texts", 2)
     [report] = json.loads(capsys.readouterr().out).values()
@@ -89,6 +93,24 @@ def test_every_command_has_help(command, capsys):
 def test_what_is_missing_is_told_in_a_sentence(tmp_path, capsys):
     assert commands.main(["train", str(tmp_path / "none"), str(tmp_path / "run")]) == 1
     assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+def test_an_end_without_a_length_is_refused(tmp_path, capsys):
+    packed, run = str(tmp_path / "packed"), str(tmp_path / "run")
+    assert commands.main(["train", packed, run, "--ends-at", "15:16"]) == 1
+    assert "--ends-at needs --schedule-seconds too" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("taken", ["models", "models.new", "models.old"])
+def test_export_replaces_no_folder_that_it_did_not_write(tmp_path, capsys, taken):
+    precious = tmp_path / taken / "other-model" / "config.json"
+    precious.parent.mkdir(parents=True)
+    precious.touch()
+    run, packed = tmp_path / "run", tmp_path / "packed"
+    assert commands.main(["export", str(run), str(packed), str(tmp_path / "models")]) == 1
+    assert precious.exists()
+    told = capsys.readouterr().err
+    assert f"{tmp_path / taken} is no model folder that export wrote" in told
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Training: exact resume, spikes, batches in order, several processes as one."""
 
 import csv
+import dataclasses
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +20,15 @@ from accelerate.state import AcceleratorState
 from bilin_engine.config import SpecialIds
 from bilin_engine.pretrain.batches import plan_epoch
 from bilin_engine.pretrain.model import GlmSize
-from bilin_engine.pretrain.run_folder import Progress, TrainSettings, read_checkpoint, weights_hash
+from bilin_engine.pretrain.run_folder import (
+    Progress,
+    TrainSettings,
+    lock_run,
+    read_checkpoint,
+    read_log_lines,
+    weights_hash,
+    write_log_lines,
+)
 from bilin_engine.pretrain.samples import COUNT_ON, IGNORED, Block, Sample
 from bilin_engine.pretrain.schedule import (
     end_of_run,
@@ -150,6 +161,21 @@ def test_a_stopped_run_goes_on_to_the_bit(store, tmp_path):
     assert rows[0] == rows[1]
 
 
+def test_a_kill_before_the_first_checkpoint_leaves_nothing_in_the_log(store, tmp_path):
+    killed = Trainer(tmp_path / "run", store, SPECIALS, settings(steps=3))
+    killed._update()
+    killed._update()
+    Trainer(tmp_path / "run", store, SPECIALS, settings(steps=3)).run()
+    assert [row["step"] for row in logged(tmp_path / "run")] == ["1", "2", "3"]
+
+
+def test_a_log_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    write_log_lines(tmp_path, ["step,loss\n", "1,2.5\n"])
+    with pytest.raises(UnicodeEncodeError):
+        write_log_lines(tmp_path, ["step,loss\n", "\ud800\n"])  # as good as a kill at that moment
+    assert read_log_lines(tmp_path) == ["step,loss\n", "1,2.5\n"]
+
+
 def test_a_kill_between_two_renames_leaves_a_checkpoint(store, tmp_path):
     run = tmp_path / "run"
     trainer = Trainer(run, store, SPECIALS, settings(steps=4))
@@ -164,6 +190,24 @@ def test_other_settings_are_refused_by_name(store, tmp_path):
     Trainer(tmp_path / "run", store, SPECIALS, settings(steps=2)).run()
     with pytest.raises(ValueError, match="learning_rate"):
         Trainer(tmp_path / "run", store, SPECIALS, settings(steps=2, learning_rate=1.0))
+
+
+@pytest.mark.parametrize(
+    ("group", "inner", "message"),
+    [
+        (64, 64, "64 does not divide hidden_size 32; use a divisor of 32,"),
+        (32, 48, "32 does not divide inner_size 48; use a divisor of 16,"),
+    ],
+)
+def test_groups_that_do_not_divide_are_refused_before_the_run(
+    store, tmp_path, group, inner, message
+):
+    size = dataclasses.replace(SIZE, inner_size=inner)
+    plan = settings(size=size, fake_quant_group=group, fake_quant_share=0.15, steps=1)
+    with pytest.raises(ValueError, match=f"fake_quant_group {message}"):
+        Trainer(tmp_path / "run", store, SPECIALS, plan)
+    never = dataclasses.replace(plan, fake_quant_share=0.0)
+    Trainer(tmp_path / "run", store, SPECIALS, never).run()
 
 
 @pytest.mark.expects_log
@@ -192,8 +236,8 @@ def test_a_planted_spike_is_rolled_back_and_its_batches_are_skipped(store, tmp_p
 
 
 def planted(store, run, loss):
-    """A trainer at a checkpoint from which every loss is `loss` higher than it was."""
-    trainer = Trainer(run, store, SPECIALS, settings(steps=1000))
+    """A trainer at the checkpoint of step 8, from which every loss is `loss` higher than it was."""
+    trainer = Trainer(run, store, SPECIALS, settings(steps=10))
     trainer.guard.calm_steps = 4
     for _ in range(8):
         trainer._update()
@@ -207,8 +251,7 @@ def planted(store, run, loss):
 @pytest.mark.expects_log
 def test_spikes_on_end_are_the_new_usual_and_training_goes_on(store, tmp_path):
     trainer = planted(store, tmp_path / "run", 30.0)
-    for _ in range(5):
-        trainer._update()
+    trainer.run()
     assert trainer.progress.num_spikes == 3
     assert trainer.progress.step == 10
     events = [row["event"] for row in logged(tmp_path / "run") if row["event"]]
@@ -220,10 +263,9 @@ def test_spikes_on_end_are_the_new_usual_and_training_goes_on(store, tmp_path):
 @pytest.mark.expects_log
 def test_where_there_is_no_loss_at_all_training_ends_with_a_sentence(store, tmp_path):
     trainer = planted(store, tmp_path / "run", math.inf)
-    trainer._update()
-    trainer._update()
     with pytest.raises(ValueError, match=r"from step 8 on .* 3 times; .* --learning-rate below"):
-        trainer._update()
+        trainer.run()
+    assert trainer.progress.cursor == 22  # three updates of two batches beyond the checkpoint
 
 
 def test_the_margin_follows_the_batches_of_an_update(store, tmp_path):
@@ -331,6 +373,37 @@ def test_batches_made_ahead_are_the_same(store, tmp_path):
     Trainer(tmp_path / "ahead", store, SPECIALS, settings(loader_processes=2)).run()
     inline, ahead = (read_checkpoint(tmp_path / name).weights() for name in ("inline", "ahead"))
     assert weights_hash(inline) == weights_hash(ahead)
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_pretrain_train import SPECIALS, settings
+from bilin_engine.pretrain.run_folder import lock_run
+from bilin_engine.pretrain.shards import SampleStore
+from bilin_engine.pretrain.train import Trainer
+with lock_run(Path(sys.argv[3])):
+    store = SampleStore.open(Path(sys.argv[2]))
+    trainer = Trainer(Path(sys.argv[3]), store, SPECIALS, settings(loader_processes=2))
+    trainer._update()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere loader processes inherit no lock")
+def test_after_a_kill_nothing_holds_the_run(store, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", _KILLED, str(Path(__file__).parent), str(store.folder), run]
+    assert subprocess.run(command, check=False, timeout=50).returncode == -signal.SIGKILL
+    until = time.monotonic() + 2  # the kernel kills the loader processes in its own time
+    while True:
+        try:
+            with lock_run(run):
+                break
+        except ValueError:
+            assert time.monotonic() < until, "the loader processes outlived the kill"
 
 
 def test_a_new_run_goes_on_from_another_s_weights_and_log(store, tmp_path):

@@ -1,6 +1,7 @@
 """check.py and bench.py as far as they go without a GPU: the check itself runs on the shim."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ from simt_launcher import SimtLauncher
 
 from bilin_kernels import bench, bench_decode, check, check_decode, decode_ops, ops
 from bilin_kernels.check import Case, WrongResultError, run_case, run_decode_case
+from bilin_kernels.compile import CompileError
 
 CPU = torch.device("cpu")
+F16, BF16 = torch.float16, torch.bfloat16
 
 
 @pytest.fixture(params=[(), ("BILIN_TURING",)], ids=["ampere", "turing"])
@@ -96,6 +99,59 @@ def test_check_sees_an_unwritten_output(launcher, monkeypatch):
         run_case(Case(3, 16, 64), launcher, CPU)
 
 
+@pytest.fixture
+def tiny_check(monkeypatch, simt_cache):
+    """`run_all` of two products on the shim, as a card of 9.0; the dtypes its operators are of."""
+
+    class CardLauncher(SimtLauncher):
+        """Below 8.0 the plain build is the Turing one."""
+
+        def __init__(self, defines=()):
+            is_old = torch.cuda.get_device_capability() < (8, 0)
+            super().__init__(simt_cache, ("BILIN_TURING",) if is_old else defines)
+            self.bounded = False
+            self._asked_for = defines
+
+        def has_define(self, name):
+            return name in self._asked_for
+
+    dtypes = []
+    monkeypatch.setattr(check, "CudaLauncher", CardLauncher)
+    monkeypatch.setattr(check, "compiler_version", lambda: "nvrtc 13.0")
+    monkeypatch.setattr(check, "small_cases", lambda: [Case(1, 16, 64), Case(1, 16, 64, 0, BF16)])
+    monkeypatch.setattr(check, "norm_cases", list)
+    monkeypatch.setattr(check, "head_cases", lambda **_: [])
+    monkeypatch.setattr(check, "check_operators", lambda _, asked: dtypes.extend(asked))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    return dtypes
+
+
+@pytest.mark.parametrize(
+    ("capability", "own"), [((7, 5), [F16]), ((8, 0), [F16, BF16]), ((9, 0), [F16, BF16])]
+)
+def test_a_card_is_asked_for_bfloat16_from_8_0_on(tiny_check, monkeypatch, capsys, capability, own):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    assert check.run_all(CPU, short=True) == 0
+    assert tiny_check == own
+    told = capsys.readouterr().out
+    assert f"this architecture: {len(own)} products" in told
+    assert "Turing build: 1 products" in told
+    assert ("no products and operators in bfloat16" in told) == (BF16 not in own)
+
+
+@pytest.mark.usefixtures("tiny_check")
+def test_without_a_compiler_the_turing_build_is_left_out(monkeypatch, capsys):
+    def no_compiler():
+        raise CompileError("compiling the CUDA kernels needs NVRTC")
+
+    monkeypatch.setattr(check, "compiler_version", no_compiler)
+    assert check.run_all(CPU, short=True) == 0
+    told = capsys.readouterr().out
+    assert "Turing build: not checked: compiling the CUDA kernels needs NVRTC\n" in told
+    assert "Turing build: 1" not in told
+
+
 def test_cases_cover_what_is_promised():
     small = list(check.small_cases())
     assert {c.m for c in small} >= {1, 2, 3, 7, 8, 9, 16, 31, 32}
@@ -142,6 +198,17 @@ def test_without_a_gpu_they_say_so_and_exit_with_2(program, capsys):
         f"Nothing was {'checked' if program is check.main else 'measured'}: "
         "no CUDA device: torch.cuda.is_available() is False"
     ]
+
+
+@pytest.mark.parametrize("module", [check, bench], ids=["check", "bench"])
+def test_a_gpu_without_code_is_told_in_a_sentence_too(module, monkeypatch, capsys):
+    def no_compiler():
+        raise CompileError("compiling the CUDA kernels needs NVRTC")
+
+    monkeypatch.setattr(module, "find_device", no_compiler)
+    assert module.main([]) == 2
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"Nothing was \w+: compiling the CUDA kernels needs NVRTC\n", told)
 
 
 @pytest.mark.gpu

@@ -1,9 +1,13 @@
+import contextlib
 import ctypes
 import hashlib
 import importlib
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from bilin_kernels import compile as compiling
 from bilin_kernels import loader
@@ -111,6 +115,58 @@ def test_cache_folder_can_be_moved(tmp_path, compiled, monkeypatch):
     CudaLauncher(cubin_dir=tmp_path).machine_code("w4a16", (9, 0))
     assert compiled
     assert len(list((tmp_path / "here").iterdir())) == 1
+
+
+def test_every_source_has_a_kernel_that_loads_it():
+    golden = Path(__file__).parents[1] / "data" / "kernels" / "compiled.json"
+    compiled = json.loads(golden.read_text(encoding="utf-8"))["kernels"]
+    assert list(loader._ONE_KERNEL) == compiling.sources()
+    for kernels in compiled.values():
+        assert set(loader._ONE_KERNEL.values()) <= set(kernels)
+
+
+class LazyModule:
+    """What cuda.core makes of a cubin: bytes, which a driver sees when a kernel is asked for."""
+
+    refused = ""
+
+    def __init__(self, _cubin, name):
+        self.name = name
+
+    def get_kernel(self, kernel):
+        if self.name == self.refused:
+            raise RuntimeError("CUDA_ERROR_NO_BINARY_FOR_GPU")
+        return kernel
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """A launcher on devices whose driver takes every cubin but that of LazyModule.refused."""
+    core = SimpleNamespace(
+        ObjectCode=SimpleNamespace(from_cubin=LazyModule),
+        Device=lambda _index: SimpleNamespace(set_current=lambda: None),
+    )
+    monkeypatch.setattr(loader, "cuda_core", lambda: core)
+    for name, value in {
+        "is_available": lambda: True,
+        "init": lambda: None,
+        "device": contextlib.nullcontext,
+        "get_device_capability": lambda _index: (9, 0),
+        "get_device_name": lambda _index: "Some GPU",
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    return CudaLauncher(cubin_dir=tmp_path / "none", cache_dir=tmp_path)
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("refused", compiling.sources())
+def test_a_refused_cubin_is_told_before_the_first_launch(gpu, monkeypatch, refused):
+    gpu.prepare(torch.device("cuda", 0))
+    monkeypatch.setattr(LazyModule, "refused", refused)
+    gpu.prepare(torch.device("cuda", 0))  # it is loaded by then
+    message = rf"the driver refuses \w+ of {refused}.cu on Some GPU \(CUDA_ERROR_NO_BINARY_FOR_GPU"
+    with pytest.raises(KernelLoadError, match=message):
+        gpu.prepare(torch.device("cuda", 1))
 
 
 def test_arguments_reach_the_driver_as_the_kernel_declares_them():

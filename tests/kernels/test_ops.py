@@ -39,6 +39,21 @@ def test_reference_backend_and_dequantize_method_agree(dtype, gating, out_dtype)
     assert error < (2e-3 if dtype == F16 else 1.6e-2)
 
 
+@pytest.mark.parametrize("out_dtype", [F16, torch.float32])
+def test_a_scaled_residual_beyond_float16_is_no_infinity(out_dtype):
+    packed, weight = make()
+    options = {
+        "bias": torch.full((64,), -30000.0).half(),
+        "residual": torch.full((2, 64), 6000.0).half(),
+        "alpha": 11.83,
+        "out_dtype": out_dtype,
+    }
+    x = torch.zeros(2, 128).half()
+    y = ops.w4a16_linear(x, packed, backend="reference", method="dequantize", **options)
+    torch.testing.assert_close(y, reference.linear(x, weight, **options))
+    assert y[0, 0] == pytest.approx(70980 - 30000, rel=1e-3)
+
+
 def test_dequantize_method_works_in_pieces(monkeypatch):
     packed, _ = make(n=96, gating="up_gate")
     x, bias = torch.randn(3, 128).half(), torch.randn(96).half()

@@ -7,9 +7,10 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -72,20 +73,32 @@ def _train(options: argparse.Namespace) -> int:
     from accelerate import PartialState
 
     from bilin_engine.pretrain.model import GlmSize
-    from bilin_engine.pretrain.prepare import MIX_FILE, TOKENIZER_FILE, render
-    from bilin_engine.pretrain.run_folder import TrainSettings
+    from bilin_engine.pretrain.prepare import (
+        MIX_FILE,
+        TOKENIZER_FILE,
+        render,
+        require_rendered_from,
+    )
+    from bilin_engine.pretrain.run_folder import TrainSettings, lock_run
     from bilin_engine.pretrain.schedule import end_of_run
     from bilin_engine.pretrain.shards import SampleStore
     from bilin_engine.pretrain.train import Trainer
     from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
 
+    if options.ends_at and not options.schedule_seconds:
+        message = "--ends-at needs --schedule-seconds too: how long the run that then ends takes"
+        raise ValueError(message)
     if options.threads:
         torch.set_num_threads(options.threads)
     shards = options.shards or options.packed / "shards"
     # mix.json is written last. One process renders, the others of its machine wait.
-    with PartialState(cpu=options.device == "cpu").local_main_process_first():
+    state = PartialState(cpu=options.device == "cpu")
+    with state.local_main_process_first():
         if not (shards / MIX_FILE).exists():
             render(options.packed, shards, _render_settings(options))
+    require_rendered_from(
+        shards, options.packed, _given_render_settings(options), is_own=options.shards is None
+    )
     tokenizer = SentencePieceTokenizer(options.packed / TOKENIZER_FILE)
     _, hidden, layers, heads, inner, context = SIZES[options.size]
     size = GlmSize(
@@ -104,9 +117,11 @@ def _train(options: argparse.Namespace) -> int:
         values["ends_at"] = end_of_run(now, hour, minute, seconds).timestamp()
     settings = TrainSettings(size=size, **values)
     store = SampleStore.open(shards)
-    trainer = Trainer(options.run_folder, store, tokenizer.specials, settings, options.init_from)
-    _say(f"{size.num_parameters / 1e6:.1f}M parameters on {trainer.accelerator.device}")
-    progress = trainer.run()
+    run = options.run_folder
+    with lock_run(run) if state.is_main_process else nullcontext():
+        trainer = Trainer(run, store, tokenizer.specials, settings, options.init_from)
+        _say(f"{size.num_parameters / 1e6:.1f}M parameters on {trainer.accelerator.device}")
+        progress = trainer.run()
     _say(json.dumps(dataclasses.asdict(progress)))
     return 0
 
@@ -141,14 +156,14 @@ def _report(options: argparse.Namespace) -> int:
 def _render_settings(options: argparse.Namespace) -> "RenderSettings":
     from bilin_engine.pretrain.prepare import RenderSettings
 
-    return RenderSettings(
-        num_templates=options.num_templates,
-        num_texts=options.num_texts,
-        max_length=options.max_length,
-        seed=options.seed,
-        processes=options.processes,
-        family_shares=tuple(options.share),
-    )
+    return RenderSettings(processes=options.processes, **_given_render_settings(options))
+
+
+def _given_render_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Those that a person gave: shards rendered with others are then not the ones meant."""
+    names = ("num_templates", "num_texts", "max_length", "seed", "family_shares")
+    given = {name: value for name, value in vars(options).items() if name in names}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
 
 
 def _say(text: str) -> None:
@@ -206,26 +221,13 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("packed", type=Path, help="folder that `prepare` wrote")
         if name == "train":
             _add_training(command)
-        command.add_argument("--shards", type=Path, help="default: PACKED/shards")
-        command.add_argument("--num-templates", type=int, default=300_000)
-        command.add_argument("--num-texts", type=int, default=60_000)
-        command.add_argument("--max-length", type=int, default=256, help="tokens of a sample")
-        command.add_argument(
-            "--share",
-            type=_family_share,
-            action="append",
-            default=[],
-            metavar="FAMILY=SHARE",
-            help="of instruction samples, instead of the mixture's own; may be repeated",
-        )
-        command.add_argument("--processes", type=int, default=1, help="that render")
-        command.add_argument("--seed", type=int, default=1)
+        _add_rendering(command)
         command.set_defaults(run=run)
 
     export = commands.add_parser("export", formatter_class=shown, help="write the model folder")
     export.add_argument("run_folder", type=Path)
     export.add_argument("packed", type=Path)
-    export.add_argument("out", type=Path)
+    export.add_argument("out", type=Path, help="folder to write; replaced if export wrote it")
     export.add_argument("--shards", type=Path, help="default: PACKED/shards")
     export.add_argument("--id", default="bilin-mini")
     export.add_argument("--group-size", default="32", help='of INT4; "row"; 0 = not quantized')
@@ -260,6 +262,35 @@ def _family_share(text: str) -> tuple[str, float]:
 def _time_of_day(text: str) -> tuple[int, int]:
     time = datetime.strptime(text, "%H:%M")
     return time.hour, time.minute
+
+
+def _add_rendering(command: argparse.ArgumentParser) -> None:
+    """Without defaults, which are RenderSettings': `train` holds samples to what is given only."""
+    command.add_argument(
+        "--shards",
+        type=Path,
+        help=(
+            "the samples; default: PACKED/shards, which train wants rendered from PACKED as it is "
+            "now. Named ones may be of any PACKED with the same vocabulary"
+        ),
+    )
+    for flag, text in (
+        ("--num-templates", "samples of templates (default: 300000)"),
+        ("--num-texts", "samples of passages (default: 60000)"),
+        ("--max-length", "tokens of a sample (default: 256)"),
+        ("--seed", "of samples and of their order (default: 1)"),
+    ):
+        command.add_argument(flag, type=int, default=argparse.SUPPRESS, help=text)
+    command.add_argument(
+        "--share",
+        type=_family_share,
+        action="append",
+        default=argparse.SUPPRESS,
+        dest="family_shares",
+        metavar="FAMILY=SHARE",
+        help="of instruction samples, instead of the mixture's own; may be repeated",
+    )
+    command.add_argument("--processes", type=int, default=1, help="that render")
 
 
 def _add_training(command: argparse.ArgumentParser) -> None:

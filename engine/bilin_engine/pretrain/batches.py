@@ -5,8 +5,10 @@ tokens; measured here, this beats packing rows of 512 with a block-diagonal mask
 and masks are computed for pairs that never see each other.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from bilin_engine.pretrain.run_folder import Progress, TrainSettings
 from bilin_engine.pretrain.samples import Arrays, collate
 from bilin_engine.pretrain.schedule import num_batches
 from bilin_engine.pretrain.shards import SampleStore
+from bilin_engine.processes import end_with_parent
 
 POOL_BATCHES = 64  # samples are sorted by length within so many batches, then shuffled again
 
@@ -115,8 +118,14 @@ def iterate_batches(
         num_workers=workers,
         prefetch_factor=8 if workers else None,
         collate_fn=_unchanged,
+        worker_init_fn=partial(_end_with, os.getpid()),
     )
     return iter(loader)
+
+
+def _end_with(parent_pid: int, _worker: int) -> None:
+    """Torch's own worker outlives a kill: it waits for a reader of the batches it has made."""
+    end_with_parent(parent_pid)
 
 
 def _unchanged(batch: object) -> object:

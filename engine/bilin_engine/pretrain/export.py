@@ -15,6 +15,7 @@ from bilin_engine.pretrain.card import CardFacts, model_card
 from bilin_engine.pretrain.loss_picture import loss_picture
 from bilin_engine.pretrain.model import GlmSize
 from bilin_engine.pretrain.prepare import MIX_FILE, TOKENIZER_FILE
+from bilin_engine.pretrain.published import is_model_folder
 from bilin_engine.pretrain.run_folder import (
     read_checkpoint,
     read_log_lines,
@@ -64,7 +65,16 @@ def export(run: Path, packed: Path, shards: Path, dst: Path, settings: ExportSet
     """Writes the newest checkpoint of `run` to `dst`, which is replaced when the new one is whole.
 
     packed, shards: the folders with the vocabulary and the samples that the run was trained on.
+    Raises ValueError where `dst` is there and no model folder that this function wrote.
     """
+    fresh, old = (dst.with_name(f"{dst.name}.{end}") for end in ("new", "old"))
+    for folder in (dst, fresh, old):
+        if folder.exists() and not is_model_folder(folder):
+            message = (
+                f"{folder} is no model folder that export wrote, so it is not replaced; "
+                "name another OUT or remove it"
+            )
+            raise ValueError(message)
     checkpoint = read_checkpoint(run)
     weights = checkpoint.weights()
     train_settings = read_settings(run)
@@ -104,8 +114,7 @@ def export(run: Path, packed: Path, shards: Path, dst: Path, settings: ExportSet
     quantization = (
         QuantizationConfig.uniform(4, settings.group_size) if settings.group_size else None
     )
-    fresh = dst.with_name(dst.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(fresh, ignore_errors=True)  # what a kill left
     write_model_folder(
         fresh,
         model_config(train_settings.size),
@@ -115,8 +124,12 @@ def export(run: Path, packed: Path, shards: Path, dst: Path, settings: ExportSet
         extra_files=files,
         bilin_metadata=_metadata(settings),
     )
-    shutil.rmtree(dst, ignore_errors=True)
-    return fresh.rename(dst)
+    if dst.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        dst.rename(old)
+    fresh.rename(dst)
+    shutil.rmtree(old, ignore_errors=True)
+    return dst
 
 
 def _rounded(

@@ -5,13 +5,14 @@ passages, mined facts, dialogues); `render` writes samples from that folder alon
 on a machine without the corpora.
 """
 
+import hashlib
 import json
 import logging
 import lzma
 import random
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -33,6 +34,14 @@ from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
 logger = logging.getLogger(__name__)
 TOKENIZER_FILE = "tokenizer.model"
 MIX_FILE = "mix.json"
+_ORIGIN_FILE = "rendered_from.json"
+_RENDERED_FILES = (
+    TOKENIZER_FILE,
+    "facts.json",
+    "passages.txt.xz",
+    "dialogues.jsonl.xz",
+    "probe.json",
+)
 NUM_TAUGHT_TEXTS = 30_000
 HELD_OUT_CHARS = 60_000
 
@@ -175,8 +184,12 @@ def open_packed(
 def render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict[str, int]]:
     """Writes the shards into `out`; samples and loss tokens by family, also in `mix.json`.
 
-    The samples are the same for any number of processes.
+    The samples are the same for any number of processes. Earlier ones stay until the new are whole,
+    and for as long as a run has them mapped. `rendered_from.json` holds what
+    `require_rendered_from` asks for.
     """
+    fresh = out / "new"
+    origin = {"settings": asdict(settings), "packed": _digests(folder)}
     num_texts = settings.num_texts
     jobs = [
         _Job(
@@ -207,13 +220,61 @@ def render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict[
             yield result.records
 
     if settings.processes == 1:
-        write_shards(parts(map(_run_job, jobs)), out)
+        write_shards(parts(map(_run_job, jobs)), fresh)
     else:
         with ProcessPoolExecutor(settings.processes, get_context("spawn")) as pool:
-            write_shards(parts(pool.map(_run_job, jobs)), out)
+            write_shards(parts(pool.map(_run_job, jobs)), fresh)
     mix = {"samples": dict(samples.most_common()), "loss_tokens": dict(loss_tokens.most_common())}
+    _write_json(fresh / _ORIGIN_FILE, origin)
+    (out / MIX_FILE).unlink(missing_ok=True)  # comes last: a folder with one is whole
+    for file in fresh.iterdir():
+        file.replace(out / file.name)
+    fresh.rmdir()
     _write_json(out / MIX_FILE, mix)
     return mix
+
+
+def require_rendered_from(
+    shards: Path, packed: Path, settings: Mapping[str, object], *, is_own: bool
+) -> None:
+    """Raises ValueError naming in what the shards differ from what is asked for.
+
+    settings: those of RenderSettings that a person gave, by name. is_own: whether the shards are to
+    come from `packed` as it is now; others need its vocabulary only, and more is a warning. So is a
+    folder from before there was a record.
+    """
+    path = shards / _ORIGIN_FILE
+    if not path.exists():
+        logger.warning("%s does not say what it was rendered from; taken as it is", shards)
+        return
+    origin = json.loads(path.read_text(encoding="utf-8"))
+    different = [
+        f"{name} {origin['settings'][name]} instead of {value}"
+        for name, value in json.loads(json.dumps(settings)).items()  # its tuples are lists there
+        if origin["settings"][name] != value
+    ]
+    changed = [
+        name for name, digest in _digests(packed).items() if origin["packed"].get(name) != digest
+    ]
+    if is_own or TOKENIZER_FILE in changed:
+        different += [f"another {name}" for name in changed]
+    elif changed:
+        logger.warning("%s was rendered from another %s than %s", shards, changed[0], packed)
+    if different:
+        message = (
+            f"{shards} was rendered with {', '.join(different)}; `python -m bilin_engine.pretrain "
+            f"render {packed} --shards {shards}` with the settings given here writes it anew"
+        )
+        raise ValueError(message)
+
+
+def _digests(packed: Path) -> dict[str, str]:
+    """sha256 by name of the files that samples come from, as far as they are there."""
+    return {
+        name: hashlib.sha256((packed / name).read_bytes()).hexdigest()
+        for name in _RENDERED_FILES
+        if (packed / name).exists()
+    }
 
 
 _JOB_SAMPLES = 20_000

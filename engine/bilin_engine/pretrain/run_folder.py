@@ -3,6 +3,7 @@
     settings.json      TrainSettings
     log.csv            a line an update
     checkpoint/        state.safetensors (weights and moments by name), progress.json
+    lock               locked while the run is trained
 
 While a checkpoint is written, `checkpoint.new` and `checkpoint.old` are there too; one of
 `checkpoint` and `checkpoint.old` is always whole.
@@ -11,6 +12,8 @@ While a checkpoint is written, `checkpoint.new` and `checkpoint.old` are there t
 import hashlib
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bilin_engine.pretrain.model import GlmSize
+from bilin_engine.processes import lock_file
 
 LOG_FILE = "log.csv"
 _SETTINGS_FILE = "settings.json"
@@ -108,6 +112,17 @@ class Checkpoint:
         }
 
 
+@contextmanager
+def lock_run(run: Path) -> Iterator[None]:
+    """Keeps the folder to this process. Raises ValueError where another one trains in it."""
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / "lock").open("w") as file:
+        if not lock_file(file.fileno()):
+            message = f"{run} is being trained by another process; stop it or name another folder"
+            raise ValueError(message)
+        yield
+
+
 def has_checkpoint(run: Path) -> bool:
     """Whether there is one to go on from."""
     return (run / "checkpoint").exists() or (run / "checkpoint.old").exists()
@@ -153,8 +168,10 @@ def read_log_lines(run: Path) -> list[str]:
 
 
 def write_log_lines(run: Path, lines: list[str]) -> None:
-    """Replaces log.csv."""
-    (run / LOG_FILE).write_text("".join(lines), encoding="utf-8")
+    """Replaces log.csv; a kill leaves it or the new one whole."""
+    fresh = run / f"{LOG_FILE}.new"
+    fresh.write_text("".join(lines), encoding="utf-8")
+    fresh.replace(run / LOG_FILE)
 
 
 def weights_hash(weights: dict[str, Tensor]) -> str:

@@ -138,6 +138,21 @@ def _require_whole_share(settings: TrainSettings, processes: int) -> None:
         raise ValueError(message)
 
 
+def _require_whole_groups(settings: TrainSettings) -> None:
+    """Now, not when rounding begins: by then the run could not be finished."""
+    if not settings.fake_quant_share > 0:
+        return
+    group, size = settings.fake_quant_group, settings.size
+    widths = {"hidden_size": size.hidden_size, "inner_size": size.inner_size}
+    for name, width in widths.items():
+        if group < 1 or width % group:
+            message = (
+                f"fake_quant_group {group} does not divide {name} {width}; use a divisor of "
+                f"{math.gcd(*widths.values())}, or fake_quant_share 0"
+            )
+            raise ValueError(message)
+
+
 class Trainer:
     """Trains in `folder`: `checkpoint/` (kill-safe), `log.csv`, `settings.json`.
 
@@ -161,6 +176,7 @@ class Trainer:
             mixed_precision="bf16" if settings.precision == "bf16" else "no",
         )
         _require_whole_share(settings, self.accelerator.num_processes)
+        _require_whole_groups(settings)
         torch.manual_seed(settings.seed)
         model = TrainableGlm(settings.size, embedding_gradient=settings.embedding_gradient)
         self.plain_model = model
@@ -187,6 +203,8 @@ class Trainer:
         if has_checkpoint(folder):
             self._resume()
         else:
+            if self.accelerator.is_main_process:  # what a kill before the first checkpoint left
+                write_log_lines(folder, [])
             if init_from is not None:
                 self._begin_with(init_from)
             self._remember()
@@ -228,7 +246,8 @@ class Trainer:
             spent = clock.read()
             self.progress.seconds = before + spent
             self.progress.scheduled = scheduled + spent
-            if self.progress.step % self.settings.checkpoint_steps == 0:
+            has_advanced = self.progress.step > self._safe_progress.step  # not just rolled back
+            if has_advanced and self.progress.step % self.settings.checkpoint_steps == 0:
                 self.save()
         self.save()
         return self.progress
@@ -335,11 +354,9 @@ class Trainer:
     ) -> None:
         if not self.accelerator.is_main_process:
             return
-        path = self.folder / LOG_FILE
-        is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as stream:
+        with (self.folder / LOG_FILE).open("a", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
-            if is_new:
+            if stream.tell() == 0:
                 writer.writerow(LOG_FIELDS)
             p = self.progress
             writer.writerow(

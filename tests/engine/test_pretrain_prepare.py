@@ -1,0 +1,133 @@
+"""Rendering: shards that are whole or the earlier ones, and that say what they were made from."""
+
+import lzma
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bilin_engine.pretrain import __main__ as commands
+from bilin_engine.pretrain.mixture import Mixture
+from bilin_engine.pretrain.prepare import (
+    MIX_FILE,
+    PackSettings,
+    RenderSettings,
+    pack_corpus,
+    render,
+    require_rendered_from,
+)
+from bilin_engine.pretrain.run_folder import lock_run
+from bilin_engine.pretrain.shards import SampleStore
+
+TOKENIZER = Path(__file__).parents[2] / "resources" / "models" / "bilin-mini" / "tokenizer.model"
+pytestmark = pytest.mark.expects_log  # packing tells of every corpus that is absent
+FEW = RenderSettings(num_templates=20, num_texts=10)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """A packed folder without dialogues."""
+    corpus = tmp_path_factory.mktemp("corpus")
+    for name, line in {
+        "hsk_sentences_audio.zh": "今天的天气很好，我们去公园走一走吧。",
+        "bible_web.en": "In the morning they went up the hill and sat down.",
+        "cc_cedict.zh": "天气",
+        "cc_cedict.en": "weather",
+        "wordnet_3_0_glosses.en": "go: move away",
+    }.items():
+        (corpus / f"{name}.txt.xz").write_bytes(lzma.compress(f"{line}\n".encode() * 2000))
+    pack_corpus(corpus, corpus / "packed", [], PackSettings(tokenizer=TOKENIZER))
+    return corpus / "packed"
+
+
+def samples_of(store):
+    return [store[index] for index in range(len(store))]
+
+
+def test_a_render_that_breaks_off_leaves_the_earlier_shards(packed, tmp_path, monkeypatch):
+    render(packed, tmp_path, FEW)
+    earlier = samples_of(SampleStore.open(tmp_path))
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Mixture, "texts", dies)  # the templates are written by then
+    with pytest.raises(KeyboardInterrupt):
+        render(packed, tmp_path, RenderSettings(num_templates=30, num_texts=10, seed=2))
+    assert (tmp_path / MIX_FILE).exists()
+    assert samples_of(SampleStore.open(tmp_path)) == earlier
+
+
+def test_a_run_keeps_the_samples_that_it_has_open(packed, tmp_path):
+    render(packed, tmp_path, FEW)
+    opened = SampleStore.open(tmp_path)
+    before = samples_of(opened)
+    render(packed, tmp_path, RenderSettings(num_templates=30, num_texts=10, seed=2))
+    assert samples_of(opened) == before
+    assert len(SampleStore.open(tmp_path)) == 40
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def own(packed, tmp_path):
+    """A packed folder with its own shards, and a copy of the vocabulary with other facts."""
+    shutil.copytree(packed, tmp_path / "own")
+    render(tmp_path / "own", tmp_path / "own" / "shards", FEW)
+    shutil.copytree(packed, tmp_path / "other")
+    (tmp_path / "other" / "facts.json").write_text("{}", encoding="utf-8")
+    return tmp_path / "own"
+
+
+@pytest.mark.parametrize(
+    ("given", "difference"),
+    [
+        ({}, None),
+        ({"num_templates": 20, "max_length": 256, "family_shares": ()}, None),
+        ({"num_templates": 21}, "num_templates 20 instead of 21"),
+        ({"seed": 2, "num_texts": 9}, "seed 1 instead of 2, num_texts 10 instead of 9"),
+        ({"family_shares": (("sum", 0.3),)}, r"family_shares \[\] instead of \[\['sum', 0.3\]\]"),
+    ],
+)
+def test_settings_that_are_given_must_be_those_of_the_shards(own, given, difference):
+    def ask():
+        require_rendered_from(own / "shards", own, given, is_own=True)
+
+    if difference is None:
+        ask()
+    else:
+        with pytest.raises(ValueError, match=f"was rendered with {difference}; .*`python -m .*"):
+            ask()
+
+
+def test_train_refuses_shards_from_before_another_prepare(own, tmp_path, capsys):
+    (own / "facts.json").write_text("{}", encoding="utf-8")
+    assert commands.main(["train", str(own), str(tmp_path / "run"), "--device", "cpu"]) == 1
+    told = capsys.readouterr().err
+    assert f"{own / 'shards'} was rendered with another facts.json; " in told
+    assert f"`python -m bilin_engine.pretrain render {own} --shards {own / 'shards'}`" in told
+
+
+def test_named_shards_may_be_of_another_folder_with_the_same_vocabulary(own, tmp_path, caplog):
+    caplog.clear()
+    require_rendered_from(own / "shards", tmp_path / "other", {}, is_own=False)
+    assert "was rendered from another facts.json than" in caplog.text
+    (tmp_path / "other" / "tokenizer.model").write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"another tokenizer\.model"):
+        require_rendered_from(own / "shards", tmp_path / "other", {}, is_own=False)
+
+
+def test_shards_without_a_record_are_taken_with_a_warning(own, caplog):
+    (own / "shards" / "rendered_from.json").unlink()
+    caplog.clear()
+    require_rendered_from(own / "shards", own, {"max_length": 640}, is_own=True)
+    assert "does not say what it was rendered from" in caplog.text
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(own, tmp_path, capsys):
+    run = tmp_path / "run"
+    with lock_run(run):
+        assert commands.main(["train", str(own), str(run), "--device", "cpu", "--steps", "1"]) == 1
+    assert f"{run} is being trained by another process" in capsys.readouterr().err
+    assert [file.name for file in run.iterdir()] == ["lock"]
+    with lock_run(run):
+        pass  # a lock goes with its process; the file stays
