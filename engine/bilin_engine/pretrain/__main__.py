@@ -96,9 +96,9 @@ def _train(options: argparse.Namespace) -> int:
     with state.local_main_process_first():
         if not (shards / MIX_FILE).exists():
             render(options.packed, shards, _render_settings(options))
-    require_rendered_from(
-        shards, options.packed, _given_render_settings(options), is_own=options.shards is None
-    )
+    given = _given_render_settings(options)
+    given.pop("seed", None)  # also that of the order, which may be another on the same samples
+    require_rendered_from(shards, options.packed, given, is_own=options.shards is None)
     tokenizer = SentencePieceTokenizer(options.packed / TOKENIZER_FILE)
     _, hidden, layers, heads, inner, context = SIZES[options.size]
     size = GlmSize(
