@@ -14,12 +14,28 @@ Key, Mod = Qt.Key, Qt.KeyboardModifier
 
 
 @pytest.fixture
-def desk(qtbot, tmp_path):
+def make_desk(qtbot, tmp_path):
     start_theme(QApplication.instance(), Look("light", "en"))  # type: ignore[arg-type]
-    made = EditorDesk(tmp_path)
-    qtbot.addWidget(made.view)
-    yield made
-    made.close()
+    made: list[EditorDesk] = []
+
+    def make(*options: str) -> EditorDesk:
+        desk = EditorDesk(tmp_path, *options)
+        qtbot.addWidget(desk.view)
+        made.append(desk)
+        return desk
+
+    yield make
+    for desk in made:
+        desk.close()
+
+
+@pytest.fixture
+def desk(make_desk):
+    return make_desk()
+
+
+def blank(desk: EditorDesk, number: int = 0) -> int:
+    return desk.editor.session.document.blanks[number][1].id
 
 
 def offer(desk: EditorDesk, number: int, *texts: str) -> int:
@@ -108,3 +124,20 @@ def test_accepting_goes_on_to_the_next_offer_and_around(desk):
     QTest.keyClick(text, Key.Key_Tab)
     assert session.document.plain_text == "a one b two words c [MASK] d four"
     assert text.current == 0
+
+
+def test_a_fill_is_left_with_its_document_and_the_next_one_runs(make_desk, qtbot):
+    desk = make_desk("--gap", "0.05")
+    qtbot.waitUntil(lambda: desk.engine.model is not None, timeout=20000)
+    desk.editor.open_text("The sky is [MASK].")
+    left = desk.editor.session
+    desk.editor.fill(blank(desk))
+    qtbot.waitUntil(lambda: "w1" in left.shown_text(1))
+    desk.editor.open_text("The sea is [MASK].")
+    assert desk.editor.running == ()
+    assert left.fill(1).chosen == 0  # what came so far
+    session = desk.editor.session
+    desk.editor.fill(blank(desk))
+    qtbot.waitUntil(lambda: session.fill(1).chosen == 0)
+    assert session.shown_text(1).endswith("w11")
+    assert said(desk) == ""

@@ -126,7 +126,7 @@ class EditorController(QObject):
         self._meter.stop()
         self.reader.stop()
         if self._run is not None:
-            self._run.stop()
+            self._run.leave()
         self._keeper.save_now()
         self._files.shutdown()
 
@@ -258,7 +258,7 @@ class EditorController(QObject):
 
     def _take(self, document_id: int, snapshot: Snapshot) -> None:
         if self._run is not None:
-            self._run.stop()
+            self._run.leave()
         self._keeper.save_now()
         self._visit += 1
         self.session.deleteLater()
