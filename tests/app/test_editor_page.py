@@ -141,3 +141,26 @@ def test_a_fill_is_left_with_its_document_and_the_next_one_runs(make_desk, qtbot
     qtbot.waitUntil(lambda: session.fill(1).chosen == 0)
     assert session.shown_text(1).endswith("w11")
     assert said(desk) == ""
+
+
+def test_a_fill_that_waits_for_the_model_is_of_no_other_document(make_desk, qtbot):
+    desk = make_desk("--behave", "slow_start", "--delay", "0.5")
+    desk.editor.open_text("The sky is [MASK].")
+    desk.editor.fill(blank(desk))
+    assert desk.editor.running == (1,)
+    desk.editor.open_text("The sea is [MASK].")
+    offer(desk, 0, "calm")
+    assert desk.editor.running == ()
+    qtbot.waitUntil(lambda: desk.engine.model is not None, timeout=20000)
+    assert desk.editor.running == ()
+    assert desk.editor.session.shown_text(1) == "calm"
+
+
+@pytest.mark.expects_log
+def test_a_fill_waits_no_longer_when_the_model_cannot_be_loaded(make_desk, qtbot):
+    desk = make_desk("--behave", "load_fails")
+    desk.editor.open_text("The sky is [MASK].")
+    desk.editor.fill(blank(desk))
+    qtbot.waitUntil(lambda: desk.engine.view.state == "fault", timeout=20000)
+    assert desk.editor.running == ()
+    assert said(desk) == desk.engine.view.reason != ""

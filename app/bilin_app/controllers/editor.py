@@ -21,6 +21,7 @@ from bilin_app.controllers.editor_views import (
     RevisionView,
 )
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.engine_views import EngineView
 from bilin_app.controllers.fill_run import FillRun, SentText, WindowMeter
 from bilin_app.controllers.list_views import DeletedItem
 from bilin_app.controllers.mailbox import Mailbox
@@ -107,7 +108,7 @@ class EditorController(QObject):
         self._meter.counted.connect(self.ruler_changed)
         self.reader.notice.connect(self.notice)
         self._engine.ready.connect(self._on_engine_ready)
-        self._engine.view_changed.connect(lambda _view: self._count_soon())
+        self._engine.view_changed.connect(self._on_engine_changed)
 
     # --- Start and end ----------------------------------------------------------------------------
 
@@ -257,6 +258,7 @@ class EditorController(QObject):
         self._mailbox.when(self._store.read(stored.load_revision, revision_id), restore, self._tell)
 
     def _take(self, document_id: int, snapshot: Snapshot) -> None:
+        self._waiting = ()
         if self._run is not None:
             self._run.leave()
         self._keeper.save_now()
@@ -365,12 +367,9 @@ class EditorController(QObject):
         if model is None:
             self._waiting = blank_ids
             self.running_changed.emit(blank_ids)
-            if self._engine.view.state == "fault":
-                self._waiting = ()
-                self.running_changed.emit(())
-                self.notice.emit(self._engine.view.reason)
-            else:
+            if self._engine.view.state != "fault":
                 self._engine.load_wanted()
+            self._on_engine_changed(self._engine.view)
             return
         self._waiting = ()
         run = self._run = FillRun(self.session, self._engine, blank_ids, self.settings, self)
@@ -414,6 +413,14 @@ class EditorController(QObject):
             if notice:
                 self.notice.emit(notice)
         run.deleteLater()
+
+    def _on_engine_changed(self, view: EngineView) -> None:
+        """A fill waits for a model only while one is on its way."""
+        self._count_soon()
+        if self._waiting and view.state in ("fault", "empty"):
+            self.stop()
+            if view.reason:
+                self.notice.emit(view.reason)
 
     def _on_engine_ready(self, _model_id: str) -> None:
         self._count_soon()
