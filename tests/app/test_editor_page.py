@@ -126,6 +126,15 @@ def test_accepting_goes_on_to_the_next_offer_and_around(desk):
     assert text.current == 0
 
 
+def test_a_candidate_with_braces_is_shown_as_it_is(desk):
+    desk.editor.open_text("The loop is [MASK].")
+    offer(desk, 0, "for {x} in y")
+    card = desk.view.panel.candidates._cards[0]
+    assert card.accessibleName() == "for {x} in y, log-probability −1.0"
+    desk.view.panel._digits.click()
+    assert desk.editor.session.fill(1).constraints.digits_only
+
+
 def test_a_fill_is_left_with_its_document_and_the_next_one_runs(make_desk, qtbot):
     desk = make_desk("--gap", "0.05")
     qtbot.waitUntil(lambda: desk.engine.model is not None, timeout=20000)
