@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QStackedWidget, QWi
 
 from bilin_app.pages.editor.view import EditorView
 from bilin_app.theme.theme import Look, start_theme
-from bilin_engine.protocol import Candidate
+from bilin_engine.protocol import Candidate, FillConstraints, LengthLimit
 
 Key, Mod = Qt.Key, Qt.KeyboardModifier
 
@@ -133,6 +133,17 @@ def test_a_candidate_with_braces_is_shown_as_it_is(desk):
     assert card.accessibleName() == "for {x} in y, log-probability −1.0"
     desk.view.panel._digits.click()
     assert desk.editor.session.fill(1).constraints.digits_only
+
+
+def test_another_language_leaves_what_a_fill_must_keep(desk, qtbot):
+    desk.editor.open_text("In [MASK] it was built.")
+    length = LengthLimit(4, "characters", exact=True)
+    asked = FillConstraints(length=length, choices=("1807", "1808"), digits_only=True)
+    desk.editor.set_constraints(blank(desk), asked)
+    start_theme(QApplication.instance(), Look("light", "zh"))  # type: ignore[arg-type]
+    qtbot.waitUntil(lambda: desk.view.panel.fill.text() == "填这个空")
+    assert desk.editor.session.fill(1).constraints == asked
+    assert desk.view.panel.length.current == 2
 
 
 def test_a_fill_is_left_with_its_document_and_the_next_one_runs(make_desk, qtbot):

@@ -324,7 +324,8 @@ class BlankPanel(SidePanel):
             self.tr("Fill all"),
             self.tr("Fill all blanks in order ({0})").format(keymap().text("fill_all")),
         )
-        self._show_constraints(FillConstraints(), fields=True)
+        if self._view is None:
+            self._show_constraints(FillConstraints(), fields=True)
         self._show(fields=True)
 
 
