@@ -63,14 +63,14 @@ class TextView(QTextEdit):
     """Signals carry positions of the document (text.document) and blank ids.
 
     moved(int, int, int): the stretch from one position to another was dragged to a third.
-    adopted(int): the offer on show was edited by hand and belongs to the text now.
+    adopted(int, str): the offer on show, this text, was edited by hand and belongs to the text now.
     flag_entered(int): the cursor was put into this one of the words that `show_flags` marked.
     """
 
     text_edited = Signal(int, int, str)
     pasted = Signal(int, int, str)
     moved = Signal(int, int, int)
-    adopted = Signal(int)
+    adopted = Signal(int, str)
     blank_requested = Signal(int, int, str)
     undo_requested = Signal()
     redo_requested = Signal()
@@ -211,6 +211,7 @@ class TextView(QTextEdit):
         if self._is_composing:
             self._held[blank_id] = view
             return
+        self._held.pop(blank_id, None)
         if view is None:
             self._blanks.pop(blank_id, None)
             return
@@ -449,7 +450,7 @@ class TextView(QTextEdit):
             is_inside = low < start < high or low < end < high
             if is_inside or (low < end and start < high and not (start <= low and high <= end)):
                 self._is_adopting = True
-                self.adopted.emit(blank_id)
+                self.adopted.emit(blank_id, from_units(self._shown.text_of(blank_id)))
                 self._is_adopting = False
         position, stop = self._shown.position_of(start), self._shown.position_of(end)
         self.text_edited.emit(position, stop, clean(text))
