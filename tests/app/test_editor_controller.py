@@ -1,5 +1,6 @@
 """Documents kept by themselves, filled, found and brought back: controller, database, engine."""
 
+import errno
 import sqlite3
 import sys
 from pathlib import Path
@@ -159,6 +160,45 @@ def test_an_earlier_version_comes_back_with_what_was_offered(desk, qtbot):
     assert session.document.plain_text == "甲[MASK]乙春"
     session.redo()
     assert session.shown_text(session.document.blanks[1][1].id) == "春"
+
+
+class FullDisk:
+    """Every transaction fails at its end, as long as it is full."""
+
+    def __init__(self, store: Store) -> None:
+        self.is_full = True
+        self._transact = store._transact
+        store._transact = self.transact  # type: ignore[method-assign]
+
+    def transact(self, synchronous, job):
+        def refuse(connection):
+            job(connection)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        return self._transact(synchronous, refuse if self.is_full else job)
+
+
+def test_what_a_full_disk_refuses_is_kept_and_saved_later(desk, qtbot):
+    desk.editor._keeper._retry.setInterval(20)
+    desk.editor.session.type_text(0, 0, "kept")
+    qtbot.waitUntil(lambda: desk.on_disk() == ["kept"], timeout=5000)
+    first = desk.editor.document_id
+    disk = FullDisk(desk.store)
+    desk.editor.session.type_text(4, 4, " and more")
+    desk.editor.new_document()
+    desk.editor.session.type_text(0, 0, "never stored")
+    qtbot.waitUntil(lambda: desk.states[-1] == "refused", timeout=5000)
+    desk.editor.open_document(first)
+    qtbot.waitUntil(lambda: desk.opened[-1].content.plain_text == "kept and more", timeout=5000)
+    assert desk.states[-1] == "refused"
+    desk.editor.session.type_text(0, 4, "told")
+    desk.editor.new_document()
+    refused = lambda: [s.content.text for s in desk.editor._keeper._refused.values()]  # noqa: E731
+    qtbot.waitUntil(lambda: "told and more" in refused(), timeout=5000)
+    disk.is_full = False
+    expected = ["told and more", "never stored"]
+    qtbot.waitUntil(lambda: desk.on_disk() == expected, timeout=5000)
+    assert len([notice for notice in desk.notices if "full" in notice]) == 1
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.json"])

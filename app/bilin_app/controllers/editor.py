@@ -155,7 +155,7 @@ class EditorController(QObject):
 
         def show(snapshot: Snapshot | None) -> None:
             if snapshot is not None and visit == self._visit:
-                self._take(document_id, snapshot)
+                self._take(document_id, self._keeper.kept(document_id) or snapshot)
 
         future = self._store.read_latest(stored.load_document, document_id)
         self._mailbox.when(future, show, self._tell)
