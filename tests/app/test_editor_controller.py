@@ -95,6 +95,20 @@ def test_another_document_on_show_loses_nothing_of_the_first(desk, qtbot):
     qtbot.waitUntil(lambda: desk.opened[-1].content.plain_text == "first", timeout=5000)
 
 
+def test_the_document_on_show_is_not_opened_again(desk, qtbot):
+    desk.editor.session.type_text(0, 0, "first")
+    desk.editor.new_document()
+    desk.editor.session.type_text(0, 0, "second")
+    qtbot.waitUntil(lambda: len(desk.rows) == 2, timeout=5000)
+    num_opened = len(desk.opened)
+    desk.editor.open_document(desk.rows[1].id)
+    desk.editor.open_document(desk.editor.document_id)  # thought better of it
+    desk.store.read_latest(lambda _connection: None).result(10)
+    qtbot.wait(10)
+    assert len(desk.opened) == num_opened
+    assert desk.editor.session.stack.canUndo()
+
+
 def test_the_trash_gives_back_and_search_finds(desk, qtbot):
     desk.editor.open_text("米兰的凯旋门[MASK]")
     qtbot.waitUntil(lambda: len(desk.rows) == 1, timeout=5000)
@@ -111,7 +125,9 @@ def test_the_trash_gives_back_and_search_finds(desk, qtbot):
 def test_an_earlier_version_comes_back_as_one_step(desk, qtbot):
     desk.editor.open_text("as it was [MASK]")
     qtbot.waitUntil(lambda: desk.states[-1] == "saved" and bool(desk.on_disk()), timeout=5000)
-    desk.editor.open_document(desk.editor.document_id)
+    first = desk.editor.document_id
+    desk.editor.new_document()
+    desk.editor.open_document(first)
     qtbot.waitUntil(lambda: desk.opened[-1].id > 0, timeout=5000)
     desk.editor.session.type_text(0, 6, "")
     qtbot.waitUntil(lambda: desk.on_disk() == ["was [MASK]"], timeout=5000)

@@ -148,10 +148,12 @@ class EditorController(QObject):
         self._take(0, Snapshot(""))
 
     def open_document(self, document_id: int) -> None:
-        """Shows a document; document_opened follows."""
-        self._keeper.save_now()
+        """Shows a document; document_opened follows, unless it is on show already."""
         self._visit += 1
         visit = self._visit
+        if document_id == self.document_id:
+            return
+        self._keeper.save_now()
 
         def show(snapshot: Snapshot | None) -> None:
             if snapshot is not None and visit == self._visit:
