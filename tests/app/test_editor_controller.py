@@ -1,6 +1,7 @@
 """Documents kept by themselves, filled, found and brought back: controller, database, engine."""
 
 import errno
+import os
 import sqlite3
 import sys
 from pathlib import Path
@@ -245,6 +246,14 @@ def test_a_text_of_another_encoding_is_read_as_it_was_written(desk, qtbot, tmp_p
     qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
     assert desk.opened[-1].content.plain_text == "凯旋门位于米兰，\n为纪念[MASK]而建。"
     assert desk.notices == []
+
+
+def test_a_file_whose_name_is_no_utf8_is_kept_under_a_name_that_can_be_shown(desk, qtbot, tmp_path):
+    path = tmp_path / os.fsdecode("说明.txt".encode("gbk"))
+    path.write_text("正文", encoding="utf-8")
+    desk.editor.open_file(path)
+    qtbot.waitUntil(lambda: desk.on_disk() == ["正文"], timeout=5000)
+    assert desk.editor.title == "˵��"
 
 
 def test_an_empty_file_is_an_empty_document(desk, qtbot, tmp_path):

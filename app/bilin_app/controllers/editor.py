@@ -40,7 +40,7 @@ from bilin_app.text.document import (
     without_blank_ids,
 )
 from bilin_app.text.document_file import Snapshot, decode_document, pretty_document
-from bilin_app.text.titles import title_from
+from bilin_app.text.titles import printable, title_from
 from bilin_engine.protocol import BlankKind, FillConstraints, InspectPrompt, LengthLimit
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
@@ -478,7 +478,7 @@ def _read_file(path: Path) -> Snapshot:
         raise StorageError("unusable", reason) from error
     except ValueError as error:
         raise StorageError("unusable", str(error)) from error
-    return Snapshot(path.stem, parse_slice(text, Document()))
+    return Snapshot(printable(path.stem), parse_slice(text, Document()))
 
 
 def _write_file(path: Path, snapshot: Snapshot) -> None:
