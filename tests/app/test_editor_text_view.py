@@ -83,6 +83,11 @@ class Bench:
         units = to_units(self.view.toPlainText())
         return place - ("\udc00" <= units[place : place + 1] <= "\udfff")
 
+    def looks_offered(self, place: int) -> bool:
+        cursor = self.view.textCursor()
+        cursor.setPosition(place + 1)
+        return cursor.charFormat().background().style() != Qt.BrushStyle.NoBrush
+
     def key(self, key, modifiers=Mod.NoModifier) -> None:
         QTest.keyClick(self.view, key, modifiers)
 
@@ -231,6 +236,18 @@ def test_editing_an_offer_takes_it_into_the_text(bench):
     one.key(Key.Key_Z, Mod.ControlModifier)
     one.key(Key.Key_Z, Mod.ControlModifier)
     assert one.session.document.plain_text == "甲[MASK]乙"
+
+
+def test_what_is_typed_inside_an_offer_is_one_with_its_text(bench):
+    one = bench("冬天去[MASK]避寒。")
+    one.offer("三亚。海口")
+    assert [one.looks_offered(place) for place in (2, 3, 7, 8)] == [False, True, True, False]
+    one.at(5)
+    one.preedit("", "😀")
+    assert not any(one.looks_offered(place) for place in range(12))
+    one.at(7)
+    one.key(Key.Key_Backspace)
+    assert one.session.document.plain_text == "冬天去三亚。海口避寒。"
 
 
 def test_deleting_around_an_offer_drops_it_with_its_blank(bench):
