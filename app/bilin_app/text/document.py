@@ -111,6 +111,11 @@ class Edit:
         """The edit that takes this one back."""
         return Edit(self.start, self.inserted, self.removed)
 
+    def moved(self, position: int) -> int:
+        """Where a position of the text before it is in the text after it."""
+        grown = len(self.inserted.text) - len(self.removed.text)
+        return position if position <= self.start else max(self.start, position + grown)
+
 
 class Document:
     """The text of record. Changed by `apply` alone."""
