@@ -154,6 +154,19 @@ def test_a_word_that_is_replaced_during_a_read_has_its_sentence_read_after_it(ma
     qtbot.waitUntil(lambda: desk.view.reader._view.num_known == 6)
 
 
+@pytest.mark.expects_log
+def test_a_read_waits_no_longer_when_the_model_cannot_be_loaded(make_desk, qtbot):
+    desk = make_desk("--behave", "load_fails")
+    notices: list[str] = []
+    desk.editor.reader.notice.connect(notices.append)
+    desk.editor.open_text("One bad word.")
+    desk.page.proofread()
+    assert desk.view.reader._view.is_reading
+    qtbot.waitUntil(lambda: desk.engine.view.state == "fault", timeout=20000)
+    assert not desk.view.reader._view.is_reading
+    assert notices == [desk.engine.view.reason]
+
+
 def test_closing_takes_the_marks_away_and_a_blank_takes_the_place(make_desk, qtbot):
     desk = make_desk()
     desk.editor.open_text("One bad word.")

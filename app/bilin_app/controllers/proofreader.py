@@ -13,6 +13,7 @@ from bilin_app.controllers import sentences
 from bilin_app.controllers.editor_session import EditorSession
 from bilin_app.controllers.editor_views import ReaderView, WordFlag
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.engine_views import EngineView
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
 from bilin_app.text.document import Edit, from_units
 from bilin_app.text.sentence_spans import Paragraph, Paragraphs, Span, UnitMap
@@ -74,6 +75,7 @@ class Proofreader(QObject):
         self._timer.setInterval(LOOK_AGAIN_MS)
         self._timer.timeout.connect(self._tell)
         engine.ready.connect(self._on_ready)
+        engine.view_changed.connect(self._on_engine_changed)
 
     def show_session(self, session: EditorSession) -> None:
         """Another document is on show."""
@@ -102,6 +104,7 @@ class Proofreader(QObject):
         if model is None:
             self._engine.load_wanted()
             self._tell()
+            self._on_engine_changed(self._engine.view)
             return
         wanted, self._wanted = self._wanted, []
         self._know_for(model.id)
@@ -252,6 +255,13 @@ class Proofreader(QObject):
     def _on_ready(self, _model_id: str) -> None:
         self._tell()
         self._read_on()
+
+    def _on_engine_changed(self, view: EngineView) -> None:
+        """What is wanted waits for a model only while one is on its way."""
+        if self._wanted and self._handle is None and view.state in ("fault", "empty"):
+            self.stop()
+            if view.reason:
+                self.notice.emit(view.reason)
 
     def _on_edited(self, edit: Edit, _is_ahead: bool) -> None:
         self._wanted = [(edit.moved(start), edit.moved(end)) for start, end in self._wanted]
