@@ -3662,6 +3662,10 @@
             <translation>彻底删除“{0}”？</translation>
         </message>
         <message>
+            <source>Delete {0} items for good?</source>
+            <translation>彻底删除这 {0} 项？</translation>
+        </message>
+        <message>
             <source>Delete everything in the trash for good?</source>
             <translation>彻底删除回收站里的全部内容？</translation>
         </message>
