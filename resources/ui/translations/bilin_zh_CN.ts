@@ -3083,6 +3083,10 @@
             <translation>无法写入 {path}：{reason}</translation>
         </message>
         <message>
+            <source>the conversation was deleted</source>
+            <translation>这条对话记录已被删除</translation>
+        </message>
+        <message>
             <source>Conversations imported: {number}</source>
             <translation>已导入 {number} 个对话</translation>
         </message>
