@@ -186,7 +186,7 @@ class Application(QObject):
         from bilin_app.pages.models.page import ModelsPage
 
         ModelsPage(self.window.models, self.models, self.engine)
-        hubs = HubsController(self.engine, self._paths.models_dir, self)
+        hubs = HubsController(self.engine, self.models_folder, self)
         HubPage(self.window.models, hubs, self.settings)
         self.models_folder.changed.connect(
             lambda folder: self.settings.remember_models_dir(str(folder))

@@ -63,8 +63,16 @@ def _move(file: SettingsFile, settings: Settings, old: Path, new: Path) -> str:
     if report.problem:
         file.save(replace(settings, data_dir=str(old), move_from=""))
         return sentences.data_not_moved(old, report.problem)
-    file.save(replace(settings, move_from=""))
+    models_dir = _moved(settings.models_dir, old, new)
+    file.save(replace(settings, move_from="", models_dir=models_dir))
     return sentences.data_moved(new, old if report.kept_old else None)
+
+
+def _moved(folder: str, old: Path, new: Path) -> str:
+    """Where a folder is after the move: what lay in the old data folder lies in the new one."""
+    if not folder or not Path(folder).is_relative_to(old):
+        return folder
+    return str(new / Path(folder).relative_to(old))
 
 
 def _with_progress(job: Callable[[], T]) -> T:

@@ -662,6 +662,14 @@ def test_a_conversation_goes_to_a_file_and_comes_back(start_app, until, tmp_path
     assert {hit.id for hit in app.page.hits[-1][1]} == {first, first + 1}
 
 
+def test_a_conversation_that_is_gone_is_not_said_to_be_exported(start_app, until, tmp_path):
+    app = start_app()
+    app.chat.export_conversation(77, tmp_path / "kept.json")
+    until(lambda: app.page.notices)
+    assert app.page.notices[0].endswith("could not be written: the conversation was deleted")
+    assert not (tmp_path / "kept.json").exists()
+
+
 # --- Deleting, beginning an answer, attachments, presets, models ----------------------------------
 
 

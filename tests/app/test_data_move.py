@@ -120,6 +120,21 @@ def test_a_start_moves_once_and_stays_there(profile, tmp_path):
     assert len(prepared) == 1
 
 
+@pytest.mark.parametrize(("chosen", "after"), [("data/big", "new/big"), ("disk", "disk")])
+def test_a_models_folder_is_found_where_the_move_brought_it(profile, chosen, after):
+    paths, file, _before = profile
+    home = paths.data_dir.parent
+    file.save(
+        Settings(
+            data_dir=str(home / "new"),
+            move_from=str(paths.data_dir),
+            models_dir=str(home / chosen),
+        )
+    )
+    find_data(paths, lambda _settings: None)
+    assert file.load().settings.models_dir == str(home / after)
+
+
 def test_a_move_that_fails_leaves_the_data_in_use(profile, tmp_path):
     paths, file, before = profile
     (tmp_path / "file").write_text("in the way")

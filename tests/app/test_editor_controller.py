@@ -1,5 +1,7 @@
 """Documents kept by themselves, filled, found and brought back: controller, database, engine."""
 
+import errno
+import os
 import sqlite3
 import sys
 from pathlib import Path
@@ -94,6 +96,20 @@ def test_another_document_on_show_loses_nothing_of_the_first(desk, qtbot):
     qtbot.waitUntil(lambda: desk.opened[-1].content.plain_text == "first", timeout=5000)
 
 
+def test_the_document_on_show_is_not_opened_again(desk, qtbot):
+    desk.editor.session.type_text(0, 0, "first")
+    desk.editor.new_document()
+    desk.editor.session.type_text(0, 0, "second")
+    qtbot.waitUntil(lambda: len(desk.rows) == 2, timeout=5000)
+    num_opened = len(desk.opened)
+    desk.editor.open_document(desk.rows[1].id)
+    desk.editor.open_document(desk.editor.document_id)  # thought better of it
+    desk.store.read_latest(lambda _connection: None).result(10)
+    qtbot.wait(10)
+    assert len(desk.opened) == num_opened
+    assert desk.editor.session.stack.canUndo()
+
+
 def test_the_trash_gives_back_and_search_finds(desk, qtbot):
     desk.editor.open_text("米兰的凯旋门[MASK]")
     qtbot.waitUntil(lambda: len(desk.rows) == 1, timeout=5000)
@@ -110,7 +126,9 @@ def test_the_trash_gives_back_and_search_finds(desk, qtbot):
 def test_an_earlier_version_comes_back_as_one_step(desk, qtbot):
     desk.editor.open_text("as it was [MASK]")
     qtbot.waitUntil(lambda: desk.states[-1] == "saved" and bool(desk.on_disk()), timeout=5000)
-    desk.editor.open_document(desk.editor.document_id)
+    first = desk.editor.document_id
+    desk.editor.new_document()
+    desk.editor.open_document(first)
     qtbot.waitUntil(lambda: desk.opened[-1].id > 0, timeout=5000)
     desk.editor.session.type_text(0, 6, "")
     qtbot.waitUntil(lambda: desk.on_disk() == ["was [MASK]"], timeout=5000)
@@ -161,6 +179,45 @@ def test_an_earlier_version_comes_back_with_what_was_offered(desk, qtbot):
     assert session.shown_text(session.document.blanks[1][1].id) == "春"
 
 
+class FullDisk:
+    """Every transaction fails at its end, as long as it is full."""
+
+    def __init__(self, store: Store) -> None:
+        self.is_full = True
+        self._transact = store._transact
+        store._transact = self.transact  # type: ignore[method-assign]
+
+    def transact(self, synchronous, job):
+        def refuse(connection):
+            job(connection)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        return self._transact(synchronous, refuse if self.is_full else job)
+
+
+def test_what_a_full_disk_refuses_is_kept_and_saved_later(desk, qtbot):
+    desk.editor._keeper._retry.setInterval(20)
+    desk.editor.session.type_text(0, 0, "kept")
+    qtbot.waitUntil(lambda: desk.on_disk() == ["kept"], timeout=5000)
+    first = desk.editor.document_id
+    disk = FullDisk(desk.store)
+    desk.editor.session.type_text(4, 4, " and more")
+    desk.editor.new_document()
+    desk.editor.session.type_text(0, 0, "never stored")
+    qtbot.waitUntil(lambda: desk.states[-1] == "refused", timeout=5000)
+    desk.editor.open_document(first)
+    qtbot.waitUntil(lambda: desk.opened[-1].content.plain_text == "kept and more", timeout=5000)
+    assert desk.states[-1] == "refused"
+    desk.editor.session.type_text(0, 4, "told")
+    desk.editor.new_document()
+    refused = lambda: [s.content.text for s in desk.editor._keeper._refused.values()]  # noqa: E731
+    qtbot.waitUntil(lambda: "told and more" in refused(), timeout=5000)
+    disk.is_full = False
+    expected = ["told and more", "never stored"]
+    qtbot.waitUntil(lambda: desk.on_disk() == expected, timeout=5000)
+    assert len([notice for notice in desk.notices if "full" in notice]) == 1
+
+
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.json"])
 def test_files_go_out_and_come_back(desk, qtbot, tmp_path, name):
     desk.editor.open_text("凯旋门[MASK]\n第二段 🏛")
@@ -189,6 +246,14 @@ def test_a_text_of_another_encoding_is_read_as_it_was_written(desk, qtbot, tmp_p
     qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
     assert desk.opened[-1].content.plain_text == "凯旋门位于米兰，\n为纪念[MASK]而建。"
     assert desk.notices == []
+
+
+def test_a_file_whose_name_is_no_utf8_is_kept_under_a_name_that_can_be_shown(desk, qtbot, tmp_path):
+    path = tmp_path / os.fsdecode("说明.txt".encode("gbk"))
+    path.write_text("正文", encoding="utf-8")
+    desk.editor.open_file(path)
+    qtbot.waitUntil(lambda: desk.on_disk() == ["正文"], timeout=5000)
+    assert desk.editor.title == "˵��"
 
 
 def test_an_empty_file_is_an_empty_document(desk, qtbot, tmp_path):

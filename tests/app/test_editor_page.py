@@ -8,18 +8,34 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QStackedWidget, QWi
 
 from bilin_app.pages.editor.view import EditorView
 from bilin_app.theme.theme import Look, start_theme
-from bilin_engine.protocol import Candidate
+from bilin_engine.protocol import Candidate, FillConstraints, LengthLimit
 
 Key, Mod = Qt.Key, Qt.KeyboardModifier
 
 
 @pytest.fixture
-def desk(qtbot, tmp_path):
+def make_desk(qtbot, tmp_path):
     start_theme(QApplication.instance(), Look("light", "en"))  # type: ignore[arg-type]
-    made = EditorDesk(tmp_path)
-    qtbot.addWidget(made.view)
-    yield made
-    made.close()
+    made: list[EditorDesk] = []
+
+    def make(*options: str) -> EditorDesk:
+        desk = EditorDesk(tmp_path, *options)
+        qtbot.addWidget(desk.view)
+        made.append(desk)
+        return desk
+
+    yield make
+    for desk in made:
+        desk.close()
+
+
+@pytest.fixture
+def desk(make_desk):
+    return make_desk()
+
+
+def blank(desk: EditorDesk, number: int = 0) -> int:
+    return desk.editor.session.document.blanks[number][1].id
 
 
 def offer(desk: EditorDesk, number: int, *texts: str) -> int:
@@ -108,3 +124,63 @@ def test_accepting_goes_on_to_the_next_offer_and_around(desk):
     QTest.keyClick(text, Key.Key_Tab)
     assert session.document.plain_text == "a one b two words c [MASK] d four"
     assert text.current == 0
+
+
+def test_a_candidate_with_braces_is_shown_as_it_is(desk):
+    desk.editor.open_text("The loop is [MASK].")
+    offer(desk, 0, "for {x} in y")
+    card = desk.view.panel.candidates._cards[0]
+    assert card.accessibleName() == "for {x} in y, log-probability −1.0"
+    desk.view.panel._digits.click()
+    assert desk.editor.session.fill(1).constraints.digits_only
+
+
+def test_another_language_leaves_what_a_fill_must_keep(desk, qtbot):
+    desk.editor.open_text("In [MASK] it was built.")
+    length = LengthLimit(4, "characters", exact=True)
+    asked = FillConstraints(length=length, choices=("1807", "1808"), digits_only=True)
+    desk.editor.set_constraints(blank(desk), asked)
+    start_theme(QApplication.instance(), Look("light", "zh"))  # type: ignore[arg-type]
+    qtbot.waitUntil(lambda: desk.view.panel.fill.text() == "填这个空")
+    assert desk.editor.session.fill(1).constraints == asked
+    assert desk.view.panel.length.current == 2
+
+
+def test_a_fill_is_left_with_its_document_and_the_next_one_runs(make_desk, qtbot):
+    desk = make_desk("--gap", "0.05")
+    qtbot.waitUntil(lambda: desk.engine.model is not None, timeout=20000)
+    desk.editor.open_text("The sky is [MASK].")
+    left = desk.editor.session
+    desk.editor.fill(blank(desk))
+    qtbot.waitUntil(lambda: "w1" in left.shown_text(1))
+    desk.editor.open_text("The sea is [MASK].")
+    assert desk.editor.running == ()
+    assert left.fill(1).chosen == 0  # what came so far
+    session = desk.editor.session
+    desk.editor.fill(blank(desk))
+    qtbot.waitUntil(lambda: session.fill(1).chosen == 0)
+    assert session.shown_text(1).endswith("w11")
+    assert said(desk) == ""
+
+
+def test_a_fill_that_waits_for_the_model_is_of_no_other_document(make_desk, qtbot):
+    desk = make_desk("--behave", "slow_start", "--delay", "0.5")
+    desk.editor.open_text("The sky is [MASK].")
+    desk.editor.fill(blank(desk))
+    assert desk.editor.running == (1,)
+    desk.editor.open_text("The sea is [MASK].")
+    offer(desk, 0, "calm")
+    assert desk.editor.running == ()
+    qtbot.waitUntil(lambda: desk.engine.model is not None, timeout=20000)
+    assert desk.editor.running == ()
+    assert desk.editor.session.shown_text(1) == "calm"
+
+
+@pytest.mark.expects_log
+def test_a_fill_waits_no_longer_when_the_model_cannot_be_loaded(make_desk, qtbot):
+    desk = make_desk("--behave", "load_fails")
+    desk.editor.open_text("The sky is [MASK].")
+    desk.editor.fill(blank(desk))
+    qtbot.waitUntil(lambda: desk.engine.view.state == "fault", timeout=20000)
+    assert desk.editor.running == ()
+    assert said(desk) == desk.engine.view.reason != ""

@@ -32,7 +32,7 @@ class Bench:
         session.edited.connect(view.apply_edit)
         session.blank_changed.connect(lambda i: view.show_blank(i, session.view(i)))
         view.text_edited.connect(lambda a, b, t: session.type_text(a, b, t, is_ahead=True))
-        view.adopted.connect(lambda i: session.accept(i, is_ahead=True))
+        view.adopted.connect(session.adopt)
         view.pasted.connect(session.paste)
         view.blank_requested.connect(session.make_blank)
         view.undo_requested.connect(session.undo)
@@ -82,6 +82,11 @@ class Bench:
         """A place that parts no surrogate pair."""
         units = to_units(self.view.toPlainText())
         return place - ("\udc00" <= units[place : place + 1] <= "\udfff")
+
+    def looks_offered(self, place: int) -> bool:
+        cursor = self.view.textCursor()
+        cursor.setPosition(place + 1)
+        return cursor.charFormat().background().style() != Qt.BrushStyle.NoBrush
 
     def key(self, key, modifiers=Mod.NoModifier) -> None:
         QTest.keyClick(self.view, key, modifiers)
@@ -233,6 +238,18 @@ def test_editing_an_offer_takes_it_into_the_text(bench):
     assert one.session.document.plain_text == "甲[MASK]乙"
 
 
+def test_what_is_typed_inside_an_offer_is_one_with_its_text(bench):
+    one = bench("冬天去[MASK]避寒。")
+    one.offer("三亚。海口")
+    assert [one.looks_offered(place) for place in (2, 3, 7, 8)] == [False, True, True, False]
+    one.at(5)
+    one.preedit("", "😀")
+    assert not any(one.looks_offered(place) for place in range(12))
+    one.at(7)
+    one.key(Key.Key_Backspace)
+    assert one.session.document.plain_text == "冬天去三亚。海口避寒。"
+
+
 def test_deleting_around_an_offer_drops_it_with_its_blank(bench):
     one = bench("甲[MASK]乙[MASK]丙")
     one.offer("一二三")
@@ -256,6 +273,25 @@ def test_nothing_appears_and_nothing_is_accepted_while_an_input_method_composes(
     assert one.session.document.plain_text == "甲[MASK]乙"
     one.preedit("", "")
     assert one.shown == "甲新的乙"
+
+
+def test_what_is_composed_inside_an_offer_meets_the_offer_that_stands_there(bench):
+    one = bench("冬天去[MASK]避寒[MASK]")
+    first, second = one.blank(0), one.blank(1)
+    one.session.begin_stream(first)
+    one.session.append_stream(first, "三亚🏛")
+    one.offer("春天", index=1)
+    one.at(4)
+    one.preedit("de")
+    one.session.append_stream(first, "或者海口")
+    one.preedit("", "的")
+    assert one.session.document.plain_text == "冬天去三的亚🏛避寒[MASK]"
+    one.at(11)
+    one.preedit("de")
+    one.session.choose(second, -1)
+    one.preedit("", "的")
+    assert one.session.document.plain_text == "冬天去三的亚🏛避寒春的天"
+    assert one.view._blanks == {}
 
 
 def test_a_committed_text_is_one_edit(bench):

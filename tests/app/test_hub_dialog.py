@@ -9,7 +9,9 @@ from PySide6.QtWidgets import QApplication
 from bilin_app import tour_hubs
 from bilin_app.controllers.hub_views import HubChoice, RepositoryView
 from bilin_app.controllers.hubs import HubsController
+from bilin_app.controllers.models_folder import ModelsFolder
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
+from bilin_app.engine_client.process import EngineCommand
 from bilin_app.pages.models.hub import HubDialog
 from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import (
@@ -127,12 +129,14 @@ def test_a_refusal_is_shown_and_can_be_tried_again(dialog):
 
 
 class Engine(QObject):
-    """Remembers requests; their handles are ended by the test."""
+    """Remembers requests; their handles are ended by the test. Its own client."""
 
     sent = Signal(object)
+    jobs_changed = Signal(object)
 
     def __init__(self):
         super().__init__()
+        self.client = self
         self.requests = []
         self.handles = []
 
@@ -142,6 +146,9 @@ class Engine(QObject):
         self.handles.append(handle)
         return handle
 
+    def restart(self, command):
+        pass
+
 
 @pytest.fixture
 def engine():
@@ -149,8 +156,13 @@ def engine():
 
 
 @pytest.fixture
-def hubs(engine, tmp_path):
-    return HubsController(engine, tmp_path)  # pyright: ignore[reportArgumentType]
+def models_folder(engine, tmp_path):
+    return ModelsFolder(tmp_path, engine, lambda _folder: EngineCommand("", ()))
+
+
+@pytest.fixture
+def hubs(engine, models_folder):
+    return HubsController(engine, models_folder)
 
 
 CHOICE = HubChoice(hub="modelscope", name="a/b", endpoint="https://m.example")
@@ -188,6 +200,15 @@ def test_a_download_goes_into_the_queue_under_the_models_folder(hubs, engine, tm
     assert isinstance(added.work, DownloadModel)
     assert added.work.repository == REPOSITORY
     assert (added.work.folder, added.work.group_size) == (str(tmp_path / "田中　模型"), "64")
+
+
+def test_a_download_goes_into_the_folder_that_was_chosen_meanwhile(
+    hubs, models_folder, engine, tmp_path
+):
+    models_folder.use(tmp_path / "other")
+    hubs.download(RepositoryView(CHOICE), "b", "64")
+    (added,) = engine.requests
+    assert added.work.folder == str(tmp_path / "other" / "b")
 
 
 def test_the_catalog_is_the_engines(hubs, engine):

@@ -350,6 +350,16 @@ def test_settings_say_what_changed(window):
     assert [(s.language, s.theme) for s in said] == [("zh", "system"), ("zh", "dark")]
 
 
+def test_the_restart_for_another_data_folder_is_offered_whatever_else_changes(window):
+    settings = window.settings
+    settings.show_settings(Settings(), "/data")
+    offer = settings._rows["restart"].control
+    assert offer.isHidden()
+    settings.show_restart()
+    settings.show_settings(Settings(data_dir="/other", theme="dark"), "/data")
+    assert not offer.isHidden()
+
+
 def test_an_answer_that_ended_out_of_view_is_told_in_the_title(window, monkeypatch):
     window.show_conversation_title("Trip")
     assert window.windowTitle() == "Trip · Bilin"

@@ -14,12 +14,15 @@ from bilin_app.controllers.models import ModelsController
 from bilin_app.controllers.models_folder import ModelsFolder
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
 from bilin_app.engine_client.process import EngineCommand
+from bilin_app.pages.models.page import ModelsPage
+from bilin_app.pages.models.view import ModelsView
 from bilin_app.storage.model_notes import ModelNotes
 from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import (
     AddJob,
     AddTokenizer,
     ChangeJob,
+    DeleteModel,
     DeviceInfo,
     DevicePlan,
     EmptyTrash,
@@ -28,6 +31,7 @@ from bilin_engine.protocol import (
     LoadSettings,
     MeasuredSpeed,
     MeasureModel,
+    ModelDeleted,
     ModelInfo,
     ModelLoaded,
     MoveLibrary,
@@ -43,9 +47,9 @@ from bilin_engine.protocol import (
 pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("qapp")]
 
 
-def info(model_id, **values):
+def info(model_id, name_zh="", **values):
     return ModelInfo(
-        id=model_id, name_zh=model_id, name_en=model_id, family="GLM", num_parameters=1,
+        id=model_id, name_zh=name_zh or model_id, name_en=model_id, family="GLM", num_parameters=1,
         precision="INT4 · 128", size_bytes=9, languages=("zh",), can_chat=True, blank_kinds=(),
         context_length=2048, licence="MIT", source="", path=f"/models/{model_id}",
         is_bundled=False, **values,
@@ -167,6 +171,18 @@ def test_invented_devices_never_decide_how_a_model_is_loaded(engine, models):
     engine.answer(PlanModel, two_cards())
     models.load("one")
     assert engine.loads[0][1].device == "auto"
+
+
+def test_a_deleted_model_is_named_in_the_language_of_the_window(qapp, qtbot, engine, models):
+    start_theme(qapp, Look("light", "zh"))
+    view = ModelsView(None)  # type: ignore[arg-type]
+    qtbot.addWidget(view)
+    ModelsPage(view, models, engine)
+    engine.found = (info("glm", name_zh="智谱"),)
+    engine.refresh_models()
+    models.delete("glm")
+    engine.answer(DeleteModel, ModelDeleted(freed_bytes=2**20, trashed="deleted-2"))
+    assert view.toast._text.text() == "已删除：智谱，回收站中占 1 MB"
 
 
 def test_devices_of_the_command_line_are_planned_for_every_model(engine, tmp_path):

@@ -130,6 +130,43 @@ def test_stopping_keeps_what_was_read(make_desk, qtbot):
     assert desk.marked == ["bad"]
 
 
+def test_what_is_asked_for_while_a_read_ends_is_read_after_it(make_desk, qtbot):
+    desk = make_desk("--gap", "0.15")
+    desk.editor.open_text(" ".join(["One bad word."] + [f"Number {n}." for n in range(40)]))
+    desk.page.proofread()
+    qtbot.waitUntil(lambda: desk.marked == ["bad"], timeout=20000)
+    desk.editor.open_text("Another bad one.")
+    desk.page.proofread()
+    qtbot.waitUntil(lambda: desk.asked[1:] == [["Another bad one."]])
+    qtbot.waitUntil(lambda: desk.marked == ["bad"])
+
+
+def test_a_word_that_is_replaced_during_a_read_has_its_sentence_read_after_it(make_desk, qtbot):
+    desk = make_desk("--gap", "0.1")
+    desk.editor.open_text("One bad word. A bad two. Three. Four. Five. Six.")
+    desk.page.proofread()
+    qtbot.waitUntil(lambda: desk.marked == ["bad", "bad"], timeout=20000)
+    assert desk.view.reader._view.is_reading
+    first, second = sorted(desk.view.reader.flags, key=lambda flag: flag.start)
+    desk.editor.reader.replace(second, "good")
+    desk.editor.reader.replace(first, "good")
+    qtbot.waitUntil(lambda: desk.asked[1:] == [["One good word.", "A good two."]])
+    qtbot.waitUntil(lambda: desk.view.reader._view.num_known == 6)
+
+
+@pytest.mark.expects_log
+def test_a_read_waits_no_longer_when_the_model_cannot_be_loaded(make_desk, qtbot):
+    desk = make_desk("--behave", "load_fails")
+    notices: list[str] = []
+    desk.editor.reader.notice.connect(notices.append)
+    desk.editor.open_text("One bad word.")
+    desk.page.proofread()
+    assert desk.view.reader._view.is_reading
+    qtbot.waitUntil(lambda: desk.engine.view.state == "fault", timeout=20000)
+    assert not desk.view.reader._view.is_reading
+    assert notices == [desk.engine.view.reason]
+
+
 def test_closing_takes_the_marks_away_and_a_blank_takes_the_place(make_desk, qtbot):
     desk = make_desk()
     desk.editor.open_text("One bad word.")

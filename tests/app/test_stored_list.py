@@ -111,16 +111,19 @@ def test_the_trash_asks_before_anything_goes_for_good(qtbot, monkeypatch):
     dialog.purge_requested.connect(purged.append)
     dialog.restore_requested.connect(restored.append)
     dialog.show_rows([TrashRow(7, "三亚", 1.0), TrashRow(9, "", 2.0)])
-    answers = iter([False, True, True])
+    answers = iter([False, True, True, False])
     monkeypatch.setattr(dialog, "_ask", lambda text: asked.append(text) or next(answers))
     dialog._delete.click()
     assert purged == []
     dialog._delete.click()
     dialog._empty.click()
     assert purged == [[7], [7, 9]]
-    assert "三亚" in asked[0]
+    assert asked[0] == "Delete for good: 三亚?"
     dialog._restore_button.click()
     assert restored == [7]
+    dialog._list.selectAll()
+    dialog._delete.click()
+    assert asked[-1] == "Delete 2 items for good?"
     dialog.show_rows([])
     assert not dialog._restore_button.isEnabled()
     box = dialog.make_question("?")

@@ -39,8 +39,10 @@ from typing import BinaryIO
 
 from bilin_engine.protocol import (
     PROTOCOL_VERSION,
+    BlankSegment,
     Cancel,
     Cancelled,
+    Candidate,
     Chat,
     ChatResult,
     CountTokens,
@@ -49,6 +51,9 @@ from bilin_engine.protocol import (
     Example,
     ExpectedWord,
     Failed,
+    Fill,
+    FilledBlank,
+    FillResult,
     FrameBuffer,
     GenerationStats,
     Hello,
@@ -134,7 +139,7 @@ class ScriptedEngine:
         self.inp = inp
         self.out = out
         self.out_lock = threading.Lock()
-        self.work: queue.Queue[LoadModel | Chat | Proofread] = queue.Queue()
+        self.work: queue.Queue[LoadModel | Chat | Fill | Proofread] = queue.Queue()
         self.cancelled: set[int] = set()
         self.is_hung = threading.Event()
         self.loaded = ""
@@ -165,6 +170,8 @@ class ScriptedEngine:
                 self.load(request)
             elif isinstance(request, Proofread):
                 self.proofread(request)
+            elif isinstance(request, Fill):
+                self.fill(request)
             else:
                 self.answer(request)
 
@@ -179,7 +186,7 @@ class ScriptedEngine:
             os._exit(0)
 
     def take(self, request) -> None:
-        if isinstance(request, LoadModel | Chat | Proofread):
+        if isinstance(request, LoadModel | Chat | Fill | Proofread):
             self.work.put(request)
         elif isinstance(request, ListModels):
             self.send(Done(request.id, ModelsListed(MODELS)))
@@ -278,6 +285,33 @@ class ScriptedEngine:
             result = ChatResult(text=rest, finish_reason="stop", stats=stats, thinking=thinking)
             self.send(Done(request.id, result))
         self.send(EngineStatus(state="ready", model=request.model))
+
+    def fill(self, request: Fill) -> None:
+        """--tokens tokens into every blank that is asked for, one every --gap seconds."""
+        asked = [s for s in request.segments if isinstance(s, BlankSegment)]
+        wanted = range(len(asked)) if request.blank is None else (request.blank,)
+        pieces = [f"w{i} " for i in range(self.options.tokens)]
+        for blank in wanted:
+            for piece in pieces:
+                if request.id in self.cancelled:
+                    self.send(Cancelled(request.id))
+                    return
+                self.send(TextDelta(id=request.id, text=piece, blank=blank))
+                time.sleep(self.options.gap)
+        candidate = Candidate(text="".join(pieces), logprob=-1.0, num_tokens=len(pieces))
+        blanks = tuple(
+            FilledBlank(index=blank, kind=asked[blank].kind, candidates=(candidate,))
+            for blank in wanted
+        )
+        stats = GenerationStats(
+            prompt_tokens=7,
+            new_tokens=len(pieces) * len(blanks),
+            time_to_first_token_s=0.01,
+            prefill_s=0.01,
+            decode_s=0.01,
+            seed=1,
+        )
+        self.send(Done(request.id, FillResult(text="", blanks=blanks, stats=stats)))
 
     def proofread(self, request: Proofread) -> None:
         """Every "bad" is unlikely: "good" is expected. A sentence every --gap seconds."""

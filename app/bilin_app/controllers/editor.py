@@ -21,6 +21,7 @@ from bilin_app.controllers.editor_views import (
     RevisionView,
 )
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.engine_views import EngineView
 from bilin_app.controllers.fill_run import FillRun, SentText, WindowMeter
 from bilin_app.controllers.list_views import DeletedItem
 from bilin_app.controllers.mailbox import Mailbox
@@ -39,7 +40,7 @@ from bilin_app.text.document import (
     without_blank_ids,
 )
 from bilin_app.text.document_file import Snapshot, decode_document, pretty_document
-from bilin_app.text.titles import title_from
+from bilin_app.text.titles import printable, title_from
 from bilin_engine.protocol import BlankKind, FillConstraints, InspectPrompt, LengthLimit
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
@@ -107,7 +108,7 @@ class EditorController(QObject):
         self._meter.counted.connect(self.ruler_changed)
         self.reader.notice.connect(self.notice)
         self._engine.ready.connect(self._on_engine_ready)
-        self._engine.view_changed.connect(lambda _view: self._count_soon())
+        self._engine.view_changed.connect(self._on_engine_changed)
 
     # --- Start and end ----------------------------------------------------------------------------
 
@@ -126,7 +127,7 @@ class EditorController(QObject):
         self._meter.stop()
         self.reader.stop()
         if self._run is not None:
-            self._run.stop()
+            self._run.leave()
         self._keeper.save_now()
         self._files.shutdown()
 
@@ -147,14 +148,16 @@ class EditorController(QObject):
         self._take(0, Snapshot(""))
 
     def open_document(self, document_id: int) -> None:
-        """Shows a document; document_opened follows."""
-        self._keeper.save_now()
+        """Shows a document; document_opened follows, unless it is on show already."""
         self._visit += 1
         visit = self._visit
+        if document_id == self.document_id:
+            return
+        self._keeper.save_now()
 
         def show(snapshot: Snapshot | None) -> None:
             if snapshot is not None and visit == self._visit:
-                self._take(document_id, snapshot)
+                self._take(document_id, self._keeper.kept(document_id) or snapshot)
 
         future = self._store.read_latest(stored.load_document, document_id)
         self._mailbox.when(future, show, self._tell)
@@ -257,8 +260,9 @@ class EditorController(QObject):
         self._mailbox.when(self._store.read(stored.load_revision, revision_id), restore, self._tell)
 
     def _take(self, document_id: int, snapshot: Snapshot) -> None:
+        self._waiting = ()
         if self._run is not None:
-            self._run.stop()
+            self._run.leave()
         self._keeper.save_now()
         self._visit += 1
         self.session.deleteLater()
@@ -365,12 +369,9 @@ class EditorController(QObject):
         if model is None:
             self._waiting = blank_ids
             self.running_changed.emit(blank_ids)
-            if self._engine.view.state == "fault":
-                self._waiting = ()
-                self.running_changed.emit(())
-                self.notice.emit(self._engine.view.reason)
-            else:
+            if self._engine.view.state != "fault":
                 self._engine.load_wanted()
+            self._on_engine_changed(self._engine.view)
             return
         self._waiting = ()
         run = self._run = FillRun(self.session, self._engine, blank_ids, self.settings, self)
@@ -414,6 +415,14 @@ class EditorController(QObject):
             if notice:
                 self.notice.emit(notice)
         run.deleteLater()
+
+    def _on_engine_changed(self, view: EngineView) -> None:
+        """A fill waits for a model only while one is on its way."""
+        self._count_soon()
+        if self._waiting and view.state in ("fault", "empty"):
+            self.stop()
+            if view.reason:
+                self.notice.emit(view.reason)
 
     def _on_engine_ready(self, _model_id: str) -> None:
         self._count_soon()
@@ -469,7 +478,7 @@ def _read_file(path: Path) -> Snapshot:
         raise StorageError("unusable", reason) from error
     except ValueError as error:
         raise StorageError("unusable", str(error)) from error
-    return Snapshot(path.stem, parse_slice(text, Document()))
+    return Snapshot(printable(path.stem), parse_slice(text, Document()))
 
 
 def _write_file(path: Path, snapshot: Snapshot) -> None:

@@ -23,6 +23,7 @@ from bilin_app.text.document import (
     parse_slice,
     plain_slice,
     replacement,
+    to_units,
     word_end,
 )
 from bilin_app.text.document_file import BlankFill, Snapshot
@@ -243,9 +244,15 @@ class EditorSession(QObject):
         """Shows the blank again; the candidates stay to be chosen from."""
         self.choose(blank_id, -1)
 
-    def accept(self, blank_id: int, *, is_ahead: bool = False) -> bool:
+    def accept(self, blank_id: int) -> bool:
         """Takes what is shown into the text, as one step. False if nothing is shown."""
-        text = self.shown_text(blank_id)
+        return self._take_in(blank_id, self.shown_text(blank_id))
+
+    def adopt(self, blank_id: int, text: str) -> None:
+        """Takes an offer into the text as the text field has it, which may be behind."""
+        self._take_in(blank_id, to_units(text), is_ahead=True)
+
+    def _take_in(self, blank_id: int, text: str, *, is_ahead: bool = False) -> bool:
         place = self.document.place(blank_id)
         if not text or place is None:
             return False

@@ -38,7 +38,9 @@ class Exchange(QObject):
         """Writes the branch on show to a file: JSON for `.json`, else Markdown."""
         names = (sentences.person_name(), sentences.answer_name())
 
-        def done(reason: str) -> None:
+        def done(reason: str | None) -> None:
+            if reason is None:
+                reason = sentences.conversation_gone()
             self.told.emit(
                 sentences.not_exported(path, reason) if reason else sentences.exported(path)
             )
@@ -66,11 +68,11 @@ class Exchange(QObject):
 
 def _export(
     connection: sqlite3.Connection, conversation_id: int, path: Path, names: tuple[str, str]
-) -> str:
-    """Why it was not written, or ""."""
+) -> str | None:
+    """Why it was not written, or ""; None: there is no such conversation any more."""
     content = stored.load_conversation(connection, conversation_id)
     if content is None:
-        return ""
+        return None
     messages = tuple(
         FileMessage(m.role, m.text, m.created_at, decode_attachments(m.attachments))
         for m in content.messages

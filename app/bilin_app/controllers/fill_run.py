@@ -201,6 +201,11 @@ class FillRun(QObject):
         else:
             self._handle.cancel()
 
+    def leave(self) -> None:
+        """Ends it now, before the engine has obeyed: its session may be gone by then."""
+        self.stop()
+        self._end(self._notice)
+
     def _on_delta(self, delta: TextDelta) -> None:
         ids = self._sent.blank_ids
         if delta.candidate == 0 and delta.blank < len(ids):
@@ -239,8 +244,7 @@ class FillRun(QObject):
         if self.session.document.place(blank_id) is None:
             self._notice = sentences.fill_dropped()
             if self.blank_ids == (blank_id,):
-                self.stop()
-                self._end(self._notice)
+                self.leave()
 
     def _end(self, notice: str) -> None:
         if self._is_ended:

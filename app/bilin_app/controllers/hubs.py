@@ -3,14 +3,13 @@
 Nothing is asked of a network before a person clicked. Tokens go to the engine, which keeps them.
 """
 
-from pathlib import Path
-
 from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import sentences
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.engine_sentences import engine_sentence
 from bilin_app.controllers.hub_views import CatalogRow, HubChoice, HubFileView, RepositoryView
+from bilin_app.controllers.models_folder import ModelsFolder
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
 from bilin_engine.protocol import (
     AddJob,
@@ -38,12 +37,12 @@ class HubsController(QObject):
     queued = Signal()
 
     def __init__(
-        self, engine: EngineController, models_dir: Path, parent: QObject | None = None
+        self, engine: EngineController, models_folder: ModelsFolder, parent: QObject | None = None
     ) -> None:
-        """models_dir: the engine's, where new models are made."""
+        """models_folder: where new models are made."""
         super().__init__(parent)
         self._engine = engine
-        self._models_dir = models_dir
+        self._models_folder = models_folder
         self._listing: RequestHandle | None = None
 
     def list_catalog(self) -> None:
@@ -75,7 +74,7 @@ class HubsController(QObject):
         choice = view.choice
         work = DownloadModel(
             repository=_repository(choice),
-            folder=str(self._models_dir / name),
+            folder=str(self._models_folder.path.absolute() / name),
             file=choice.file,
             group_size=group_size,
         )

@@ -72,7 +72,7 @@ class ModelsController(QObject):
 
     rows_changed(list[ModelRow], str): the library and the chosen model. placement_changed(
     PlacementView), load_changed(LoadView): of the chosen model. jobs_changed(list[JobView]).
-    deleted(name, freed bytes, trashed). notice(str). library_changed(LibraryView).
+    deleted(ModelRow, freed bytes, trashed). notice(str). library_changed(LibraryView).
     measured(ModelRow): its speed was taken. arrived(ModelRow): work made it, and it is chosen.
     """
 
@@ -83,7 +83,7 @@ class ModelsController(QObject):
     load_changed = Signal(object)
     jobs_changed = Signal(object)
     folder_inspected = Signal(object)
-    deleted = Signal(str, object, str)
+    deleted = Signal(object, object, str)
     notice = Signal(str)
     library_changed = Signal(object)
     measured = Signal(object)
@@ -186,9 +186,8 @@ class ModelsController(QObject):
             return
         if model_id == self.loaded_id:
             self._engine.unload()
-        name = row.model.name_en
         handle = self._engine.send(lambda i: DeleteModel(id=i, model=model_id))
-        handle.done.connect(lambda result: self._on_deleted(name, result))
+        handle.done.connect(lambda result: self._on_deleted(row, result))
         handle.failed.connect(self._on_refused)
 
     def empty_trash(self) -> None:
@@ -354,8 +353,8 @@ class ModelsController(QObject):
             self.choose(wanted if wanted in ids else ids[0])
         self.rows_changed.emit(rows, self._chosen)
 
-    def _on_deleted(self, name: str, result: ModelDeleted) -> None:
-        self.deleted.emit(name, result.freed_bytes, result.trashed)
+    def _on_deleted(self, row: ModelRow, result: ModelDeleted) -> None:
+        self.deleted.emit(row, result.freed_bytes, result.trashed)
         self.refresh()
 
     def _on_measured(self, model_id: str, speed: MeasuredSpeed) -> None:

@@ -13,6 +13,7 @@ from bilin_app.controllers import sentences
 from bilin_app.controllers.editor_session import EditorSession
 from bilin_app.controllers.editor_views import ReaderView, WordFlag
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.engine_views import EngineView
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
 from bilin_app.text.document import Edit, from_units
 from bilin_app.text.sentence_spans import Paragraph, Paragraphs, Span, UnitMap
@@ -65,7 +66,7 @@ class Proofreader(QObject):
         self._seen: dict[Paragraph, _Seen] = {}
         self._handle: RequestHandle | None = None
         self._asked: tuple[str, ...] = ()  # the sentences under way
-        self._waiting: Span | None = None  # for a model to be loaded
+        self._wanted: list[Span] = []  # when a model is loaded and the read under way has ended
         self._num_done = 0
         self._rate_words_s = 0.0
         self._is_open = False
@@ -74,6 +75,7 @@ class Proofreader(QObject):
         self._timer.setInterval(LOOK_AGAIN_MS)
         self._timer.timeout.connect(self._tell)
         engine.ready.connect(self._on_ready)
+        engine.view_changed.connect(self._on_engine_changed)
 
     def show_session(self, session: EditorSession) -> None:
         """Another document is on show."""
@@ -92,22 +94,27 @@ class Proofreader(QObject):
 
     def read(self, start: int, end: int) -> None:
         """Reads the sentences that a stretch touches, as far as they are not known."""
+        self._wanted.append((start, end))
+        self._read_on()
+
+    def _read_on(self) -> None:
         session, model = self._session, self._engine.model
-        if session is None or self._handle is not None:
+        if session is None or self._handle is not None or not self._wanted:
             return
         if model is None:
-            self._waiting = (start, end)
             self._engine.load_wanted()
             self._tell()
+            self._on_engine_changed(self._engine.view)
             return
-        self._waiting = None
+        wanted, self._wanted = self._wanted, []
         self._know_for(model.id)
         text = session.document.text
         spans = [
             (at + low, at + low + len(sentence))
             for at, paragraph in self._paragraphs.of(text)
             for low, sentence in zip(paragraph.starts, paragraph.sentences, strict=True)
-            if at + low < end and start < at + low + len(sentence) and sentence not in self._known
+            if sentence not in self._known
+            and any(at + low < end and start < at + low + len(sentence) for start, end in wanted)
         ]
         if not spans:
             self._tell()
@@ -116,7 +123,7 @@ class Proofreader(QObject):
 
     def stop(self) -> None:
         """Ends reading; what was read stays known."""
-        self._waiting = None
+        self._wanted = []
         if self._handle is not None:
             self._handle.cancel()
         self._tell()
@@ -154,7 +161,7 @@ class Proofreader(QObject):
             flags += one.flags
         self._seen = seen
         return ReaderView(
-            is_reading=self._handle is not None or self._waiting is not None,
+            is_reading=self._handle is not None or bool(self._wanted),
             num_done=self._num_done,
             num_asked=len(self._asked),
             num_known=num_known,
@@ -224,6 +231,7 @@ class Proofreader(QObject):
         self._end()
 
     def _on_failed(self, failure: RequestFailure) -> None:
+        self._wanted = []
         self._end()
         if failure.end is not None:
             self.notice.emit(sentences.engine_ended(failure.end))
@@ -235,6 +243,7 @@ class Proofreader(QObject):
         self._asked = ()
         self._num_done = 0
         self._tell()
+        self._read_on()
 
     def _know_for(self, model_id: str) -> None:
         if model_id != self._model_id:
@@ -244,12 +253,18 @@ class Proofreader(QObject):
             self._version += 1
 
     def _on_ready(self, _model_id: str) -> None:
-        if self._waiting is not None:
-            self.read(*self._waiting)
-        else:
-            self._tell()
+        self._tell()
+        self._read_on()
 
-    def _on_edited(self, _edit: Edit, _is_ahead: bool) -> None:
+    def _on_engine_changed(self, view: EngineView) -> None:
+        """What is wanted waits for a model only while one is on its way."""
+        if self._wanted and self._handle is None and view.state in ("fault", "empty"):
+            self.stop()
+            if view.reason:
+                self.notice.emit(view.reason)
+
+    def _on_edited(self, edit: Edit, _is_ahead: bool) -> None:
+        self._wanted = [(edit.moved(start), edit.moved(end)) for start, end in self._wanted]
         self._look_again()
 
     def _look_again(self) -> None:

@@ -358,6 +358,11 @@ def not_exported(path: Path, reason: str) -> str:
     return text.format(path=path, reason=_told(reason))
 
 
+def conversation_gone() -> str:
+    """A conversation was deleted before it could be written to a file."""
+    return translate("Sentences", "the conversation was deleted")
+
+
 def imported(num_conversations: int) -> str:
     """Conversations were taken from a file."""
     return translate("Sentences", "Conversations imported: {number}").format(

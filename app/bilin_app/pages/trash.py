@@ -105,18 +105,18 @@ class TrashDialog(QDialog):
 
     def _on_delete(self) -> None:
         ids = [item.data(0, _ID_ROLE) for item in self._list.selectedItems()]
-        if ids and self._ask(self.tr("Delete for good: {0}?").format(self._named(ids))):
+        if ids and self._ask(self._question(ids)):
             self.purge_requested.emit(ids)
 
     def _on_empty(self) -> None:
         if self._ask(self.tr("Delete everything in the trash for good?")):
             self.purge_requested.emit([row.id for row in self._rows])
 
-    def _named(self, ids: list[int]) -> str:
+    def _question(self, ids: list[int]) -> str:
         if len(ids) > 1:
-            return QLocale().toString(len(ids))
+            return self.tr("Delete {0} items for good?").format(QLocale().toString(len(ids)))
         title = next((row.title for row in self._rows if row.id == ids[0]), "")
-        return title or self.tr("Untitled")
+        return self.tr("Delete for good: {0}?").format(title or self.tr("Untitled"))
 
     def make_question(self, text: str) -> QMessageBox:
         """The question before something goes for good."""

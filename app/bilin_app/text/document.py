@@ -81,6 +81,22 @@ class Slice:
             yield at, at + length, origin
             at += length
 
+    def pieces(self) -> Iterator[tuple[int, int, Origin, Blank | None]]:
+        """(start, end, origin, blank) for every blank and for all text of one origin in between."""
+        blanks = iter(self.blanks)
+        end_of_text = (len(self.text), None)
+        offset, blank = next(blanks, end_of_text)
+        for start, end, origin in self.runs():
+            while start < end:
+                if start == offset:
+                    yield start, start + 1, origin, blank
+                    start += 1
+                    offset, blank = next(blanks, end_of_text)
+                else:
+                    stop = min(end, offset)
+                    yield start, stop, origin, None
+                    start = stop
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:
@@ -94,6 +110,11 @@ class Edit:
     def inverse(self) -> "Edit":
         """The edit that takes this one back."""
         return Edit(self.start, self.inserted, self.removed)
+
+    def moved(self, position: int) -> int:
+        """Where a position of the text before it is in the text after it."""
+        grown = len(self.inserted.text) - len(self.removed.text)
+        return position if position <= self.start else max(self.start, position + grown)
 
 
 class Document:

@@ -1,5 +1,6 @@
 """A conversation's title from its first message: its first words, no model asked; files' names."""
 
+import os
 import re
 import unicodedata
 
@@ -40,6 +41,11 @@ def _cut(words: str) -> str:
 
 def _columns(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def printable(name: str) -> str:
+    """A file's name for people: what is no UTF-8 in it becomes U+FFFD."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def file_name_of(title: str) -> str:

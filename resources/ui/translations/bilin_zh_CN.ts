@@ -3083,6 +3083,10 @@
             <translation>无法写入 {path}：{reason}</translation>
         </message>
         <message>
+            <source>the conversation was deleted</source>
+            <translation>这条对话记录已被删除</translation>
+        </message>
+        <message>
             <source>Conversations imported: {number}</source>
             <translation>已导入 {number} 个对话</translation>
         </message>
@@ -3660,6 +3664,10 @@
         <message>
             <source>Delete for good: {0}?</source>
             <translation>彻底删除“{0}”？</translation>
+        </message>
+        <message>
+            <source>Delete {0} items for good?</source>
+            <translation>彻底删除这 {0} 项？</translation>
         </message>
         <message>
             <source>Delete everything in the trash for good?</source>

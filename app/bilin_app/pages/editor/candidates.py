@@ -53,8 +53,9 @@ class CandidateCard(QAbstractButton):
         self._reason = breaks_sentence(candidate, constraints)
         self.setChecked(is_chosen)
         score = self._score()
-        parts = [candidate.text, self._reason, score and self.tr("log-probability {0}")]
-        self.setAccessibleName(", ".join(p for p in parts if p).format(score))
+        likelihood = self.tr("log-probability {0}").format(score) if score else ""
+        parts = (candidate.text, self._reason, likelihood)
+        self.setAccessibleName(", ".join(part for part in parts if part))
         self.setToolTip(candidate.text)
         self.setMinimumHeight(0)
         self.setFixedHeight(self._height(max(self.width(), 200)))

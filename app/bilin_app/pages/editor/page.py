@@ -63,7 +63,7 @@ class EditorPage(QObject):
         )
         text.pasted.connect(self._on_pasted)
         text.moved.connect(self._on_moved)
-        text.adopted.connect(lambda blank_id: editor.session.accept(blank_id, is_ahead=True))
+        text.adopted.connect(lambda blank_id, offer: editor.session.adopt(blank_id, offer))
         text.blank_requested.connect(self._on_blank_requested)
         text.undo_requested.connect(lambda: editor.session.undo())
         text.redo_requested.connect(lambda: editor.session.redo())

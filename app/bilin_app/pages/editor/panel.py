@@ -1,6 +1,7 @@
 """The blank in hand: its kind, what a fill must keep, the candidates, and the buttons that fill."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import msgspec
@@ -157,10 +158,9 @@ class BlankPanel(SidePanel):
     def show_settings(self, settings: FillSettings) -> None:
         """How fills are drawn."""
         self._settings = settings
-        self._is_showing = True
-        self._number.setValue(settings.num_candidates)
-        self._draw.setCurrentIndex(int(settings.with_beams))
-        self._is_showing = False
+        with self._showing():
+            self._number.setValue(settings.num_candidates)
+            self._draw.setCurrentIndex(int(settings.with_beams))
 
     def set_running(self, running: bool) -> None:
         """Whether the model fills a blank now."""
@@ -193,18 +193,26 @@ class BlankPanel(SidePanel):
         self.fill_all.setEnabled(not running and self._num_blanks > 0)
         if view is None:
             return
-        self._is_showing = True
-        self.kind.set_current(KINDS.index(view.kind))
-        for index, kind in enumerate(KINDS):
-            why_not = self.tr("This model has no {0} token").format(MASK_TEXTS[kind])
-            self.kind.set_offered(index, kind in self._kinds or kind == view.kind, why_not)
-        self._original.setVisible(bool(view.original))
-        self._original_text.set_full_text(self.tr("Was: {0}").format(view.original))
-        self._show_constraints(view.constraints, fields=fields)
-        self._candidates_label.setText(self._candidates_text(view))
-        self.candidates.show_blank(view)
-        self._is_showing = False
+        with self._showing():
+            self.kind.set_current(KINDS.index(view.kind))
+            for index, kind in enumerate(KINDS):
+                why_not = self.tr("This model has no {0} token").format(MASK_TEXTS[kind])
+                self.kind.set_offered(index, kind in self._kinds or kind == view.kind, why_not)
+            self._original.setVisible(bool(view.original))
+            self._original_text.set_full_text(self.tr("Was: {0}").format(view.original))
+            self._show_constraints(view.constraints, fields=fields)
+            self._candidates_label.setText(self._candidates_text(view))
+            self.candidates.show_blank(view)
         self._show_note()
+
+    @contextmanager
+    def _showing(self) -> Iterator[None]:
+        """What changes in here was changed by no person."""
+        self._is_showing = True
+        try:
+            yield
+        finally:
+            self._is_showing = False
 
     def _show_constraints(self, constraints: FillConstraints, *, fields: bool) -> None:
         limit = constraints.length
@@ -316,7 +324,8 @@ class BlankPanel(SidePanel):
             self.tr("Fill all"),
             self.tr("Fill all blanks in order ({0})").format(keymap().text("fill_all")),
         )
-        self._show_constraints(FillConstraints(), fields=True)
+        if self._view is None:
+            self._show_constraints(FillConstraints(), fields=True)
         self._show(fields=True)
 
 

@@ -63,14 +63,14 @@ class TextView(QTextEdit):
     """Signals carry positions of the document (text.document) and blank ids.
 
     moved(int, int, int): the stretch from one position to another was dragged to a third.
-    adopted(int): the offer on show was edited by hand and belongs to the text now.
+    adopted(int, str): the offer on show, this text, was edited by hand and belongs to the text now.
     flag_entered(int): the cursor was put into this one of the words that `show_flags` marked.
     """
 
     text_edited = Signal(int, int, str)
     pasted = Signal(int, int, str)
     moved = Signal(int, int, int)
-    adopted = Signal(int)
+    adopted = Signal(int, str)
     blank_requested = Signal(int, int, str)
     undo_requested = Signal()
     redo_requested = Signal()
@@ -186,8 +186,8 @@ class TextView(QTextEdit):
             self._shown.document.apply(edit)
             for blank_id in gone:
                 self._shown.take(blank_id)
-            size = len(self._shown.expanded(edit.inserted))
-            self._format(start, start + size, edit)
+            if not self._is_adopting:  # else the field is ahead of this edit, too
+                self._format(start, edit.inserted)
         else:
             old = self._read(start, end)
             self._shown.document.apply(edit)
@@ -211,6 +211,7 @@ class TextView(QTextEdit):
         if self._is_composing:
             self._held[blank_id] = view
             return
+        self._held.pop(blank_id, None)
         if view is None:
             self._blanks.pop(blank_id, None)
             return
@@ -319,58 +320,34 @@ class TextView(QTextEdit):
         self._insert(cursor, edit.inserted, head, len(new) - tail)
         cursor.endEditBlock()
         self._depth -= 1
-        self._format(start, start + len(new), edit)
+        self._format(start, edit.inserted)
 
     def _insert(self, cursor: QTextCursor, content: Slice, low: int = 0, high: int = -1) -> None:
         """Inserts content, blanks as objects, from `low` to `high` of its text."""
         high = len(content.text) if high < 0 else high
-        blanks = dict(content.blanks)
-        places = [*sorted(blanks), len(content.text)]
-        for start, end, origin in content.runs():
-            at = max(start, low)
-            while at < min(end, high):
-                if at in blanks:
-                    cursor.insertText(BLANK_MARK, blank_format(blanks[at].id))
-                    at += 1
-                    continue
-                stop = min(end, high, next(place for place in places if place > at))
-                cursor.insertText(from_units(content.text[at:stop]), self._text_format(origin))
-                at = stop
+        for start, end, origin, blank in content.pieces():
+            if blank is not None and low <= start < high:
+                cursor.insertText(BLANK_MARK, blank_format(blank.id))
+            elif blank is None and max(start, low) < min(end, high):
+                text = from_units(content.text[max(start, low) : min(end, high)])
+                cursor.insertText(text, self._text_format(origin))
 
-    def _format(self, start: int, end: int, edit: Edit) -> None:
-        """Gives what an edit left in the field from `start` its origins' formats."""
+    def _format(self, at: int, content: Slice) -> None:
+        """Gives content, which stands in the field from a place on, its origins' formats."""
         last = self.document().characterCount() - 1
         cursor = QTextCursor(self.document())
         self._depth += 1
-        blanks = {offset for offset, _ in edit.inserted.blanks}
-        at = start
-        for low, high, origin in edit.inserted.runs():
-            run = [offset for offset in blanks if low <= offset < high]
-            if run or any(a < end and start < b for a, b, _ in self._shown.regions()):
-                at = self._format_piecewise(cursor, at, low, high, origin, edit.inserted)
+        for start, end, origin, blank in content.pieces():
+            if blank is not None:
+                at += len(self._shown.text_of(blank.id))
                 continue
             cursor.setPosition(min(at, last))
-            cursor.setPosition(min(at + high - low, last), QTextCursor.MoveMode.KeepAnchor)
+            at += end - start
+            cursor.setPosition(min(at, last), QTextCursor.MoveMode.KeepAnchor)
             wanted = self._text_format(origin)
-            if cursor.charFormat() != wanted or high - low > 1:
+            if cursor.charFormat() != wanted or end - start > 1:
                 cursor.setCharFormat(wanted)
-            at += high - low
         self._depth -= 1
-
-    def _format_piecewise(
-        self, cursor: QTextCursor, at: int, low: int, high: int, origin: Origin, content: Slice
-    ) -> int:
-        blanks = dict(content.blanks)
-        last = self.document().characterCount() - 1
-        for offset in range(low, high):
-            if offset in blanks:
-                at += len(self._shown.text_of(blanks[offset].id))
-                continue
-            cursor.setPosition(min(at, last))
-            cursor.setPosition(min(at + 1, last), QTextCursor.MoveMode.KeepAnchor)
-            cursor.setCharFormat(self._text_format(origin))
-            at += 1
-        return at
 
     def _read(self, start: int, end: int) -> str:
         """The field's text, in units."""
@@ -410,9 +387,9 @@ class TextView(QTextEdit):
         cursor = QTextCursor(self.document())
         cursor.beginEditBlock()
         for low, high, origin in self._shown.document.content.runs():
-            piece = Edit(low, Slice(), self._shown.document.slice(low, high))
-            if origin != "mine" or piece.inserted.blanks:
-                self._format(self._shown.place_of(low), self._shown.place_of(high), piece)
+            content = self._shown.document.slice(low, high)
+            if origin != "mine" or content.blanks:
+                self._format(self._shown.place_of(low), content)
         for start, end, blank_id in self._shown.regions():
             cursor.setPosition(start)
             cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
@@ -445,16 +422,21 @@ class TextView(QTextEdit):
 
     def _tell_edit(self, start: int, end: int, text: str) -> None:
         """An offer that was edited inside is taken into the text first, as it stood."""
+        first, last = start, end
         for low, high, blank_id in self._shown.regions():
-            is_inside = low < start < high or low < end < high
-            if is_inside or (low < end and start < high and not (start <= low and high <= end)):
+            if low < start < high or low < end < high:
+                first, last = min(first, low), max(last, high)
                 self._is_adopting = True
-                self.adopted.emit(blank_id)
+                self.adopted.emit(blank_id, from_units(self._shown.text_of(blank_id)))
                 self._is_adopting = False
         position, stop = self._shown.position_of(start), self._shown.position_of(end)
         self.text_edited.emit(position, stop, clean(text))
         if len(to_units(clean(text))) != len(to_units(text)):
             self._resync()
+        elif (first, last) != (start, end):
+            last += len(to_units(text)) - (end - start)
+            low, high = self._shown.position_of(first), self._shown.position_of(last)
+            self._format(first, self._shown.document.slice(low, high))
 
     def _resync(self) -> None:
         """Shows the document anew where the field took in what no document may hold."""

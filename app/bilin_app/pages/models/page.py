@@ -86,8 +86,9 @@ class ModelsPage(QObject):
     def _on_arrived(self, row: ModelRow) -> None:
         self._view.toast.show_text(self.tr("{0} is here").format(model_name(row.model)))
 
-    def _on_deleted(self, name: str, freed_bytes: int, trashed: str) -> None:
+    def _on_deleted(self, row: ModelRow, freed_bytes: int, trashed: str) -> None:
         self._trashed = trashed
+        name = model_name(row.model)
         text = self.tr("Deleted: {0}, {1} in the trash").format(name, words.disk_size(freed_bytes))
         if not trashed:
             text = self.tr("{0} is no longer listed; its folder stays").format(name)

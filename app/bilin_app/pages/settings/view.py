@@ -296,13 +296,15 @@ class SettingsView(QWidget):
         self._is_showing = False
         self._data_folder = data_folder
         self._move.setVisible(can_move)
-        self._rows["restart"].set_visible(bool(settings.move_from))
+        self._rows["restart"].set_visible(self._needs_restart or bool(settings.move_from))
         self._retranslate()
 
     _data_folder = ""
+    _needs_restart = False
 
     def show_restart(self) -> None:
         """The data folder is another one from the next start on: offers that start."""
+        self._needs_restart = True
         self._rows["restart"].set_visible(True)
         self._retranslate()
 
