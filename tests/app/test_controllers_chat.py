@@ -13,6 +13,7 @@ from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.engine import EngineController
 from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand, EngineLimits
+from bilin_app.storage.conversations import set_trashed
 from bilin_app.storage.store import Store
 from bilin_engine.protocol import Sampling
 
@@ -294,6 +295,66 @@ def test_delete_goes_to_the_trash_and_undo_brings_it_back(start_app, until):
     app.chat.undo_delete()
     until(lambda: page.texts == ["one", WHOLE])
     until(lambda: [row.id for row in page.rows] == [first])
+
+
+def test_a_queued_message_waits_in_the_trash_while_another_conversation_is_answered(
+    start_app, until
+):
+    app = start_app("--gap", "0.02")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: len(page.finished) == 1)
+    first = app.chat.conversation_id
+    app.chat.new_conversation()
+    app.chat.send("elsewhere")
+    until(lambda: page.states[1:] == ["running"])
+    app.chat.open_conversation(first)
+    until(lambda: page.texts == ["one", WHOLE])
+    app.chat.send("two")
+    until(lambda: page.queued)
+    app.chat.delete_conversation(first)
+    until(lambda: len(page.finished) == 2)
+    until(lambda: not app.chat._running.is_beginning)
+    assert app.chat.running_id == 0
+    app.chat.undo_delete()
+    until(lambda: len(page.finished) == 3)
+    assert page.texts == ["one", WHOLE, "two", WHOLE]
+    assert page.queued == []
+    before, after = reopened(app, until)
+    assert before == after
+
+
+@pytest.mark.parametrize("loads", [False, True])
+def test_a_conversation_deleted_while_it_is_answered_keeps_what_is_queued(start_app, until, loads):
+    app = start_app(*(("--load-s", "1") if loads else ("--gap", "0.05")), is_ready=not loads)
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["waiting" if loads else "running"])
+    app.chat.send("two")
+    until(lambda: page.queued)
+    app.chat.delete_conversation(app.chat.conversation_id)
+    until(lambda: page.deleted and page.stopped)
+    until(lambda: not app.chat._running.is_beginning)
+    assert app.chat.running_id == 0
+    app.chat.undo_delete()
+    until(lambda: page.finished)
+    assert page.texts[0::2] == ["one", "two"]
+    assert page.states == ["done", "stopped", "done", "done"]
+
+
+def test_a_conversation_deleted_before_its_answer_began_has_a_stopped_one(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    first = app.chat.conversation_id
+    app.chat.draft_cleared.connect(lambda: app.store.write(set_trashed, first, 9.0).result())
+    app.chat.send("two")
+    until(lambda: page.num_cleared == 2 and not app.chat._running.is_beginning)
+    app.chat.conversations.restore(first)
+    until(lambda: page.texts == ["one", WHOLE, "two", ""])
+    assert page.states[3] == "stopped"
+    assert page.messages[3].can_continue
 
 
 def test_search_answers_the_last_question_only(start_app, until):

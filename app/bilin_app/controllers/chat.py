@@ -107,6 +107,7 @@ class ChatController(QObject):
         self._outbox: deque[_Outgoing] = deque()
         self._sending = ""  # the text that is on its way to the database
         self._queue: deque[int] = deque()  # ids of queued messages, in the order they were sent
+        self._passed_over: list[int] = []  # of those, what was in the trash when its turn came
         self._told_problem = ""
         speeds = AnswerSpeeds(notes or ModelNotes())
         self._running = RunningAnswer(store, engine, speeds, self._visit_of)
@@ -154,7 +155,7 @@ class ChatController(QObject):
         self._list.search_done.connect(self.search_done)
         self._list.refused.connect(self._tell)
         self._list.deleted.connect(self._on_deleted)
-        self._list.restored.connect(self.open_conversation)
+        self._list.restored.connect(self._on_restored)
         self._engine.ready.connect(lambda _model: self._meter.count_soon())
 
     # --- Start and end ----------------------------------------------------------------------------
@@ -219,10 +220,17 @@ class ChatController(QObject):
 
     def open_conversation(self, conversation_id: int) -> None:
         """Shows a conversation; conversation_opened follows."""
+        self._open(conversation_id, lambda: None)
+
+    def _open(self, conversation_id: int, then: Callable[[], None]) -> None:
         self._drafts.save()
         visit = self._transcript.leave()
-        future = self._store.read_latest(stored.load_conversation, conversation_id)
-        self._ask(future, lambda content: self._transcript.open(content, visit))
+
+        def show(content: ConversationContent | None) -> None:
+            self._transcript.open(content, visit)
+            then()
+
+        self._ask(self._store.read_latest(stored.load_conversation, conversation_id), show)
 
     def open_message(self, message_id: int) -> None:
         """Shows the conversation and branch that hold a message."""
@@ -354,7 +362,8 @@ class ChatController(QObject):
         message_id = self._queue.popleft()
 
         def sent(made: NewExchange | None) -> None:
-            if made is None:  # withdrawn meanwhile
+            if made is None:  # withdrawn meanwhile, or in the trash
+                self._passed_over.append(message_id)
                 self._running.end_beginning()
                 self._pump()
             else:
@@ -631,8 +640,6 @@ class ChatController(QObject):
 
     def delete_conversation(self, conversation_id: int) -> None:
         """Puts a conversation into the trash; `deleted` follows, for the offer to undo."""
-        if conversation_id and self._running.conversation_id == conversation_id:
-            self.stop()
         self._list.delete(conversation_id)
 
     def undo_delete(self) -> None:
@@ -645,9 +652,16 @@ class ChatController(QObject):
         return self._list
 
     def _on_deleted(self, gone: DeletedItem) -> None:
+        if gone.id == self._running.conversation_id:
+            self.stop()  # only now: what is queued there finds it in the trash
         if gone.id == self.conversation_id:
             self.new_conversation()
         self.deleted.emit(gone)
+
+    def _on_restored(self, conversation_id: int) -> None:
+        self._queue.extend(self._passed_over)
+        self._passed_over.clear()
+        self._open(conversation_id, self._pump)
 
     # --- Storage that refuses ---------------------------------------------------------------------
 

@@ -140,7 +140,10 @@ class RunningAnswer(QObject):
         def start(found: tuple[AnswerContext | None, ConversationContent | None]) -> None:
             context, content = found
             if context is None:  # deleted within these milliseconds
+                future = self._store.write(stored.give_up_answer, answer_id)
+                self._mailbox.when(future, None, self.refused.emit)
                 self.end_beginning()
+                self.idle.emit()
                 return
             self._start_run(context, content, visit)
 
