@@ -207,6 +207,67 @@ def test_regenerate_while_it_is_written_stops_it_first(start_app, until):
     assert (page.messages[1].version, page.messages[1].num_versions) == (2, 2)
 
 
+def written(app: App) -> list[str]:
+    """What persons wrote, in all conversations and versions."""
+    question = "SELECT text FROM messages WHERE role = 'user' ORDER BY id"
+    return app.store.read_latest(lambda db: [row[0] for row in db.execute(question)]).result()
+
+
+def test_an_edit_goes_to_its_conversation_whatever_is_on_show_when_it_begins(start_app, until):
+    app = start_app("--gap", "0.02")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["running"])
+    first = app.chat.conversation_id
+    app.chat.edit_message(page.messages[0].id, "one, corrected")
+    app.chat.new_conversation()
+    until(lambda: page.finished)
+    assert page.texts == []
+    app.chat.open_conversation(first)
+    until(lambda: page.texts == ["one, corrected", WHOLE])
+    assert page.messages[0].num_versions == 2
+
+
+def test_edits_wait_for_one_another_and_for_what_is_being_begun(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: len(page.finished) == 1)
+    question, answer = page.messages
+    app.chat.regenerate(answer.id)
+    app.chat.regenerate(answer.id)  # pressed twice
+    app.chat.edit_message(question.id, "two")
+    app.chat.write_answer(answer.id, "mine", goes_on=False)
+    app.chat.edit_message(question.id, "three")
+    until(lambda: page.texts == ["three", WHOLE])
+    assert written(app) == ["one", "two", "three"]
+    app.chat.show_version(page.messages[0].id, -2)
+    until(lambda: page.texts == ["one", "mine"])
+    assert page.messages[1].num_versions == 3
+
+
+def test_what_was_typed_is_kept_when_the_app_closes_before_it_begins(start_app, until):
+    app = start_app("--behave", "ignores_cancel", "--gap", "0.1", "--tokens", "200")
+    app.chat.send("one")
+    until(lambda: app.page.states[1:] == ["running"])
+    app.chat.edit_message(app.page.messages[0].id, "one, corrected")
+    app.close()
+    assert written(start_app(is_ready=False)) == ["one", "one, corrected"]
+
+
+def test_a_message_deleted_while_it_is_answered_does_not_hold_up_what_waits(start_app, until):
+    app = start_app("--gap", "0.02")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["running"])
+    app.chat.send("two")
+    until(lambda: page.queued)
+    app.chat.delete_message(page.messages[0].id)
+    until(lambda: page.finished)
+    assert page.texts == ["two", WHOLE]
+    assert page.queued == []
+
+
 def test_another_conversation_can_be_read_while_an_answer_runs(start_app, until):
     app = start_app("--gap", "0.03")
     page = app.page
@@ -621,6 +682,24 @@ def test_a_full_disk_keeps_the_draft_and_says_so(start_app, until):
     app.chat.send(text)
     until(lambda: len(page.finished) == 2)
     assert page.num_cleared == 2
+
+
+def test_an_edit_on_a_full_disk_is_kept_with_the_draft(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    until(lambda: app.chat._running.ends.is_empty)
+    app.chat.set_draft("half a thought")
+    limit_pages(app, 0)
+    text = "x" * 50_000
+    app.chat.edit_message(page.messages[0].id, text)
+    app.chat.write_answer(page.messages[1].id, text, goes_on=True)
+    until(lambda: len(page.notices) == 2)
+    assert page.drafts[-1] == f"half a thought\n{text}\n{text}"
+    limit_pages(app, 100_000)
+    app.chat.edit_message(page.messages[0].id, text)
+    until(lambda: len(page.finished) == 2)
 
 
 def test_an_answer_on_a_full_disk_stays_on_show_and_is_saved_when_there_is_room(start_app, until):

@@ -31,7 +31,8 @@ from bilin_app.controllers.prompt import decode_sampling, prompt_messages
 from bilin_app.controllers.prompt_inspection import PromptInspector
 from bilin_app.controllers.running_answer import RunningAnswer
 from bilin_app.controllers.transcript import Transcript
-from bilin_app.controllers.views import DeletedMessages, Preset, Seam
+from bilin_app.controllers.versions import Versions, begun_answer
+from bilin_app.controllers.views import DeletedMessages, Preset
 from bilin_app.storage import conversations as stored
 from bilin_app.storage.conversations import (
     AnswerStart,
@@ -112,6 +113,7 @@ class ChatController(QObject):
         speeds = AnswerSpeeds(notes or ModelNotes())
         self._running = RunningAnswer(store, engine, speeds, self._visit_of)
         self._transcript = Transcript(self._running.overlay)
+        self._versions = Versions(store, self._running, self._transcript, self._visit_of)
         self._drafts = Drafts(store)
         self._attachments = Attachments(store, engine)
         self._meter = ContextMeter(engine, self._counting_model, self._counted_messages)
@@ -141,6 +143,8 @@ class ChatController(QObject):
         running.journal_refused.connect(self._tell_once)
         running.ends.refused.connect(self._tell_once)
         running.ends.saved.connect(lambda _id: self._list.refresh())
+        self._versions.written.connect(self._on_version_written)
+        self._versions.refused.connect(self._on_version_refused)
         self._drafts.refused.connect(self._tell_once)
         self._attachments.changed.connect(self._on_attachments_changed)
         self._attachments.refused.connect(self.notice)
@@ -248,11 +252,11 @@ class ChatController(QObject):
 
     def _on_opened(self) -> None:
         record = self._transcript.record
-        draft = self._drafts.get(self.conversation_id, record.draft if record else "")
         if record is not None:
+            self._drafts.show_stored(record.id, record.draft)
             attached = decode_attachments(record.draft_attachments)
             self._attachments.show_stored(record.id, attached)
-        self.conversation_opened.emit(self._transcript.view(draft))
+        self.conversation_opened.emit(self._transcript.view(self._drafts.get(self.conversation_id)))
         self._meter.count_soon()
 
     def _reload(self, conversation_id: int) -> None:
@@ -342,7 +346,7 @@ class ChatController(QObject):
                 message=message,
                 new=new,
                 now=time.time(),
-                start=_begun(out.answer_start) if out.answer_start else AnswerStart(),
+                start=begun_answer(out.answer_start) if out.answer_start else AnswerStart(),
             )
             self._running.begin(future, begun, refused)
 
@@ -390,12 +394,9 @@ class ChatController(QObject):
                 return
             if message_id in self._queue:
                 self._queue.remove(message_id)
-            draft = self._drafts.get(self.conversation_id)
-            draft = f"{draft}\n{message.text}" if draft.strip() else message.text
             if attached := decode_attachments(message.attachments):
                 self._attachments.set(self.conversation_id, (*self.attachments, *attached))
-            self._drafts.set(self.conversation_id, draft)
-            self.draft_replaced.emit(draft)
+            self._add_to_draft(self.conversation_id, message.text)
             self._reload(self.conversation_id)
 
         self._ask(self._store.write(stored.withdraw_queued, message_id), done)
@@ -404,68 +405,32 @@ class ChatController(QObject):
 
     def edit_message(self, message_id: int, text: str) -> None:
         """Sends another version of a person's message, with a branch of its own."""
-        index, messages = self._transcript.index(message_id), self._transcript.messages
-        if index is None or messages[index].role != "user":
-            return
-        attachments = messages[index].attachments
-        if not text.strip() and not attachments:
-            return
-        if self._running.must_wait(lambda: self.edit_message(message_id, text)):
-            return
-        future = self._store.write(
-            stored.begin_exchange,
-            conversation_id=self.conversation_id,
-            parent_id=messages[index - 1].id if index else None,
-            message=NewMessage(text, encode_attachments(attachments)),
-            new=NewConversation(""),
-            now=time.time(),
-            keeps_draft=True,
-        )
-        visit = self._transcript.visit
-        self._running.begin(
-            future, lambda made: self._running.start(made.conversation_id, made.answer_id, visit)
-        )
+        self._versions.edit_message(message_id, text)
 
     def regenerate(self, message_id: int) -> None:
         """Writes another version of an answer (or, for a person's message, an answer to it)."""
-        self._add_answer(message_id, AnswerStart(), lambda: self.regenerate(message_id))
+        self._versions.regenerate(message_id)
 
     def write_answer(self, message_id: int, text: str, *, goes_on: bool) -> None:
         """Another version of an answer, in the person's words; goes_on: the model adds the rest."""
-        text = text.rstrip() if goes_on else text
-        if text.strip():
-            self._add_answer(
-                message_id,
-                _begun(text),
-                lambda: self.write_answer(message_id, text, goes_on=goes_on),
-                is_written=not goes_on,
-            )
+        self._versions.write_answer(message_id, text, goes_on=goes_on)
 
-    def _add_answer(
-        self,
-        message_id: int,
-        start: AnswerStart,
-        again: Callable[[], None],
-        *,
-        is_written: bool = False,
-    ) -> None:
-        index, messages = self._transcript.index(message_id), self._transcript.messages
-        if index is None or self._running.must_wait(again):
-            return
-        question = messages[index if messages[index].role == "user" else index - 1]
-        visit, conversation_id = self._transcript.visit, self.conversation_id
+    def _on_version_written(self, conversation_id: int) -> None:
+        if conversation_id == self.conversation_id:
+            self._reload(conversation_id)
+        self._pump()
 
-        def added(answer_id: int) -> None:
-            if is_written:
-                self._reload(conversation_id)
-                self._running.end_beginning()
-            else:
-                self._running.start(conversation_id, answer_id, visit)
+    def _on_version_refused(self, conversation_id: int, text: str, error: StorageError) -> None:
+        if text:
+            self._add_to_draft(conversation_id, text)
+        self._tell(error)
 
-        future = self._store.write(
-            stored.add_answer, question.id, time.time(), start, is_written=is_written
-        )
-        self._running.begin(future, added)
+    def _add_to_draft(self, conversation_id: int, text: str) -> None:
+        draft = self._drafts.get(conversation_id)
+        draft = f"{draft}\n{text}" if draft.strip() else text
+        self._drafts.set(conversation_id, draft)
+        if conversation_id == self.conversation_id:
+            self.draft_replaced.emit(draft)
 
     def continue_answer(self, message_id: int) -> None:
         """Goes on with an answer that ended early, from the text it has."""
@@ -481,16 +446,19 @@ class ChatController(QObject):
         """Takes a message off with all below it; `messages_deleted` follows, for the undo."""
         if self._transcript.index(message_id) is None:
             return
-        is_here = self._running.conversation_id == self.conversation_id
-        if is_here and self._running.must_wait(lambda: self.delete_message(message_id)):
-            return
+
+        def delete() -> None:
+            self._ask(self._store.write(delete_message, message_id, time.time()), done)
 
         def done(count: int) -> None:
             if count:
                 self._reload(self.conversation_id)
                 self.messages_deleted.emit(DeletedMessages(message_id, count))
 
-        self._ask(self._store.write(delete_message, message_id, time.time()), done)
+        if self._running.conversation_id == self.conversation_id:
+            self._running.when_stopped(delete)
+        else:
+            delete()
 
     def restore_messages(self, message_id: int) -> None:
         """Brings back what `delete_message` took, and shows it."""
@@ -676,8 +644,3 @@ class ChatController(QObject):
         """For what is tried again by itself: one sentence per trouble, not one per try."""
         if error.problem != self._told_problem:
             self._tell(error)
-
-
-def _begun(text: str) -> AnswerStart:
-    """An answer that the person began, marked as such."""
-    return AnswerStart(text, encode((Seam(len(text), "", "begun"),)))

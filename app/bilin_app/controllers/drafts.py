@@ -26,9 +26,13 @@ class Drafts(QObject):
         self._timer.setInterval(SAVE_MS)
         self._timer.timeout.connect(self.save)
 
-    def get(self, conversation_id: int, otherwise: str = "") -> str:
-        """The draft as typed in this run of the app, else what the database had."""
-        return self._texts.get(conversation_id, otherwise)
+    def get(self, conversation_id: int) -> str:
+        """The draft as typed in this run of the app, else what the database was seen to have."""
+        return self._texts.get(conversation_id, "")
+
+    def show_stored(self, conversation_id: int, text: str) -> None:
+        """What the database has, unless this run of the app knows better."""
+        self._texts.setdefault(conversation_id, text)
 
     def set(self, conversation_id: int, text: str) -> None:
         """Keeps a draft; it is saved soon."""
