@@ -684,6 +684,17 @@ def test_a_full_disk_keeps_the_draft_and_says_so(start_app, until):
     assert page.num_cleared == 2
 
 
+@pytest.mark.expects_log
+def test_a_fault_of_our_own_is_told_and_what_comes_after_it_is_sent(start_app, until):
+    app = start_app()
+    app.chat.send("half a pair: \ud83d")  # nothing that the database takes
+    until(lambda: app.page.notices)
+    assert "A fault in Bilin" in app.page.notices[0]
+    app.chat.send("one")
+    until(lambda: app.page.finished)
+    assert app.page.texts == ["one", WHOLE]
+
+
 def test_an_edit_on_a_full_disk_is_kept_with_the_draft(start_app, until):
     app = start_app()
     page = app.page

@@ -3047,6 +3047,10 @@
             <translation>无法保存到 {folder}。</translation>
         </message>
         <message>
+            <source>A fault in Bilin: this could not be done. Its log tells more.</source>
+            <translation>Bilin 出了内部错误，这一步没有完成。详情见日志。</translation>
+        </message>
+        <message>
             <source>The database was damaged. {messages} messages in {conversations} conversations could be read and are here; the damaged file is kept as {file}.</source>
             <translation>数据库曾经损坏。已读出 {conversations} 段对话中的 {messages} 条消息；损坏的文件保留为 {file}。</translation>
         </message>
