@@ -3,12 +3,14 @@
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from chat_page import ChatPage
 
+from bilin_app.controllers import attachments
 from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.engine import EngineController
 from bilin_app.engine_client.client import EngineClient
@@ -140,6 +142,19 @@ def test_enter_pressed_twice_sends_once(start_app, until):
     app.chat.send("one")
     until(lambda: app.page.finished)
     assert app.page.texts == ["one", WHOLE]
+
+
+def test_what_is_sent_while_a_conversation_is_being_made_goes_into_it_too(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    app.chat.send("two")
+    app.chat.new_conversation()
+    until(lambda: len(page.finished) == 2)
+    assert page.messages == []
+    [row] = page.rows
+    app.chat.open_conversation(row.id)
+    until(lambda: page.texts == ["one", WHOLE, "two", WHOLE])
 
 
 def test_blank_text_is_not_sent(start_app, qtbot):
@@ -707,7 +722,7 @@ def test_an_edit_on_a_full_disk_is_kept_with_the_draft(start_app, until):
     app.chat.edit_message(page.messages[0].id, text)
     app.chat.write_answer(page.messages[1].id, text, goes_on=True)
     until(lambda: len(page.notices) == 2)
-    assert page.drafts[-1] == f"half a thought\n{text}\n{text}"
+    assert page.drafts[-1] == f"{text}\nhalf a thought"
     limit_pages(app, 100_000)
     app.chat.edit_message(page.messages[0].id, text)
     until(lambda: len(page.finished) == 2)
@@ -939,6 +954,45 @@ def test_attachments_go_with_the_message_and_come_before_its_words(start_app, un
     app.chat.edit_message(page.messages[0].id, "and y?")
     until(lambda: len(page.finished) == 2)
     assert page.messages[0].attachments == (attached,)
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_message_waits_for_its_file_in_its_conversation(
+    start_app, until, tmp_path, monkeypatch, is_new
+):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    first = app.chat.conversation_id
+    app.chat.new_conversation()
+    app.chat.send("elsewhere")
+    until(lambda: len(page.finished) == 2)
+    second = app.chat.conversation_id
+    if is_new:
+        app.chat.new_conversation()
+    else:
+        app.chat.open_conversation(first)
+        until(lambda: app.chat.conversation_id == first)
+    is_read = threading.Event()
+    read = attachments._read
+    monkeypatch.setattr(attachments, "_read", lambda path: is_read.wait() and read(path))
+    (tmp_path / "a.txt").write_text("the file")
+    app.chat.attach_files([tmp_path / "a.txt"])
+    app.chat.set_draft("about the file")
+    app.chat.send("about the file")
+    app.chat.open_conversation(second)
+    until(lambda: app.chat.conversation_id == second)
+    is_read.set()
+    until(lambda: len(page.finished) == 3)
+    assert page.texts == ["elsewhere", WHOLE]
+    app.chat.open_conversation(page.rows[0].id)
+    until(lambda: page.texts[-2:] == ["about the file", WHOLE])
+    assert app.chat.conversation_id == (second + 1 if is_new else first)
+    assert [a.text for a in page.messages[-2].attachments] == ["the file"]
+    assert page.conversation is not None
+    assert page.conversation.draft == ""
+    assert app.chat.attachments == ()
 
 
 def test_an_attachment_is_counted_kept_with_the_draft_and_taken_away(start_app, until):

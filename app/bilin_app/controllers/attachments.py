@@ -115,11 +115,12 @@ class Attachments(QObject):
             self._lists[conversation_id] = ()
             self.changed.emit(conversation_id)
 
-    def when_read(self, action: Callable[[], None]) -> bool:
-        """Whether a file is still being read; then acts once all are."""
+    def when_read(self, action: Callable[[], None]) -> None:
+        """Acts once no file is being read any more."""
         if self._num_reading:
             self._after_reading.append(action)
-        return bool(self._num_reading)
+        else:
+            action()
 
     def _on_read(self, conversation_id: int, path: Path, read: _Read) -> None:
         self._num_reading -= 1

@@ -5,10 +5,8 @@ storage beside it. What the person sent is shown once it is stored ("acknowledge
 """
 
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,19 +24,17 @@ from bilin_app.controllers.exchange import Exchange
 from bilin_app.controllers.list_views import DeletedItem
 from bilin_app.controllers.mailbox import Mailbox
 from bilin_app.controllers.message_views import encode
+from bilin_app.controllers.outbox import Outbox
 from bilin_app.controllers.presets import Presets
 from bilin_app.controllers.prompt import decode_sampling, prompt_messages
 from bilin_app.controllers.prompt_inspection import PromptInspector
 from bilin_app.controllers.running_answer import RunningAnswer
 from bilin_app.controllers.transcript import Transcript
-from bilin_app.controllers.versions import Versions, begun_answer
+from bilin_app.controllers.versions import Versions
 from bilin_app.controllers.views import DeletedMessages, Preset
 from bilin_app.storage import conversations as stored
 from bilin_app.storage.conversations import (
-    AnswerStart,
     ConversationContent,
-    NewConversation,
-    NewExchange,
     NewMessage,
 )
 from bilin_app.storage.database import OpenReport
@@ -49,22 +45,11 @@ from bilin_app.storage.store import Store
 from bilin_app.text.attachments import (
     Attachment,
     decode_attachments,
-    encode_attachments,
     with_attachments,
 )
-from bilin_app.text.titles import title_from
 from bilin_engine.protocol import Message, Sampling
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Outgoing:
-    """A message on its way. answer_start: the first words of the answer, the person's own."""
-
-    text: str
-    attachments: tuple[Attachment, ...] = ()
-    answer_start: str = ""
 
 
 class ChatController(QObject):
@@ -105,17 +90,16 @@ class ChatController(QObject):
         self._store = store
         self._engine = engine
         self._mailbox = Mailbox(self)
-        self._outbox: deque[_Outgoing] = deque()
-        self._sending = ""  # the text that is on its way to the database
-        self._queue: deque[int] = deque()  # ids of queued messages, in the order they were sent
-        self._passed_over: list[int] = []  # of those, what was in the trash when its turn came
         self._told_problem = ""
         speeds = AnswerSpeeds(notes or ModelNotes())
-        self._running = RunningAnswer(store, engine, speeds, self._visit_of)
+        self._running = RunningAnswer(store, engine, speeds, lambda i: self._transcript.visit_of(i))
         self._transcript = Transcript(self._running.overlay)
-        self._versions = Versions(store, self._running, self._transcript, self._visit_of)
+        self._versions = Versions(store, self._running, self._transcript)
         self._drafts = Drafts(store)
         self._attachments = Attachments(store, engine)
+        self._outbox = Outbox(
+            store, self._running, self._transcript, self._drafts, self._attachments
+        )
         self._meter = ContextMeter(engine, self._counting_model, self._counted_messages)
         self._inspector = PromptInspector(store, engine)
         self._exchange = Exchange(store)
@@ -136,13 +120,18 @@ class ChatController(QObject):
         running.text_appended.connect(self._on_text_appended)
         running.progressed.connect(self.answer_progressed)
         running.ended.connect(self._on_ended)
-        running.idle.connect(self._pump)
-        running.free.connect(self._send_next)
         running.model_gone.connect(lambda m: self.notice.emit(sentences.conversation_model_gone(m)))
         running.refused.connect(self._tell)
         running.journal_refused.connect(self._tell_once)
         running.ends.refused.connect(self._tell_once)
         running.ends.saved.connect(lambda _id: self._list.refresh())
+        outbox = self._outbox
+        outbox.acknowledged.connect(self._on_acknowledged)
+        outbox.queue_changed.connect(self._reload)
+        outbox.draft_cleared.connect(self.draft_cleared)
+        outbox.draft_replaced.connect(self.draft_replaced)
+        outbox.told.connect(self.notice)
+        outbox.refused.connect(self._tell)
         self._versions.written.connect(self._on_version_written)
         self._versions.refused.connect(self._on_version_refused)
         self._drafts.refused.connect(self._tell_once)
@@ -276,130 +265,15 @@ class ChatController(QObject):
 
         answer_start: words that the answer is to begin with; not for a message that has to wait.
         """
-        if self._attachments.when_read(lambda: self.send(text, answer_start)):
-            return
-        if answer_start.strip() and (self._running.is_running or self._queue):
-            self.notice.emit(sentences.not_while_running())
-            return
-        attachments = self.attachments
-        is_same = self._running.is_beginning and text == self._sending  # Enter, pressed twice
-        if (text.strip() or attachments) and not is_same:
-            self._attachments.sent(self.conversation_id)
-            self._outbox.append(_Outgoing(text, attachments, answer_start.strip()))
-            self._send_next()
+        self._outbox.send(text, answer_start)
 
-    def _send_next(self) -> None:
-        if self._running.is_beginning or not self._outbox:
-            return
-        out = self._outbox.popleft()
-        self._sending = out.text
-        visit, conversation_id = self._transcript.visit, self.conversation_id
-        messages = self._transcript.messages
-        self._drafts.sent(conversation_id)
-
-        def refused(error: StorageError) -> None:
-            unsent = [out, *self._outbox]
-            self._outbox.clear()
-            self._drafts.set(conversation_id, "\n".join(one.text for one in unsent))
-            attachments = tuple(a for one in unsent for a in one.attachments)
-            if attachments:
-                self._attachments.set(conversation_id, attachments)
-            self._tell(error)
-
-        def begun(made: NewExchange) -> None:
-            self._acknowledge(visit, conversation_id)
-            self._running.start(made.conversation_id, made.answer_id, visit)
-
-        def queued(made: NewExchange) -> None:
-            self._acknowledge(visit, conversation_id)
-            self._queue.append(made.message_id)
-            if visit == self._transcript.visit:
-                self._reload(made.conversation_id)
-            self._running.end_beginning()
-            self._pump()
-
-        # Those an earlier run of the app left waiting go first.
-        waiting = [m.id for m in self._transcript.queued if m.id not in self._queue]
-        self._queue.extend(waiting)
-        names = [attachment.name for attachment in out.attachments]
-        new = NewConversation(
-            title_from("\n".join([out.text, *names])),
-            self._transcript.system_prompt,
-            self._transcript.sampling,
-            self._transcript.model,
-        )
-        message = NewMessage(out.text, encode_attachments(out.attachments))
-        if self._running.is_running or self._queue:
-            future = self._store.write(
-                stored.queue_message,
-                conversation_id=conversation_id,
-                message=message,
-                new=new,
-                now=time.time(),
-            )
-            self._running.begin(future, queued, refused)
-        else:
-            future = self._store.write(
-                stored.begin_exchange,
-                conversation_id=conversation_id,
-                parent_id=messages[-1].id if messages else None,
-                message=message,
-                new=new,
-                now=time.time(),
-                start=begun_answer(out.answer_start) if out.answer_start else AnswerStart(),
-            )
-            self._running.begin(future, begun, refused)
-
-    def _acknowledge(self, visit: int, conversation_id: int) -> None:
+    def _on_acknowledged(self) -> None:
         self._told_problem = ""
         self._list.refresh()
-        is_untouched = self._drafts.get(conversation_id) in ("", self._sending)
-        self._sending = ""
-        if visit == self._transcript.visit and is_untouched:
-            self._drafts.sent(conversation_id)
-            self.draft_cleared.emit()
-
-    def _pump(self) -> None:
-        """Sends what waits, if nothing runs."""
-        if self._running.is_running or self._running.is_beginning or not self._queue:
-            return
-        message_id = self._queue.popleft()
-
-        def sent(made: NewExchange | None) -> None:
-            if made is None:  # withdrawn meanwhile, or in the trash
-                self._passed_over.append(message_id)
-                self._running.end_beginning()
-                self._pump()
-            else:
-                visit = self._visit_of(made.conversation_id)
-                self._running.start(made.conversation_id, made.answer_id, visit)
-
-        def refused(error: StorageError) -> None:
-            self._queue.appendleft(message_id)
-            self._tell(error)
-
-        future = self._store.write(stored.send_queued, message_id, time.time())
-        self._running.begin(future, sent, refused)
-
-    def _visit_of(self, conversation_id: int) -> int:
-        """The present visit if it is to this conversation, else one that never is."""
-        is_shown = conversation_id == self.conversation_id
-        return self._transcript.visit if is_shown else -1
 
     def withdraw_queued(self, message_id: int) -> None:
         """Takes a queued message back; its text returns to the input box (draft_replaced)."""
-
-        def done(message: NewMessage | None) -> None:
-            if message is None:
-                return
-            if message_id in self._queue:
-                self._queue.remove(message_id)
-            if attached := decode_attachments(message.attachments):
-                self._attachments.set(self.conversation_id, (*self.attachments, *attached))
-            self._add_to_draft(self.conversation_id, message.text)
-            self._reload(self.conversation_id)
-
-        self._ask(self._store.write(stored.withdraw_queued, message_id), done)
+        self._outbox.withdraw(message_id)
 
     # --- Versions and going on --------------------------------------------------------------------
 
@@ -418,19 +292,12 @@ class ChatController(QObject):
     def _on_version_written(self, conversation_id: int) -> None:
         if conversation_id == self.conversation_id:
             self._reload(conversation_id)
-        self._pump()
+        self._outbox.pump()
 
     def _on_version_refused(self, conversation_id: int, text: str, error: StorageError) -> None:
         if text:
-            self._add_to_draft(conversation_id, text)
+            self._outbox.put_back(conversation_id, text)
         self._tell(error)
-
-    def _add_to_draft(self, conversation_id: int, text: str) -> None:
-        draft = self._drafts.get(conversation_id)
-        draft = f"{draft}\n{text}" if draft.strip() else text
-        self._drafts.set(conversation_id, draft)
-        if conversation_id == self.conversation_id:
-            self.draft_replaced.emit(draft)
 
     def continue_answer(self, message_id: int) -> None:
         """Goes on with an answer that ended early, from the text it has."""
@@ -627,9 +494,8 @@ class ChatController(QObject):
         self.deleted.emit(gone)
 
     def _on_restored(self, conversation_id: int) -> None:
-        self._queue.extend(self._passed_over)
-        self._passed_over.clear()
-        self._open(conversation_id, self._pump)
+        self._outbox.take_up()
+        self._open(conversation_id, self._outbox.pump)
 
     # --- Storage that refuses ---------------------------------------------------------------------
 

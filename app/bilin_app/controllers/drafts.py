@@ -41,6 +41,12 @@ class Drafts(QObject):
             self._unsaved[conversation_id] = text
             self._timer.start()
 
+    def put_back(self, conversation_id: int, text: str) -> None:
+        """What was to be sent is typed again, before what was typed since."""
+        draft = self.get(conversation_id)
+        if not draft.startswith(text):
+            self.set(conversation_id, f"{text}\n{draft}" if draft.strip() else text)
+
     def sent(self, conversation_id: int) -> None:
         """The draft is on its way as a message, which clears it in the database too."""
         self._texts[conversation_id] = ""

@@ -41,6 +41,10 @@ class Transcript(QObject):
         """0 = a new one."""
         return self.record.id if self.record else 0
 
+    def visit_of(self, conversation_id: int) -> int:
+        """The present visit if it is to this conversation, else one that never is."""
+        return self.visit if conversation_id == self.conversation_id else -1
+
     def view(self, draft: str) -> ConversationView:
         """All of it, with this draft."""
         return ConversationView(

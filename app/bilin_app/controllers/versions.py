@@ -5,7 +5,6 @@ asked for, whatever is on show by then.
 """
 
 import time
-from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Signal
 
@@ -34,19 +33,11 @@ class Versions(QObject):
     written = Signal(int)
     refused = Signal(int, str, object)
 
-    def __init__(
-        self,
-        store: Store,
-        running: RunningAnswer,
-        transcript: Transcript,
-        visit_of: Callable[[int], int],
-    ) -> None:
-        """visit_of: the number of the visit to a conversation, if it is on show."""
+    def __init__(self, store: Store, running: RunningAnswer, transcript: Transcript) -> None:
         super().__init__()
         self._store = store
         self._running = running
         self._transcript = transcript
-        self._visit_of = visit_of
 
     def edit_message(self, message_id: int, text: str) -> None:
         """Sends another version of a person's message, with a branch of its own."""
@@ -72,7 +63,7 @@ class Versions(QObject):
             self._running.begin(future, begun, refused)
 
         def begun(made: NewExchange) -> None:
-            self._running.start(conversation_id, made.answer_id, self._visit_of(conversation_id))
+            self._start(conversation_id, made.answer_id)
 
         def refused(error: StorageError) -> None:
             self.refused.emit(conversation_id, text, error)
@@ -108,12 +99,16 @@ class Versions(QObject):
                 self._running.end_beginning()
                 self.written.emit(conversation_id)
             else:
-                self._running.start(conversation_id, answer_id, self._visit_of(conversation_id))
+                self._start(conversation_id, answer_id)
 
         def refused(error: StorageError) -> None:
             self.refused.emit(conversation_id, start.text, error)
 
         self._running.when_stopped(begin)
+
+    def _start(self, conversation_id: int, answer_id: int) -> None:
+        visit = self._transcript.visit_of(conversation_id)
+        self._running.start(conversation_id, answer_id, visit)
 
 
 def begun_answer(text: str) -> AnswerStart:
