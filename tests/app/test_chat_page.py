@@ -80,6 +80,18 @@ def test_a_typed_message_is_answered_and_the_field_is_empty(application, qtbot):
     assert application.window.windowTitle().startswith("hello")
 
 
+def test_what_is_typed_while_a_message_is_stored_stays_in_the_field(application, qtbot):
+    composer = application.window.chat.composer
+    QTest.keyClicks(composer.edit, "hello")
+    with qtbot.waitSignal(application.chat.answer_finished, timeout=20_000):
+        QTest.keyClick(composer.edit, Qt.Key.Key_Return)
+        QTest.keyClicks(composer.edit, " and")
+    assert composer.text == "and"
+    QTest.keyClicks(composer.edit, " more")
+    application.window.chat.list.new_requested.emit()
+    assert composer.text == ""
+
+
 def test_again_makes_a_second_version_and_one_can_go_back(application, qtbot):
     ask(application, qtbot, "hello")
     view = application.window.chat.transcript

@@ -353,6 +353,39 @@ def test_drafts_belong_to_their_conversation_and_survive(start_app, until):
     until(lambda: again.page.conversation.draft == "half a thought")
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+def test_what_is_typed_right_after_the_first_message_stays_with_it(start_app, until, leaves):
+    app = start_app()
+    page = app.page
+    app.chat.send("zero")
+    until(lambda: page.finished)
+    zero = app.chat.conversation_id
+    app.chat.new_conversation()
+    app.chat.set_draft("hello")
+    app.chat.send("hello")
+    app.chat.set_draft("hello and")
+    app.chat.attach_text("a text")
+    if leaves:
+        app.chat.open_conversation(zero)
+    until(lambda: len(page.finished) == 2)
+    app.chat.new_conversation()
+    assert page.conversation is not None
+    assert page.conversation.draft == ""
+    assert app.chat.attachments == ()
+    app.chat.open_conversation(zero + 1)
+    until(lambda: page.texts == ["hello", WHOLE])
+    assert page.conversation.draft == "and"
+    assert [a.text for a in app.chat.attachments] == ["a text"]
+    app.close()
+    again = start_app()
+    assert again.page.conversation is not None
+    assert again.page.conversation.draft == ""
+    again.chat.open_conversation(zero + 1)
+    until(lambda: again.page.texts == ["hello", WHOLE])
+    assert again.page.conversation.draft == "and"
+    assert [a.text for a in again.chat.attachments] == ["a text"]
+
+
 def test_delete_goes_to_the_trash_and_undo_brings_it_back(start_app, until):
     app = start_app()
     page = app.page

@@ -47,6 +47,12 @@ class Drafts(QObject):
         if not draft.startswith(text):
             self.set(conversation_id, f"{text}\n{draft}" if draft.strip() else text)
 
+    def move(self, old: int, new: int) -> None:
+        """The draft of one conversation is that of another."""
+        if draft := self.get(old):
+            self.set(old, "")
+            self.set(new, draft)
+
     def sent(self, conversation_id: int) -> None:
         """The draft is on its way as a message, which clears it in the database too."""
         self._texts[conversation_id] = ""

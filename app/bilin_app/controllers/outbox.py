@@ -82,6 +82,7 @@ class Outbox(QObject):
         self._passed_over: list[int] = []  # of those, what was in the trash when its turn came
         running.idle.connect(self.pump)
         running.free.connect(self._send_next)
+        transcript.named.connect(self._take_along)
 
     def send(self, text: str, answer_start: str) -> None:
         """Sends what was written in the conversation on show, once what is attached is read."""
@@ -171,17 +172,32 @@ class Outbox(QObject):
 
     def _acknowledge(self, out: _Outgoing, conversation_id: int, made: NewExchange) -> None:
         self._sending = None
+        self.acknowledged.emit()
+        self._clear_draft(conversation_id, out.text)
         if not conversation_id:
             self._made[out.visit] = made.conversation_id
-        self.acknowledged.emit()
-        if conversation_id == self._transcript.conversation_id:
-            self._clear_draft(conversation_id, out.text)
+            shown = self._transcript
+            is_left = out.visit != shown.visit  # and is not told its id
+            is_newer_shown = not shown.conversation_id and out.visit != shown.shown_visit
+            if is_left and not is_newer_shown:
+                self._take_along(made.conversation_id)
 
     def _clear_draft(self, conversation_id: int, sent: str) -> None:
         """Takes what was sent out of the draft; what was typed since stays."""
-        if self._drafts.get(conversation_id) in ("", sent):
-            self._drafts.sent(conversation_id)
+        draft = self._drafts.get(conversation_id).lstrip()
+        if draft and not draft.startswith(sent):
+            return
+        rest = draft.removeprefix(sent).lstrip()
+        self._drafts.set(conversation_id, rest)
+        if conversation_id == self._transcript.conversation_id:
             self.draft_cleared.emit()
+            if rest:
+                self.draft_replaced.emit(rest)
+
+    def _take_along(self, conversation_id: int) -> None:
+        """What was typed or attached since the first message belongs to its conversation."""
+        self._drafts.move(0, conversation_id)
+        self._attachments.move(0, conversation_id)
 
     # --- The queue --------------------------------------------------------------------------------
 
