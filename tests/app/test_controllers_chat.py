@@ -482,24 +482,33 @@ def test_search_answers_the_last_question_only(start_app, until):
     until(lambda: app.page.texts == ["去哪里？", "冬天去三亚避寒"])
 
 
+def counted(app: App) -> int | None:
+    """The last count that a page was told."""
+    count = app.page.counts[-1] if app.page.counts else None
+    return count and count.total
+
+
 def test_the_draft_is_counted_with_the_conversation(start_app, until):
     app = start_app()
     app.chat.send("four")
     until(lambda: app.page.finished)
     app.chat.set_draft("12345")
-    until(lambda: app.page.counts and app.page.counts[-1].total == 4 + len(WHOLE) + 5)
+    until(lambda: counted(app) == 4 + len(WHOLE) + 5)
     assert app.page.counts[-1].fits
 
 
 def test_the_context_is_counted_for_each_conversation_without_a_draft(start_app, until):
     app = start_app()
     app.chat.send("four")
-    until(lambda: app.page.counts and app.page.counts[-1].total == 4 + len(WHOLE))
+    until(lambda: counted(app) == 4 + len(WHOLE))
     first = app.chat.conversation_id
     app.chat.new_conversation()
-    until(lambda: app.page.counts[-1].total == 0)
+    assert counted(app) is None
+    until(lambda: counted(app) == 0)
     app.chat.open_conversation(first)
-    until(lambda: app.page.counts[-1].total == 4 + len(WHOLE))
+    until(lambda: counted(app) == 4 + len(WHOLE))
+    app.engine.unload()
+    until(lambda: counted(app) is None)
 
 
 # --- The engine's troubles ------------------------------------------------------------------------
@@ -1033,7 +1042,7 @@ def test_an_attachment_is_counted_kept_with_the_draft_and_taken_away(start_app, 
     app.chat.attach_text("some long text")
     until(lambda: app.page.attachments and app.page.attachments[0].num_tokens)
     assert app.page.attachments[0].num_tokens == len("pasted text 1\n```\nsome long text\n```")
-    until(lambda: app.page.counts and app.page.counts[-1].total > 20)
+    until(lambda: (counted(app) or 0) > 20)
     app.close()
     again = start_app()
     until(lambda: again.chat.attachments)

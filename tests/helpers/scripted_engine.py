@@ -193,23 +193,30 @@ class ScriptedEngine:
                 tokens=tuple(tokens), prefix_len=len(tokens), context_length=CONTEXT_LENGTH
             )
             self.send(Done(request.id, view))
-        elif isinstance(request, CountTokens) and request.messages[-1].role != "user":
-            message = "a chat must end with the user's message"
-            self.send(Failed(id=request.id, code="bad_request", message=message))
         elif isinstance(request, CountTokens):
-            counts = tuple(len(message.text) for message in request.messages)
-            total = sum(counts) + len(request.prefill)
-            result = TokenCount(total=total, context_length=CONTEXT_LENGTH, per_message=counts)
-            self.send(Done(request.id, result))
+            self.count(request)
         elif isinstance(request, Cancel):
             if self.behave != "ignores_cancel":
                 self.cancelled.add(request.target)
             self.send(Done(request.id))
-        elif isinstance(request, UnloadModel | ListDevices):
+        elif isinstance(request, UnloadModel):
+            self.send(Done(request.id))
+            self.send(EngineStatus(state="empty"))
+        elif isinstance(request, ListDevices):
             self.send(Done(request.id))
         elif isinstance(request, Shutdown):
             self.send(Done(request.id))
             os._exit(0)
+
+    def count(self, request: CountTokens) -> None:
+        if request.messages[-1].role != "user":
+            message = "a chat must end with the user's message"
+            self.send(Failed(id=request.id, code="bad_request", message=message))
+            return
+        counts = tuple(len(message.text) for message in request.messages)
+        total = sum(counts) + len(request.prefill)
+        result = TokenCount(total=total, context_length=CONTEXT_LENGTH, per_message=counts)
+        self.send(Done(request.id, result))
 
     def load(self, request: LoadModel) -> None:
         if self.behave == "load_fails":

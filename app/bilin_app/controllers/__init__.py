@@ -17,7 +17,7 @@ ChatController     signals  conversations_changed(list[ListRow])
                             answer_failed(int, str, str)               message id, sentence, detail
                             running_changed(int)                       message id, 0 = none
                             draft_cleared()  draft_replaced(str)  notice(str)
-                            context_counted(TokenCountView)
+                            context_counted(TokenCountView | None)
                             search_done(str, list[SearchHit])  deleted(DeletedItem)
                             answer_progressed(int, AnswerProgress)     once a second
                             messages_deleted(DeletedMessages)

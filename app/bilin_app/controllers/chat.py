@@ -210,6 +210,7 @@ class ChatController(QObject):
         """Shows an empty conversation; it is stored with its first message."""
         self._drafts.save()
         self._transcript.open_new()
+        self._meter.count_anew()
 
     def open_conversation(self, conversation_id: int) -> None:
         """Shows a conversation; conversation_opened follows."""
@@ -221,6 +222,7 @@ class ChatController(QObject):
 
         def show(content: ConversationContent | None) -> None:
             self._transcript.open(content, visit)
+            self._meter.count_anew()
             then()
 
         self._ask(self._store.read_latest(stored.load_conversation, conversation_id), show)
