@@ -1109,6 +1109,14 @@ def test_presets_are_kept_renamed_deleted_and_used(start_app, until):
     assert gone[0].name == "Mail"
 
 
+def test_a_seed_that_no_engine_takes_is_drawn_instead(start_app, until):
+    app = start_app()
+    app.chat.set_sampling(Sampling(temperature=0.2, seed=10**24))
+    assert app.chat.sampling == Sampling(temperature=0.2)
+    app.chat.send("one")
+    until(lambda: app.page.finished)
+
+
 def system_prompts(connection):
     return [row[0] for row in connection.execute("SELECT system_prompt FROM conversations")]
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, QLocale, Qt, QTimer, Signal
+from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QFormLayout,
@@ -14,6 +15,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
+from bilin_app.controllers.prompt import MAX_SEED
 from bilin_app.controllers.views import Preset
 from bilin_app.pages.chat.preedit import PlaceholderGuard
 from bilin_app.pages.chat.preset_row import PresetRow
@@ -23,6 +25,18 @@ from bilin_engine.protocol import Sampling
 
 WIDTH = 340
 CHANGE_DELAY_MS = 250
+
+
+class _SeedValidator(QValidator):
+    """Takes a whole number that an engine takes, or nothing."""
+
+    @override
+    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
+        text = text.strip()
+        is_short = text.isdecimal() and len(text) <= len(str(MAX_SEED))
+        is_seed = not text or (is_short and int(text) <= MAX_SEED)
+        state = QValidator.State.Acceptable if is_seed else QValidator.State.Invalid
+        return state, text, min(position, len(text))
 
 
 class SamplingPopover(Popover):
@@ -45,6 +59,7 @@ class SamplingPopover(Popover):
         self._repetition = self._real(1.0, 3.0, 0.05)
         self._max_tokens = self._whole(1, 1_000_000)
         self._seed = QLineEdit(self)
+        self._seed.setValidator(_SeedValidator(self))
         self._system_label = label(self)
         self._system = QPlainTextEdit(self)
         self._system.setProperty("role", "field")
@@ -163,7 +178,7 @@ class SamplingPopover(Popover):
             min_p=self._sampling.min_p,
             repetition_penalty=self._repetition.value(),
             max_new_tokens=self._max_tokens.value(),
-            seed=int(seed) if seed.isdecimal() else None,
+            seed=int(seed) if seed else None,
         )
         self.sampling_changed.emit(self._sampling)
         self.presets.show_values(self.system_prompt, self._sampling)
