@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
@@ -17,6 +18,7 @@ from bilin_app.pages.chat.conversation_list import ConversationList
 from bilin_app.pages.chat.prompt_dialog import PromptDialog
 from bilin_app.paths import app_paths
 from bilin_app.theme.theme import Look, start_theme
+from bilin_engine.protocol import Sampling
 
 SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
 
@@ -227,6 +229,18 @@ def test_a_model_dropped_on_the_chat_is_added_and_a_text_beside_it_attached(
     assert application.chat.attachments[0].name == "note.md"
     application.window.chat.composer.files_given.emit([tmp_path / "x.GGUF"])
     assert given[1:] == [str(tmp_path / "x.GGUF")]
+
+
+def test_reset_draws_answers_as_the_model_recommends(application):
+    popover = application.window.chat.header.popover
+    recommended = application.engine.recommended_sampling
+    assert recommended != Sampling()
+    assert application.chat.sampling == recommended
+    popover._top_k.setValue(5)
+    assert application.chat.sampling == structs.replace(recommended, top_k=5)
+    popover._reset.click()
+    assert application.chat.sampling == recommended
+    assert popover._top_k.value() == recommended.top_k
 
 
 @pytest.fixture

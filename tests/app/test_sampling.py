@@ -1,12 +1,14 @@
 """The popover that says how answers are drawn."""
 
 import pytest
+from msgspec import structs
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from bilin_app.controllers.prompt import MAX_SEED
 from bilin_app.pages.chat.sampling import SamplingPopover
 from bilin_app.theme.theme import Look, start_theme
+from bilin_engine.protocol import Sampling
 
 pytestmark = pytest.mark.gui
 
@@ -40,3 +42,10 @@ def test_the_seed_takes_what_an_engine_takes_and_nothing_else(popover, changes):
     field.clear()
     field.paste()
     assert field.text() == "42"
+
+
+def test_what_has_no_field_stays_as_it_was(popover, changes):
+    sampling = Sampling(no_repeat_ngram_size=3, stop_texts=("###",), min_p=0.1)
+    popover.show_values(sampling, "")
+    popover._top_k.setValue(5)
+    assert changes == [structs.replace(sampling, top_k=5)]

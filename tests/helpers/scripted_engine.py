@@ -65,6 +65,7 @@ from bilin_engine.protocol import (
     Proofread,
     ProofreadResult,
     ReadWord,
+    Sampling,
     SentenceRead,
     Shutdown,
     Started,
@@ -98,6 +99,7 @@ MODELS = (
             Example(kind="chat", lang="en", text="What can you do?"),
             Example(kind="blank", lang="en", text="The sky is [MASK]."),
         ),
+        sampling=Sampling(temperature=0.6, max_new_tokens=256, no_repeat_ngram_size=3),
     ),
     ModelInfo(
         id="second",

@@ -34,7 +34,7 @@ ChatController     signals  conversations_changed(list[ListRow])
                             withdraw_queued(message_id)  set_draft(text)  search(text)
                             rename(id, title)  set_pinned(id, bool)
                             delete_conversation(id)  undo_delete()  set_system_prompt(text)
-                            set_sampling(protocol.Sampling)            for the answers from now on
+                            set_sampling(protocol.Sampling | None)     for the answers from now on
                    values   presets: save, rename, delete; changed(list[Preset]), deleted(Preset)
 
 A message's text so far is in MessageView.text when it is added, replaced or opened; text_appended

@@ -401,8 +401,11 @@ class ChatController(QObject):
             future = self._store.write(stored.set_system_prompt, self.conversation_id, text)
             self._mailbox.when(future, None, self._tell)
 
-    def set_sampling(self, sampling: Sampling) -> None:
-        """How answers in this conversation, and in new ones after it, are drawn."""
+    def set_sampling(self, sampling: Sampling | None) -> None:
+        """How answers in this conversation, and in new ones after it, are drawn.
+
+        None: as the model recommends.
+        """
         self._transcript.sampling = encode(sampling)
         if self.conversation_id:
             future = self._store.write(

@@ -2880,8 +2880,8 @@
             <translation>重置</translation>
         </message>
         <message>
-            <source>Back to the defaults</source>
-            <translation>恢复默认值</translation>
+            <source>Back to what the model recommends</source>
+            <translation>恢复为模型推荐的设置</translation>
         </message>
         <message>
             <source>Temperature</source>

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from msgspec import structs
 from PySide6.QtCore import QEvent, QLocale, Qt, QTimer, Signal
 from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import (
@@ -43,6 +44,7 @@ class SamplingPopover(Popover):
     """Edits a Sampling and a system prompt; every change is said at once."""
 
     sampling_changed = Signal(object)
+    reset_requested = Signal()  # to what the model recommends
     system_prompt_changed = Signal(str)
     preset_save_requested = Signal(str, str, object)  # name, system prompt, sampling
 
@@ -128,7 +130,7 @@ class SamplingPopover(Popover):
         for box in (self._top_k, self._max_tokens):
             box.valueChanged.connect(self._on_changed)
         self._seed.editingFinished.connect(self._on_changed)
-        self._reset.clicked.connect(self._on_reset)
+        self._reset.clicked.connect(self.reset_requested)
         self._system.textChanged.connect(self._system_timer.start)
         self._system_timer.timeout.connect(self._on_system_changed)
         self.presets.save_requested.connect(
@@ -171,21 +173,17 @@ class SamplingPopover(Popover):
         if self._is_showing:
             return
         seed = self._seed.text().strip()
-        self._sampling = Sampling(
+        self._sampling = structs.replace(
+            self._sampling,  # has more than there are fields
             temperature=self._temperature.value(),
             top_p=self._top_p.value(),
             top_k=self._top_k.value(),
-            min_p=self._sampling.min_p,
             repetition_penalty=self._repetition.value(),
             max_new_tokens=self._max_tokens.value(),
             seed=int(seed) if seed else None,
         )
         self.sampling_changed.emit(self._sampling)
         self.presets.show_values(self.system_prompt, self._sampling)
-
-    def _on_reset(self) -> None:
-        self.show_values(Sampling(), self._system.toPlainText())
-        self.sampling_changed.emit(self._sampling)
 
     @override
     def changeEvent(self, event: QEvent) -> None:
@@ -195,7 +193,7 @@ class SamplingPopover(Popover):
 
     def _retranslate(self) -> None:
         self._heading.setText(self.tr("Sampling"))
-        self._reset.set_texts(self.tr("Reset"), self.tr("Back to the defaults"))
+        self._reset.set_texts(self.tr("Reset"), self.tr("Back to what the model recommends"))
         names = (
             self.tr("Temperature"),
             self.tr("Top-p"),
