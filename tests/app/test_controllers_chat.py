@@ -676,6 +676,25 @@ def test_stop_while_waiting_for_the_engine(start_app, until):
     assert app.page.states == ["done", "stopped"]
 
 
+def test_stopping_the_load_stops_the_answer_that_waits_for_it(start_app, until, qtbot):
+    app = start_app("--load-s", "0.3", is_ready=False)
+    page = app.page
+    until(lambda: app.engine.view.state == "loading")
+    app.chat.send("one")
+    until(lambda: page.states == ["done", "waiting"])
+    app.chat.send("two")
+    until(lambda: page.queued)
+    app.engine.stop_loading()
+    until(lambda: page.stopped)
+    qtbot.wait(50)
+    assert app.engine.view.state == "empty"
+    assert page.states == ["done", "stopped"]
+    assert [m.text for m in page.queued] == ["two"]
+    app.chat.send("three")  # loads again
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["one", "", "two", WHOLE, "three", WHOLE]
+
+
 @pytest.mark.expects_log
 def test_a_model_that_cannot_be_loaded_is_a_fault_that_names_it(start_app, until):
     app = start_app("--behave", "load_fails", is_ready=False)

@@ -229,6 +229,10 @@ class ScriptedEngine:
             self.send(EngineStatus(state="loading", model=request.model, fraction=step / 3))
             self.send(Progress(id=request.id, stage="weights", fraction=step / 3))
             time.sleep(self.options.load_s / 3)
+            if request.id in self.cancelled:
+                self.send(Cancelled(request.id))
+                self.send(EngineStatus(state="empty"))
+                return
         self.loaded = request.model
         self.send(EngineStatus(state="ready", model=request.model))
         result = ModelLoaded(

@@ -236,7 +236,8 @@ class RunningAnswer(QObject):
         self._is_revived = False
         self._tell_end(message_id, outcome)
         self._act()
-        if outcome.state in ("done", "stopped"):
+        # Where nothing is loaded, what waits would load it: the next message may.
+        if outcome.state in ("done", "stopped") and self._engine.view.state != "empty":
             self.idle.emit()
 
     def _tell_end(self, message_id: int, outcome: AnswerOutcome) -> None:
