@@ -1,18 +1,24 @@
 """The page and its controllers together: what a person does with the widgets has its effect."""
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 
 from bilin_app.application import Application
+from bilin_app.controllers.list_views import ListRow
 from bilin_app.engine_client.process import EngineCommand
+from bilin_app.pages.chat.conversation_list import ConversationList
 from bilin_app.pages.chat.prompt_dialog import PromptDialog
 from bilin_app.paths import app_paths
+from bilin_app.theme.theme import Look, start_theme
+from bilin_engine.protocol import Sampling
 
 SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
 
@@ -78,6 +84,18 @@ def test_a_typed_message_is_answered_and_the_field_is_empty(application, qtbot):
     assert second[1]
     assert application.window.chat.composer.text == ""
     assert application.window.windowTitle().startswith("hello")
+
+
+def test_what_is_typed_while_a_message_is_stored_stays_in_the_field(application, qtbot):
+    composer = application.window.chat.composer
+    QTest.keyClicks(composer.edit, "hello")
+    with qtbot.waitSignal(application.chat.answer_finished, timeout=20_000):
+        QTest.keyClick(composer.edit, Qt.Key.Key_Return)
+        QTest.keyClicks(composer.edit, " and")
+    assert composer.text == "and"
+    QTest.keyClicks(composer.edit, " more")
+    application.window.chat.list.new_requested.emit()
+    assert composer.text == ""
 
 
 def test_again_makes_a_second_version_and_one_can_go_back(application, qtbot):
@@ -211,3 +229,79 @@ def test_a_model_dropped_on_the_chat_is_added_and_a_text_beside_it_attached(
     assert application.chat.attachments[0].name == "note.md"
     application.window.chat.composer.files_given.emit([tmp_path / "x.GGUF"])
     assert given[1:] == [str(tmp_path / "x.GGUF")]
+
+
+def test_reset_draws_answers_as_the_model_recommends(application):
+    popover = application.window.chat.header.popover
+    recommended = application.engine.recommended_sampling
+    assert recommended != Sampling()
+    assert application.chat.sampling == recommended
+    popover._top_k.setValue(5)
+    assert application.chat.sampling == structs.replace(recommended, top_k=5)
+    popover._reset.click()
+    assert application.chat.sampling == recommended
+    assert popover._top_k.value() == recommended.top_k
+
+
+@pytest.fixture
+def conversations(qapp):
+    """A list of thirty conversations, the first of them open, with the keys on it."""
+    start_theme(qapp, Look("light", "en"))
+    owner = QWidget()
+    shown = ConversationList(owner)
+    owner.resize(260, 500)
+    shown.resize(260, 500)
+    owner.show()
+    owner.activateWindow()
+    shown.show_conversations([ListRow(i, f"number {i}", time.time()) for i in range(1, 31)])
+    shown.set_current(1)
+    shown.view.setFocus()
+    qapp.processEvents()
+    yield shown
+    owner.close()
+    owner.deleteLater()
+
+
+def refreshed(shown, *gone):
+    """The list as it is read again, without what is gone."""
+    shown.show_conversations([row for row in shown._rows if row.id not in gone])
+
+
+def test_delete_means_the_conversation_the_keys_stand_on_after_the_list_changed(conversations):
+    deleted = []
+    conversations.delete_requested.connect(deleted.append)
+    for _ in range(2):
+        QTest.keyClick(conversations.view, Qt.Key.Key_Down)
+    conversations.show_conversations([ListRow(31, "new", time.time()), *conversations._rows])
+    conversations.set_current(1)
+    QTest.keyClick(conversations.view, Qt.Key.Key_Delete)
+    refreshed(conversations, 3)
+    QTest.keyClick(conversations.view, Qt.Key.Key_Delete)
+    assert deleted == [3, 4]
+    conversations.set_current(0)  # a new one
+    QTest.keyClick(conversations.view, Qt.Key.Key_Delete)
+    assert deleted == [3, 4]
+
+
+def test_without_the_keys_the_open_conversation_is_marked(conversations):
+    QTest.keyClick(conversations.view, Qt.Key.Key_Down)
+    conversations.search.setFocus()
+    refreshed(conversations)
+    assert conversations.view.currentIndex().data() == "number 1"
+
+
+def test_the_list_stays_where_it_was_scrolled_to(conversations, qapp):
+    bar = conversations.view.verticalScrollBar()
+    bar.setValue(bar.maximum() - 40)
+    place = bar.value()
+    refreshed(conversations)
+    qapp.processEvents()
+    assert bar.value() == place
+    conversations.set_current(0)
+    refreshed(conversations)
+    qapp.processEvents()
+    assert bar.value() == place
+    conversations.set_current(31)
+    conversations.show_conversations([ListRow(31, "new", time.time()), *conversations._rows])
+    qapp.processEvents()
+    assert bar.value() < 40  # the new one is shown

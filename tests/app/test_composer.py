@@ -114,6 +114,16 @@ def test_a_text_that_does_not_fit_is_not_sent(composer, sent):
     assert sent == ["long"]
 
 
+def test_what_can_no_longer_be_counted_can_be_sent(composer, sent):
+    composer.set_text("long")
+    composer.set_count(TokenCountView(2391, 2048))
+    composer.set_count(None)
+    assert composer.send.isEnabled()
+    assert "Too long" not in composer._hint.text()
+    QTest.keyClick(composer.edit, RETURN)
+    assert sent == ["long"]
+
+
 def test_it_grows_to_ten_lines_and_no_further(composer):
     composer.window().resize(700, 900)
     heights, scrolls = [], []

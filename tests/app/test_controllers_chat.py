@@ -3,16 +3,19 @@
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from chat_page import ChatPage
 
+from bilin_app.controllers import attachments
 from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.engine import EngineController
 from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand, EngineLimits
+from bilin_app.storage.conversations import set_trashed
 from bilin_app.storage.store import Store
 from bilin_engine.protocol import Sampling
 
@@ -141,6 +144,19 @@ def test_enter_pressed_twice_sends_once(start_app, until):
     assert app.page.texts == ["one", WHOLE]
 
 
+def test_what_is_sent_while_a_conversation_is_being_made_goes_into_it_too(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    app.chat.send("two")
+    app.chat.new_conversation()
+    until(lambda: len(page.finished) == 2)
+    assert page.messages == []
+    [row] = page.rows
+    app.chat.open_conversation(row.id)
+    until(lambda: page.texts == ["one", WHOLE, "two", WHOLE])
+
+
 def test_blank_text_is_not_sent(start_app, qtbot):
     app = start_app()
     app.chat.send("  \n ")
@@ -204,6 +220,67 @@ def test_regenerate_while_it_is_written_stops_it_first(start_app, until):
     until(lambda: page.finished)
     assert len(page.stopped) == 1
     assert (page.messages[1].version, page.messages[1].num_versions) == (2, 2)
+
+
+def written(app: App) -> list[str]:
+    """What persons wrote, in all conversations and versions."""
+    question = "SELECT text FROM messages WHERE role = 'user' ORDER BY id"
+    return app.store.read_latest(lambda db: [row[0] for row in db.execute(question)]).result()
+
+
+def test_an_edit_goes_to_its_conversation_whatever_is_on_show_when_it_begins(start_app, until):
+    app = start_app("--gap", "0.02")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["running"])
+    first = app.chat.conversation_id
+    app.chat.edit_message(page.messages[0].id, "one, corrected")
+    app.chat.new_conversation()
+    until(lambda: page.finished)
+    assert page.texts == []
+    app.chat.open_conversation(first)
+    until(lambda: page.texts == ["one, corrected", WHOLE])
+    assert page.messages[0].num_versions == 2
+
+
+def test_edits_wait_for_one_another_and_for_what_is_being_begun(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: len(page.finished) == 1)
+    question, answer = page.messages
+    app.chat.regenerate(answer.id)
+    app.chat.regenerate(answer.id)  # pressed twice
+    app.chat.edit_message(question.id, "two")
+    app.chat.write_answer(answer.id, "mine", goes_on=False)
+    app.chat.edit_message(question.id, "three")
+    until(lambda: page.texts == ["three", WHOLE])
+    assert written(app) == ["one", "two", "three"]
+    app.chat.show_version(page.messages[0].id, -2)
+    until(lambda: page.texts == ["one", "mine"])
+    assert page.messages[1].num_versions == 3
+
+
+def test_what_was_typed_is_kept_when_the_app_closes_before_it_begins(start_app, until):
+    app = start_app("--behave", "ignores_cancel", "--gap", "0.1", "--tokens", "200")
+    app.chat.send("one")
+    until(lambda: app.page.states[1:] == ["running"])
+    app.chat.edit_message(app.page.messages[0].id, "one, corrected")
+    app.close()
+    assert written(start_app(is_ready=False)) == ["one", "one, corrected"]
+
+
+def test_a_message_deleted_while_it_is_answered_does_not_hold_up_what_waits(start_app, until):
+    app = start_app("--gap", "0.02")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["running"])
+    app.chat.send("two")
+    until(lambda: page.queued)
+    app.chat.delete_message(page.messages[0].id)
+    until(lambda: page.finished)
+    assert page.texts == ["two", WHOLE]
+    assert page.queued == []
 
 
 def test_another_conversation_can_be_read_while_an_answer_runs(start_app, until):
@@ -276,6 +353,39 @@ def test_drafts_belong_to_their_conversation_and_survive(start_app, until):
     until(lambda: again.page.conversation.draft == "half a thought")
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+def test_what_is_typed_right_after_the_first_message_stays_with_it(start_app, until, leaves):
+    app = start_app()
+    page = app.page
+    app.chat.send("zero")
+    until(lambda: page.finished)
+    zero = app.chat.conversation_id
+    app.chat.new_conversation()
+    app.chat.set_draft("hello")
+    app.chat.send("hello")
+    app.chat.set_draft("hello and")
+    app.chat.attach_text("a text")
+    if leaves:
+        app.chat.open_conversation(zero)
+    until(lambda: len(page.finished) == 2)
+    app.chat.new_conversation()
+    assert page.conversation is not None
+    assert page.conversation.draft == ""
+    assert app.chat.attachments == ()
+    app.chat.open_conversation(zero + 1)
+    until(lambda: page.texts == ["hello", WHOLE])
+    assert page.conversation.draft == "and"
+    assert [a.text for a in app.chat.attachments] == ["a text"]
+    app.close()
+    again = start_app()
+    assert again.page.conversation is not None
+    assert again.page.conversation.draft == ""
+    again.chat.open_conversation(zero + 1)
+    until(lambda: again.page.texts == ["hello", WHOLE])
+    assert again.page.conversation.draft == "and"
+    assert [a.text for a in again.chat.attachments] == ["a text"]
+
+
 def test_delete_goes_to_the_trash_and_undo_brings_it_back(start_app, until):
     app = start_app()
     page = app.page
@@ -296,6 +406,66 @@ def test_delete_goes_to_the_trash_and_undo_brings_it_back(start_app, until):
     until(lambda: [row.id for row in page.rows] == [first])
 
 
+def test_a_queued_message_waits_in_the_trash_while_another_conversation_is_answered(
+    start_app, until
+):
+    app = start_app("--gap", "0.02")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: len(page.finished) == 1)
+    first = app.chat.conversation_id
+    app.chat.new_conversation()
+    app.chat.send("elsewhere")
+    until(lambda: page.states[1:] == ["running"])
+    app.chat.open_conversation(first)
+    until(lambda: page.texts == ["one", WHOLE])
+    app.chat.send("two")
+    until(lambda: page.queued)
+    app.chat.delete_conversation(first)
+    until(lambda: len(page.finished) == 2)
+    until(lambda: not app.chat._running.is_beginning)
+    assert app.chat.running_id == 0
+    app.chat.undo_delete()
+    until(lambda: len(page.finished) == 3)
+    assert page.texts == ["one", WHOLE, "two", WHOLE]
+    assert page.queued == []
+    before, after = reopened(app, until)
+    assert before == after
+
+
+@pytest.mark.parametrize("loads", [False, True])
+def test_a_conversation_deleted_while_it_is_answered_keeps_what_is_queued(start_app, until, loads):
+    app = start_app(*(("--load-s", "1") if loads else ("--gap", "0.05")), is_ready=not loads)
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["waiting" if loads else "running"])
+    app.chat.send("two")
+    until(lambda: page.queued)
+    app.chat.delete_conversation(app.chat.conversation_id)
+    until(lambda: page.deleted and page.stopped)
+    until(lambda: not app.chat._running.is_beginning)
+    assert app.chat.running_id == 0
+    app.chat.undo_delete()
+    until(lambda: page.finished)
+    assert page.texts[0::2] == ["one", "two"]
+    assert page.states == ["done", "stopped", "done", "done"]
+
+
+def test_a_conversation_deleted_before_its_answer_began_has_a_stopped_one(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    first = app.chat.conversation_id
+    app.chat.draft_cleared.connect(lambda: app.store.write(set_trashed, first, 9.0).result())
+    app.chat.send("two")
+    until(lambda: page.num_cleared == 2 and not app.chat._running.is_beginning)
+    app.chat.conversations.restore(first)
+    until(lambda: page.texts == ["one", WHOLE, "two", ""])
+    assert page.states[3] == "stopped"
+    assert page.messages[3].can_continue
+
+
 def test_search_answers_the_last_question_only(start_app, until):
     app = start_app("--reply", "冬天去三亚避寒")
     app.chat.send("去哪里？")
@@ -312,24 +482,33 @@ def test_search_answers_the_last_question_only(start_app, until):
     until(lambda: app.page.texts == ["去哪里？", "冬天去三亚避寒"])
 
 
+def counted(app: App) -> int | None:
+    """The last count that a page was told."""
+    count = app.page.counts[-1] if app.page.counts else None
+    return count and count.total
+
+
 def test_the_draft_is_counted_with_the_conversation(start_app, until):
     app = start_app()
     app.chat.send("four")
     until(lambda: app.page.finished)
     app.chat.set_draft("12345")
-    until(lambda: app.page.counts and app.page.counts[-1].total == 4 + len(WHOLE) + 5)
+    until(lambda: counted(app) == 4 + len(WHOLE) + 5)
     assert app.page.counts[-1].fits
 
 
 def test_the_context_is_counted_for_each_conversation_without_a_draft(start_app, until):
     app = start_app()
     app.chat.send("four")
-    until(lambda: app.page.counts and app.page.counts[-1].total == 4 + len(WHOLE))
+    until(lambda: counted(app) == 4 + len(WHOLE))
     first = app.chat.conversation_id
     app.chat.new_conversation()
-    until(lambda: app.page.counts[-1].total == 0)
+    assert counted(app) is None
+    until(lambda: counted(app) == 0)
     app.chat.open_conversation(first)
-    until(lambda: app.page.counts[-1].total == 4 + len(WHOLE))
+    until(lambda: counted(app) == 4 + len(WHOLE))
+    app.engine.unload()
+    until(lambda: counted(app) is None)
 
 
 # --- The engine's troubles ------------------------------------------------------------------------
@@ -497,6 +676,25 @@ def test_stop_while_waiting_for_the_engine(start_app, until):
     assert app.page.states == ["done", "stopped"]
 
 
+def test_stopping_the_load_stops_the_answer_that_waits_for_it(start_app, until, qtbot):
+    app = start_app("--load-s", "0.3", is_ready=False)
+    page = app.page
+    until(lambda: app.engine.view.state == "loading")
+    app.chat.send("one")
+    until(lambda: page.states == ["done", "waiting"])
+    app.chat.send("two")
+    until(lambda: page.queued)
+    app.engine.stop_loading()
+    until(lambda: page.stopped)
+    qtbot.wait(50)
+    assert app.engine.view.state == "empty"
+    assert page.states == ["done", "stopped"]
+    assert [m.text for m in page.queued] == ["two"]
+    app.chat.send("three")  # loads again
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["one", "", "two", WHOLE, "three", WHOLE]
+
+
 @pytest.mark.expects_log
 def test_a_model_that_cannot_be_loaded_is_a_fault_that_names_it(start_app, until):
     app = start_app("--behave", "load_fails", is_ready=False)
@@ -560,6 +758,35 @@ def test_a_full_disk_keeps_the_draft_and_says_so(start_app, until):
     app.chat.send(text)
     until(lambda: len(page.finished) == 2)
     assert page.num_cleared == 2
+
+
+@pytest.mark.expects_log
+def test_a_fault_of_our_own_is_told_and_what_comes_after_it_is_sent(start_app, until):
+    app = start_app()
+    app.chat.send("half a pair: \ud83d")  # nothing that the database takes
+    until(lambda: app.page.notices)
+    assert "A fault in Bilin" in app.page.notices[0]
+    app.chat.send("one")
+    until(lambda: app.page.finished)
+    assert app.page.texts == ["one", WHOLE]
+
+
+def test_an_edit_on_a_full_disk_is_kept_with_the_draft(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    until(lambda: app.chat._running.ends.is_empty)
+    app.chat.set_draft("half a thought")
+    limit_pages(app, 0)
+    text = "x" * 50_000
+    app.chat.edit_message(page.messages[0].id, text)
+    app.chat.write_answer(page.messages[1].id, text, goes_on=True)
+    until(lambda: len(page.notices) == 2)
+    assert page.drafts[-1] == f"{text}\nhalf a thought"
+    limit_pages(app, 100_000)
+    app.chat.edit_message(page.messages[0].id, text)
+    until(lambda: len(page.finished) == 2)
 
 
 def test_an_answer_on_a_full_disk_stays_on_show_and_is_saved_when_there_is_room(start_app, until):
@@ -798,12 +1025,51 @@ def test_attachments_go_with_the_message_and_come_before_its_words(start_app, un
     assert page.messages[0].attachments == (attached,)
 
 
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_message_waits_for_its_file_in_its_conversation(
+    start_app, until, tmp_path, monkeypatch, is_new
+):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    first = app.chat.conversation_id
+    app.chat.new_conversation()
+    app.chat.send("elsewhere")
+    until(lambda: len(page.finished) == 2)
+    second = app.chat.conversation_id
+    if is_new:
+        app.chat.new_conversation()
+    else:
+        app.chat.open_conversation(first)
+        until(lambda: app.chat.conversation_id == first)
+    is_read = threading.Event()
+    read = attachments._read
+    monkeypatch.setattr(attachments, "_read", lambda path: is_read.wait() and read(path))
+    (tmp_path / "a.txt").write_text("the file")
+    app.chat.attach_files([tmp_path / "a.txt"])
+    app.chat.set_draft("about the file")
+    app.chat.send("about the file")
+    app.chat.open_conversation(second)
+    until(lambda: app.chat.conversation_id == second)
+    is_read.set()
+    until(lambda: len(page.finished) == 3)
+    assert page.texts == ["elsewhere", WHOLE]
+    app.chat.open_conversation(page.rows[0].id)
+    until(lambda: page.texts[-2:] == ["about the file", WHOLE])
+    assert app.chat.conversation_id == (second + 1 if is_new else first)
+    assert [a.text for a in page.messages[-2].attachments] == ["the file"]
+    assert page.conversation is not None
+    assert page.conversation.draft == ""
+    assert app.chat.attachments == ()
+
+
 def test_an_attachment_is_counted_kept_with_the_draft_and_taken_away(start_app, until):
     app = start_app()
     app.chat.attach_text("some long text")
     until(lambda: app.page.attachments and app.page.attachments[0].num_tokens)
     assert app.page.attachments[0].num_tokens == len("pasted text 1\n```\nsome long text\n```")
-    until(lambda: app.page.counts and app.page.counts[-1].total > 20)
+    until(lambda: (counted(app) or 0) > 20)
     app.close()
     again = start_app()
     until(lambda: again.chat.attachments)
@@ -868,6 +1134,14 @@ def test_presets_are_kept_renamed_deleted_and_used(start_app, until):
     again.chat.presets.delete("Mail")
     assert [preset.name for preset in again.page.presets] == ["Referee"]
     assert gone[0].name == "Mail"
+
+
+def test_a_seed_that_no_engine_takes_is_drawn_instead(start_app, until):
+    app = start_app()
+    app.chat.set_sampling(Sampling(temperature=0.2, seed=10**24))
+    assert app.chat.sampling == Sampling(temperature=0.2)
+    app.chat.send("one")
+    until(lambda: app.page.finished)
 
 
 def system_prompts(connection):

@@ -58,6 +58,18 @@ def test_the_branch_that_chatgpt_shows_is_taken():
     ]  # fmt: skip
 
 
+def test_half_a_pair_of_surrogates_becomes_a_character_that_can_be_stored():
+    attachment = {"name": "a\ud83d", "text": "b\udc00"}
+    turn = {"role": "user", "text": "cut \ud83d", "attachments": [attachment]}
+    ours = {"bilin_conversation": 1, "title": "t\ud83d", "messages": [turn]}
+    node = {"message": {"author": {"role": "user"}, "content": {"parts": ["cut \ud83d"]}}}
+    for content in (ours, [{"title": "t\ud83d", "current_node": "a", "mapping": {"a": node}}]):
+        [found] = read_conversations(json.dumps(content))
+        assert found.title == "t\ufffd"
+        assert found.messages[0].text == "cut \ufffd"
+        to_json(found).encode()
+
+
 def test_a_loop_in_a_file_ends():
     entry = {"current_node": "a", "mapping": {"a": {"parent": "a", "message": None}}}
     assert read_conversations(json.dumps([entry])) == []

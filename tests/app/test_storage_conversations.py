@@ -106,6 +106,18 @@ def test_a_queued_message_waits_outside_the_branch(store):
     assert store.read(c.answer_context, 999).result() is None
 
 
+def test_a_message_queued_in_the_trash_stays_queued(store):
+    made = begin(store, "one")
+    end(store, made.answer_id, "A")
+    waiting = queue(store, made.conversation_id, "two")
+    store.write(c.set_trashed, made.conversation_id, 9.0).result()
+    assert store.write(c.send_queued, waiting.message_id, 3.0).result() is None
+    store.write(c.set_trashed, made.conversation_id, None).result()
+    assert [text for _, text, _ in branch(store, made.conversation_id)] == ["one", "A"]
+    assert store.write(c.send_queued, waiting.message_id, 3.0).result() is not None
+    assert [text for _, text, _ in branch(store, made.conversation_id)] == ["one", "A", "two", ""]
+
+
 def test_sending_clears_the_draft_in_the_same_transaction(store):
     store.write_soon(c.set_draft, 0, "one").result()
     assert store.read(c.new_draft).result() == c.NewMessage("one")

@@ -332,6 +332,22 @@ def test_editing_submits_the_new_text(transcript):
     assert asked == [(1, "new")]
 
 
+def test_an_open_edit_is_still_there_when_one_comes_back_to_the_conversation(transcript):
+    messages = [message(1, "old", "user"), message(2, "a")]
+    transcript.set_messages(messages)
+    transcript.start_editing_last()
+    transcript.widgets_in_order()[0]._editor.edit.setPlainText("new")
+    transcript.set_messages([message(3, "elsewhere", "user")])
+    transcript.set_messages(messages)
+    [first, second] = transcript.widgets_in_order()
+    assert (first.edited_text, second.edited_text) == ("new", None)
+    assert first.height() > second.height()
+    first._editor.cancelled.emit()
+    transcript.set_messages([message(3, "elsewhere", "user")])
+    transcript.set_messages(messages)
+    assert transcript.widgets_in_order()[0].edited_text is None
+
+
 def _is_shown(child):
     return hasattr(child, "accessibleName") and child.accessibleName() and child.isVisible()
 

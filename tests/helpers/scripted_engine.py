@@ -70,6 +70,7 @@ from bilin_engine.protocol import (
     Proofread,
     ProofreadResult,
     ReadWord,
+    Sampling,
     SentenceRead,
     Shutdown,
     Started,
@@ -103,6 +104,7 @@ MODELS = (
             Example(kind="chat", lang="en", text="What can you do?"),
             Example(kind="blank", lang="en", text="The sky is [MASK]."),
         ),
+        sampling=Sampling(temperature=0.6, max_new_tokens=256, no_repeat_ngram_size=3),
     ),
     ModelInfo(
         id="second",
@@ -200,23 +202,30 @@ class ScriptedEngine:
                 tokens=tuple(tokens), prefix_len=len(tokens), context_length=CONTEXT_LENGTH
             )
             self.send(Done(request.id, view))
-        elif isinstance(request, CountTokens) and request.messages[-1].role != "user":
-            message = "a chat must end with the user's message"
-            self.send(Failed(id=request.id, code="bad_request", message=message))
         elif isinstance(request, CountTokens):
-            counts = tuple(len(message.text) for message in request.messages)
-            total = sum(counts) + len(request.prefill)
-            result = TokenCount(total=total, context_length=CONTEXT_LENGTH, per_message=counts)
-            self.send(Done(request.id, result))
+            self.count(request)
         elif isinstance(request, Cancel):
             if self.behave != "ignores_cancel":
                 self.cancelled.add(request.target)
             self.send(Done(request.id))
-        elif isinstance(request, UnloadModel | ListDevices):
+        elif isinstance(request, UnloadModel):
+            self.send(Done(request.id))
+            self.send(EngineStatus(state="empty"))
+        elif isinstance(request, ListDevices):
             self.send(Done(request.id))
         elif isinstance(request, Shutdown):
             self.send(Done(request.id))
             os._exit(0)
+
+    def count(self, request: CountTokens) -> None:
+        if request.messages[-1].role != "user":
+            message = "a chat must end with the user's message"
+            self.send(Failed(id=request.id, code="bad_request", message=message))
+            return
+        counts = tuple(len(message.text) for message in request.messages)
+        total = sum(counts) + len(request.prefill)
+        result = TokenCount(total=total, context_length=CONTEXT_LENGTH, per_message=counts)
+        self.send(Done(request.id, result))
 
     def load(self, request: LoadModel) -> None:
         if self.behave == "load_fails":
@@ -227,6 +236,10 @@ class ScriptedEngine:
             self.send(EngineStatus(state="loading", model=request.model, fraction=step / 3))
             self.send(Progress(id=request.id, stage="weights", fraction=step / 3))
             time.sleep(self.options.load_s / 3)
+            if request.id in self.cancelled:
+                self.send(Cancelled(request.id))
+                self.send(EngineStatus(state="empty"))
+                return
         self.loaded = request.model
         self.send(EngineStatus(state="ready", model=request.model))
         result = ModelLoaded(

@@ -17,7 +17,7 @@ ChatController     signals  conversations_changed(list[ListRow])
                             answer_failed(int, str, str)               message id, sentence, detail
                             running_changed(int)                       message id, 0 = none
                             draft_cleared()  draft_replaced(str)  notice(str)
-                            context_counted(TokenCountView)
+                            context_counted(TokenCountView | None)
                             search_done(str, list[SearchHit])  deleted(DeletedItem)
                             answer_progressed(int, AnswerProgress)     once a second
                             messages_deleted(DeletedMessages)
@@ -34,7 +34,7 @@ ChatController     signals  conversations_changed(list[ListRow])
                             withdraw_queued(message_id)  set_draft(text)  search(text)
                             rename(id, title)  set_pinned(id, bool)
                             delete_conversation(id)  undo_delete()  set_system_prompt(text)
-                            set_sampling(protocol.Sampling)            for the answers from now on
+                            set_sampling(protocol.Sampling | None)     for the answers from now on
                    values   presets: save, rename, delete; changed(list[Preset]), deleted(Preset)
 
 A message's text so far is in MessageView.text when it is added, replaced or opened; text_appended

@@ -100,6 +100,7 @@ class AnswerRun(QObject):
         self._model: ModelView | None = None
         self._is_ended = False
         self._has_waited = False  # the engine was well when this began
+        self._is_load_awaited = False
         self._shown: list[str] = [job.prefix]
         self._pending: list[str] = []
         self._unsaved: list[str] = []
@@ -156,7 +157,10 @@ class AnswerRun(QObject):
         return self._handle is None and not self._is_ended
 
     def dispatch(self) -> None:
-        """Asks, if the engine is ready; gives up with its reason if it is at fault; else waits."""
+        """Asks, if the engine is ready; gives up with its reason if it is at fault; else waits.
+
+        What waits for a model ends as "stopped" when its loading is stopped.
+        """
         if not self.is_waiting:
             return
         view = self._engine.view
@@ -164,7 +168,11 @@ class AnswerRun(QObject):
             is_death = self._has_waited and view.action == "restart"
             self._end("interrupted", view.reason, view.detail, is_trouble=True, is_death=is_death)
             return
+        if view.state == "empty" and self._is_load_awaited:  # somebody stopped the loading
+            self._end("stopped")
+            return
         self._has_waited = True
+        self._is_load_awaited = view.state == "loading"
         if view.state in ("empty", "stopped"):
             self._engine.load_wanted()
             return

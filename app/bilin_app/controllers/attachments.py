@@ -3,8 +3,9 @@
 import itertools
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -62,7 +63,7 @@ class Attachments(QObject):
         self._mailbox = Mailbox(self)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="bilin-attachments")
         self._lists: dict[int, tuple[Attachment, ...]] = {}
-        self._num_reading = 0
+        self._reading: dict[Future[_Read], int] = {}  # the conversation that a file is for
         self._after_reading: list[Callable[[], None]] = []
         self._numbers = itertools.count(1)
 
@@ -81,11 +82,10 @@ class Attachments(QObject):
     def add_files(self, conversation_id: int, paths: list[Path]) -> None:
         """Reads files beside the GUI thread; each is attached, or `refused` says why not."""
         for path in paths:
-            self._num_reading += 1
             future = self._reader.submit(_read, path)
-            self._mailbox.when(
-                future, lambda read, path=path: self._on_read(conversation_id, path, read)
-            )
+            self._reading[future] = conversation_id
+            done = partial(self._on_read, future, path)
+            self._mailbox.when(future, done, lambda error, done=done: done(_unreadable(error)))
 
     def add_text(self, conversation_id: int, text: str) -> None:
         """Attaches a text that was pasted."""
@@ -115,19 +115,29 @@ class Attachments(QObject):
             self._lists[conversation_id] = ()
             self.changed.emit(conversation_id)
 
-    def when_read(self, action: Callable[[], None]) -> bool:
-        """Whether a file is still being read; then acts once all are."""
-        if self._num_reading:
-            self._after_reading.append(action)
-        return bool(self._num_reading)
+    def move(self, old: int, new: int) -> None:
+        """What is attached in one conversation, or being read for it, is another's."""
+        for future, conversation_id in self._reading.items():
+            if conversation_id == old:
+                self._reading[future] = new
+        if attached := self.of(old):
+            self.set(old, ())
+            self.set(new, attached)
 
-    def _on_read(self, conversation_id: int, path: Path, read: _Read) -> None:
-        self._num_reading -= 1
+    def when_read(self, action: Callable[[], None]) -> None:
+        """Acts once no file is being read any more."""
+        if self._reading:
+            self._after_reading.append(action)
+        else:
+            action()
+
+    def _on_read(self, future: Future[_Read], path: Path, read: _Read) -> None:
+        conversation_id = self._reading.pop(future)
         if read.problem:
             self.refused.emit(_refusal(path, read))
         else:
             self._add(conversation_id, Attachment(clean_name(path.name), read.text))
-        if not self._num_reading:
+        if not self._reading:
             actions, self._after_reading = self._after_reading, []
             for action in actions:
                 action()
@@ -176,7 +186,12 @@ def _read(path: Path) -> _Read:
     except NotTextError as error:
         return _Read(problem=error.reason)
     except OSError as error:
-        return _Read(problem="unreadable", detail=error.strerror or str(error))
+        return _unreadable(error)
+
+
+def _unreadable(error: Exception) -> _Read:
+    detail = error.strerror if isinstance(error, OSError) else None
+    return _Read(problem="unreadable", detail=detail or str(error))
 
 
 def _refusal(path: Path, read: _Read) -> str:

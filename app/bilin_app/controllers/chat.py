@@ -5,10 +5,8 @@ storage beside it. What the person sent is shown once it is stored ("acknowledge
 """
 
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,18 +24,17 @@ from bilin_app.controllers.exchange import Exchange
 from bilin_app.controllers.list_views import DeletedItem
 from bilin_app.controllers.mailbox import Mailbox
 from bilin_app.controllers.message_views import encode
+from bilin_app.controllers.outbox import Outbox
 from bilin_app.controllers.presets import Presets
 from bilin_app.controllers.prompt import decode_sampling, prompt_messages
 from bilin_app.controllers.prompt_inspection import PromptInspector
 from bilin_app.controllers.running_answer import RunningAnswer
 from bilin_app.controllers.transcript import Transcript
-from bilin_app.controllers.views import DeletedMessages, Preset, Seam
+from bilin_app.controllers.versions import Versions
+from bilin_app.controllers.views import DeletedMessages, Preset
 from bilin_app.storage import conversations as stored
 from bilin_app.storage.conversations import (
-    AnswerStart,
     ConversationContent,
-    NewConversation,
-    NewExchange,
     NewMessage,
 )
 from bilin_app.storage.database import OpenReport
@@ -48,22 +45,11 @@ from bilin_app.storage.store import Store
 from bilin_app.text.attachments import (
     Attachment,
     decode_attachments,
-    encode_attachments,
     with_attachments,
 )
-from bilin_app.text.titles import title_from
 from bilin_engine.protocol import Message, Sampling
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Outgoing:
-    """A message on its way. answer_start: the first words of the answer, the person's own."""
-
-    text: str
-    attachments: tuple[Attachment, ...] = ()
-    answer_start: str = ""
 
 
 class ChatController(QObject):
@@ -104,15 +90,16 @@ class ChatController(QObject):
         self._store = store
         self._engine = engine
         self._mailbox = Mailbox(self)
-        self._outbox: deque[_Outgoing] = deque()
-        self._sending = ""  # the text that is on its way to the database
-        self._queue: deque[int] = deque()  # ids of queued messages, in the order they were sent
         self._told_problem = ""
         speeds = AnswerSpeeds(notes or ModelNotes())
-        self._running = RunningAnswer(store, engine, speeds, self._visit_of)
+        self._running = RunningAnswer(store, engine, speeds, lambda i: self._transcript.visit_of(i))
         self._transcript = Transcript(self._running.overlay)
+        self._versions = Versions(store, self._running, self._transcript)
         self._drafts = Drafts(store)
         self._attachments = Attachments(store, engine)
+        self._outbox = Outbox(
+            store, self._running, self._transcript, self._drafts, self._attachments
+        )
         self._meter = ContextMeter(engine, self._counting_model, self._counted_messages)
         self._inspector = PromptInspector(store, engine)
         self._exchange = Exchange(store)
@@ -133,13 +120,20 @@ class ChatController(QObject):
         running.text_appended.connect(self._on_text_appended)
         running.progressed.connect(self.answer_progressed)
         running.ended.connect(self._on_ended)
-        running.idle.connect(self._pump)
-        running.free.connect(self._send_next)
         running.model_gone.connect(lambda m: self.notice.emit(sentences.conversation_model_gone(m)))
         running.refused.connect(self._tell)
         running.journal_refused.connect(self._tell_once)
         running.ends.refused.connect(self._tell_once)
         running.ends.saved.connect(lambda _id: self._list.refresh())
+        outbox = self._outbox
+        outbox.acknowledged.connect(self._on_acknowledged)
+        outbox.queue_changed.connect(self._reload)
+        outbox.draft_cleared.connect(self.draft_cleared)
+        outbox.draft_replaced.connect(self.draft_replaced)
+        outbox.told.connect(self.notice)
+        outbox.refused.connect(self._tell)
+        self._versions.written.connect(self._on_version_written)
+        self._versions.refused.connect(self._on_version_refused)
         self._drafts.refused.connect(self._tell_once)
         self._attachments.changed.connect(self._on_attachments_changed)
         self._attachments.refused.connect(self.notice)
@@ -154,7 +148,7 @@ class ChatController(QObject):
         self._list.search_done.connect(self.search_done)
         self._list.refused.connect(self._tell)
         self._list.deleted.connect(self._on_deleted)
-        self._list.restored.connect(self.open_conversation)
+        self._list.restored.connect(self._on_restored)
         self._engine.ready.connect(lambda _model: self._meter.count_soon())
 
     # --- Start and end ----------------------------------------------------------------------------
@@ -216,13 +210,22 @@ class ChatController(QObject):
         """Shows an empty conversation; it is stored with its first message."""
         self._drafts.save()
         self._transcript.open_new()
+        self._meter.count_anew()
 
     def open_conversation(self, conversation_id: int) -> None:
         """Shows a conversation; conversation_opened follows."""
+        self._open(conversation_id, lambda: None)
+
+    def _open(self, conversation_id: int, then: Callable[[], None]) -> None:
         self._drafts.save()
         visit = self._transcript.leave()
-        future = self._store.read_latest(stored.load_conversation, conversation_id)
-        self._ask(future, lambda content: self._transcript.open(content, visit))
+
+        def show(content: ConversationContent | None) -> None:
+            self._transcript.open(content, visit)
+            self._meter.count_anew()
+            then()
+
+        self._ask(self._store.read_latest(stored.load_conversation, conversation_id), show)
 
     def open_message(self, message_id: int) -> None:
         """Shows the conversation and branch that hold a message."""
@@ -240,11 +243,11 @@ class ChatController(QObject):
 
     def _on_opened(self) -> None:
         record = self._transcript.record
-        draft = self._drafts.get(self.conversation_id, record.draft if record else "")
         if record is not None:
+            self._drafts.show_stored(record.id, record.draft)
             attached = decode_attachments(record.draft_attachments)
             self._attachments.show_stored(record.id, attached)
-        self.conversation_opened.emit(self._transcript.view(draft))
+        self.conversation_opened.emit(self._transcript.view(self._drafts.get(self.conversation_id)))
         self._meter.count_soon()
 
     def _reload(self, conversation_id: int) -> None:
@@ -264,199 +267,39 @@ class ChatController(QObject):
 
         answer_start: words that the answer is to begin with; not for a message that has to wait.
         """
-        if self._attachments.when_read(lambda: self.send(text, answer_start)):
-            return
-        if answer_start.strip() and (self._running.is_running or self._queue):
-            self.notice.emit(sentences.not_while_running())
-            return
-        attachments = self.attachments
-        is_same = self._running.is_beginning and text == self._sending  # Enter, pressed twice
-        if (text.strip() or attachments) and not is_same:
-            self._attachments.sent(self.conversation_id)
-            self._outbox.append(_Outgoing(text, attachments, answer_start.strip()))
-            self._send_next()
+        self._outbox.send(text, answer_start)
 
-    def _send_next(self) -> None:
-        if self._running.is_beginning or not self._outbox:
-            return
-        out = self._outbox.popleft()
-        self._sending = out.text
-        visit, conversation_id = self._transcript.visit, self.conversation_id
-        messages = self._transcript.messages
-        self._drafts.sent(conversation_id)
-
-        def refused(error: StorageError) -> None:
-            unsent = [out, *self._outbox]
-            self._outbox.clear()
-            self._drafts.set(conversation_id, "\n".join(one.text for one in unsent))
-            attachments = tuple(a for one in unsent for a in one.attachments)
-            if attachments:
-                self._attachments.set(conversation_id, attachments)
-            self._tell(error)
-
-        def begun(made: NewExchange) -> None:
-            self._acknowledge(visit, conversation_id)
-            self._running.start(made.conversation_id, made.answer_id, visit)
-
-        def queued(made: NewExchange) -> None:
-            self._acknowledge(visit, conversation_id)
-            self._queue.append(made.message_id)
-            if visit == self._transcript.visit:
-                self._reload(made.conversation_id)
-            self._running.end_beginning()
-            self._pump()
-
-        # Those an earlier run of the app left waiting go first.
-        waiting = [m.id for m in self._transcript.queued if m.id not in self._queue]
-        self._queue.extend(waiting)
-        names = [attachment.name for attachment in out.attachments]
-        new = NewConversation(
-            title_from("\n".join([out.text, *names])),
-            self._transcript.system_prompt,
-            self._transcript.sampling,
-            self._transcript.model,
-        )
-        message = NewMessage(out.text, encode_attachments(out.attachments))
-        if self._running.is_running or self._queue:
-            future = self._store.write(
-                stored.queue_message,
-                conversation_id=conversation_id,
-                message=message,
-                new=new,
-                now=time.time(),
-            )
-            self._running.begin(future, queued, refused)
-        else:
-            future = self._store.write(
-                stored.begin_exchange,
-                conversation_id=conversation_id,
-                parent_id=messages[-1].id if messages else None,
-                message=message,
-                new=new,
-                now=time.time(),
-                start=_begun(out.answer_start) if out.answer_start else AnswerStart(),
-            )
-            self._running.begin(future, begun, refused)
-
-    def _acknowledge(self, visit: int, conversation_id: int) -> None:
+    def _on_acknowledged(self) -> None:
         self._told_problem = ""
         self._list.refresh()
-        is_untouched = self._drafts.get(conversation_id) in ("", self._sending)
-        self._sending = ""
-        if visit == self._transcript.visit and is_untouched:
-            self._drafts.sent(conversation_id)
-            self.draft_cleared.emit()
-
-    def _pump(self) -> None:
-        """Sends what waits, if nothing runs."""
-        if self._running.is_running or self._running.is_beginning or not self._queue:
-            return
-        message_id = self._queue.popleft()
-
-        def sent(made: NewExchange | None) -> None:
-            if made is None:  # withdrawn meanwhile
-                self._running.end_beginning()
-                self._pump()
-            else:
-                visit = self._visit_of(made.conversation_id)
-                self._running.start(made.conversation_id, made.answer_id, visit)
-
-        def refused(error: StorageError) -> None:
-            self._queue.appendleft(message_id)
-            self._tell(error)
-
-        future = self._store.write(stored.send_queued, message_id, time.time())
-        self._running.begin(future, sent, refused)
-
-    def _visit_of(self, conversation_id: int) -> int:
-        """The present visit if it is to this conversation, else one that never is."""
-        is_shown = conversation_id == self.conversation_id
-        return self._transcript.visit if is_shown else -1
 
     def withdraw_queued(self, message_id: int) -> None:
         """Takes a queued message back; its text returns to the input box (draft_replaced)."""
-
-        def done(message: NewMessage | None) -> None:
-            if message is None:
-                return
-            if message_id in self._queue:
-                self._queue.remove(message_id)
-            draft = self._drafts.get(self.conversation_id)
-            draft = f"{draft}\n{message.text}" if draft.strip() else message.text
-            if attached := decode_attachments(message.attachments):
-                self._attachments.set(self.conversation_id, (*self.attachments, *attached))
-            self._drafts.set(self.conversation_id, draft)
-            self.draft_replaced.emit(draft)
-            self._reload(self.conversation_id)
-
-        self._ask(self._store.write(stored.withdraw_queued, message_id), done)
+        self._outbox.withdraw(message_id)
 
     # --- Versions and going on --------------------------------------------------------------------
 
     def edit_message(self, message_id: int, text: str) -> None:
         """Sends another version of a person's message, with a branch of its own."""
-        index, messages = self._transcript.index(message_id), self._transcript.messages
-        if index is None or messages[index].role != "user":
-            return
-        attachments = messages[index].attachments
-        if not text.strip() and not attachments:
-            return
-        if self._running.must_wait(lambda: self.edit_message(message_id, text)):
-            return
-        future = self._store.write(
-            stored.begin_exchange,
-            conversation_id=self.conversation_id,
-            parent_id=messages[index - 1].id if index else None,
-            message=NewMessage(text, encode_attachments(attachments)),
-            new=NewConversation(""),
-            now=time.time(),
-            keeps_draft=True,
-        )
-        visit = self._transcript.visit
-        self._running.begin(
-            future, lambda made: self._running.start(made.conversation_id, made.answer_id, visit)
-        )
+        self._versions.edit_message(message_id, text)
 
     def regenerate(self, message_id: int) -> None:
         """Writes another version of an answer (or, for a person's message, an answer to it)."""
-        self._add_answer(message_id, AnswerStart(), lambda: self.regenerate(message_id))
+        self._versions.regenerate(message_id)
 
     def write_answer(self, message_id: int, text: str, *, goes_on: bool) -> None:
         """Another version of an answer, in the person's words; goes_on: the model adds the rest."""
-        text = text.rstrip() if goes_on else text
-        if text.strip():
-            self._add_answer(
-                message_id,
-                _begun(text),
-                lambda: self.write_answer(message_id, text, goes_on=goes_on),
-                is_written=not goes_on,
-            )
+        self._versions.write_answer(message_id, text, goes_on=goes_on)
 
-    def _add_answer(
-        self,
-        message_id: int,
-        start: AnswerStart,
-        again: Callable[[], None],
-        *,
-        is_written: bool = False,
-    ) -> None:
-        index, messages = self._transcript.index(message_id), self._transcript.messages
-        if index is None or self._running.must_wait(again):
-            return
-        question = messages[index if messages[index].role == "user" else index - 1]
-        visit, conversation_id = self._transcript.visit, self.conversation_id
+    def _on_version_written(self, conversation_id: int) -> None:
+        if conversation_id == self.conversation_id:
+            self._reload(conversation_id)
+        self._outbox.pump()
 
-        def added(answer_id: int) -> None:
-            if is_written:
-                self._reload(conversation_id)
-                self._running.end_beginning()
-            else:
-                self._running.start(conversation_id, answer_id, visit)
-
-        future = self._store.write(
-            stored.add_answer, question.id, time.time(), start, is_written=is_written
-        )
-        self._running.begin(future, added)
+    def _on_version_refused(self, conversation_id: int, text: str, error: StorageError) -> None:
+        if text:
+            self._outbox.put_back(conversation_id, text)
+        self._tell(error)
 
     def continue_answer(self, message_id: int) -> None:
         """Goes on with an answer that ended early, from the text it has."""
@@ -472,16 +315,19 @@ class ChatController(QObject):
         """Takes a message off with all below it; `messages_deleted` follows, for the undo."""
         if self._transcript.index(message_id) is None:
             return
-        is_here = self._running.conversation_id == self.conversation_id
-        if is_here and self._running.must_wait(lambda: self.delete_message(message_id)):
-            return
+
+        def delete() -> None:
+            self._ask(self._store.write(delete_message, message_id, time.time()), done)
 
         def done(count: int) -> None:
             if count:
                 self._reload(self.conversation_id)
                 self.messages_deleted.emit(DeletedMessages(message_id, count))
 
-        self._ask(self._store.write(delete_message, message_id, time.time()), done)
+        if self._running.conversation_id == self.conversation_id:
+            self._running.when_stopped(delete)
+        else:
+            delete()
 
     def restore_messages(self, message_id: int) -> None:
         """Brings back what `delete_message` took, and shows it."""
@@ -555,8 +401,11 @@ class ChatController(QObject):
             future = self._store.write(stored.set_system_prompt, self.conversation_id, text)
             self._mailbox.when(future, None, self._tell)
 
-    def set_sampling(self, sampling: Sampling) -> None:
-        """How answers in this conversation, and in new ones after it, are drawn."""
+    def set_sampling(self, sampling: Sampling | None) -> None:
+        """How answers in this conversation, and in new ones after it, are drawn.
+
+        None: as the model recommends.
+        """
         self._transcript.sampling = encode(sampling)
         if self.conversation_id:
             future = self._store.write(
@@ -631,8 +480,6 @@ class ChatController(QObject):
 
     def delete_conversation(self, conversation_id: int) -> None:
         """Puts a conversation into the trash; `deleted` follows, for the offer to undo."""
-        if conversation_id and self._running.conversation_id == conversation_id:
-            self.stop()
         self._list.delete(conversation_id)
 
     def undo_delete(self) -> None:
@@ -645,9 +492,15 @@ class ChatController(QObject):
         return self._list
 
     def _on_deleted(self, gone: DeletedItem) -> None:
+        if gone.id == self._running.conversation_id:
+            self.stop()  # only now: what is queued there finds it in the trash
         if gone.id == self.conversation_id:
             self.new_conversation()
         self.deleted.emit(gone)
+
+    def _on_restored(self, conversation_id: int) -> None:
+        self._outbox.take_up()
+        self._open(conversation_id, self._outbox.pump)
 
     # --- Storage that refuses ---------------------------------------------------------------------
 
@@ -662,8 +515,3 @@ class ChatController(QObject):
         """For what is tried again by itself: one sentence per trouble, not one per try."""
         if error.problem != self._told_problem:
             self._tell(error)
-
-
-def _begun(text: str) -> AnswerStart:
-    """An answer that the person began, marked as such."""
-    return AnswerStart(text, encode((Seam(len(text), "", "begun"),)))

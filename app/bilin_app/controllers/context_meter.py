@@ -5,6 +5,7 @@ from collections.abc import Callable
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.engine_views import EngineView
 from bilin_app.controllers.views import TokenCountView
 from bilin_engine.protocol import CountTokens, Message, TokenCount
 
@@ -34,13 +35,19 @@ class ContextMeter(QObject):
         self._is_stopped = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(PAUSE_MS)
         self._timer.timeout.connect(self._count)
+        engine.view_changed.connect(self._on_engine_view)
 
     def count_soon(self) -> None:
-        """Counts when the typing pauses. Without a model nothing is counted."""
+        """Counts when the typing pauses."""
         if not self._is_stopped:
-            self._timer.start()
+            self._timer.start(PAUSE_MS)
+
+    def count_anew(self) -> None:
+        """Counts at once: something else is on show, of which nothing is known yet."""
+        if not self._is_stopped:
+            self._forget()
+            self._timer.start(0)
 
     def stop(self) -> None:
         """Counts no more, whatever is still on its way."""
@@ -50,6 +57,7 @@ class ContextMeter(QObject):
     def _count(self) -> None:
         model = self._model()
         if not model:
+            self._forget()
             return
         self._query += 1
         number = self._query
@@ -63,6 +71,14 @@ class ContextMeter(QObject):
         handle = self._engine.send(lambda i: CountTokens(id=i, model=model, messages=messages))
         handle.done.connect(counted)
         handle.failed.connect(lambda _failure: self._tell(number, None))
+
+    def _on_engine_view(self, _view: EngineView) -> None:
+        if not self._model() and not self._is_stopped:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._query += 1
+        self.counted.emit(None)
 
     def _tell(self, number: int, view: TokenCountView | None) -> None:
         if number == self._query:

@@ -26,9 +26,13 @@ class Drafts(QObject):
         self._timer.setInterval(SAVE_MS)
         self._timer.timeout.connect(self.save)
 
-    def get(self, conversation_id: int, otherwise: str = "") -> str:
-        """The draft as typed in this run of the app, else what the database had."""
-        return self._texts.get(conversation_id, otherwise)
+    def get(self, conversation_id: int) -> str:
+        """The draft as typed in this run of the app, else what the database was seen to have."""
+        return self._texts.get(conversation_id, "")
+
+    def show_stored(self, conversation_id: int, text: str) -> None:
+        """What the database has, unless this run of the app knows better."""
+        self._texts.setdefault(conversation_id, text)
 
     def set(self, conversation_id: int, text: str) -> None:
         """Keeps a draft; it is saved soon."""
@@ -36,6 +40,18 @@ class Drafts(QObject):
             self._texts[conversation_id] = text
             self._unsaved[conversation_id] = text
             self._timer.start()
+
+    def put_back(self, conversation_id: int, text: str) -> None:
+        """What was to be sent is typed again, before what was typed since."""
+        draft = self.get(conversation_id)
+        if not draft.startswith(text):
+            self.set(conversation_id, f"{text}\n{draft}" if draft.strip() else text)
+
+    def move(self, old: int, new: int) -> None:
+        """The draft of one conversation is that of another."""
+        if draft := self.get(old):
+            self.set(old, "")
+            self.set(new, draft)
 
     def sent(self, conversation_id: int) -> None:
         """The draft is on its way as a message, which clears it in the database too."""

@@ -30,16 +30,21 @@ class Mailbox(QObject):
         done: Callable[[T], None] | None = None,
         refused: Callable[[StorageError], None] | None = None,
     ) -> None:
-        """Calls `done(result)` or `refused(error)` later. Other exceptions are ours: logged."""
+        """Calls `done(result)` or `refused(error)` later: one of them, whatever went wrong.
+
+        An exception that is no StorageError is a fault of ours: logged, and refused as "failed".
+        """
 
         def deliver() -> None:
             error = future.exception()
             if error is None:
                 if done is not None:
                     done(future.result())
-            elif not isinstance(error, StorageError):
+                return
+            if not isinstance(error, StorageError):
                 logger.error("a job of the storage thread failed", exc_info=error)
-            elif refused is not None:
+                error = StorageError("failed", repr(error))
+            if refused is not None:
                 refused(error)
 
         def arrived(_future: Future[T]) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable
 
 import msgspec
+from msgspec import structs
 
 from bilin_app.controllers.answer_run import AnswerJob
 from bilin_app.controllers.message_views import message_view
@@ -14,6 +15,8 @@ from bilin_app.text.thinking import part_thought
 from bilin_engine.protocol import Message, Sampling
 
 logger = logging.getLogger(__name__)
+
+MAX_SEED = 2**63 - 1  # what an engine takes
 
 
 def prompt_messages(system_prompt: str, views: Iterable[MessageView]) -> tuple[Message, ...]:
@@ -53,7 +56,10 @@ def decode_sampling(text: str, recommended: Sampling) -> Sampling:
     if not text:
         return recommended
     try:
-        return msgspec.json.decode(text, type=Sampling)
+        sampling = msgspec.json.decode(text, type=Sampling)
     except msgspec.DecodeError as error:
         logger.info("the sampling of a conversation is left out: %s", error)
         return recommended
+    if sampling.seed is not None and not 0 <= sampling.seed <= MAX_SEED:
+        return structs.replace(sampling, seed=None)
+    return sampling

@@ -5,6 +5,7 @@ second death in a row leaves that to the person.
 """
 
 import sqlite3
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -65,7 +66,7 @@ class RunningAnswer(QObject):
         self._visit_of = visit_of
         self._mailbox = Mailbox(self)
         self._run: AnswerRun | None = None
-        self._then: Callable[[], None] | None = None  # when the run has ended, before `idle`
+        self._actions: deque[Callable[[], None]] = deque()  # once nothing runs, before `idle`
         self._resume_id = 0  # the answer that mending the engine goes on with
         self._is_revived = False  # it goes on after a death already
         self.is_beginning = False
@@ -106,25 +107,33 @@ class RunningAnswer(QObject):
         self.is_beginning = True
 
         def on_refused(error: StorageError) -> None:
-            self.is_beginning = False
             (refused or self.refused.emit)(error)
+            self.end_beginning()
 
         self._mailbox.when(future, done, on_refused)
 
     def end_beginning(self) -> None:
         """What was begun runs, or came to nothing."""
         self.is_beginning = False
+        self._act()
         self.free.emit()
 
-    def must_wait(self, action: Callable[[], None]) -> bool:
-        """Ends the running answer first, then acts. While one is being begun, refuses."""
-        if self.is_beginning:
-            return True
-        if self._run is None:
-            return False
-        self._then = action
-        self._run.stop()
-        return True
+    @property
+    def is_taken(self) -> bool:
+        """Whether something is being begun, or waits for the running answer to stop."""
+        return self.is_beginning or bool(self._actions)
+
+    def when_stopped(self, action: Callable[[], None]) -> None:
+        """Ends the running answer, then acts; one after the other, each in its turn."""
+        self._actions.append(action)
+        self._act()
+
+    def _act(self) -> None:
+        while self._actions and not self.is_beginning:
+            if self._run is not None:
+                self._run.stop()  # its end goes on with this
+                return
+            self._actions.popleft()()
 
     def start(self, conversation_id: int, answer_id: int, visit: int) -> None:
         """Reads what the answer answers, starts it and shows it (in that very visit)."""
@@ -140,7 +149,10 @@ class RunningAnswer(QObject):
         def start(found: tuple[AnswerContext | None, ConversationContent | None]) -> None:
             context, content = found
             if context is None:  # deleted within these milliseconds
+                future = self._store.write(stored.give_up_answer, answer_id)
+                self._mailbox.when(future, None, self.refused.emit)
                 self.end_beginning()
+                self.idle.emit()
                 return
             self._start_run(context, content, visit)
 
@@ -204,6 +216,8 @@ class RunningAnswer(QObject):
                 self.ends.keep(self._run.job, outcome)
             self._run = None
         self.ends.save()
+        while self._actions:  # what was typed is still written down
+            self._actions.popleft()()
 
     # --- Ends -------------------------------------------------------------------------------------
 
@@ -213,8 +227,7 @@ class RunningAnswer(QObject):
         run.deleteLater()
         message_id = run.job.message_id
         self.ends.keep(run.job, outcome)
-        then, self._then = self._then, None
-        if outcome.is_death and then is None and not self._is_revived:
+        if outcome.is_death and not self._actions and not self._is_revived:
             self.ends.save()
             self.is_beginning = True
             # Later: the engine's own end, which says what to start again, is told after this.
@@ -222,9 +235,9 @@ class RunningAnswer(QObject):
             return
         self._is_revived = False
         self._tell_end(message_id, outcome)
-        if then is not None:
-            then()
-        elif outcome.state in ("done", "stopped"):
+        self._act()
+        # Where nothing is loaded, what waits would load it: the next message may.
+        if outcome.state in ("done", "stopped") and self._engine.view.state != "empty":
             self.idle.emit()
 
     def _tell_end(self, message_id: int, outcome: AnswerOutcome) -> None:

@@ -192,6 +192,10 @@ def storage_refused(problem: StorageProblem, path: Path) -> str:
             )
         case "newer" | "unusable":
             text = translate("Sentences", "Nothing can be saved in {folder}.")
+        case "failed":
+            text = translate(
+                "Sentences", "A fault in Bilin: this could not be done. Its log tells more."
+            )
     return text.format(folder=folder)
 
 

@@ -16,10 +16,15 @@ Overlay = Callable[[MessageView], MessageView]
 class Transcript(QObject):
     """What the page shows. `visit` counts what was put on show: what comes late is dropped.
 
+    shown_visit: the one that is seen, until what is to be shown next was read.
+
+    named(int): the new conversation on show is stored, and has this id.
+
     system_prompt, sampling and model are those of the conversation, also of one not stored yet.
     """
 
     opened = Signal()
+    named = Signal(int)
     messages_replaced = Signal(int, object)
     queue_changed = Signal(object)
     message_added = Signal(object)
@@ -28,7 +33,7 @@ class Transcript(QObject):
     def __init__(self, overlay: Overlay) -> None:
         super().__init__()
         self._overlay = overlay
-        self.visit = 0
+        self.visit = self.shown_visit = 0
         self.record: ConversationRecord | None = None
         self.messages: list[MessageView] = []
         self.queued: list[MessageView] = []
@@ -40,6 +45,10 @@ class Transcript(QObject):
     def conversation_id(self) -> int:
         """0 = a new one."""
         return self.record.id if self.record else 0
+
+    def visit_of(self, conversation_id: int) -> int:
+        """The present visit if it is to this conversation, else one that never is."""
+        return self.visit if conversation_id == self.conversation_id else -1
 
     def view(self, draft: str) -> ConversationView:
         """All of it, with this draft."""
@@ -61,6 +70,7 @@ class Transcript(QObject):
     def open_new(self) -> None:
         """Shows an empty conversation, drawn as the one before it."""
         self.leave()
+        self.shown_visit = self.visit
         self.record, self.messages, self.queued = None, [], []
         self.system_prompt = self.model = ""
         self.opened.emit()
@@ -68,6 +78,7 @@ class Transcript(QObject):
     def open(self, content: ConversationContent | None, visit: int) -> None:
         """Shows a conversation from its start, if `visit` is still the one."""
         if content is not None and visit == self.visit:
+            self.shown_visit = visit
             self._take(content)
             self.opened.emit()
 
@@ -77,6 +88,7 @@ class Transcript(QObject):
             return
         if self.record is None:  # the page learns the id; the messages follow one by one
             self.record = content.record
+            self.named.emit(self.record.id)
             self.opened.emit()
         old, old_queued = self.messages, self.queued
         self._take(content)

@@ -268,17 +268,16 @@ def queue_message(
 def send_queued(connection: sqlite3.Connection, message_id: int, now: float) -> NewExchange | None:
     """A queued message takes its place at the end of the branch on show, with an empty answer.
 
-    None if it is queued no more.
+    None if it is queued no more, or in the trash with its conversation: there it stays queued.
     """
     row = connection.execute(
         "SELECT conversation_id, text FROM messages WHERE id = ? AND state = 'queued'",
         (message_id,),
     ).fetchone()
-    if row is None:
+    if row is None or (content := load_conversation(connection, row[0])) is None:
         return None
     conversation_id, text = row
-    content = load_conversation(connection, conversation_id)
-    parent_id = content.messages[-1].id if content and content.messages else None
+    parent_id = content.messages[-1].id if content.messages else None
     connection.execute(
         "UPDATE messages SET state = 'done', parent_id = ? WHERE id = ?", (parent_id, message_id)
     )
@@ -317,6 +316,13 @@ def add_answer(
         connection.execute("UPDATE messages SET state = 'done' WHERE id = ?", (answer_id,))
         index_message(connection, answer_id, start.text)
     return answer_id
+
+
+def give_up_answer(connection: sqlite3.Connection, message_id: int) -> None:
+    """An answer that was to be written, and never began, is stopped."""
+    connection.execute(
+        "UPDATE messages SET state = 'stopped' WHERE id = ? AND state = 'running'", (message_id,)
+    )
 
 
 def resume_answer(connection: sqlite3.Connection, message_id: int, seams: str) -> None:

@@ -4,7 +4,8 @@ import errno
 import sqlite3
 from typing import Literal
 
-StorageProblem = Literal["full", "read_only", "damaged", "busy", "newer", "unusable"]
+# "failed": not the database but a job of ours.
+StorageProblem = Literal["full", "read_only", "damaged", "busy", "newer", "unusable", "failed"]
 
 _PROBLEMS: dict[int, StorageProblem] = {
     sqlite3.SQLITE_FULL: "full",

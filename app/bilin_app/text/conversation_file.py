@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bilin_app.text.attachments import Attachment, clean_name, with_attachments
+from bilin_app.text.document import from_units
 
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 512 * 1024 * 1024
@@ -96,7 +97,7 @@ def read_conversations(text: str) -> list[FileConversation]:
 def _ours(content: dict[str, Any]) -> FileConversation:
     listed = content.get("messages")
     messages = [
-        FileMessage(m["role"], m["text"], _time(m.get("created_at")), _attachments(m))
+        FileMessage(m["role"], _text(m["text"]), _time(m.get("created_at")), _attachments(m))
         for m in (listed if isinstance(listed, list) else [])
         if isinstance(m, dict)
         and m.get("role") in ("user", "assistant")
@@ -117,7 +118,7 @@ def _named(attachment: Attachment) -> dict[str, str]:
 def _attachments(message: dict[str, Any]) -> tuple[Attachment, ...]:
     listed = message.get("attachments")
     return tuple(
-        Attachment(clean_name(a["name"]), a["text"])
+        Attachment(clean_name(_text(a["name"])), _text(a["text"]))
         for a in (listed if isinstance(listed, list) else [])
         if isinstance(a, dict) and isinstance(a.get("name"), str) and isinstance(a.get("text"), str)
     )
@@ -148,11 +149,12 @@ def _chatgpt_message(raw: object) -> FileMessage | None:
     if role not in ("user", "assistant") or not isinstance(parts, list):
         return None
     text = "\n\n".join(part for part in parts if isinstance(part, str) and part.strip())
-    return FileMessage(role, text, _time(raw.get("create_time"))) if text else None
+    return FileMessage(role, _text(text), _time(raw.get("create_time"))) if text else None
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    """A text that can be stored: JSON may hold half of a pair of surrogates."""
+    return from_units(value) if isinstance(value, str) else ""
 
 
 def _time(value: object) -> float:

@@ -2880,10 +2880,6 @@
             <translation>重置</translation>
         </message>
         <message>
-            <source>Back to the defaults</source>
-            <translation>恢复默认值</translation>
-        </message>
-        <message>
             <source>Temperature</source>
             <translation>温度</translation>
         </message>
@@ -2918,6 +2914,10 @@
         <message>
             <source>What the model should know or how it should speak</source>
             <translation>让模型知道些什么，或者怎样说话</translation>
+        </message>
+        <message>
+            <source>Back to what the model recommends</source>
+            <translation>恢复为模型推荐的设置</translation>
         </message>
     </context>
     <context>
@@ -3213,6 +3213,10 @@
         <message>
             <source>{message}. Another source, or a mirror under Advanced, may be reachable.</source>
             <translation>{message}。可以换一个来源，或在“高级”里填写镜像地址。</translation>
+        </message>
+        <message>
+            <source>A fault in Bilin: this could not be done. Its log tells more.</source>
+            <translation>Bilin 出了内部错误，这一步没有完成。详情见日志。</translation>
         </message>
     </context>
     <context>

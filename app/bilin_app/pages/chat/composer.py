@@ -211,6 +211,7 @@ class Composer(QFrame):
         for widget in (self._meter_label, self._meter, self._meter_text):
             widget.setVisible(known)
         if count is None:
+            self._show_state()
             return
         locale = QLocale()
         total, most = locale.toString(count.total), locale.toString(count.context_length)

@@ -281,8 +281,9 @@ class ConversationList(QWidget):
 
     def set_current(self, conversation_id: int) -> None:
         """Marks the conversation on show; 0 = a new one."""
-        self._current = conversation_id
-        self._select_current()
+        if conversation_id != self._current:
+            self._current = conversation_id
+            self._select(conversation_id)
 
     def _rebuild(self) -> None:
         entries: list[_Entry] = []
@@ -296,6 +297,11 @@ class ConversationList(QWidget):
                     entries.append(_Group(title))
                     last = title
                 entries.append(row)
+        known = self._row_numbers()
+        stood, place = self.view.currentIndex(), self.view.verticalScrollBar().value()
+        chosen = self._current
+        if self.view.hasFocus() and isinstance(row := stood.data(_ROW_ROLE), ListRow):
+            chosen = row.id  # the keys go on from there
         self._entries.show_entries(entries)
         # Nothing in an empty list could show that it has the focus.
         policy = Qt.FocusPolicy.StrongFocus if entries else Qt.FocusPolicy.NoFocus
@@ -304,14 +310,22 @@ class ConversationList(QWidget):
         self._empty.setVisible(nothing_found)
         if nothing_found:
             self._empty.setText(self.tr("Nothing found"))
-        self._select_current()
+        rows = self._row_numbers()
+        if chosen in known and chosen not in rows and rows:  # deleted: the one in its place
+            chosen = min(rows, key=lambda number: abs(rows[number] - stood.row()))
+        self._select(chosen)
+        if rows and known and (chosen in known or chosen not in rows):
+            self.view.doItemsLayout()
+            self.view.verticalScrollBar().setValue(place)
 
-    def _select_current(self) -> None:
-        for row, entry in enumerate(self._entries.entries):
-            if isinstance(entry, ListRow) and entry.id == self._current:
-                self.view.setCurrentIndex(self._entries.index(row))
-                return
-        self.view.clearSelection()
+    def _row_numbers(self) -> dict[int, int]:
+        """The row of each conversation, by its id."""
+        entries = enumerate(self._entries.entries)
+        return {entry.id: row for row, entry in entries if isinstance(entry, ListRow)}
+
+    def _select(self, conversation_id: int) -> None:
+        row = self._row_numbers().get(conversation_id)
+        self.view.setCurrentIndex(QModelIndex() if row is None else self._entries.index(row))
 
     def _group_title(self, row: ListRow) -> str:
         if row.is_pinned:

@@ -97,6 +97,11 @@ class MessageWidget(QWidget):
         """Whether it holds what its view does not: text still coming, or an edit."""
         return self._is_open() or self._editor is not None
 
+    @property
+    def edited_text(self) -> str | None:
+        """What is written in place of the message; None = it is not being edited."""
+        return self._editor.edit.toPlainText() if self._editor is not None else None
+
     # --- Data in ----------------------------------------------------------------------------------
 
     def set_view(self, view: MessageView) -> None:
@@ -434,19 +439,22 @@ class MessageWidget(QWidget):
 
     def start_editing(self) -> None:
         """Turns the message into a field; submitting asks for a new branch."""
-        if self._editor is not None:
-            return
-        text = self.view.text
-        if not self._is_person:
-            text = part_thought(text, is_complete=True).answer
+        if self._editor is None:
+            text = self.view.text
+            if not self._is_person:
+                text = part_thought(text, is_complete=True).answer
+            self.open_editor(text).edit.setFocus()
+
+    def open_editor(self, text: str) -> InlineEditor:
+        """The field in place of the message, with this text; the focus stays where it is."""
         self._editor = InlineEditor(text, self, is_person=self._is_person)
         self._editor.submitted.connect(self._on_edit_submitted)
         self._editor.go_on_requested.connect(self._on_go_on_requested)
         self._editor.cancelled.connect(self._stop_editing)
         self._set_parts_visible(False)
         self._editor.show()
-        self._editor.edit.setFocus()
         self.height_changed.emit()
+        return self._editor
 
     def _on_edit_submitted(self, text: str) -> None:
         self._stop_editing()

@@ -97,6 +97,7 @@ class ChatPage(QObject):
         view.header.title_changed.connect(self._on_title_changed)
         view.header.model_chosen.connect(chat.set_model)
         popover = view.header.popover
+        popover.reset_requested.connect(self._on_sampling_reset)
         popover.preset_save_requested.connect(chat.presets.save)
         popover.presets.chosen.connect(self._on_preset_chosen)
         popover.presets.rename_requested.connect(chat.presets.rename)
@@ -212,10 +213,13 @@ class ChatPage(QObject):
     def _on_engine_changed(self, engine: EngineView) -> None:
         if engine.model is not None:
             self._show_name()
-            # What a model recommends is in force where the conversation chose nothing.
-            header = self._view.header
-            header.show_sampling(self._chat.sampling, header.popover.system_prompt)
+            self._show_sampling()
         self._show_model()
+
+    def _show_sampling(self) -> None:
+        """What a model recommends is in force where the conversation chose nothing."""
+        header = self._view.header
+        header.show_sampling(self._chat.sampling, header.popover.system_prompt)
 
     def _show_name(self) -> None:
         model = self._engine.view.model
@@ -263,6 +267,10 @@ class ChatPage(QObject):
     def _on_import_requested(self) -> None:
         if path := self._view.ask_import_path():
             self._chat.import_file(path)
+
+    def _on_sampling_reset(self) -> None:
+        self._chat.set_sampling(None)
+        self._show_sampling()
 
     def _on_preset_chosen(self, preset: Preset) -> None:
         self._chat.use_preset(preset)

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from msgspec import structs
 from PySide6.QtCore import QEvent, QLocale, Qt, QTimer, Signal
+from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QFormLayout,
@@ -14,6 +16,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
+from bilin_app.controllers.prompt import MAX_SEED
 from bilin_app.controllers.views import Preset
 from bilin_app.pages.chat.preedit import PlaceholderGuard
 from bilin_app.pages.chat.preset_row import PresetRow
@@ -25,10 +28,23 @@ WIDTH = 340
 CHANGE_DELAY_MS = 250
 
 
+class _SeedValidator(QValidator):
+    """Takes a whole number that an engine takes, or nothing."""
+
+    @override
+    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
+        text = text.strip()
+        is_short = text.isdecimal() and len(text) <= len(str(MAX_SEED))
+        is_seed = not text or (is_short and int(text) <= MAX_SEED)
+        state = QValidator.State.Acceptable if is_seed else QValidator.State.Invalid
+        return state, text, min(position, len(text))
+
+
 class SamplingPopover(Popover):
     """Edits a Sampling and a system prompt; every change is said at once."""
 
     sampling_changed = Signal(object)
+    reset_requested = Signal()  # to what the model recommends
     system_prompt_changed = Signal(str)
     preset_save_requested = Signal(str, str, object)  # name, system prompt, sampling
 
@@ -45,6 +61,7 @@ class SamplingPopover(Popover):
         self._repetition = self._real(1.0, 3.0, 0.05)
         self._max_tokens = self._whole(1, 1_000_000)
         self._seed = QLineEdit(self)
+        self._seed.setValidator(_SeedValidator(self))
         self._system_label = label(self)
         self._system = QPlainTextEdit(self)
         self._system.setProperty("role", "field")
@@ -113,7 +130,7 @@ class SamplingPopover(Popover):
         for box in (self._top_k, self._max_tokens):
             box.valueChanged.connect(self._on_changed)
         self._seed.editingFinished.connect(self._on_changed)
-        self._reset.clicked.connect(self._on_reset)
+        self._reset.clicked.connect(self.reset_requested)
         self._system.textChanged.connect(self._system_timer.start)
         self._system_timer.timeout.connect(self._on_system_changed)
         self.presets.save_requested.connect(
@@ -156,21 +173,17 @@ class SamplingPopover(Popover):
         if self._is_showing:
             return
         seed = self._seed.text().strip()
-        self._sampling = Sampling(
+        self._sampling = structs.replace(
+            self._sampling,  # has more than there are fields
             temperature=self._temperature.value(),
             top_p=self._top_p.value(),
             top_k=self._top_k.value(),
-            min_p=self._sampling.min_p,
             repetition_penalty=self._repetition.value(),
             max_new_tokens=self._max_tokens.value(),
-            seed=int(seed) if seed.isdecimal() else None,
+            seed=int(seed) if seed else None,
         )
         self.sampling_changed.emit(self._sampling)
         self.presets.show_values(self.system_prompt, self._sampling)
-
-    def _on_reset(self) -> None:
-        self.show_values(Sampling(), self._system.toPlainText())
-        self.sampling_changed.emit(self._sampling)
 
     @override
     def changeEvent(self, event: QEvent) -> None:
@@ -180,7 +193,7 @@ class SamplingPopover(Popover):
 
     def _retranslate(self) -> None:
         self._heading.setText(self.tr("Sampling"))
-        self._reset.set_texts(self.tr("Reset"), self.tr("Back to the defaults"))
+        self._reset.set_texts(self.tr("Reset"), self.tr("Back to what the model recommends"))
         names = (
             self.tr("Temperature"),
             self.tr("Top-p"),

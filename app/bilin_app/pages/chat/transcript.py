@@ -65,6 +65,7 @@ class Transcript(QAbstractScrollArea):
         self._index_of: dict[int, int] = {}
         self._widgets: dict[int, MessageWidget] = {}  # by message id
         self._unfolded: set[int] = set()  # messages whose thoughts are open
+        self._edits: dict[int, str] = {}  # open edits of messages that have no widget now
         self._query = ""  # what is being looked for
         self._name = ""
         self._can_act = True
@@ -356,11 +357,15 @@ class Transcript(QAbstractScrollArea):
         if self._query:
             widget.body.mark(self._query)
         widget.body.selecting = self.selection
+        if (text := self._edits.pop(view.id, None)) is not None:
+            widget.open_editor(text)
         self._widgets[view.id] = widget
         return widget
 
     def _drop(self, message_id: int) -> None:
         widget = self._widgets.pop(message_id)
+        if (text := widget.edited_text) is not None:
+            self._edits[message_id] = text
         focused = QApplication.focusWidget()
         if focused is not None and widget.isAncestorOf(focused):
             self.setFocus(Qt.FocusReason.OtherFocusReason)  # keys go on meaning the messages

@@ -1,0 +1,257 @@
+"""What a person sends: on its way to the database, then answered at once or queued for its turn.
+
+A message belongs to the conversation it was written in, whatever is on show when its files are
+read, when the answer before it ends, or when the database refuses it and its text becomes a draft
+again.
+"""
+
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+
+from PySide6.QtCore import QObject, Signal
+
+from bilin_app.controllers import sentences
+from bilin_app.controllers.attachments import Attachments
+from bilin_app.controllers.drafts import Drafts
+from bilin_app.controllers.mailbox import Mailbox
+from bilin_app.controllers.running_answer import RunningAnswer
+from bilin_app.controllers.transcript import Transcript
+from bilin_app.controllers.versions import begun_answer
+from bilin_app.storage import conversations as stored
+from bilin_app.storage.conversations import (
+    AnswerStart,
+    NewConversation,
+    NewExchange,
+    NewMessage,
+)
+from bilin_app.storage.errors import StorageError
+from bilin_app.storage.store import Store
+from bilin_app.text.attachments import Attachment, decode_attachments, encode_attachments
+from bilin_app.text.titles import title_from
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """A message on its way. visit: the one it was written in; conversation_id 0: of a new one.
+
+    answer_start: the first words of the answer, the person's own.
+    """
+
+    visit: int
+    conversation_id: int
+    new: NewConversation
+    text: str
+    answer_start: str
+    attachments: tuple[Attachment, ...] = ()
+
+
+class Outbox(QObject):
+    """acknowledged(): a message is stored. queue_changed(int): in the conversation on show.
+
+    draft_cleared(), draft_replaced(str): of the conversation on show. told(str): why a message is
+    not taken. refused(StorageError): it is a draft again.
+    """
+
+    acknowledged = Signal()
+    queue_changed = Signal(int)
+    draft_cleared = Signal()
+    draft_replaced = Signal(str)
+    told = Signal(str)
+    refused = Signal(object)
+
+    def __init__(
+        self,
+        store: Store,
+        running: RunningAnswer,
+        transcript: Transcript,
+        drafts: Drafts,
+        attachments: Attachments,
+    ) -> None:
+        super().__init__()
+        self._store = store
+        self._running = running
+        self._transcript = transcript
+        self._drafts = drafts
+        self._attachments = attachments
+        self._mailbox = Mailbox(self)
+        self._unsent: deque[_Outgoing] = deque()
+        self._sending: _Outgoing | None = None  # on its way to the database
+        self._made: dict[int, int] = {}  # the conversation that a visit to a new one began
+        self._queue: deque[int] = deque()  # ids of queued messages, in the order they were sent
+        self._passed_over: list[int] = []  # of those, what was in the trash when its turn came
+        running.idle.connect(self.pump)
+        running.free.connect(self._send_next)
+        transcript.named.connect(self._take_along)
+
+    def send(self, text: str, answer_start: str) -> None:
+        """Sends what was written in the conversation on show, once what is attached is read."""
+        shown = self._transcript
+        new = NewConversation("", shown.system_prompt, shown.sampling, shown.model)
+        out = _Outgoing(shown.visit, shown.conversation_id, new, text, answer_start.strip())
+        self._attachments.when_read(lambda: self._add(out))
+
+    def _add(self, out: _Outgoing) -> None:
+        if out.answer_start and (self._running.is_running or self._queue):
+            self.told.emit(sentences.not_while_running())
+            return
+        conversation_id = self._conversation_of(out)
+        attachments = self._attachments.of(conversation_id)
+        last = self._unsent[-1] if self._unsent else self._sending
+        is_last = last is not None and (last.visit, last.text) == (out.visit, out.text)
+        if attachments or (out.text.strip() and not is_last):  # Enter, pressed twice
+            self._attachments.sent(conversation_id)
+            self._unsent.append(replace(out, attachments=attachments))
+            self._send_next()
+
+    def _conversation_of(self, out: _Outgoing) -> int:
+        return out.conversation_id or self._made.get(out.visit, 0)
+
+    def _send_next(self) -> None:
+        if self._running.is_beginning or not self._unsent:
+            return
+        out = self._sending = self._unsent.popleft()
+        conversation_id = self._conversation_of(out)
+        if self._drafts.get(conversation_id).strip() == out.text.strip():
+            self._drafts.sent(conversation_id)
+
+        def refused(error: StorageError) -> None:
+            unsent = [out, *self._unsent]
+            self._unsent.clear()
+            self._sending = None
+            for one in reversed(unsent):
+                self.put_back(self._conversation_of(one), one.text, one.attachments)
+            self.refused.emit(error)
+
+        def begun(made: NewExchange) -> None:
+            self._acknowledge(out, conversation_id, made)
+            visit = self._visit(out, made.conversation_id)
+            self._running.start(made.conversation_id, made.answer_id, visit)
+
+        def queued(made: NewExchange) -> None:
+            self._acknowledge(out, conversation_id, made)
+            self._queue.append(made.message_id)
+            if self._visit(out, made.conversation_id) == self._transcript.visit:
+                self.queue_changed.emit(made.conversation_id)
+            self._running.end_beginning()
+            self.pump()
+
+        is_shown = conversation_id == self._transcript.conversation_id
+        if is_shown:  # those an earlier run of the app left waiting go first
+            waiting = [m.id for m in self._transcript.queued if m.id not in self._queue]
+            self._queue.extend(waiting)
+        names = [attachment.name for attachment in out.attachments]
+        new = replace(out.new, title=title_from("\n".join([out.text, *names])))
+        message = NewMessage(out.text, encode_attachments(out.attachments))
+        if self._running.is_running or self._queue or (conversation_id and not is_shown):
+            future = self._store.write(
+                stored.queue_message,
+                conversation_id=conversation_id,
+                message=message,
+                new=new,
+                now=time.time(),
+            )
+            self._running.begin(future, queued, refused)
+        else:
+            messages = self._transcript.messages if conversation_id else []
+            future = self._store.write(
+                stored.begin_exchange,
+                conversation_id=conversation_id,
+                parent_id=messages[-1].id if messages else None,
+                message=message,
+                new=new,
+                now=time.time(),
+                start=begun_answer(out.answer_start) if out.answer_start else AnswerStart(),
+            )
+            self._running.begin(future, begun, refused)
+
+    def _visit(self, out: _Outgoing, conversation_id: int) -> int:
+        """The visit to show a message in: to a new conversation that does not know its id yet."""
+        shown = self._transcript
+        return out.visit if out.visit == shown.visit else shown.visit_of(conversation_id)
+
+    def _acknowledge(self, out: _Outgoing, conversation_id: int, made: NewExchange) -> None:
+        self._sending = None
+        self.acknowledged.emit()
+        self._clear_draft(conversation_id, out.text)
+        if not conversation_id:
+            self._made[out.visit] = made.conversation_id
+            shown = self._transcript
+            is_left = out.visit != shown.visit  # and is not told its id
+            is_newer_shown = not shown.conversation_id and out.visit != shown.shown_visit
+            if is_left and not is_newer_shown:
+                self._take_along(made.conversation_id)
+
+    def _clear_draft(self, conversation_id: int, sent: str) -> None:
+        """Takes what was sent out of the draft; what was typed since stays."""
+        draft = self._drafts.get(conversation_id).lstrip()
+        if draft and not draft.startswith(sent):
+            return
+        rest = draft.removeprefix(sent).lstrip()
+        self._drafts.set(conversation_id, rest)
+        if conversation_id == self._transcript.conversation_id:
+            self.draft_cleared.emit()
+            if rest:
+                self.draft_replaced.emit(rest)
+
+    def _take_along(self, conversation_id: int) -> None:
+        """What was typed or attached since the first message belongs to its conversation."""
+        self._drafts.move(0, conversation_id)
+        self._attachments.move(0, conversation_id)
+
+    # --- The queue --------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Sends what waits, if nothing runs."""
+        if self._running.is_running or self._running.is_beginning or not self._queue:
+            return
+        message_id = self._queue.popleft()
+
+        def sent(made: NewExchange | None) -> None:
+            if made is None:  # withdrawn meanwhile, or in the trash
+                self._passed_over.append(message_id)
+                self._running.end_beginning()
+                self.pump()
+            else:
+                visit = self._transcript.visit_of(made.conversation_id)
+                self._running.start(made.conversation_id, made.answer_id, visit)
+
+        def refused(error: StorageError) -> None:
+            self._queue.appendleft(message_id)
+            self.refused.emit(error)
+
+        future = self._store.write(stored.send_queued, message_id, time.time())
+        self._running.begin(future, sent, refused)
+
+    def take_up(self) -> None:
+        """What was passed over waits for another turn: it may be out of the trash."""
+        self._queue.extend(self._passed_over)
+        self._passed_over.clear()
+
+    def withdraw(self, message_id: int) -> None:
+        """Takes a queued message back into the draft of the conversation on show."""
+        conversation_id = self._transcript.conversation_id
+
+        def done(message: NewMessage | None) -> None:
+            if message is None:
+                return
+            if message_id in self._queue:
+                self._queue.remove(message_id)
+            attached = decode_attachments(message.attachments)
+            self.put_back(conversation_id, message.text, attached)
+            if conversation_id == self._transcript.conversation_id:
+                self.queue_changed.emit(conversation_id)
+
+        future = self._store.write(stored.withdraw_queued, message_id)
+        self._mailbox.when(future, done, self.refused.emit)
+
+    def put_back(
+        self, conversation_id: int, text: str, attachments: tuple[Attachment, ...] = ()
+    ) -> None:
+        """What was not sent is a draft again, before what was typed since."""
+        if attachments:
+            attached = (*attachments, *self._attachments.of(conversation_id))
+            self._attachments.set(conversation_id, attached)
+        self._drafts.put_back(conversation_id, text)
+        if conversation_id == self._transcript.conversation_id:
+            self.draft_replaced.emit(self._drafts.get(conversation_id))

@@ -1,0 +1,51 @@
+"""The popover that says how answers are drawn."""
+
+import pytest
+from msgspec import structs
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QWidget
+
+from bilin_app.controllers.prompt import MAX_SEED
+from bilin_app.pages.chat.sampling import SamplingPopover
+from bilin_app.theme.theme import Look, start_theme
+from bilin_engine.protocol import Sampling
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def popover(qapp):
+    start_theme(qapp, Look("light", "en"))
+    owner = QWidget()
+    yield SamplingPopover(owner)
+    owner.deleteLater()
+
+
+@pytest.fixture
+def changes(popover):
+    found = []
+    popover.sampling_changed.connect(found.append)
+    return found
+
+
+def test_the_seed_takes_what_an_engine_takes_and_nothing_else(popover, changes):
+    field = popover._seed
+    for typed in (str(MAX_SEED), "", "1234567890123456789012345", "-1", "x7"):
+        field.clear()
+        QTest.keyClicks(field, typed)
+        field.editingFinished.emit()
+    assert [one.seed for one in changes] == [MAX_SEED, None, 1234567890123456789, 1, 7]
+    QApplication.clipboard().setText("9" * 10_000)
+    field.paste()
+    assert field.text() == "7"
+    QApplication.clipboard().setText(" 42\n")
+    field.clear()
+    field.paste()
+    assert field.text() == "42"
+
+
+def test_what_has_no_field_stays_as_it_was(popover, changes):
+    sampling = Sampling(no_repeat_ngram_size=3, stop_texts=("###",), min_p=0.1)
+    popover.show_values(sampling, "")
+    popover._top_k.setValue(5)
+    assert changes == [structs.replace(sampling, top_k=5)]
