@@ -57,7 +57,7 @@ def _capital(text: str) -> str:
 class WordTemplates:
     """Draws look-ups of curated pairs (`words.tsv`) and of mined ones, and the other word facts."""
 
-    def __init__(self, mined: MinedFacts, *, curated_share: float = 0.75) -> None:
+    def __init__(self, mined: MinedFacts, *, curated_share: float = 0.8) -> None:
         curated = [WordPair(row[0], row[1]) for row in read_rows("words.tsv")]
         known_zh = {pair.zh for pair in curated}
         known_en = {pair.en for pair in curated}
@@ -97,7 +97,7 @@ class WordTemplates:
             return Exchange(lang, vary(rng, lang, text), answer, "lookup")
         pair = self._pair(rng, self._curated, self._mined_en)
         frames = _EN_TO_ZH_IN_ZH if lang == "zh" else _EN_TO_ZH_IN_EN
-        shown = _capital(pair.en) if rng.random() < 0.1 else pair.en
+        shown = _capital(pair.en) if rng.random() < 0.2 else pair.en
         text = _fill(rng, frames, shown)
         answer = (
             f"{pair.en} 的中文是“{pair.zh}”。"
