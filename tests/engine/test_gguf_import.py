@@ -12,10 +12,17 @@ from gguf_files import NUM_TOKENS, TOKENIZER, config_of, gguf_tensors, write_ggu
 from tiny_causal import random_weights
 
 from bilin_engine.checkpoints import int4, streaming
-from bilin_engine.checkpoints.gguf_file import BLOCKS
-from bilin_engine.checkpoints.gguf_import import GgufCheckpoint, ImportSettings, import_gguf
+from bilin_engine.checkpoints.gguf_config import Origin
+from bilin_engine.checkpoints.gguf_file import BLOCKS, GgufTensor
+from bilin_engine.checkpoints.gguf_import import (
+    GgufCheckpoint,
+    ImportSettings,
+    _in_order,
+    import_gguf,
+)
 from bilin_engine.checkpoints.model_folder import ModelFolder, write_model_folder
 from bilin_engine.checkpoints.streaming import ConversionStopped, verify
+from bilin_engine.config.base import TensorSpec
 from bilin_engine.errors import BadRequestError, BilinError, ModelBrokenError, UnsupportedModelError
 from bilin_engine.library import read_description
 from bilin_engine.runners.base import PrefillRow
@@ -441,3 +448,11 @@ def test_every_way_to_split_keeps_the_text(tmp_path, pre):
     assert tokenizer.vocab_size <= NUM_TOKENS
     for text in TEXTS:
         assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_rows_that_alternate_are_found_inside_a_fused_tensor():
+    """q and k of one tensor: k's rows begin where q's end, and each head's halves alternate."""
+    origin = Origin(GgufTensor("blk.0.attn_qkv.weight", "F32", (12, 1), 0, 48), first=8, heads=1)
+    spec = TensorSpec("k_proj.weight", (4, 1))
+    found = _in_order(origin, spec, 1, 4, lambda a, b: torch.arange(a, b).unsqueeze(1))
+    assert found.flatten().tolist() == [10, 9, 11]
