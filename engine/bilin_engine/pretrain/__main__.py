@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BilinError, ValueError, FileNotFoundError) as error:
         sys.stderr.write(f"bilin_engine.pretrain: {error}\n")
         return 1
+    except BrokenPipeError:  # `render … | head`, which has done its work by then
+        sys.stderr.close()
+        return 1
 
 
 def _prepare(options: argparse.Namespace) -> int:
