@@ -18,6 +18,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from bilin_engine.config import SpecialIds
+from bilin_engine.pretrain.average import average
 from bilin_engine.pretrain.batches import plan_epoch
 from bilin_engine.pretrain.model import GlmSize
 from bilin_engine.pretrain.run_folder import (
@@ -404,6 +405,24 @@ def test_after_a_kill_nothing_holds_the_run(store, tmp_path):
                 break
         except ValueError:
             assert time.monotonic() < until, "the loader processes outlived the kill"
+
+
+def test_the_mean_of_two_points_is_a_run_that_says_so_and_goes_on(store, tmp_path):
+    first, second, mean = (tmp_path / name for name in ("first", "second", "mean"))
+    Trainer(first, store, SPECIALS, settings()).run()
+    Trainer(second, store, SPECIALS, settings(seed=2), init_from=first).run()
+    average(second, first, mean)
+    one, other, found = (read_checkpoint(f).weights() for f in (first, second, mean))
+    assert all(torch.equal(found[n], (other[n] + one[n]) / 2) for n in found)
+    *before, last = logged(mean)
+    assert before == logged(second)
+    event = f"mean with weights {weights_hash(one)[:16]}, step 12, {before[11]['loss_tokens']} loss"
+    assert last["event"].startswith(event)
+    assert last["loss_tokens"] == before[-1]["loss_tokens"]
+    trainer = Trainer(mean, store, SPECIALS, settings(seed=2))
+    assert weights_hash(trainer.plain_model.state_dict()) == weights_hash(found)
+    with pytest.raises(ValueError, match="exists already"):
+        average(second, first, mean)
 
 
 def test_a_new_run_goes_on_from_another_s_weights_and_log(store, tmp_path):

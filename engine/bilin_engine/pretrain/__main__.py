@@ -149,6 +149,13 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _average(options: argparse.Namespace) -> int:
+    from bilin_engine.pretrain.average import average
+
+    average(options.run_folder, options.other, options.out)
+    return 0
+
+
 def _report(options: argparse.Namespace) -> int:
     from bilin_engine.pretrain.report import held_out_report
 
@@ -226,6 +233,14 @@ def _parser() -> argparse.ArgumentParser:
             _add_training(command)
         _add_rendering(command)
         command.set_defaults(run=run)
+
+    mean = commands.add_parser(
+        "average", formatter_class=shown, help="the mean of the weights at two points of a training"
+    )
+    mean.add_argument("run_folder", type=Path)
+    mean.add_argument("other", type=Path, help="a run that it went on from, or a model folder")
+    mean.add_argument("out", type=Path, help="run folder to write")
+    mean.set_defaults(run=_average)
 
     export = commands.add_parser("export", formatter_class=shown, help="write the model folder")
     export.add_argument("run_folder", type=Path)

@@ -1,0 +1,54 @@
+"""The mean of the weights at two points of one training.
+
+Each point is sharp about what it saw last; their mean keeps most of what either knows (Izmailov et
+al. 2018, "Averaging weights leads to wider optima").
+"""
+
+import csv
+import io
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from bilin_engine.pretrain.published import is_model_folder, read_published
+from bilin_engine.pretrain.run_folder import (
+    LOG_FILE,
+    read_checkpoint,
+    read_log_lines,
+    weights_hash,
+    write_checkpoint,
+    write_log_lines,
+)
+
+
+def average(run: Path, other: Path, out: Path) -> None:
+    """Writes `out`: `run` with half of its weights and half of `other`'s, and a line in its log.
+
+    other: an earlier run that `run` went on from, or a model folder. Raises ValueError where the
+    weights are not of one shape, or `out` is there.
+    """
+    if out.exists():
+        message = f"{out} exists already; name another folder for the mean"
+        raise ValueError(message)
+    checkpoint = read_checkpoint(run)
+    earlier = read_published(other)[0] if is_model_folder(other) else read_checkpoint(other)
+    mine, its = checkpoint.weights(), earlier.weights()
+    if {n: w.shape for n, w in mine.items()} != {n: w.shape for n, w in its.items()}:
+        message = f"{run} and {other} are models of different sizes; only one model has a mean"
+        raise ValueError(message)
+    weights = {f"weight/{name}": (mine[name] + its[name]) / 2 for name in mine}
+    event = (
+        f"mean with weights {weights_hash(its)[:16]}, step {earlier.progress.step}, "
+        f"{earlier.progress.loss_tokens} loss tokens"
+    )
+    at = checkpoint.progress
+    row = io.StringIO()
+    values = (at.step, at.cursor, at.loss_tokens, "0.00000", "0.000e+00", "0.0000", 0, 0)
+    csv.writer(row).writerow((*values, f"{at.seconds:.1f}", event))
+    lines = read_log_lines(run)[: checkpoint.log_lines]
+    shutil.copytree(run, out, ignore=shutil.ignore_patterns("checkpoint*", LOG_FILE, "lock"))
+    write_log_lines(out, [*lines, row.getvalue()])
+    kept = {name: value for name, value in checkpoint.tensors.items() if name not in weights}
+    write_checkpoint(
+        out, replace(checkpoint, tensors={**kept, **weights}, log_lines=len(lines) + 1)
+    )
