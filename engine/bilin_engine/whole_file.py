@@ -1,4 +1,4 @@
-"""Small files that are there whole or not at all, whatever ends the process or fills the disk."""
+"""What is there whole or not at all, whatever ends the process or fills the disk."""
 
 import os
 import shutil
@@ -6,10 +6,16 @@ import tempfile
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes beside `path`, then takes its place. Raises OSError and leaves nothing behind.
+def partial_folder(folder: Path) -> Path:
+    """Where unfinished work for a folder lies, beside it; it takes its name when it is whole."""
+    return folder.with_name(f".{folder.name}.partial")
 
-    The mode is that of the file that was there; a new one is 0600 from its first moment.
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a small file beside `path`, which it then replaces.
+
+    The mode is that of the file that was there; a new one is 0600 from its first moment. Raises
+    OSError and leaves nothing behind.
     """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -29,6 +29,7 @@ from bilin_engine.checkpoints.model_folder import (
 from bilin_engine.checkpoints.stream_writer import JOURNAL_FILE, StoredTensor, StreamWriter
 from bilin_engine.config import DTypeName, ModelConfig, QuantizationScheme, TensorSpec
 from bilin_engine.errors import BadRequestError, ModelBrokenError
+from bilin_engine.whole_file import partial_folder
 
 BLOCK_BYTES = 32 * 1024 * 1024  # source bytes that are read and written at a time
 # Weights that a thread quantizes at a time: what it needs for them stays near its processor.
@@ -67,11 +68,6 @@ OnProgress = Callable[[ConvertProgress], None]
 ColumnWeights = Mapping[str, torch.Tensor]
 # Finds them, by passing a text through the model: models/calibration.py.
 Calibrate = Callable[[OnProgress, Callable[[], bool]], ColumnWeights]
-
-
-def partial_folder(dst: Path) -> Path:
-    """Where an unfinished conversion to `dst` lies."""
-    return dst.with_name(f".{dst.name}.partial")
 
 
 def discard(dst: Path) -> None:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from bilin_engine import processes
-from bilin_engine.errors import BadRequestError, BilinError, DiskFullError
+from bilin_engine.errors import BadRequestError, DiskFullError
 from bilin_engine.hubs.base import HubBusyError, HubError, HubFile, HubSource
 from bilin_engine.hubs.inspect import CONFIG, DESCRIPTION, needed_bytes, parse_config, read_config
 from bilin_engine.hubs.open import open_repository
 from bilin_engine.hubs.selection import choose_files
 from bilin_engine.jobs.base import JobReporter
 from bilin_engine.jobs.download_files import DownloadFolder, Part
+from bilin_engine.jobs.import_folder import is_ready
 from bilin_engine.library import download_folder
 from bilin_engine.protocol import ConvertModel, DownloadModel, JobDone
 
@@ -265,13 +266,8 @@ def _finish(work: DownloadModel, place: Path, reporter: JobReporter) -> JobDone:
     gguf = place / work.file if work.file else None
     if gguf is None and not (place / DESCRIPTION).exists():
         from bilin_engine.checkpoints.huggingface import adopt
-        from bilin_engine.config import read_model_config
 
-        try:
-            is_ready = read_model_config(place).quantization is not None
-        except BilinError:  # GPTQ, which only the import reads
-            is_ready = False
-        if is_ready:
+        if is_ready(place):
             DownloadFolder(place).forget()  # a model's files are all written down
             adopt(place)
     if (place / DESCRIPTION).exists():

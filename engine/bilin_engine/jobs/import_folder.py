@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from bilin_engine import processes
@@ -11,6 +12,7 @@ from bilin_engine.errors import BadRequestError, BilinError, DiskFullError, Mode
 from bilin_engine.jobs.base import JobReporter
 from bilin_engine.library import DESCRIPTION_FILE, read_description
 from bilin_engine.protocol import ImportFolder
+from bilin_engine.whole_file import partial_folder
 
 BLOCK_BYTES = 4 * 1024 * 1024
 _LEFT_OUT = (".py", ".bin", ".pt", ".pth", ".pkl", ".part")  # code and pickles are never copied
@@ -23,33 +25,14 @@ def import_folder(work: ImportFolder, reporter: JobReporter) -> Path:
     BadRequestError, JobStopped.
     """
     source, folder = Path(work.source), Path(work.folder)
-    if folder.exists():
-        raise BadRequestError(f"{folder} exists already; rename or remove it first")
-    description = read_description(source)
-    sizes = {name: record.size_bytes for name, record in description.files.items()}
-    if not sizes:
+    _require_new(folder)
+    files = read_description(source).files
+    if not files:
         raise ModelBrokenError(f"{source / DESCRIPTION_FILE} names no files; verify cannot be done")
-    for name in sizes:
-        check_inside(source, name)
-    total = sum(sizes.values())
-    partial = folder.with_name(f".{folder.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    check_space(partial, total - sum(p.stat().st_size for p in partial.iterdir()))
-    done = 0
-    for name, record in description.files.items():
-        target = partial / name
-        if not (target.is_file() and target.stat().st_size == record.size_bytes):
-            part = _part(target)
-            found = _copy(source / name, part, reporter, done, total)
-            if found != record.sha256:
-                part.unlink()
-                raise ModelBrokenError(
-                    f"{source / name} was changed since it was written (sha256 {found[:12]}… "
-                    f"instead of {record.sha256[:12]}…)"
-                )
-            part.rename(target)  # what has its name was compared
-        done += record.size_bytes
-        reporter.tell("import", done, total)
+    sizes = {name: record.size_bytes for name, record in files.items()}
+    hashes = {name: record.sha256 for name, record in files.items()}
+    partial = partial_folder(folder)
+    _copy_files(source, partial, sizes, hashes, reporter)
     shutil.copyfile(source / DESCRIPTION_FILE, partial / DESCRIPTION_FILE)
     partial.rename(folder)
     return folder
@@ -70,35 +53,62 @@ def copy_ready(source: Path, folder: Path, reporter: JobReporter) -> Path:
     """
     from bilin_engine.checkpoints.huggingface import adopt
 
-    if folder.exists():
-        raise BadRequestError(f"{folder} exists already; rename or remove it first")
+    _require_new(folder)
     sizes = {
         path.name: path.stat().st_size
         for path in sorted(source.iterdir())
         if path.is_file() and not path.name.startswith(".") and path.suffix not in _LEFT_OUT
     }
-    for name in sizes:
-        check_inside(source, name)
-    total = sum(sizes.values())
-    partial = folder.with_name(f".{folder.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    check_space(partial, total - sum(p.stat().st_size for p in partial.iterdir()))
-    digests: dict[str, str] = {}
-    done = 0
-    for name, size in sizes.items():
-        if not ((partial / name).is_file() and (partial / name).stat().st_size == size):
-            part = _part(partial / name)
-            digests[name] = _copy(source / name, part, reporter, done, total)
-            part.rename(partial / name)
-        done += size
-        reporter.tell("import", done, total)
+    partial = partial_folder(folder)
+    hashes = _copy_files(source, partial, sizes, {}, reporter)
     (partial / DESCRIPTION_FILE).unlink(missing_ok=True)  # of an earlier try
     adopt(partial, name=folder.name)
     for name, record in read_description(partial).files.items():
-        if digests.get(name, record.sha256) != record.sha256:
+        if hashes.get(name, record.sha256) != record.sha256:
             raise ModelBrokenError(f"{partial / name} reads back differently: copy it again")
     partial.rename(folder)
     return folder
+
+
+def _require_new(folder: Path) -> None:
+    if folder.exists():
+        raise BadRequestError(f"{folder} exists already; rename or remove it first")
+
+
+def _copy_files(
+    source: Path,
+    partial: Path,
+    sizes: Mapping[str, int],
+    expected: Mapping[str, str],
+    reporter: JobReporter,
+) -> dict[str, str]:
+    """Copies what is not there yet; the hex sha256 of what was read, by name.
+
+    A file gets its name once it is whole and, where a hash is expected, was compared with it.
+    """
+    for name in sizes:
+        check_inside(source, name)
+    total = sum(sizes.values())
+    partial.mkdir(parents=True, exist_ok=True)
+    check_space(partial, total - sum(p.stat().st_size for p in partial.iterdir()))
+    found: dict[str, str] = {}
+    done = 0
+    for name, size in sizes.items():
+        target = partial / name
+        if not (target.is_file() and target.stat().st_size == size):
+            part = target.with_name(f"{name}.part")
+            found[name] = _copy(source / name, part, reporter, done, total)
+            wanted = expected.get(name, found[name])
+            if found[name] != wanted:
+                part.unlink()
+                raise ModelBrokenError(
+                    f"{source / name} was changed since it was written (sha256 "
+                    f"{found[name][:12]}… instead of {wanted[:12]}…)"
+                )
+            part.rename(target)
+        done += size
+        reporter.tell("import", done, total)
+    return found
 
 
 def check_inside(folder: Path, name: str) -> None:
@@ -122,11 +132,6 @@ def check_space(folder: Path, needed_bytes: int) -> None:
             f"{folder.parent} has {free / 1e9:.1f} GB free; {needed_bytes / 1e9:.1f} GB are "
             "needed. Free some space, then resume"
         )
-
-
-def _part(target: Path) -> Path:
-    """What a file is called until it is whole."""
-    return target.with_name(f"{target.name}.part")
 
 
 def _copy(source: Path, target: Path, reporter: JobReporter, done: int, total: int) -> str:

@@ -22,6 +22,7 @@ from bilin_engine.library import (
     VERIFIED_FILE,
 )
 from bilin_engine.protocol import MoveLibrary
+from bilin_engine.whole_file import partial_folder, write_whole
 
 BLOCK_BYTES = 4 * 1024 * 1024
 STATE_FILES = (LINKED_FILE, VERIFIED_FILE, SPEEDS_FILE)
@@ -114,12 +115,12 @@ def _copy_all(
         path.lstat().st_size
         for folder in missing
         for path in _files(folder)
-        if not _is_same(path, _partial(places[folder]) / path.relative_to(folder))
+        if not _is_same(path, partial_folder(places[folder]) / path.relative_to(folder))
     )
     check_space(target, needed)
     done = 0
     for folder, there in places.items():
-        partial = _partial(there)
+        partial = partial_folder(there)
         for path in _files(folder):
             if folder in missing:
                 _copy(path, partial / path.relative_to(folder), reporter, done, total)
@@ -127,10 +128,6 @@ def _copy_all(
         if folder in missing:
             partial.mkdir(parents=True, exist_ok=True)  # a folder without files
             partial.rename(there)
-
-
-def _partial(there: Path) -> Path:
-    return there.with_name(f".{there.name}.partial")
 
 
 def _copy(path: Path, copy: Path, reporter: JobReporter, done: int, total: int) -> None:
@@ -168,9 +165,7 @@ def _move_state(source: Path, target: Path) -> None:
             both = list(dict.fromkeys([*old, *(new if isinstance(new, list) else [])]))
         else:
             continue
-        part = target / STATE_DIR / f".{name}.part"
-        part.write_text(json.dumps(both, ensure_ascii=False), encoding="utf-8")
-        part.rename(target / STATE_DIR / name)
+        write_whole(target / STATE_DIR / name, json.dumps(both, ensure_ascii=False).encode())
 
 
 def _read(path: Path) -> object:

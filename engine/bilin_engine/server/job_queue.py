@@ -37,7 +37,7 @@ from bilin_engine.protocol import (
 from bilin_engine.server.child_process import Gone
 from bilin_engine.server.job_process import STOP_S, JobCommand, JobProcess
 from bilin_engine.server.library_ops import LibraryOps
-from bilin_engine.whole_file import write_whole
+from bilin_engine.whole_file import partial_folder, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +48,6 @@ JOIN_S = 10.0
 EMIT_INTERVAL_S = 0.2
 LOCK_RETRY_S = 0.5
 MAX_JOBS = 200
-
-
-def partial_folder(folder: Path) -> Path:
-    """Where unfinished work for `folder` lies."""
-    return folder.with_name(f".{folder.name}.partial")
 
 
 def _made_folder(work: JobWork) -> str:
