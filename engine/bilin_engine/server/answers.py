@@ -50,7 +50,7 @@ from bilin_engine.server.fill_prompts import FILL_CLOSE, FillPrompt, FillPrompts
 from bilin_engine.server.model_text import ModelText
 from bilin_engine.server.proofreading import Proofreading
 from bilin_engine.server.tasks import Task
-from bilin_engine.server.text_stream import TextStream
+from bilin_engine.server.text_stream import TextStream, feed_streams
 from bilin_engine.server.thinking import ThinkingSplitter
 from bilin_engine.server.worker_pool import WorkerPool
 
@@ -365,15 +365,7 @@ class Answering:
         def on_tokens(batch: WorkerTokens) -> list[int]:
             if run.first_s is None:
                 run.first_s = time.monotonic()
-            shown: dict[int, str] = {}
-            ended: list[int] = []
-            for number, token_id in zip(batch.candidates, batch.token_ids, strict=True):
-                stream = streams[number]
-                if stream.is_stopped:
-                    continue
-                shown[number] = shown.get(number, "") + stream.feed(token_id)
-                if stream.is_stopped:
-                    ended.append(number)
+            shown, ended = feed_streams(streams, batch.candidates, batch.token_ids)
             for number, text in shown.items():
                 if text:
                     num_tokens = streams[number].take_num_tokens()

@@ -23,7 +23,7 @@ from bilin_engine.protocol import (
 )
 from bilin_engine.server.answers import LoadedModel, seeded
 from bilin_engine.server.tasks import Task
-from bilin_engine.server.text_stream import TextStream
+from bilin_engine.server.text_stream import TextStream, feed_streams
 
 MAX_PROMPTS = 4096
 # Prompts and answers of one batch: at most 16 bytes a token on their way, of 64 MiB a frame.
@@ -64,18 +64,9 @@ def answer_batch(
 
     def on_tokens(first: int, tokens: WorkerTokens) -> list[int]:
         """first: the number of the batch's first row."""
-        shown: dict[int, str] = {}
-        ended: list[int] = []
-        for index, token_id in zip(tokens.candidates, tokens.token_ids, strict=True):
-            row = first + index
-            stream = streams[row]
-            if stream.is_stopped:
-                continue
-            shown[row] = shown.get(row, "") + stream.feed(token_id)
-            if stream.is_stopped:
-                ended.append(index)
-        for row, text in shown.items():
-            tell(row, text)
+        shown, ended = feed_streams(streams[first:], tokens.candidates, tokens.token_ids)
+        for index, text in shown.items():
+            tell(first + index, text)
         return ended
 
     banned_ids = model.text.banned_ids(model.vocab_size)

@@ -3,7 +3,7 @@
 Knows neither models nor requests.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bilin_engine.tokenizers.streaming import StreamDecoder
 
@@ -90,3 +90,22 @@ class TextStream:
         if text:
             self._parts.append(text)
         return text
+
+
+def feed_streams(
+    streams: Sequence[TextStream], numbers: Iterable[int], token_ids: Iterable[int]
+) -> tuple[dict[int, str], list[int]]:
+    """Tokens of several streams: the text that each lets out, and which of them ended now.
+
+    numbers: whose each token is, by index. What comes after a stop text is passed over.
+    """
+    shown: dict[int, str] = {}
+    ended: list[int] = []
+    for number, token_id in zip(numbers, token_ids, strict=True):
+        stream = streams[number]
+        if stream.is_stopped:
+            continue
+        shown[number] = shown.get(number, "") + stream.feed(token_id)
+        if stream.is_stopped:
+            ended.append(number)
+    return shown, ended
