@@ -26,6 +26,7 @@ from bilin_engine.config.read import (
     CONFIG_FILE,
     MAX_CONFIG_BYTES,
     parse_model_config,
+    read_config_content,
     read_model_config,
 )
 from bilin_engine.config.rope import Rope, RopeScaling
@@ -54,5 +55,6 @@ __all__ = [
     "check_group_size",
     "largest_group",
     "parse_model_config",
+    "read_config_content",
     "read_model_config",
 ]

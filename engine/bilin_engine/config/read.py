@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bilin_engine.config.base import ModelConfig
 from bilin_engine.config.causal import Glm4Config, LlamaConfig
@@ -31,6 +32,11 @@ def read_model_config(folder: Path) -> ModelConfig:
     or UnsupportedModelError (architecture, quantization or key that we do not know).
     """
     path = folder / CONFIG_FILE
+    return parse_model_config(read_config_content(path), str(path))
+
+
+def read_config_content(path: Path) -> dict[str, Any]:
+    """What a config.json holds, unchecked. Raises ModelBrokenError."""
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ModelBrokenError(
@@ -39,19 +45,23 @@ def read_model_config(folder: Path) -> ModelConfig:
             )
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelBrokenError(f"{path} is missing: {folder} is not a model folder") from error
+        raise ModelBrokenError(f"{path} is missing: {path.parent} is not a model folder") from error
     except OSError as error:
         raise ModelBrokenError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise ModelBrokenError(f"{path} is not valid JSON: {error}") from error
-    return parse_model_config(content, str(path))
+    return _object(content, str(path))
+
+
+def _object(content: object, where: str) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ModelBrokenError(f"{where} holds {shown(content)}; an object is needed")
+    return content
 
 
 def parse_model_config(content: object, where: str) -> ModelConfig:
     """`read_model_config` on parsed JSON; `where` names the file in messages. Raises the same."""
-    if not isinstance(content, dict):
-        raise ModelBrokenError(f"{where} holds {shown(content)}; an object is needed")
-    fields = ConfigFields(content, where)
+    fields = ConfigFields(_object(content, where), where)
     architecture = fields.text("model_type")
     parser = PARSERS.get(architecture)
     if parser is None:

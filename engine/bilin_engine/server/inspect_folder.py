@@ -4,18 +4,16 @@ Of weight files only the header of a GGUF is read, where the model's sizes stand
 job's business.
 """
 
-import json
 import os
 import re
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from bilin_engine import processes
 from bilin_engine.checkpoints.gguf_config import default_group, origins
 from bilin_engine.checkpoints.gguf_config import read_config as read_gguf_config
 from bilin_engine.checkpoints.gguf_file import SUFFIX, GgufModel, models_among, parts_of
-from bilin_engine.config import CONFIG_FILE, MAX_CONFIG_BYTES, parse_model_config
+from bilin_engine.config import CONFIG_FILE, parse_model_config, read_config_content
 from bilin_engine.errors import BadRequestError, BilinError, ModelBrokenError
 from bilin_engine.hubs.inspect import needed_bytes, parse_config
 from bilin_engine.library import DESCRIPTION_FILE, MAX_FILES, Library, read_description
@@ -141,7 +139,7 @@ def _needs(
             case "reference":
                 return _reference_needs(folder, files)
             case "hugging_face":
-                content = _read_content(folder / CONFIG_FILE)
+                content = read_config_content(folder / CONFIG_FILE)
                 config = parse_config(content, str(folder))
                 if config.quantization is not None:  # a model already, but for its description
                     return {"": sum(files.values())}, ""
@@ -166,23 +164,8 @@ def _reference_needs(folder: Path, files: dict[str, int]) -> tuple[dict[str, int
     beside = folder / CONFIG_FILE
     if not beside.is_file():
         return file_bytes_by_group(GLM_130B), ""
-    content = {"model_type": "glm130b", **_read_content(beside)}
+    content = {"model_type": "glm130b", **read_config_content(beside)}
     return file_bytes_by_group(parse_model_config(content, str(beside))), ""
-
-
-def _read_content(path: Path) -> dict[str, Any]:
-    """A config.json. Raises ModelBrokenError."""
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ModelBrokenError(f"{path}: {path.stat().st_size} bytes is no configuration")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelBrokenError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelBrokenError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelBrokenError(f"{path} holds no object")
-    return content
 
 
 def _known(folder: Path, library: Library) -> str:
