@@ -4,8 +4,6 @@ Each point is sharp about what it saw last; their mean keeps most of what either
 al. 2018, "Averaging weights leads to wider optima").
 """
 
-import csv
-import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 from bilin_engine.pretrain.published import is_model_folder, read_published
 from bilin_engine.pretrain.run_folder import (
     LOG_FILE,
+    log_line,
     read_checkpoint,
     read_log_lines,
     weights_hash,
@@ -41,13 +40,9 @@ def average(run: Path, other: Path, out: Path) -> None:
         f"mean with weights {weights_hash(its)[:16]}, step {earlier.progress.step}, "
         f"{earlier.progress.loss_tokens} loss tokens"
     )
-    at = checkpoint.progress
-    row = io.StringIO()
-    values = (at.step, at.cursor, at.loss_tokens, "0.00000", "0.000e+00", "0.0000", 0, 0)
-    csv.writer(row).writerow((*values, f"{at.seconds:.1f}", event))
     lines = read_log_lines(run)[: checkpoint.log_lines]
     shutil.copytree(run, out, ignore=shutil.ignore_patterns("checkpoint*", LOG_FILE, "lock"))
-    write_log_lines(out, [*lines, row.getvalue()])
+    write_log_lines(out, [*lines, log_line(checkpoint.progress, event)])
     kept = {name: value for name, value in checkpoint.tensors.items() if name not in weights}
     write_checkpoint(
         out, replace(checkpoint, tensors={**kept, **weights}, log_lines=len(lines) + 1)

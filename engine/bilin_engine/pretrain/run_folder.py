@@ -9,7 +9,9 @@ While a checkpoint is written, `checkpoint.new` and `checkpoint.old` are there t
 `checkpoint` and `checkpoint.old` is always whole.
 """
 
+import csv
 import hashlib
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -25,6 +27,10 @@ from bilin_engine.pretrain.model import GlmSize
 from bilin_engine.processes import lock_file
 
 LOG_FILE = "log.csv"
+LOG_HEADER = (
+    "step,batches,loss_tokens,loss,learning_rate,gradient_norm,batches_per_step,fake_quant,seconds,"
+    "event\r\n"
+)
 _SETTINGS_FILE = "settings.json"
 _FREE_SETTINGS = (
     "max_seconds",
@@ -165,6 +171,35 @@ def read_log_lines(run: Path) -> list[str]:
     """The lines of log.csv with their ends; [] where there is none yet."""
     path = run / LOG_FILE
     return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+
+
+def log_line(
+    progress: Progress,
+    event: str = "",
+    *,
+    loss: float = 0.0,
+    norm: float = 0.0,
+    rate: float = 0.0,
+    num_batches: int = 0,
+    is_quantized: bool = False,
+) -> str:
+    """A line of log.csv: an update, or what happened between two."""
+    line = io.StringIO()
+    csv.writer(line).writerow(
+        (
+            progress.step,
+            progress.cursor,
+            progress.loss_tokens,
+            f"{loss:.5f}",
+            f"{rate:.3e}",
+            f"{norm:.4f}",
+            num_batches,
+            int(is_quantized),
+            f"{progress.seconds:.1f}",
+            event,
+        )
+    )
+    return line.getvalue()
 
 
 def write_log_lines(run: Path, lines: list[str]) -> None:

@@ -5,7 +5,6 @@ tokens, on every process alike, so the number of processes changes no result bey
 Nothing random happens after the initialisation: batches are a function of (store, seed, cursor).
 """
 
-import csv
 import logging
 import math
 import os
@@ -36,10 +35,12 @@ from bilin_engine.pretrain.model import TrainableGlm
 from bilin_engine.pretrain.published import is_model_folder, read_published
 from bilin_engine.pretrain.run_folder import (
     LOG_FILE,
+    LOG_HEADER,
     Checkpoint,
     Progress,
     TrainSettings,
     has_checkpoint,
+    log_line,
     read_checkpoint,
     read_log_lines,
     require_same_settings,
@@ -54,19 +55,6 @@ from bilin_engine.pretrain.shards import SampleStore
 from bilin_engine.pretrain.spike_guard import SpikeGuard, spike_margin
 
 logger = logging.getLogger(__name__)
-LOG_FIELDS = (
-    "step",
-    "batches",
-    "loss_tokens",
-    "loss",
-    "learning_rate",
-    "gradient_norm",
-    "batches_per_step",
-    "fake_quant",
-    "seconds",
-    "event",
-)
-
 
 MAX_RETRIES = 3  # rollbacks to one checkpoint before the checkpoint itself is doubted
 
@@ -224,7 +212,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             write_log_lines(self.folder, log_lines[: earlier.log_lines])
         event = f"new run from weights {weights_hash(weights)[:16]}, step {earlier.progress.step}"
-        self._log(0.0, 0.0, 0.0, 0, False, event)
+        self._log(event)
 
     # --- The loop ---------------------------------------------------------------------------------
 
@@ -287,7 +275,9 @@ class Trainer:
         self.optimizer.zero_grad()
         progress.step += 1
         progress.loss_tokens += num_targets
-        self._log(mean_loss, norm, rate, count, is_quantized, "")
+        self._log(
+            loss=mean_loss, norm=norm, rate=rate, num_batches=count, is_quantized=is_quantized
+        )
 
     def _sum(self, value: Tensor) -> float:
         """Of all processes."""
@@ -336,7 +326,7 @@ class Trainer:
         self.progress.seconds, self.progress.scheduled = seconds, scheduled
         self.guard.restore(self._safe_guard)
         self._batches = self._open_batches()
-        self._log(loss, norm, 0.0, 0, False, f"spike at step {at_spike}: rolled back")
+        self._log(f"spike at step {at_spike}: rolled back", loss=loss, norm=norm)
         self._num_retries += 1
         if self._num_retries < MAX_RETRIES:
             return
@@ -347,32 +337,16 @@ class Trainer:
             )
             raise ValueError(message)
         self.guard.forget()
-        self._log(loss, norm, 0.0, 0, False, f"{MAX_RETRIES} spikes on end: the guard starts anew")
+        event = f"{MAX_RETRIES} spikes on end: the guard starts anew"
+        self._log(event, loss=loss, norm=norm)
 
-    def _log(
-        self, loss: float, norm: float, rate: float, num_batches: int, quantized: bool, event: str
-    ) -> None:
+    def _log(self, event: str = "", **figures: Any) -> None:  # noqa: ANN401 - log_line's own
         if not self.accelerator.is_main_process:
             return
         with (self.folder / LOG_FILE).open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
             if stream.tell() == 0:
-                writer.writerow(LOG_FIELDS)
-            p = self.progress
-            writer.writerow(
-                (
-                    p.step,
-                    p.cursor,
-                    p.loss_tokens,
-                    f"{loss:.5f}",
-                    f"{rate:.3e}",
-                    f"{norm:.4f}",
-                    num_batches,
-                    int(quantized),
-                    f"{p.seconds:.1f}",
-                    event,
-                )
-            )
+                stream.write(LOG_HEADER)
+            stream.write(log_line(self.progress, event, **figures))
 
     # --- Checkpoints ------------------------------------------------------------------------------
 
