@@ -44,3 +44,22 @@ def collect_garbage_between_tests():
     gc.disable()
     yield
     gc.collect(2 if next(_tests_done) % 10 == 0 else 1)
+
+
+@pytest.fixture
+def make_desk(qtbot, tmp_path):
+    """Makes editors with an engine behind them (options: the scripted engine's); closes them."""
+    from editor_desk import EditorDesk
+
+    theme_module.start_theme(QApplication.instance(), Look("light", "en"))  # type: ignore[arg-type]
+    made: list[EditorDesk] = []
+
+    def make(*options: str) -> EditorDesk:
+        desk = EditorDesk(tmp_path, *options)
+        qtbot.addWidget(desk.view)
+        made.append(desk)
+        return desk
+
+    yield make
+    for desk in made:
+        desk.close()

@@ -14,22 +14,6 @@ Key, Mod = Qt.Key, Qt.KeyboardModifier
 
 
 @pytest.fixture
-def make_desk(qtbot, tmp_path):
-    start_theme(QApplication.instance(), Look("light", "en"))  # type: ignore[arg-type]
-    made: list[EditorDesk] = []
-
-    def make(*options: str) -> EditorDesk:
-        desk = EditorDesk(tmp_path, *options)
-        qtbot.addWidget(desk.view)
-        made.append(desk)
-        return desk
-
-    yield make
-    for desk in made:
-        desk.close()
-
-
-@pytest.fixture
 def desk(make_desk):
     return make_desk()
 

@@ -1,7 +1,6 @@
 """The second reader beside the text: read once, kept by sentence, replaced by a click."""
 
 import pytest
-from editor_desk import EditorDesk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PySide6.QtCore import QEvent, QPoint, Qt
@@ -9,6 +8,7 @@ from PySide6.QtGui import QHelpEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QToolTip
 
+from bilin_app import bench_reader
 from bilin_app.controllers.editor_views import ReaderView, WordFlag
 from bilin_app.pages.editor.reader_panel import MAX_CARDS
 from bilin_app.pages.editor.view import EditorView
@@ -17,22 +17,6 @@ from bilin_app.text.document import BLANK_MARK, to_units
 from bilin_app.text.sentence_spans import MAX_PARAGRAPH, Paragraphs, UnitMap, sentence_spans
 from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import ProofreadFigures
-
-
-@pytest.fixture
-def make_desk(qtbot, tmp_path):
-    start_theme(QApplication.instance(), Look("light", "en"))  # type: ignore[arg-type]
-    made: list[EditorDesk] = []
-
-    def make(*options: str) -> EditorDesk:
-        desk = EditorDesk(tmp_path, *options)
-        qtbot.addWidget(desk.view)
-        made.append(desk)
-        return desk
-
-    yield make
-    for desk in made:
-        desk.close()
 
 
 def test_unlikely_words_are_underlined_and_shown_with_what_is_expected(make_desk, qtbot):
@@ -305,3 +289,11 @@ def test_of_many_flags_those_near_the_view_are_underlined_and_follow_it(make_des
     text.verticalScrollBar().setValue(text.verticalScrollBar().maximum())
     assert text.flag_at(text.document().characterCount() - size + 13) == 399
     assert text.flag_at(13) == -1
+
+
+@pytest.mark.usefixtures("qapp")
+def test_the_benchmark_s_engine_is_one_that_a_reader_works_with(monkeypatch):
+    start_theme(QApplication.instance(), Look("light", "en"))  # type: ignore[arg-type]
+    monkeypatch.setattr(bench_reader, "NUM_PARAGRAPHS", 4)
+    monkeypatch.setattr(bench_reader, "NUM_LETTERS", 2)
+    assert bench_reader._measure()["flags"] > 30
