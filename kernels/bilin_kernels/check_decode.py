@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from bilin_kernels import decode_ops, reference
-from bilin_kernels.decode_ops import HeadLayout, SlotCache
+from bilin_kernels.decode_ops import HeadLayout, HeadNorms, SlotCache
 from bilin_kernels.loader import Launcher
 from bilin_kernels.plan import plan_attention
 
@@ -34,7 +34,10 @@ class NormCase:
 
 @dataclass(frozen=True, slots=True)
 class HeadCase:
-    """A token in each of the slots: append, then attend. lengths: tokens held before."""
+    """A token in each of the slots: append, then attend. lengths: tokens held before.
+
+    has_norms: queries and keys are normalized head by head before they turn.
+    """
 
     lengths: tuple[int, ...]
     num_heads: int
@@ -43,6 +46,7 @@ class HeadCase:
     pair: int
     dtype: torch.dtype = torch.float16
     x: str = "normal"
+    has_norms: bool = False
 
 
 def norm_cases() -> Iterator[NormCase]:
@@ -64,6 +68,8 @@ def head_cases(*, short: bool) -> Iterator[HeadCase]:
         yield HeadCase(many, ratio * kv_heads, kv_heads, d, d // 2)
     yield HeadCase((300, 20), 32, 2, 128, 1, torch.bfloat16)
     yield HeadCase((300, 20), 8, 8, 64, 16, x="outliers")
+    yield HeadCase((300, 20), 32, 8, 128, 64, torch.bfloat16, has_norms=True)
+    yield HeadCase((0, 5, 17), 3, 3, 64, 32, has_norms=True)  # a last warp that is not full
     if not short:
         yield HeadCase((2000,), 96, 96, 128, 64)
 
@@ -140,11 +146,19 @@ def run_heads(case: HeadCase, launcher: Launcher, device: torch.device) -> None:
     cos, sin = angles.cos(), angles.sin()
     rows = torch.randint(0, 2048, (tokens,), generator=generator, device=device)
 
+    norms = None
+    if case.has_norms:
+        weights = torch.rand(2, case.head_dim, generator=generator, device=device) + 0.5
+        norms = HeadNorms(weights[0], weights[1], 1e-6)
+
     query = torch.full(
         (tokens, case.num_heads, case.head_dim), float("nan"), dtype=torch.float16, device=device
     )
-    decode_ops.launch_rope_append(launcher, query, qkv, heads, cos, sin, rows, cache, layer)
+    decode_ops.launch_rope_append(launcher, query, qkv, heads, cos, sin, rows, cache, layer, norms)
     q, k, v = decode_ops.split_heads(qkv, heads)
+    if norms is not None:
+        q = reference.norm_heads(q, norms.query, norms.epsilon)
+        k = reference.norm_heads(k, norms.key, norms.epsilon)
     _close("query", query, reference.rotate(q, cos[rows], sin[rows], heads.pair), 2.0**-10)
     k = reference.rotate(k, cos[rows], sin[rows], heads.pair)
     for token, (slot, length) in enumerate(zip(slots, case.lengths, strict=True)):

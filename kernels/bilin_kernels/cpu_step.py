@@ -19,7 +19,7 @@ import torch
 from bilin_kernels import cpu_library
 from bilin_kernels.checks import require_tensor
 from bilin_kernels.cpu_ops import BLOCK_ROWS, CpuWeight, LinearStructure
-from bilin_kernels.decode_ops import HeadLayout
+from bilin_kernels.decode_ops import HeadLayout, HeadNorms
 from bilin_kernels.packing import Gating
 from bilin_kernels.reference import Activation
 
@@ -41,7 +41,10 @@ class StepNorm:
 
 @dataclass(frozen=True, slots=True)
 class StepLayer:
-    """Weights with their biases; `up` holds both halves of a gated pair."""
+    """Weights with their biases; `up` holds both halves of a gated pair.
+
+    heads: norms of queries and keys, contiguous.
+    """
 
     input: StepNorm
     post: StepNorm
@@ -49,6 +52,7 @@ class StepLayer:
     output: CpuWeight
     up: CpuWeight
     down: CpuWeight
+    heads: HeadNorms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +100,19 @@ class _Norm(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("weight", "bias", "inner_weight")]
 
 
+class _HeadNorms(ctypes.Structure):
+    _fields_ = [
+        ("query", ctypes.c_void_p),
+        ("key", ctypes.c_void_p),
+        ("epsilon", ctypes.c_float),
+    ]
+
+
 class _Layer(ctypes.Structure):
     _fields_ = [
         ("input", _Norm),
         ("post", _Norm),
+        ("heads", _HeadNorms),
         ("query_key_value", LinearStructure),
         ("output", LinearStructure),
         ("up", LinearStructure),
@@ -254,10 +267,17 @@ def _norm(norm: StepNorm) -> _Norm:
     )
 
 
+def _head_norms(norms: HeadNorms | None) -> _HeadNorms:
+    if norms is None:
+        return _HeadNorms()
+    return _HeadNorms(norms.query.data_ptr(), norms.key.data_ptr(), norms.epsilon)
+
+
 def _layer(layer: StepLayer) -> _Layer:
     return _Layer(
         _norm(layer.input),
         _norm(layer.post),
+        _head_norms(layer.heads),
         layer.query_key_value.structure,
         layer.output.structure,
         layer.up.structure,

@@ -88,6 +88,15 @@ class HeadLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadNorms:
+    """RMSNorm of every query and key head before it turns (Qwen3). float32 (D,) each."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
 class SlotCache:
     """Keys and values of T slots, and how much each holds before this step.
 
@@ -208,12 +217,14 @@ def rope_append(
     cache: SlotCache,
     layer: int,
     *,
+    norms: HeadNorms | None = None,
     backend: Backend = "cuda",
 ) -> torch.Tensor:
     """Turns q and k, appends k and v to the slots, and returns q as float16 (T, H, D).
 
     qkv: 16-bit (T, heads.width). cos, sin: float32 (P, D), sin with the sign of its place. rows:
-    int64 (T,), which row of them a token takes. Raises ValueError.
+    int64 (T,), which row of them a token takes. norms: of q and k, before they turn. Raises
+    ValueError.
     """
     check_backend(backend, qkv)
     heads.check()
@@ -225,14 +236,25 @@ def rope_append(
         shape = (cos.shape[0], heads.head_dim)
         require_tensor(name, table, device=device, shape=shape, dtype=torch.float32, alignment=16)
     require_tensor("rows", rows, device=device, shape=(tokens,), dtype=torch.int64, alignment=8)
+    if norms is not None:
+        for name, weight in (("norms.query", norms.query), ("norms.key", norms.key)):
+            shape = (heads.head_dim,)
+            require_tensor(
+                name, weight, device=device, shape=shape, dtype=torch.float32, alignment=16
+            )
     cache.check(tokens, device)
     query = torch.empty(
         (tokens, heads.num_heads, heads.head_dim), dtype=torch.float16, device=device
     )
     if backend == "cuda":
-        launch_rope_append(default_launcher(), query, qkv, heads, cos, sin, rows, cache, layer)
+        launch_rope_append(
+            default_launcher(), query, qkv, heads, cos, sin, rows, cache, layer, norms
+        )
         return query
     q, k, v = split_heads(qkv, heads)
+    if norms is not None:
+        q = reference.norm_heads(q, norms.query, norms.epsilon)
+        k = reference.norm_heads(k, norms.key, norms.epsilon)
     query.copy_(reference.rotate(q, cos[rows], sin[rows], heads.pair))
     k = reference.rotate(k, cos[rows], sin[rows], heads.pair)
     for token in range(tokens):
@@ -345,13 +367,17 @@ def launch_rope_append(
     rows: torch.Tensor,
     cache: SlotCache,
     layer: int,
+    norms: HeadNorms | None = None,
 ) -> None:
     """Arguments are taken as checked by rope_append."""
     items = heads.width // 8
     sizes = (heads.num_heads, heads.num_kv_heads, heads.head_dim, cache.max_length, heads.pair)
     places = (heads.q_stride, heads.k_offset, heads.k_stride, heads.v_offset, heads.v_stride)
     arguments: list[Argument] = [
-        *(address(t) for t in (qkv, cos, sin, rows, query, cache.blocks, cache.lengths)),
+        *(address(t) for t in (qkv, cos, sin, rows)),
+        *(address(t) for t in ((norms.query, norms.key) if norms else (None, None))),
+        ctypes.c_float(norms.epsilon if norms else 0.0),
+        *(address(t) for t in (query, cache.blocks, cache.lengths)),
         ctypes.c_int64(cache.layer_offset(layer)),
         *(ctypes.c_int32(v) for v in (*sizes, *places, heads.width)),
     ]

@@ -97,6 +97,11 @@ def add_norm(
     return s, F.layer_norm(s, shape, weight, None if bias is None else bias.to(real), epsilon)
 
 
+def norm_heads(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """RMSNorm of every head. x: (T, H, D); weight: (D,). Computed in x's dtype."""
+    return F.rms_norm(x, weight.shape, weight.to(x.dtype), epsilon)
+
+
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, pair: int) -> torch.Tensor:
     """y[d] = x[d] * cos[d] + x[d ^ pair] * sin[d]. x: (T, H, D); cos, sin: (T, D) of the tokens."""
     partner = torch.arange(x.shape[-1], device=x.device) ^ pair

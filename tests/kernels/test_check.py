@@ -74,6 +74,14 @@ def test_decode_check_sees_a_wrong_pair(launcher, monkeypatch):
         run_decode_case(case, launcher, CPU)
 
 
+def test_decode_check_sees_a_forgotten_norm(launcher, monkeypatch):
+    real = decode_ops.launch_rope_append
+    monkeypatch.setattr(decode_ops, "launch_rope_append", lambda *args: real(*args[:-1]))
+    case = check_decode.HeadCase((3,), 4, 4, 64, 32, has_norms=True)
+    with pytest.raises(WrongResultError, match="query: relative error"):
+        run_decode_case(case, launcher, CPU)
+
+
 def test_check_sees_one_wrong_bit(launcher, monkeypatch):
     real = ops.launch_gemm
 

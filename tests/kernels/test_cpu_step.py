@@ -8,7 +8,7 @@ import torch
 
 from bilin_kernels import cpu_ops, packing, reference
 from bilin_kernels.cpu_step import CpuStep, StepLayer, StepNorm, StepShape
-from bilin_kernels.decode_ops import HeadLayout
+from bilin_kernels.decode_ops import HeadLayout, HeadNorms
 
 pytestmark = pytest.mark.skipif(not cpu_ops.is_available(), reason="no library of CPU kernels")
 
@@ -18,7 +18,7 @@ WIDTH, INNER, LAYERS, LONGEST = 64, 96, 2, 150
 class Case:
     """A random model of two layers with memory for some slots, and the same in float64."""
 
-    def __init__(self, heads: HeadLayout, **shape) -> None:
+    def __init__(self, heads: HeadLayout, *, has_head_norms: bool = False, **shape) -> None:
         self.generator = torch.Generator().manual_seed(7)
         self.heads = heads
         self.shape = StepShape(heads=heads, max_length=LONGEST, **shape)
@@ -28,9 +28,12 @@ class Case:
         self.weights = [[self.linear(n, k, bits) for n, k in sizes] for bits in (4, 8)]
         self.norms = [[self.norm(), self.norm()] for _ in range(LAYERS)]
         self.final = self.norm()
+        self.head_norms = [self.norm_of_heads() if has_head_norms else None for _ in range(LAYERS)]
         layers = [
-            StepLayer(norms[0], norms[1], *(weight for weight, _ in weights))
-            for norms, weights in zip(self.norms, self.weights, strict=True)
+            StepLayer(norms[0], norms[1], *(weight for weight, _ in weights), heads=of_heads)
+            for norms, weights, of_heads in zip(
+                self.norms, self.weights, self.head_norms, strict=True
+            )
         ]
         self.step = CpuStep(self.shape, layers, self.final)
 
@@ -53,6 +56,10 @@ class Case:
             vector[2].contiguous() if is_sandwich else None,
         )
 
+    def norm_of_heads(self) -> HeadNorms:
+        query, key = torch.rand(2, self.heads.head_dim, generator=self.generator) + 0.5
+        return HeadNorms(query, key, 1e-6)
+
     def memory(self, slots: int) -> torch.Tensor:
         shape = (slots, LAYERS, 2, self.heads.num_kv_heads, LONGEST, self.heads.head_dim)
         return torch.randn(shape, generator=self.generator).to(self.shape.kv_dtype)
@@ -68,6 +75,10 @@ class Case:
             q = self.places(row, 0, heads.q_stride, heads.num_heads)
             k = self.places(row, heads.k_offset, heads.k_stride, heads.num_kv_heads)
             v = self.places(row, heads.v_offset, heads.v_stride, heads.num_kv_heads)
+            of_heads = self.head_norms[index]
+            if of_heads is not None:
+                q = reference.norm_heads(q, of_heads.query, of_heads.epsilon)
+                k = reference.norm_heads(k, of_heads.key, of_heads.epsilon)
             q = reference.rotate(q, cos.double(), sin.double(), heads.pair)
             k = reference.rotate(k, cos.double(), sin.double(), heads.pair)
             rows = []
@@ -147,6 +158,17 @@ def test_a_step_is_its_parts(layout, shape, kv_dtype):
     tolerance = {torch.float32: 2e-3, torch.float16: 4e-3, torch.bfloat16: 3e-2}[kv_dtype]
     assert (got.double() - x).abs().max() < tolerance * x.abs().max()
     assert (memory.double() - seen).abs().max() < tolerance * seen.abs().max()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_heads_are_normalized_before_they_turn(layout):
+    case = Case(LAYOUTS[layout], has_head_norms=True, kv_dtype=torch.float32, **SANDWICH)
+    lengths = [0, 31, 149]
+    memory, inputs = case.memory(len(lengths)), case.inputs(len(lengths))
+    x, seen = case.expected(*inputs, memory, lengths)
+    got = case.run(*inputs, memory, lengths)
+    assert (got.double() - x).abs().max() < 2e-3 * x.abs().max()
+    assert (memory.double() - seen).abs().max() < 2e-3 * seen.abs().max()
 
 
 def test_a_step_has_the_same_bits_for_any_threads_and_neighbours():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bilin_kernels import decode_ops, reference
-from bilin_kernels.decode_ops import HeadLayout, SlotCache
+from bilin_kernels.decode_ops import HeadLayout, HeadNorms, SlotCache
 from bilin_kernels.plan import plan_attention
 from bilin_kernels.workspace import Workspace
 
@@ -126,6 +126,7 @@ class Rope:
     pair: int = 32
     dtype: torch.dtype = F16
     layer: int = 1
+    has_norms: bool = False
 
 
 ROPES = [
@@ -135,6 +136,14 @@ ROPES = [
     Rope(heads=16, kv_heads=1, pair=1, head_dim=128, dtype=BF16),
     Rope(heads=3, kv_heads=3),  # GLM-130B's rows: q, k, v head by head
     Rope(heads=5, kv_heads=5, head_dim=128, pair=64, lengths=(1, 2)),
+    # Qwen3's norms; 3 * 8 and 9 * 8 threads leave a warp's other lanes without a head
+    *(
+        Rope(pair=pair, head_dim=d, has_norms=True)
+        for d in (64, 128)
+        for pair in (1, d // 4, d // 2)
+    ),
+    *(Rope(heads=n, kv_heads=n, has_norms=True, lengths=(0, 5)) for n in (1, 3)),
+    Rope(heads=16, kv_heads=1, head_dim=128, pair=64, dtype=BF16, has_norms=True),
 ]
 
 
@@ -156,20 +165,32 @@ def rope_inputs(case, positions):
     return layout, qkv, angles.cos(), angles.sin(), rows
 
 
+def head_norms_of(case):
+    if not case.has_norms:
+        return None
+    weights = torch.rand(2, case.head_dim, generator=generator_of(case.head_dim)) + 0.5
+    return HeadNorms(weights[0].clone(), weights[1].clone(), 1e-6)
+
+
 @pytest.mark.parametrize("case", ROPES, ids=str)
 def test_rope_append(ampere, case):
     layout, qkv, cos, sin, rows = rope_inputs(case, positions=2048)
+    norms = head_norms_of(case)
     tokens, max_length = len(case.lengths), 9
     blocks, cache = make_slots(case.lengths, case.kv_heads, case.head_dim, max_length, fill=7.0)
     query = torch.full((tokens, case.heads, case.head_dim), float("nan"), dtype=F16)
     reads = [qkv, cos, sin, rows, cache.blocks, cache.lengths]
+    if norms is not None:
+        reads += [norms.query, norms.key]
     with ampere.tensors(reads, [query, *blocks]):
-        decode_ops.launch_rope_append(ampere, query, qkv, layout, cos, sin, rows, cache, case.layer)
+        decode_ops.launch_rope_append(
+            ampere, query, qkv, layout, cos, sin, rows, cache, case.layer, norms
+        )
     expected_blocks, expected_cache = make_slots(
         case.lengths, case.kv_heads, case.head_dim, max_length, fill=7.0
     )
     expected = decode_ops.rope_append(
-        qkv, layout, cos, sin, rows, expected_cache, case.layer, backend="reference"
+        qkv, layout, cos, sin, rows, expected_cache, case.layer, norms=norms, backend="reference"
     )
     # one rounding each, of float32 values that differ by an addition's order
     torch.testing.assert_close(query, expected, rtol=2**-10, atol=2**-18)
@@ -385,6 +406,17 @@ def test_wrong_heads_are_named(change, message):
     _, cache = make_slots(case.lengths, case.kv_heads, case.head_dim, 9)
     with pytest.raises(ValueError, match=message):
         decode_ops.rope_append(qkv, layout, cos, sin, rows, cache, case.layer, backend="reference")
+
+
+def test_wrong_head_norms_are_named():
+    case = Rope(has_norms=True)
+    layout, qkv, cos, sin, rows = rope_inputs(case, positions=4)
+    _, cache = make_slots(case.lengths, case.kv_heads, case.head_dim, 9)
+    norms = HeadNorms(torch.ones(64), torch.ones(32), 1e-6)
+    with pytest.raises(ValueError, match=r"norms\.key of shape \(32,\); use \(64,\)"):
+        decode_ops.rope_append(
+            qkv, layout, cos, sin, rows, cache, case.layer, norms=norms, backend="reference"
+        )
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,14 @@ struct norm {
   const float* inner_weight;  // RMSNorm of what is added, or null
 };
 
+struct head_norms {  // RMSNorm of each query and key head before it turns (Qwen3), or null
+  const float *query, *key;
+  float epsilon;
+};
+
 struct layer {
   struct norm input, post;
+  struct head_norms heads;
   struct linear query_key_value, output, up, down;
 };
 
@@ -284,12 +290,24 @@ static void multiply_gated(const struct place* place, const struct model* model,
 // --- attention
 // ------------------------------------------------------------------------------------
 
+// A head turned by its position, normalized before where there is a weight.
+static void turn_head(const float* x, const float* weight, float epsilon, const float* cos,
+                      const float* sin, i64 dim, i64 pair, float* restrict y) {
+  float normed[MAX_HEAD_DIM];
+  if (weight) {
+    const float by = inverse_deviation(x, dim, 0.0f, epsilon);
+    for (i64 d = 0; d < dim; ++d) normed[d] = x[d] * by * weight[d];
+    x = normed;
+  }
+  rotate(x, cos, sin, dim, pair, y);
+}
+
 #define ATTEND(dim, kind) attend(query, count, cache, keys, values, length, own, dim, kind, out)
 
 // Heads are shared out one by one; whoever has the first of a group appends its key and value. All
 // who have others of the group turn the key once more for themselves.
 static void attend_heads(const struct place* place, const struct model* model,
-                         const struct state* state, i64 layer) {
+                         const struct head_norms* norms, const struct state* state, i64 layer) {
   const struct heads* h = &model->heads;
   const i64 dim = h->head_dim, groups = h->num_kv_heads, shared = h->num_heads / groups;
   const i64 row_width = (h->num_heads + 2 * groups) * dim;
@@ -305,8 +323,10 @@ static void attend_heads(const struct place* place, const struct model* model,
     const float* row = state->mixed + token * row_width;
     const float *cos = state->cos + token * dim, *sin = state->sin + token * dim;
     for (i64 i = 0; i < count; ++i)
-      rotate(row + (first + i) * h->q_stride, cos, sin, dim, h->pair, query + i * dim);
-    rotate(row + h->k_offset + group * h->k_stride, cos, sin, dim, h->pair, key);
+      turn_head(row + (first + i) * h->q_stride, norms->query, norms->epsilon, cos, sin, dim,
+                h->pair, query + i * dim);
+    turn_head(row + h->k_offset + group * h->k_stride, norms->key, norms->epsilon, cos, sin, dim,
+              h->pair, key);
     const float* value = row + h->v_offset + group * h->v_stride;
     kv_store(own, 0, key, dim, kind);
     kv_store(own, dim, value, dim, kind);
@@ -342,7 +362,7 @@ static void pass_layer(const struct place* place, const struct model* model,
   struct quantized q = norm_rows(place, model, &layer->input, state, 0, &layer->query_key_value);
   multiply(place, &layer->query_key_value, &q, rows, state->mixed);
   meet(place);
-  attend_heads(place, model, state, index);
+  attend_heads(place, model, &layer->heads, state, index);
   meet(place);
   q = quantize_rows(place, state, state->context, &layer->output);
   multiply(place, &layer->output, &q, rows, state->delta);
