@@ -22,7 +22,7 @@ from bilin_engine.models.calibration import LEAST_SHARE, calibrate
 from bilin_engine.runners.base import PrefillRow
 from bilin_engine.runners.load import load_runner
 
-CASES = ["glm", "glm4", "llama", "llama tied with biases", "qwen2", "chatglm"]
+CASES = ["glm", "glm4", "llama", "llama tied with biases", "qwen2", "qwen3", "chatglm"]
 IDS = [5, 17, 3, 60, 42, 42, 9, 61, 5, 30]
 
 

@@ -1,4 +1,4 @@
-"""glm, glm4, llama, qwen2 and chatglm against `transformers`, from files its logits are kept in."""
+"""The causal families against `transformers`, from files its logits are kept in."""
 
 import dataclasses
 import os
@@ -132,7 +132,7 @@ def test_keys_that_change_the_maths_are_refused_by_name(changes, words):
         parse_model_config({**CONFIGS["llama"], **changes}, "config.json")
 
 
-@pytest.mark.parametrize("case", ["glm4", "llama tied with biases", "qwen2", "chatglm"])
+@pytest.mark.parametrize("case", ["glm4", "llama tied with biases", "qwen2", "qwen3", "chatglm"])
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_ranks_together_equal_one(tmp_path, goldens, case, ranks):
     """Two key heads for four ranks: each head is held twice."""

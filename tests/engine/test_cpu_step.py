@@ -16,7 +16,8 @@ from bilin_kernels import cpu_ops
 pytestmark = pytest.mark.skipif(not cpu_ops.is_available(), reason="no library of CPU kernels")
 
 CASES = ["glm", "glm wide heads", "glm4", "glm4 without bias", "glm4 yarn", "llama", "llama 3",
-         "llama tied with biases", "qwen2", "qwen2 tied yarn", "chatglm"]  # fmt: skip
+         "llama tied with biases", "qwen2", "qwen2 tied yarn", "qwen3", "qwen3 tied with biases",
+         "chatglm"]  # fmt: skip
 
 
 def folder_of(case: str, path, bits: int = 4):

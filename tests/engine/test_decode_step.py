@@ -70,6 +70,7 @@ CASES = [
     Case("llama", INT4, 2),
     Case("llama 3"),
     Case("qwen2", INT4, 4),
+    Case("qwen3", INT4, 2),
 ]
 
 
@@ -96,7 +97,7 @@ def config_of(case) -> ModelConfig:
         case.family, num_attention_heads=4, num_key_value_heads=4 // case.ratio, **WIDE
     )
     assert isinstance(config, CausalConfig)
-    turned = 64 if case.family.startswith(("llama", "qwen2")) else 32
+    turned = 64 if case.family.startswith(("llama", "qwen")) else 32
     return dataclasses.replace(config, rope=dataclasses.replace(config.rope, rotary_dim=turned))
 
 

@@ -50,6 +50,8 @@ def logits(folder) -> torch.Tensor:
         ("llama tied with biases", False),
         ("qwen2", False),
         ("qwen2 tied yarn", False),
+        ("qwen3", False),
+        ("qwen3 tied with biases", False),
         ("glm4", False),
         ("glm4 without bias", True),
         ("glm4 yarn", False),
@@ -269,7 +271,7 @@ def write_with_blocks(tmp_path, config, tensors, name, blocks, kind):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"architecture": "mamba"}, "architecture 'mamba'; .* llama, qwen2, glm4, chatglm"),
+        ({"architecture": "mamba"}, "architecture 'mamba'; .* llama, qwen2, qwen3, glm4, chatglm"),
         ({"metadata": {"expert_count": 8}}, "expert_count is 8"),
         ({"metadata": {"attention.sliding_window": 4096}}, "attention.sliding_window is 4096"),
         ({"metadata": {"logit_scale": 2.0}}, "keys that Bilin does not know .* logit_scale"),

@@ -36,7 +36,9 @@ def logits(folder: Path) -> torch.Tensor:
     return runner.prefill([PrefillRow(0, IDS, list(range(len(IDS))), 0)], "all")[0]
 
 
-@pytest.mark.parametrize("case", ["glm", "glm4", "llama tied with biases", "qwen2", "chatglm"])
+@pytest.mark.parametrize(
+    "case", ["glm", "glm4", "llama tied with biases", "qwen2", "qwen3", "chatglm"]
+)
 @pytest.mark.parametrize("shards", [1, 3])
 def test_plain_weights_are_quantized_as_the_whole_model_would(tmp_path, case, shards):
     source = write_source(tmp_path / "src", case, shards=shards)

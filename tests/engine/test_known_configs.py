@@ -18,6 +18,8 @@ from bilin_engine.protocol import PlanSettings
         ("glm-4-32b-0414", 33.1e9),
         ("chatglm3-6b", 6.24e9),
         ("qwen2.5-7b", 7.62e9),
+        ("qwen3-8b", 8.19e9),
+        ("qwen3-4b-2507", 4.02e9),
         ("smollm2-1.7b", 1.71e9),
     ],
 )

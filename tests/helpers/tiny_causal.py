@@ -81,6 +81,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
         "rope_scaling": {**_YARN, "type": "yarn"},
     },
+    "qwen3": {**_SIZES, "model_type": "qwen3", "rope_theta": 1000000.0},
+    "qwen3 tied with biases": {
+        **_SIZES,
+        "model_type": "qwen3",
+        "tie_word_embeddings": True,
+        "attention_bias": True,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+    },
 }
 
 # GLM-4-9B in its own layout computes what `glm` does: case of CONFIGS -> its config.json.

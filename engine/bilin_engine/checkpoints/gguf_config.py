@@ -1,7 +1,7 @@
 """What a GGUF file computes: its metadata as a config.json, its tensors under published names.
 
-Architectures `llama`, `qwen2`, `glm4` and `chatglm`, whose result is `glm`: the same model under
-the names of transformers. Metadata in the architecture's own space that nobody here knows is
+Architectures `llama`, `qwen2`, `qwen3`, `glm4` and `chatglm`, whose result is `glm`: the same model
+under the names of transformers. Metadata in the architecture's own space that nobody here knows is
 refused by name, since it may change the maths. Knows neither torch nor the `gguf` package.
 Source: github ggml-org/llama.cpp, conversion/{base,llama,qwen,glm,chatglm}.py.
 """
@@ -25,7 +25,13 @@ from bilin_engine.config import (
 )
 from bilin_engine.errors import ModelBrokenError, UnsupportedModelError
 
-ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "glm4": "glm4", "chatglm": "glm"}
+ARCHITECTURES = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "glm4": "glm4",
+    "chatglm": "glm",
+}
 TOKENS = "tokenizer.ggml.tokens"
 _EMBEDDING, _HEAD = "token_embd.weight", "output.weight"
 _ROPE_FACTORS = "rope_freqs.weight"
@@ -46,6 +52,8 @@ _INNER = {
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "post_attention_layernorm": "ffn_norm",
     "post_self_attn_layernorm": "post_attention_norm",
     "post_mlp_layernorm": "post_ffw_norm",

@@ -40,6 +40,7 @@ _FAMILIES = {
     "glm4": "GLM-4-0414",
     "llama": "Llama",
     "qwen2": "Qwen2",
+    "qwen3": "Qwen3",
 }
 _ENGLISH_ONLY = ("llama",)
 # models/calibration.py's `calibrate`: source, its unquantized configuration, text -> token ids, and

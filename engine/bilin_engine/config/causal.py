@@ -1,7 +1,7 @@
-"""Causal models in Hugging Face's own layouts: `glm`, `glm4`, `llama`, `qwen2`.
+"""Causal models in Hugging Face's own layouts: `glm`, `glm4`, `llama`, `qwen2`, `qwen3`.
 
 Names and unfused tensors are the published ones, so that a model folder serves other programs too.
-Source: transformers 5.23, configuration_{glm,glm4,llama,qwen2}.py.
+Source: transformers 5.23, configuration_{glm,glm4,llama,qwen2,qwen3}.py.
 """
 
 import dataclasses
@@ -35,8 +35,9 @@ HEAD = "lm_head"
 class CausalConfig(ModelConfig):
     """A decoder with grouped queries, rotary positions, RMSNorm and SwiGLU, all read from config.
 
-    has_qkv_bias, has_output_bias, has_mlp_bias: of the linears. is_head_tied: the embedding is the
-    head. A quantization never packs the head: it is entered in `ignore` for other programs.
+    has_qkv_bias, has_output_bias, has_mlp_bias: of the linears. has_head_norms: queries and keys
+    are normalized head by head before they turn. is_head_tied: the embedding is the head. A
+    quantization never packs the head: it is entered in `ignore` for other programs.
     """
 
     rope: Rope
@@ -44,6 +45,7 @@ class CausalConfig(ModelConfig):
     has_qkv_bias: bool = False
     has_output_bias: bool = False
     has_mlp_bias: bool = False
+    has_head_norms: bool = False
     is_head_tied: bool = False
 
     def __post_init__(self) -> None:
@@ -84,6 +86,9 @@ class CausalConfig(ModelConfig):
         yield from linear(f"{name}.k_proj", shared, h, "kv_rows", has_bias=self.has_qkv_bias)
         yield from linear(f"{name}.v_proj", shared, h, "kv_rows", has_bias=self.has_qkv_bias)
         yield from linear(f"{name}.o_proj", h, query, "columns", has_bias=self.has_output_bias)
+        if self.has_head_norms:
+            yield TensorSpec(f"{name}.q_norm.weight", (self.head_dim,))
+            yield TensorSpec(f"{name}.k_norm.weight", (self.head_dim,))
 
     def _mlp(self, name: str) -> Iterator[TensorSpec]:
         raise NotImplementedError
@@ -143,30 +148,47 @@ class Glm4Config(CausalConfig):
         return {**content, "attention_bias": self.has_qkv_bias}
 
 
+LlamaLike = Literal["llama", "qwen2", "qwen3"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaConfig(CausalConfig):
-    """`llama` and `qwen2`, which differ in their biases: gate and up lie apart."""
+    """`llama`, `qwen2`, `qwen3`: they differ in biases and head norms. Gate and up lie apart."""
 
-    architecture: Literal["llama", "qwen2"]  # pyright: ignore[reportIncompatibleVariableOverride]
+    architecture: LlamaLike  # pyright: ignore[reportIncompatibleVariableOverride]
+    CLASSES: ClassVar[dict[str, str]] = {
+        "llama": "LlamaForCausalLM",
+        "qwen2": "Qwen2ForCausalLM",
+        "qwen3": "Qwen3ForCausalLM",
+    }
 
     @classmethod
-    def parse(cls, fields: ConfigFields, architecture: Literal["llama", "qwen2"]) -> "LlamaConfig":
-        """Reads the keys of a `llama` or `qwen2` config.json."""
-        values = _sizes(fields, _LLAMA_DEFAULTS)
+    def parse(cls, fields: ConfigFields, architecture: LlamaLike) -> "LlamaConfig":
+        """Reads the keys of such a config.json."""
+        values = _sizes(fields, _QWEN3_DEFAULTS if architecture == "qwen3" else _LLAMA_DEFAULTS)
         rotary_dim, head_dim = values["rope"].rotary_dim, values["head_dim"]
         if rotary_dim != head_dim:
             raise ModelBrokenError(
                 f"{fields.where}: {architecture} rotates whole heads; partial_rotary_factor leaves "
                 f"{rotary_dim} of {head_dim} dimensions"
             )
-        if architecture == "qwen2":
+        if architecture != "llama":
             fields.require("use_sliding_window", False)
             fields.skip("sliding_window", "max_window_layers")
             fields.require_all("layer_types", "full_attention")
+        if architecture == "qwen2":
             return cls(architecture=architecture, has_qkv_bias=True, **values)
+        bias = fields.flag("attention_bias", default=False)
+        if architecture == "qwen3":
+            return cls(
+                architecture=architecture,
+                has_qkv_bias=bias,
+                has_output_bias=bias,
+                has_head_norms=True,
+                **values,
+            )
         fields.require("rope_interleaved", False)
         fields.skip("is_llama_config", "transformers.js_config")
-        bias = fields.flag("attention_bias", default=False)
         return cls(
             architecture=architecture,
             has_qkv_bias=bias,
@@ -183,10 +205,12 @@ class LlamaConfig(CausalConfig):
 
     def to_json(self) -> dict[str, Any]:
         """The content of config.json; `read_model_config` gives an equal value back."""
-        if self.architecture == "qwen2":
-            return self._common_json("Qwen2ForCausalLM")
-        content = self._common_json("LlamaForCausalLM")
-        return {**content, "attention_bias": self.has_qkv_bias, "mlp_bias": self.has_mlp_bias}
+        content = self._common_json(self.CLASSES[self.architecture])
+        if self.architecture != "qwen2":
+            content["attention_bias"] = self.has_qkv_bias
+        if self.architecture == "llama":
+            content["mlp_bias"] = self.has_mlp_bias
+        return content
 
 
 def linear(
@@ -209,6 +233,7 @@ class _Defaults:
 
 _GLM_DEFAULTS = _Defaults(partial_rotary_factor=0.5, head_dim=128, rms_norm_epsilon=1.5625e-7)
 _LLAMA_DEFAULTS = _Defaults(partial_rotary_factor=1.0, head_dim=None, rms_norm_epsilon=1e-6)
+_QWEN3_DEFAULTS = _Defaults(partial_rotary_factor=1.0, head_dim=128, rms_norm_epsilon=1e-6)
 
 
 def _sizes(fields: ConfigFields, defaults: _Defaults) -> dict[str, Any]:

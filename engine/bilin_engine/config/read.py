@@ -22,6 +22,7 @@ PARSERS: dict[str, Callable[[ConfigFields], ModelConfig]] = {
     "glm4": lambda fields: Glm4Config.parse(fields, "glm4"),
     "llama": lambda fields: LlamaConfig.parse(fields, "llama"),
     "qwen2": lambda fields: LlamaConfig.parse(fields, "qwen2"),
+    "qwen3": lambda fields: LlamaConfig.parse(fields, "qwen3"),
 }
 
 

@@ -41,7 +41,7 @@ class GroupedAttention:
     """softmax(q k^T / sqrt(D)) v; each key head serves several query heads.
 
     Q, K and V are stored apart (`q_proj`, `k_proj`, `v_proj`) or as blocks of one matrix (`fused`),
-    and multiplied as one.
+    and multiplied as one. query_norm, key_norm: RMSNorms of each head, where the model has them.
     """
 
     def __init__(
@@ -79,6 +79,11 @@ class GroupedAttention:
         self.output = RowParallelLinear(
             weights, f"{name}.{output}", h, width, has_bias=config.has_output_bias
         )
+        self.query_norm: RMSNorm | None = None
+        self.key_norm: RMSNorm | None = None
+        if config.has_head_norms:
+            self.query_norm = load_norm(weights, config, f"{name}.q_norm")
+            self.key_norm = load_norm(weights, config, f"{name}.k_norm")
 
     def __call__(
         self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
@@ -86,7 +91,11 @@ class GroupedAttention:
         """float32 [T, h] -> float32 [T, h]; appends to the spans' caches."""
         mixed = self.query_key_value(x).unflatten(1, (-1, self._head_dim))
         num_turned = self._num_heads + self._num_kv_heads
-        turned, value = rotate(mixed[:, :num_turned]), mixed[:, num_turned:]
+        turning, value = mixed[:, :num_turned], mixed[:, num_turned:]
+        if self.query_norm is not None and self.key_norm is not None:
+            queries, keys = turning[:, : self._num_heads], turning[:, self._num_heads :]
+            turning = torch.cat((self.query_norm(queries), self.key_norm(keys)), dim=1)
+        turned = rotate(turning)
         query, key = turned[:, : self._num_heads], turned[:, self._num_heads :]
         context = [
             attend(query[rows], key[rows], value[rows], span, self._layer, poll)

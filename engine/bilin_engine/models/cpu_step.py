@@ -105,7 +105,10 @@ def _layers_of(parts: StepParts) -> list[StepLayer] | None:
             return None
         layers.append(
             StepLayer(
-                _norm(layer.input_norm, inner), _norm(layer.post_norm, layer.output_norm), *whole
+                _norm(layer.input_norm, inner),
+                _norm(layer.post_norm, layer.output_norm),
+                *whole,
+                heads=layer.head_norms,
             )
         )
         inner = layer.down_norm

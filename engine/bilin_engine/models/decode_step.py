@@ -131,7 +131,17 @@ class DecodeStep:
         for index, (layer, linears) in enumerate(zip(parts.layers, self._linears, strict=True)):
             stream, x = self._norm(layer.input_norm, stream, delta, inner)
             mixed = linears.query_key_value(x)
-            query = rope_append(mixed, parts.heads, cos, sin, rows, cache, index, backend=backend)
+            query = rope_append(
+                mixed,
+                parts.heads,
+                cos,
+                sin,
+                rows,
+                cache,
+                index,
+                norms=layer.head_norms,
+                backend=backend,
+            )
             x = decode_attention(query, cache, index, dtype=self._dtype, backend=backend)
             delta, inner = linears.output(x), layer.output_norm
             stream, x = self._norm(layer.post_norm, stream, delta, inner)

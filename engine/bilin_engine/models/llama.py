@@ -1,11 +1,12 @@
-"""`llama` and `qwen2`, which is Llama with biases on Q, K and V.
+"""`llama`; `qwen2`, which is Llama with biases on Q, K and V; `qwen3`, Llama with head norms.
 
 Read this file as the specification; x is the residual stream, one layer is
 
     x += Attention(N_input(x));  x += SwiGLU(N_post_attention(x))
 
-N are RMSNorms. Dimension j of a head turns with j + D/2. `gate_proj` and `up_proj` lie apart.
-Source: transformers 5.23, models/llama/modeling_llama.py, models/qwen2/modeling_qwen2.py.
+N are RMSNorms. In `qwen3` every query and key head passes through one more, of its own D values,
+before it turns. Dimension j of a head turns with j + D/2. `gate_proj` and `up_proj` lie apart.
+Source: transformers 5.23, models/{llama,qwen2,qwen3}/modeling_{llama,qwen2,qwen3}.py.
 """
 
 from bilin_engine.config import CausalConfig

@@ -28,11 +28,11 @@ from bilin_engine.layers.rotary import (
     Rotation2D,
 )
 from bilin_engine.models.base import Model
-from bilin_engine.models.causal import CausalModel
+from bilin_engine.models.causal import CausalModel, GroupedAttention
 from bilin_engine.models.chatglm6b import ChatGLM6B
 from bilin_engine.models.glm4 import SandwichLayer
 from bilin_engine.models.glm130b import GLM130B
-from bilin_kernels.decode_ops import HeadLayout
+from bilin_kernels.decode_ops import HeadLayout, HeadNorms
 from bilin_kernels.packing import Gating
 from bilin_kernels.reference import Activation
 
@@ -42,7 +42,10 @@ Rotate = Callable[[torch.Tensor, torch.Tensor], Rotation | NeighbourRotation | R
 
 @dataclass(frozen=True, slots=True)
 class LayerParts:
-    """One layer. output_norm, down_norm: a sandwich's, of what attention and MLP add."""
+    """One layer. output_norm, down_norm: a sandwich's, of what attention and MLP add.
+
+    head_norms: of queries and keys before they turn.
+    """
 
     input_norm: LayerNorm | RMSNorm
     query_key_value: ColumnParallelLinear | StackedLinear
@@ -52,6 +55,7 @@ class LayerParts:
     up: ColumnParallelLinear | StackedLinear
     down: RowParallelLinear
     down_norm: RMSNorm | None
+    head_norms: HeadNorms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ def _rotate_by_id(rotary: RotaryTable | RotaryTable2D) -> Rotate:
 
 
 def _pre_norm(model: CausalModel) -> StepParts:
-    """LLaMA, Qwen2, GLM-4 and ChatGLM2/3: SwiGLU, the gate first."""
+    """LLaMA, Qwen2/3, GLM-4 and ChatGLM2/3: SwiGLU, the gate first."""
     config = model.config
     layers = [
         LayerParts(
@@ -138,6 +142,7 @@ def _pre_norm(model: CausalModel) -> StepParts:
             up=layer.mlp.gate_up,
             down=layer.mlp.down,
             down_norm=layer.post_mlp_layernorm if isinstance(layer, SandwichLayer) else None,
+            head_norms=_head_norms(layer.attention),
         )
         for layer in model.layers
     ]
@@ -158,3 +163,10 @@ def _pre_norm(model: CausalModel) -> StepParts:
         activation="silu",
         gating="gate_up",
     )
+
+
+def _head_norms(attention: GroupedAttention) -> HeadNorms | None:
+    query, key = attention.query_norm, attention.key_norm
+    if query is None or key is None:
+        return None
+    return HeadNorms(query.weight.contiguous(), key.weight.contiguous(), query.epsilon)

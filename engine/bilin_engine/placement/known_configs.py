@@ -93,6 +93,31 @@ QWEN_2_5_7B = LlamaConfig(
     dtype="bfloat16",
 )
 
+QWEN_3_8B = LlamaConfig(
+    architecture="qwen3",
+    num_layers=36,
+    hidden_size=4096,
+    num_attention_heads=32,
+    num_key_value_heads=8,
+    head_dim=128,
+    inner_hidden_size=12288,
+    vocab_size=151936,
+    max_sequence_length=40960,
+    rope=Rope(base=1_000_000.0, rotary_dim=128),
+    rms_norm_epsilon=1e-6,
+    has_head_norms=True,
+    dtype="bfloat16",
+)
+
+QWEN_3_4B_2507 = dataclasses.replace(
+    QWEN_3_8B,
+    hidden_size=2560,
+    inner_hidden_size=9728,
+    max_sequence_length=262144,
+    rope=Rope(base=5_000_000.0, rotary_dim=128),
+    is_head_tied=True,
+)
+
 SMOLLM2_1_7B = LlamaConfig(
     architecture="llama",
     num_layers=24,
@@ -128,6 +153,8 @@ KNOWN_CONFIGS: dict[str, ModelConfig] = {
     "glm-z1-32b-0414": GLM_4_32B_0414,
     "glm-z1-9b-0414": GLM_4_9B_0414,
     "qwen2.5-7b": QWEN_2_5_7B,
+    "qwen3-4b-2507": QWEN_3_4B_2507,
+    "qwen3-8b": QWEN_3_8B,
     "smollm2-1.7b": SMOLLM2_1_7B,
     "synthetic-1b": SYNTHETIC_1B,
 }
