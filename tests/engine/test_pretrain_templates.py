@@ -29,7 +29,13 @@ from bilin_engine.pretrain.objective import BlankFilling
 from bilin_engine.pretrain.templates import talk
 from bilin_engine.pretrain.templates.exchange import read_frames, read_intents, read_rows
 from bilin_engine.pretrain.templates.grammar import Pool, parse
-from bilin_engine.pretrain.templates.numbers import UnitTemplates, number_en, number_zh, sample_sum
+from bilin_engine.pretrain.templates.numbers import (
+    KINDS,
+    UnitTemplates,
+    number_en,
+    number_zh,
+    sample_sum,
+)
 from bilin_engine.pretrain.templates.talk import (
     HowToTemplates,
     TalkTemplates,
@@ -39,6 +45,8 @@ from bilin_engine.pretrain.templates.verse import VerseTemplates, read_poems
 from bilin_engine.pretrain.templates.words import MinedFacts, WordPair, WordTemplates
 from bilin_engine.pretrain.vocabulary import train_vocabulary
 from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
+
+TEMPLATES = Path(talk.__file__).parent
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 PROBES = sorted((Path(__file__).parents[1] / "data" / "probe").glob("*.jsonl"))
@@ -215,6 +223,36 @@ def test_sums_are_right():
         assert words[result] == expected
         checked += 1
     assert checked == 300
+
+
+def test_problems_are_answered_with_their_own_numbers():
+    """Both numbers of the answer stand in what was asked, and nobody eats no sweets."""
+    rng = random.Random(5)
+    problems = [e for e in (sample_sum(rng, "en") for _ in range(3000)) if "sweets" in e.question]
+    assert len(problems) > 10
+    for exchange in problems:
+        found = re.fullmatch(
+            r"(\S+) (?:plus|minus|times|divided by) (\S+) is \S+\.", exchange.answer
+        )
+        assert found, exchange
+        for number in (found[1].lower(), found[2]):
+            assert number in exchange.question.lower(), exchange
+            assert number not in ("0", "zero"), exchange
+
+
+def test_several_of_a_unit_are_counted():
+    rng = random.Random(6)
+    templates = UnitTemplates()
+    drawn = [templates.sample(rng, lang) for lang in ("zh", "en") for _ in range(1500)]
+    hours = [e for e in drawn if re.search(r"小时等于\d+分钟|minutes in .* hours", e.answer)]
+    assert len(hours) > 10
+    words = {number_zh(v): v for v in range(1, 11)} | {number_en(v): v for v in range(2, 11)}
+    words |= {str(v): v for v in range(1, 11)} | {"两": 2}
+    for exchange in hours:
+        zh = re.match(r"(.+?)个?小时等于(\d+)分钟", exchange.answer)
+        en = re.match(r"There are (\d+) minutes in (\S+) hours", exchange.answer)
+        count, minutes = (zh[1], zh[2]) if zh else (en[2], en[1]) if en else ("", "")
+        assert int(minutes) == 60 * words[count], exchange
 
 
 def test_poems_are_whole_lines_and_their_next_line_is_taught():
@@ -459,17 +497,24 @@ def test_facts_are_mined_from_first_senses(corpus):
 def test_written_frames_ask_for_what_their_kind_asks_for():
     """Each has its placeholder once, a name that templates read, and no copy."""
     rows = read_rows("written_frames.tsv")
-    assert len(rows) > 1900
+    assert len(rows) > 3300
     assert len({(name, text.lower()) for name, text in rows}) == len(rows)
-    placeholders = {"zh_unit": "<A>", "en_unit": "<A>", "whole_zh": "%"}
+    problems = [f"{lang}_{kind}" for lang in ("zh", "en") for kind in KINDS.values()]
+    placeholders = {
+        **dict.fromkeys(("zh_unit", "en_unit"), ("<A>", "<B>")),
+        **dict.fromkeys(("zh_units", "en_units"), ("<N>", "<A>", "<B>")),
+        **dict.fromkeys(problems, ("@", "%")),
+        "whole_zh": ("%",),
+    }
+    sources = "".join(path.read_text() for path in TEMPLATES.glob("*.py"))
     for name, text in rows:
-        assert read_frames(name).by_grammar, name
+        assert f'read_frames("{name}")' in sources or name in problems, name
         if name.startswith("author"):
             assert text.count("@") + text.count("%") == 1, text
-        else:
-            assert text.count(placeholders.get(name, "@")) == 1, text
-        if name.endswith("_unit"):
-            assert text.count("<B>") == 1, text
+            continue
+        wanted = placeholders.get(name, ("@",))
+        for placeholder in ("@", "%", "<N>", "<A>", "<B>"):
+            assert text.count(placeholder) == (placeholder in wanted), text
         assert not re.search("[{|}]", text), text
 
 

@@ -20,14 +20,14 @@ from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
 # short and a sample is cheap; what costs is to know an intent in wordings never seen, hence many.
 # Look-ups, verse and sums must find and copy what was asked about, and sums must be known by heart.
 FAMILY_SHARES = {
-    "talk": 0.155,
-    "howto": 0.28,
-    "lookup": 0.225,
-    "verse": 0.065,
-    "sum": 0.155,
-    "unit": 0.035,
-    "translate": 0.04,
-    "fact": 0.03,
+    "talk": 0.15,
+    "howto": 0.225,
+    "lookup": 0.26,
+    "verse": 0.075,
+    "sum": 0.15,
+    "unit": 0.045,
+    "translate": 0.035,
+    "fact": 0.045,
     "repeat": 0.005,
     "gloss": 0.005,
     "dialogue": 0.005,

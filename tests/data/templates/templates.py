@@ -105,9 +105,9 @@ TEMPLATES = {
         "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
         "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     ),
-    # As Qwen3's goes about it, without its tools: looks for the last question from behind, and takes
-    # the reasoning out of answers before it.
-    "qwen3": """{%- set ns = namespace(last=messages|length - 1, is_open=true) %}
+    # As Qwen3's goes about it, without its tools: it looks for the last question from behind and
+    # takes the reasoning out of the answers before it.
+    "qwen3": """{%- set ns = namespace(last=messages|length, is_open=true) %}
 {%- for message in messages[::-1] %}
     {%- set index = (messages|length - 1) - loop.index0 %}
     {%- if ns.is_open and message.role == 'user' %}

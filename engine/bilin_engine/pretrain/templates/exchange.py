@@ -41,7 +41,7 @@ def read_rows(name: str) -> list[list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Question frames of one kind: by grammar, and written one by one where some are.
+    """Question frames of one kind: by grammar, written one by one, or both.
 
     Grammars yield more wordings, but all from the same few words; what a question shares with
     others of its meaning shows in the written ones.
@@ -52,7 +52,7 @@ class Frames:
 
     def sample(self, rng: random.Random) -> str:
         """One frame, its placeholders still in it."""
-        if self.written and rng.random() < WRITTEN_SHARE:
+        if self.written and (not self.by_grammar or rng.random() < WRITTEN_SHARE):
             return rng.choice(self.written)
         return rng.choice(self.by_grammar).sample(rng)
 
@@ -73,10 +73,13 @@ def _written_frames() -> dict[str, list[str]]:
 def read_frames(name: str) -> Frames:
     """The frames under `name` of `frames.toml` and `written_frames.tsv`.
 
-    Raises KeyError for a name that `frames.toml` does not have.
+    Raises KeyError for a name that neither has.
     """
-    by_grammar = tuple(parse(pattern) for pattern in _all_frames()[name])
-    return Frames(by_grammar, tuple(_written_frames().get(name, ())))
+    by_grammar = tuple(parse(pattern) for pattern in _all_frames().get(name, ()))
+    written = tuple(_written_frames().get(name, ()))
+    if not by_grammar and not written:
+        raise KeyError(name)
+    return Frames(by_grammar, written)
 
 
 def read_intents(name: str) -> list[dict[str, Any]]:
@@ -120,6 +123,11 @@ _EN_START = (
 )
 _ZH_END = ("？", "？", "？", "", "", "?", "。", "呢？", "？谢谢")
 _EN_END = ("?", "?", "?", "", "", ".", "??", ", please?", "? Thanks")
+# Four bytes that no vocabulary of this size has as one piece: to be met, so as not to derail.
+_EMOJI = (
+    "😀😂🤣😊😅😭😍🥰😘🤔😎🙄😴🥺😱🤯😡🙂😉😄😁😆👍🙏👀💪👋🎉🔥💡✨🌟💯🍎🐶🐱🌸📚📖🚗💰🌞🌙🍂🎵⚽"
+)
+_EMOJI_SHARE = 0.04
 
 
 def vary(rng: random.Random, lang: Lang, text: str, *, start: bool = True) -> str:
@@ -129,19 +137,26 @@ def vary(rng: random.Random, lang: Lang, text: str, *, start: bool = True) -> st
         end = rng.choice(_ZH_END)
         if text.endswith(("吗", "呢", "吧", "啊", "呀", "了")) and end.startswith("呢"):
             end = "？"
-        return opening + text + end
+        return with_emoji(rng, opening + text + end)
     opening = rng.choice(_EN_START) if start else ""
     if opening and not text.startswith(("I ", "Bilin", "English", "Chinese", "INT4", "GGUF")):
         text = text[:1].lower() + text[1:]
-    text = opening + text + rng.choice(_EN_END)
+    text = with_emoji(rng, opening + text + rng.choice(_EN_END))
     if rng.random() < 0.2:
         return text.lower()
     return text[:1].upper() + text[1:] if rng.random() < 0.9 else text
 
 
+def with_emoji(rng: random.Random, text: str) -> str:
+    """`text`, now and then with a picture or two behind it."""
+    if rng.random() >= _EMOJI_SHARE:
+        return text
+    return text + rng.choice(("", "", " ")) + rng.choice(_EMOJI) * rng.choice((1, 1, 1, 2))
+
+
 def vary_message(rng: random.Random, lang: Lang, text: str) -> str:
     """Like `vary` for what is not a question: a greeting, a thank-you, a name."""
     if lang == "zh":
-        return text + rng.choice(("", "", "", "！", "。", "!", "～", "？", "？"))
-    text += rng.choice(("", "", "", "!", ".", "!!", "?", "?"))
+        return with_emoji(rng, text + rng.choice(("", "", "", "！", "。", "!", "～", "？", "？")))
+    text = with_emoji(rng, text + rng.choice(("", "", "", "!", ".", "!!", "?", "?")))
     return text.lower() if rng.random() < 0.25 else text

@@ -32,6 +32,11 @@ def number_zh(value: int) -> str:
     return words.removeprefix("一") if 10 <= value < 20 else words
 
 
+def _count_zh(value: int) -> str:
+    """As it stands before what is counted: 两个, not 二个."""
+    return "两" if value == 2 else number_zh(value)
+
+
 def number_en(value: int) -> str:
     """0 to 9999 in English words: 21 twenty-one, 105 one hundred and five."""
     if value < 20:
@@ -121,13 +126,17 @@ _EN_ROUNDABOUT = {
     ),
 }
 _ROUNDABOUT = 0.2
+_PROBLEMS = 0.2
 _ZH_SUM = read_frames("zh_sum")
 _EN_SUM = read_frames("en_sum")
+KINDS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
+_ZH_PROBLEM = {sign: read_frames(f"zh_{kind}") for sign, kind in KINDS.items()}
+_EN_PROBLEM = {sign: read_frames(f"en_{kind}") for sign, kind in KINDS.items()}
 
 
 def _operands(rng: random.Random) -> tuple[str, int, int, int]:
     sign = rng.choices("+-*/", (5, 4, 4, 2))[0]
-    top = rng.choices((10, 20, 99), (4, 5, 1))[0]
+    top = rng.choices((10, 20, 100), (3, 4, 3))[0]
     if sign == "+":
         left, right = rng.randint(0, top), rng.randint(0, top)
         return sign, left, right, left + right
@@ -142,14 +151,24 @@ def _operands(rng: random.Random) -> tuple[str, int, int, int]:
 
 
 def sample_sum(rng: random.Random, lang: Lang) -> Exchange:
-    """A sum with small numbers, in digits or in words; the answer keeps the question's way."""
+    """A sum with small numbers, in digits or in words; the answer keeps the question's way.
+
+    One in five is a problem of one step: apples that are eaten, pages that are read.
+    """
+    is_problem = rng.random() < _PROBLEMS
     sign, left, right, result = _operands(rng)
+    while is_problem and not (left and right):  # nobody eats no apples
+        sign, left, right, result = _operands(rng)
     in_words = rng.random() < 0.4
     if lang == "zh":
         show = number_zh if in_words else str
         operation = rng.choice(_ZH_OPS[sign][: 2 if in_words else None])
         asked = f"{show(left)}{operation}{show(right)}"
-        if rng.random() < _ROUNDABOUT:
+        if is_problem:
+            text = _ZH_PROBLEM[sign].sample(rng)
+            count = _count_zh if in_words else str
+            text = text.replace("@", count(left)).replace("%", count(right))
+        elif rng.random() < _ROUNDABOUT:
             text = rng.choice(_ZH_ROUNDABOUT[sign])
             text = text.replace("@", show(left)).replace("%", show(right))
         else:
@@ -160,7 +179,9 @@ def sample_sum(rng: random.Random, lang: Lang) -> Exchange:
     operation = rng.choice(_EN_OPS[sign][:2] if in_words else _EN_OPS[sign])
     space = "" if not in_words and not operation.isalpha() and rng.random() < 0.4 else " "
     asked = f" {show(left)}{space}{operation}{space}{show(right)}"
-    if rng.random() < _ROUNDABOUT:
+    if is_problem:
+        text = _EN_PROBLEM[sign].sample(rng).replace("@", show(left)).replace("%", show(right))
+    elif rng.random() < _ROUNDABOUT:
         text = rng.choice(_EN_ROUNDABOUT[sign])
         text = text.replace("@", show(left)).replace("%", show(right))
     else:
@@ -170,8 +191,11 @@ def sample_sum(rng: random.Random, lang: Lang) -> Exchange:
     return Exchange(lang, vary(rng, lang, text), answer, "sum")
 
 
+_SEVERAL = 0.4
 _ZH_UNIT = read_frames("zh_unit")
 _EN_UNIT = read_frames("en_unit")
+_ZH_UNITS = read_frames("zh_units")
+_EN_UNITS = read_frames("en_units")
 
 
 def _article(word: str) -> str:
@@ -201,7 +225,8 @@ class UnitTemplates:
 
     def sample(self, rng: random.Random, lang: Lang) -> Exchange:
         """One conversion."""
-        many = rng.randint(2, 10) if rng.random() < 0.2 else 1
+        many = rng.randint(2, 10) if rng.random() < _SEVERAL else 1
+        in_words = rng.random() < 0.5
         if lang == "zh":
             large, small, size = rng.choice(self._zh)
             if many == 1:
@@ -209,9 +234,9 @@ class UnitTemplates:
                 text = frame.replace("<A>", large).replace("<B>", small)
                 count = "一"
             else:
-                count = "两" if many == 2 else number_zh(many)
-                verb, how_many = rng.choice(("等于", "是", "有")), rng.choice(("多少", "几"))
-                text = f"{count}{large}{verb}{how_many}{small}"
+                count = _count_zh(many) if in_words else str(many)
+                frame = _ZH_UNITS.sample(rng).replace("<N>", count)
+                text = frame.replace("<A>", large).replace("<B>", small)
             answer = f"{count}{large}等于{size * many}{small}。"
             return Exchange(lang, vary(rng, lang, text), answer, "unit")
         large, small, size = rng.choice(self._en)
@@ -220,7 +245,9 @@ class UnitTemplates:
             text = text.replace("<AN>", _article(large)).replace("<A>", large).replace("<B>", small)
             answer = f"There are {size} {small} in {_article(large)} {large}."
         else:
-            several = f"{number_en(many)} {_plural(large)}"
-            text = f"How many {small} are {rng.choice(('in', 'there in'))} {several}"
+            count, plural = number_en(many) if in_words else str(many), _plural(large)
+            several = f"{count} {plural}"
+            frame = _EN_UNITS.sample(rng).replace("<N>", count)
+            text = frame.replace("<A>", plural).replace("<B>", small)
             answer = f"There are {size * many} {small} in {several}."
         return Exchange(lang, vary(rng, lang, text), answer, "unit")

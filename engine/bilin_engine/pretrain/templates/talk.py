@@ -12,6 +12,7 @@ from bilin_engine.pretrain.templates.exchange import (
     read_rows,
     vary,
     vary_message,
+    with_emoji,
 )
 from bilin_engine.pretrain.templates.grammar import Pool
 from bilin_engine.pretrain.templates.wording import colloquial
@@ -50,7 +51,7 @@ def _as_written(rng: random.Random, family: str, intent: str, lang: Lang) -> str
     written = written_questions().get((family, intent, lang))
     if not written or rng.random() >= WRITTEN_SHARE:
         return None
-    text = rng.choice(written)
+    text = with_emoji(rng, rng.choice(written))
     if rng.random() < _COLLOQUIAL_WRITTEN:
         return colloquial(rng, lang, text)
     if rng.random() < 0.3:

@@ -20,7 +20,9 @@ _AUTHOR_ZH = read_frames("author_zh")
 _TITLE_ZH = read_frames("title_zh")
 _WHOLE_ZH = read_frames("whole_zh")
 _NEXT_EN = read_frames("next_en")
+_PREVIOUS_EN = read_frames("previous_en")
 _AUTHOR_EN = read_frames("author_en")
+_TITLE_EN = read_frames("title_en")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +58,26 @@ class VerseTemplates:
         clauses = [clause[:-1] for clause in poem.clauses]
         kind = rng.random()
         if lang == "en":
-            if kind < 0.7:
+            if kind < 0.5:
                 at = rng.randrange(len(clauses) - 1)
                 text = _NEXT_EN.sample(rng).replace("@", clauses[at])
                 answer = f"The line that comes next in the poem is {clauses[at + 1]}."
+            elif kind < 0.65:
+                at = rng.randrange(1, len(clauses))
+                text = _PREVIOUS_EN.sample(rng).replace("@", clauses[at])
+                answer = f"The line that comes before it in the poem is {clauses[at - 1]}."
             else:
                 poem = rng.choice(self._titled)
                 line = rng.choice(poem.clauses)[:-1]
-                text = _AUTHOR_EN.sample(rng).replace("@", line).replace("%", poem.title)
-                answer = f"It was written by {poem.author}."
+                if kind < 0.85:
+                    text, answer = _AUTHOR_EN.sample(rng), f"It was written by {poem.author}."
+                else:
+                    text = _TITLE_EN.sample(rng)
+                    answer = (
+                        f"That line is from the poem {poem.title}, "
+                        f"which was written by the poet {poem.author}."
+                    )
+                text = text.replace("@", line).replace("%", poem.title)
             return Exchange(lang, vary(rng, lang, text), answer, "verse")
         if kind < 0.5:
             at = rng.randrange(len(clauses) - 1)
