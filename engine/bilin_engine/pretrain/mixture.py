@@ -20,13 +20,13 @@ from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
 # short and a sample is cheap; what costs is to know an intent in wordings never seen, hence many.
 # Look-ups, verse and sums must find and copy what was asked about, and sums must be known by heart.
 FAMILY_SHARES = {
-    "talk": 0.15,
-    "howto": 0.225,
-    "lookup": 0.26,
+    "talk": 0.145,
+    "howto": 0.21,
+    "lookup": 0.29,
     "verse": 0.075,
     "sum": 0.15,
-    "unit": 0.045,
-    "translate": 0.035,
+    "unit": 0.04,
+    "translate": 0.03,
     "fact": 0.045,
     "repeat": 0.005,
     "gloss": 0.005,

@@ -25,6 +25,7 @@ _ZH_OPPOSITE = read_frames("zh_opposite")
 _EN_OPPOSITE = read_frames("en_opposite")
 _ZH_IDIOM = read_frames("zh_idiom")
 _GLOSS = read_frames("gloss")
+_CURATED_PHRASES = 0.8
 _ZH_REPEAT = read_frames("zh_repeat")
 _EN_REPEAT = read_frames("en_repeat")
 
@@ -55,9 +56,13 @@ def _capital(text: str) -> str:
 
 
 class WordTemplates:
-    """Draws look-ups of curated pairs (`words.tsv`) and of mined ones, and the other word facts."""
+    """Draws look-ups of curated pairs (`words.tsv`) and of mined ones, and the other word facts.
 
-    def __init__(self, mined: MinedFacts, *, curated_share: float = 0.8) -> None:
+    curated_share: of the words. Mined ones are a dictionary's first sense, right or not for a word
+    alone (告诉: "press charges"); more than a few of them teach to answer with one of them.
+    """
+
+    def __init__(self, mined: MinedFacts, *, curated_share: float = 0.95) -> None:
         curated = [WordPair(row[0], row[1]) for row in read_rows("words.tsv")]
         known_zh = {pair.zh for pair in curated}
         known_en = {pair.en for pair in curated}
@@ -77,16 +82,10 @@ class WordTemplates:
         ]
         self._idioms = read_rows("idioms.tsv")
 
-    def _pair(
-        self, rng: random.Random, curated: Sequence[WordPair], mined: Sequence[WordPair]
-    ) -> WordPair:
-        is_curated = not mined or rng.random() < self._curated_share
-        return rng.choice(curated if is_curated else mined)
-
     def sample_lookup(self, rng: random.Random, lang: Lang) -> Exchange:
         """One word, Chinese to English or back."""
         if rng.random() < 0.5:
-            pair = self._pair(rng, self._curated, self._mined_zh)
+            pair = _pair(rng, self._curated, self._mined_zh, self._curated_share)
             frames = _ZH_TO_EN_IN_ZH if lang == "zh" else _ZH_TO_EN_IN_EN
             text = _fill(rng, frames, pair.zh)
             answer = (
@@ -95,7 +94,7 @@ class WordTemplates:
                 else f'{pair.zh} means "{pair.en}" in English.'
             )
             return Exchange(lang, vary(rng, lang, text), answer, "lookup")
-        pair = self._pair(rng, self._curated, self._mined_en)
+        pair = _pair(rng, self._curated, self._mined_en, self._curated_share)
         frames = _EN_TO_ZH_IN_ZH if lang == "zh" else _EN_TO_ZH_IN_EN
         shown = _capital(pair.en) if rng.random() < 0.2 else pair.en
         text = _fill(rng, frames, shown)
@@ -116,7 +115,7 @@ class WordTemplates:
 
     def sample_translation(self, rng: random.Random, lang: Lang) -> Exchange:
         """A short sentence: into English when asked in Chinese, into Chinese when in English."""
-        pair = self._pair(rng, self._phrases, self._mined_phrases)
+        pair = _pair(rng, self._phrases, self._mined_phrases, _CURATED_PHRASES)
         if lang == "zh":
             text = _fill(
                 rng, _TRANSLATE_TO_EN, pair.zh.rstrip("？") if rng.random() < 0.5 else pair.zh
@@ -172,6 +171,13 @@ class WordTemplates:
         else:
             text, answer = _fill(rng, _EN_OPPOSITE, en), f"The opposite of {en} is {en_opposite}."
         return Exchange(lang, vary(rng, lang, text), answer, "opposite")
+
+
+def _pair(
+    rng: random.Random, curated: Sequence[WordPair], mined: Sequence[WordPair], share: float
+) -> WordPair:
+    is_curated = not mined or rng.random() < share
+    return rng.choice(curated if is_curated else mined)
 
 
 def _fill(rng: random.Random, frames: Frames, word: str) -> str:
