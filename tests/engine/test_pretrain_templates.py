@@ -536,15 +536,15 @@ def test_mined_phrases_are_asked_for_beside_the_taught_ones():
     seen = WordPair("好久不见了", "long time no see")
     mined = MinedFacts(phrases=(WordPair("我爱你", "me love you"), seen))
     rng = random.Random(1)
-    words = WordTemplates(mined, curated_share=0.0)
-    answers = {words.sample_translation(rng, lang).answer for lang in ("zh", "en") for _ in "abcde"}
-    assert answers == {
+    words = WordTemplates(mined)
+    answers = [words.sample_translation(rng, lang).answer for lang in ("zh", "en") * 150]
+    of_mined = [answer for answer in answers if "long time no see" in answer]
+    assert 30 < len(of_mined) < 90
+    assert set(of_mined) == {
         "“好久不见了”的英文是：long time no see.",
         'In Chinese, "long time no see" is 好久不见了.',
     }
-    both = WordTemplates(mined, curated_share=0.5)
-    drawn = [both.sample_translation(rng, "zh").answer for _ in range(100)]
-    assert 20 < sum("long time no see" in answer for answer in drawn) < 80
+    assert not any("me love you" in answer for answer in answers)
 
 
 def test_every_intent_is_drawn():
