@@ -485,6 +485,13 @@ def _show_sampling(window: MainWindow, texts: TourTexts) -> QWidget:
     return window.chat.header.popover
 
 
+def _show_thinking_choice(window: MainWindow, texts: TourTexts) -> QWidget:
+    _show_finished(window, texts)
+    window.chat.header.popover.show_thinking(can_skip=True)
+    window.chat.header.popover.open_below(window.chat.header.sampling)
+    return window.chat.header.popover
+
+
 def _show_presets(window: MainWindow, texts: TourTexts) -> QWidget:
     _show_finished(window, texts)
     popover = window.chat.header.popover
@@ -595,6 +602,7 @@ SCENES = (
     Scene("link", _show_link),
     Scene("editing", _show_editing),
     Scene("sampling", _show_sampling),
+    Scene("thinking-choice", _show_thinking_choice),
     Scene("presets", _show_presets),
     Scene("preset-menu", _show_preset_menu),
     Scene("attachments", _show_attachments),

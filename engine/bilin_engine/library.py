@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -40,6 +40,7 @@ LINKED_FILE = "linked.json"
 VERIFIED_FILE = "verified.json"
 SPEEDS_FILE = "speeds.json"
 MAX_FILES = 20_000
+THINKING_TOKENS = 4096  # of an answer with its reasoning, where the makers say nothing
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 
 State = TypeVar("State")
@@ -58,12 +59,14 @@ class ModelNames(msgspec.Struct, frozen=True):
 class Capabilities(msgspec.Struct, frozen=True):
     """What a model was made for: conversation, and which kinds of blanks.
 
-    proofread: how well it finds wrong words, where that was measured.
+    proofread: how well it finds wrong words, where that was measured. thinking: whether its answers
+    begin with reasoning: never (""), always, or unless it is told not to.
     """
 
     chat: bool = False
     blanks: tuple[BlankKind, ...] = ()
     proofread: ProofreadFigures | None = None
+    thinking: Literal["", "always", "switchable"] = ""
 
 
 class FileRecord(msgspec.Struct, frozen=True):
@@ -396,23 +399,25 @@ def _info(
         problem=problem,
         num_layers=config.num_layers if config else 0,
         num_heads=config.num_attention_heads if config else 0,
-        sampling=recommended_sampling(folder),
+        sampling=recommended_sampling(folder, thinks=bool(capabilities.thinking)),
         proofread=capabilities.proofread,
+        can_skip_thinking=capabilities.thinking == "switchable",
         lacks_tokenizer=description is not None and _lacks_tokenizer(folder, description),
     )
 
 
-def recommended_sampling(folder: Path) -> Sampling:
+def recommended_sampling(folder: Path, *, thinks: bool = False) -> Sampling:
     """How the model's makers draw tokens: `generation_config.json`, the defaults for the rest.
 
     Values that are no sampling (or no file at all) are passed over: they are a recommendation.
+    thinks: an answer needs room for the reasoning before it.
     """
+    chosen = Sampling(max_new_tokens=THINKING_TOKENS) if thinks else Sampling()
     try:
         content = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return Sampling()
+        return chosen
     values = content if isinstance(content, dict) else {}
-    chosen = Sampling()
     for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_new_tokens"):
         wanted = {"max_new_tokens": int, "top_k": int}.get(name, float)
         value = values.get(name)

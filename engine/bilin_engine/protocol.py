@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 15
+PROTOCOL_VERSION = 16
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -51,8 +51,10 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How tokens are chosen. temperature 0 = greedy. `seed` None = drawn, and told in the result.
+    """How an answer comes about: how its tokens are chosen, and whether it begins with thoughts.
 
+    temperature 0 = greedy. `seed` None = drawn, and told in the result. thinks: False leaves the
+    reasoning out, of a chat with a model that `can_skip_thinking`; others do as they do.
     num_beams > 1 is beam search with the reference's scoring (score / ((5+len)/6)^length_penalty);
     `deterministic_beams` takes the top candidates instead of drawing them.
     """
@@ -70,6 +72,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     num_beams: int = 1
     length_penalty: float = 1.0
     deterministic_beams: bool = True
+    thinks: bool = True
 
 
 class TextSegment(msgspec.Struct, frozen=True, tag="text", forbid_unknown_fields=True):
@@ -182,7 +185,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     verified_at: seconds since the epoch when its files last agreed with their hashes; 0.0 = never
     since they were changed. sampling: what its makers recommend. proofread: how well it finds wrong
     words; None = untested. lacks_tokenizer: that is the problem, and `AddTokenizer` mends it.
-    speed: the latest measurement on this machine.
+    speed: the latest measurement on this machine. can_skip_thinking: it reasons before it answers
+    unless `Sampling.thinks` is False.
     """
 
     id: str
@@ -209,6 +213,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     proofread: ProofreadFigures | None = None
     lacks_tokenizer: bool = False
     speed: MeasuredSpeed | None = None
+    can_skip_thinking: bool = False
 
 
 class TrashedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -502,23 +507,31 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, tag="score", forbid_unkno
 class CountTokens(
     msgspec.Struct, frozen=True, kw_only=True, tag="count_tokens", forbid_unknown_fields=True
 ):
-    """Counts the whole prompt a `Chat` with these values would send. Ends in `Done(TokenCount)`."""
+    """Counts the whole prompt a `Chat` with these values would send. Ends in `Done(TokenCount)`.
+
+    thinks: as in its `Sampling`.
+    """
 
     id: int
     model: str
     messages: tuple[Message, ...]
     prefill: str = ""
+    thinks: bool = True
 
 
 class InspectPrompt(
     msgspec.Struct, frozen=True, kw_only=True, tag="inspect_prompt", forbid_unknown_fields=True
 ):
-    """The exact prompt of a `Chat` (messages) or `Fill` (segments). Ends in `Done(PromptView)`."""
+    """The exact prompt of a `Chat` (messages) or `Fill` (segments). Ends in `Done(PromptView)`.
+
+    thinks: as in the `Sampling` of a `Chat`.
+    """
 
     id: int
     model: str
     messages: tuple[Message, ...] = ()
     prefill: str = ""
+    thinks: bool = True
     segments: tuple[Segment, ...] = ()
     blank: int = 0
     takes_nearest: bool = False

@@ -867,6 +867,24 @@ def test_a_thought_is_kept_with_its_answer_and_is_not_sent_again(start_app, unti
     assert before == after
 
 
+def test_a_conversation_without_thoughts_asks_for_none(start_app, until):
+    """In its answers, in what is counted, and in what the model is said to have seen."""
+    app = start_app("--thinking", "first this")
+    app.chat.set_draft("one")
+    until(lambda: app.page.counts and app.page.counts[-1] is not None)
+    assert app.page.counts[-1].total == len("one")
+    app.chat.set_sampling(Sampling(thinks=False))
+    until(lambda: app.page.counts[-1].total > len("one"))
+    app.chat.send("one")
+    until(lambda: app.page.finished)
+    assert app.page.texts == ["one", WHOLE]
+    seen = []
+    app.chat.prompt_inspected.connect(seen.append)
+    app.chat.inspect_prompt(app.page.messages[1].id)
+    until(lambda: seen)
+    assert seen[0].tokens[-1].text == "<think></think>"
+
+
 @pytest.mark.parametrize("name", ["kept.json", "read.md"])
 def test_a_conversation_goes_to_a_file_and_comes_back(start_app, until, tmp_path, name):
     app = start_app()

@@ -44,6 +44,20 @@ def test_the_seed_takes_what_an_engine_takes_and_nothing_else(popover, changes):
     assert field.text() == "42"
 
 
+def test_thinking_is_a_choice_where_the_model_has_one(popover, changes):
+    assert popover._thinks.isHidden()
+    popover.show_values(Sampling(), "")
+    popover.show_thinking(can_skip=True)
+    assert not popover._thinks.isHidden()
+    assert popover._thinks.isChecked()
+    popover._thinks.click()
+    assert changes == [Sampling(thinks=False)]
+    popover.show_thinking(can_skip=False)
+    assert popover._thinks.isHidden()
+    popover._top_k.setValue(5)
+    assert changes[-1] == Sampling(thinks=False, top_k=5), "kept for the next model that asks"
+
+
 def test_what_has_no_field_stays_as_it_was(popover, changes):
     sampling = Sampling(no_repeat_ngram_size=3, stop_texts=("###",), min_p=0.1)
     popover.show_values(sampling, "")

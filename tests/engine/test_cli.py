@@ -223,6 +223,11 @@ def test_count_counts_the_whole_prompt(cli):
     ("arguments", "code", "sentence"),
     [
         (("chat", "nope", "--once", "hi"), 1, 'no model "nope"'),
+        (
+            ("chat", "letters", "--no-thinking"),
+            1,
+            '"letters" has no way to leave its reasoning out',
+        ),
         (("fill", "letters", "no blank"), 1, "no blank to fill"),
         (("fill", "letters", "nowhere.txt"), 2, "there is no file nowhere.txt"),
         (("proofread", "letters", "./nowhere"), 2, "there is no file ./nowhere"),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -27,6 +28,10 @@ from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedMo
 from bilin_engine.library import read_description
 from bilin_engine.runners.base import PrefillRow
 from bilin_engine.runners.load import load_runner
+
+TEMPLATES = runpy.run_path(str(Path(__file__).parents[1] / "data" / "templates" / "templates.py"))[
+    "TEMPLATES"
+]
 
 IDS = [5, 17, 3, 60, 42, 42, 9, 61]
 
@@ -89,6 +94,17 @@ def test_the_result_says_what_it_is(tmp_path):
     assert description.files["tokenizer.json"].size_bytes > 0
     generation = json.loads((result / "generation_config.json").read_text())
     assert generation["eos_token_id"] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("family", "thinking"),
+    [("qwen3", "switchable"), ("glm-z1-0414", "always"), ("glm-4-0414", ""), ("qwen2", "")],
+)
+def test_the_result_says_whether_it_thinks(tmp_path, family, thinking):
+    source = write_source(tmp_path / "src", "glm4")
+    (source / "chat_template.jinja").write_text(TEMPLATES[family])
+    result = import_folder(source, tmp_path / "model", ImportSettings())
+    assert read_description(result).capabilities.thinking == thinking
 
 
 @pytest.mark.parametrize(

@@ -268,3 +268,16 @@ def test_recommended_sampling_is_what_generation_config_says(tmp_path, content, 
     if content is not None:
         (tmp_path / "generation_config.json").write_text(content)
     assert recommended_sampling(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("thinking", "can_skip", "longest"),
+    [("", False, 512), ("always", False, 4096), ("switchable", True, 4096)],
+)
+def test_a_model_that_thinks_has_room_for_it(library, thinking, can_skip, longest):
+    capabilities = Capabilities(chat=True, thinking=thinking)
+    folder = make_model(library.models_dir, "tiny", describe(capabilities=capabilities))
+    info = library.find("tiny")
+    assert (info.can_skip_thinking, info.sampling.max_new_tokens) == (can_skip, longest)
+    (folder / "generation_config.json").write_text('{"max_new_tokens": 9}')
+    assert recommended_sampling(folder, thinks=bool(thinking)).max_new_tokens == 9

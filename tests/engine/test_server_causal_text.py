@@ -9,7 +9,14 @@ import pytest
 
 from bilin_engine.chat_format import load_chat_format
 from bilin_engine.errors import BadRequestError, ContextOverflowError
-from bilin_engine.protocol import BlankSegment, Message, ModelInfo, TextSegment
+from bilin_engine.protocol import (
+    BlankSegment,
+    CountTokens,
+    InspectPrompt,
+    Message,
+    ModelInfo,
+    TextSegment,
+)
 from bilin_engine.server.model_text import ModelText
 from bilin_engine.tokenizers.huggingface import HuggingFaceTokenizer
 
@@ -45,6 +52,32 @@ def test_a_prompt_says_whether_it_opens_the_reasoning(tmp_path, family, prefill,
     prompt = text.chat_prompt((Message("user", "hi <think>"),), prefill, 512)
     assert prompt.may_think
     assert prompt.opens_thinking is opens
+
+
+def test_a_template_with_a_switch_leaves_the_reasoning_out(tmp_path):
+    text = model_text(tmp_path, "qwen3")
+    question = (Message("user", "hi"),)
+    thinking, silent = (
+        text.chat_prompt(question, "", 512, thinks=on).layout for on in (True, False)
+    )
+    added = silent.token_ids[len(thinking.token_ids) :]
+    assert silent.token_ids[: len(thinking.token_ids)] == thinking.token_ids
+    assert TOKENIZER.decode(added) == "<think>\n\n</think>\n\n"
+    counts = [
+        text.count_tokens(CountTokens(id=1, model="tiny", messages=question, thinks=on)).total
+        for on in (True, False)
+    ]
+    assert counts == [len(thinking.token_ids), len(silent.token_ids)]
+    view = text.inspect_chat(InspectPrompt(id=1, model="tiny", messages=question, thinks=False))
+    assert tuple(token.token_id for token in view.tokens) == silent.token_ids
+
+
+def test_a_template_without_a_switch_does_as_it_does(tmp_path):
+    text = model_text(tmp_path, "glm-z1-0414")
+    question = (Message("user", "hi"),)
+    prompts = [text.chat_prompt(question, "", 512, thinks=on) for on in (True, False)]
+    assert prompts[0] == prompts[1]
+    assert prompts[1].opens_thinking
 
 
 def test_ends_of_turns_may_be_said_and_other_markers_not(tmp_path):

@@ -81,6 +81,7 @@ from bilin_engine.protocol import (
     encode_frame,
 )
 
+NO_THOUGHT = "<think></think>"  # what a prompt ends in that wants none
 CONTEXT_LENGTH = 8192
 MODELS = (
     ModelInfo(
@@ -193,15 +194,7 @@ class ScriptedEngine:
         elif isinstance(request, ListModels):
             self.send(Done(request.id, ModelsListed(MODELS)))
         elif isinstance(request, InspectPrompt):
-            tokens = [PromptToken(1, "[gMASK]", 0, is_special=True)]
-            for message in request.messages:
-                tokens.append(PromptToken(100 + len(tokens), message.text, len(tokens)))
-            if request.prefill:
-                tokens.append(PromptToken(100 + len(tokens), request.prefill, len(tokens)))
-            view = PromptView(
-                tokens=tuple(tokens), prefix_len=len(tokens), context_length=CONTEXT_LENGTH
-            )
-            self.send(Done(request.id, view))
+            self.inspect(request)
         elif isinstance(request, CountTokens):
             self.count(request)
         elif isinstance(request, Cancel):
@@ -217,13 +210,26 @@ class ScriptedEngine:
             self.send(Done(request.id))
             os._exit(0)
 
+    def inspect(self, request: InspectPrompt) -> None:
+        tokens = [PromptToken(1, "[gMASK]", 0, is_special=True)]
+        for message in request.messages:
+            tokens.append(PromptToken(100 + len(tokens), message.text, len(tokens)))
+        if request.prefill:
+            tokens.append(PromptToken(100 + len(tokens), request.prefill, len(tokens)))
+        if not request.thinks:
+            tokens.append(PromptToken(2, NO_THOUGHT, len(tokens), is_special=True))
+        view = PromptView(
+            tokens=tuple(tokens), prefix_len=len(tokens), context_length=CONTEXT_LENGTH
+        )
+        self.send(Done(request.id, view))
+
     def count(self, request: CountTokens) -> None:
         if request.messages[-1].role != "user":
             message = "a chat must end with the user's message"
             self.send(Failed(id=request.id, code="bad_request", message=message))
             return
         counts = tuple(len(message.text) for message in request.messages)
-        total = sum(counts) + len(request.prefill)
+        total = sum(counts) + len(request.prefill) + (0 if request.thinks else len(NO_THOUGHT))
         result = TokenCount(total=total, context_length=CONTEXT_LENGTH, per_message=counts)
         self.send(Done(request.id, result))
 
@@ -268,8 +274,9 @@ class ScriptedEngine:
         self.send(EngineStatus(state="busy", model=request.model))
         self.send(Started(id=request.id, prompt_tokens=7, context_length=CONTEXT_LENGTH, seed=1))
         started_at = time.monotonic()
-        if self.options.thinking:
-            for word in self.options.thinking.split():
+        thinking = self.options.thinking if request.sampling.thinks else ""
+        if thinking:
+            for word in thinking.split():
                 self.send(TextDelta(id=request.id, text=f"{word} ", part="thinking"))
         for index, piece in enumerate(pieces):
             if index == self.options.after:
@@ -294,7 +301,6 @@ class ScriptedEngine:
                 decode_s=time.monotonic() - started_at,
                 seed=1,
             )
-            thinking = self.options.thinking
             result = ChatResult(text=rest, finish_reason="stop", stats=stats, thinking=thinking)
             self.send(Done(request.id, result))
         self.send(EngineStatus(state="ready", model=request.model))

@@ -100,7 +100,9 @@ class ChatController(QObject):
         self._outbox = Outbox(
             store, self._running, self._transcript, self._drafts, self._attachments
         )
-        self._meter = ContextMeter(engine, self._counting_model, self._counted_messages)
+        self._meter = ContextMeter(
+            engine, self._counting_model, self._counted_messages, lambda: self.sampling.thinks
+        )
         self._inspector = PromptInspector(store, engine)
         self._exchange = Exchange(store)
         self._list = ConversationList(store, lambda: self._running.conversation_id)
@@ -412,6 +414,7 @@ class ChatController(QObject):
                 stored.set_sampling, self.conversation_id, self._transcript.sampling
             )
             self._mailbox.when(future, None, self._tell)
+        self._meter.count_soon()
 
     def set_model(self, model_id: str) -> None:
         """Chooses and loads the model that answers in this conversation; "" = whichever is loaded.

@@ -25,12 +25,14 @@ class ContextMeter(QObject):
         engine: EngineController,
         model: Callable[[], str],
         messages: Callable[[], tuple[Message, ...]],
+        thinks: Callable[[], bool],
     ) -> None:
-        """model: the id of the one that counts, "" = none is there yet."""
+        """model: whose tokenizer counts, "" = none is there yet. thinks: as in `Sampling`."""
         super().__init__()
         self._engine = engine
         self._model = model
         self._messages = messages
+        self._thinks = thinks
         self._query = 0
         self._is_stopped = False
         self._timer = QTimer(self)
@@ -68,7 +70,10 @@ class ContextMeter(QObject):
             view = TokenCountView(count.total, count.context_length, len(dropped), dropped)
             self._tell(number, view)
 
-        handle = self._engine.send(lambda i: CountTokens(id=i, model=model, messages=messages))
+        thinks = self._thinks()
+        handle = self._engine.send(
+            lambda i: CountTokens(id=i, model=model, messages=messages, thinks=thinks)
+        )
         handle.done.connect(counted)
         handle.failed.connect(lambda _failure: self._tell(number, None))
 

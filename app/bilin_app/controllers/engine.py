@@ -377,4 +377,5 @@ def model_view(info: ModelInfo) -> ModelView:
         blank_kinds=tuple(info.blank_kinds),
         is_bundled=info.is_bundled,
         problem=engine_sentence(info.problem),
+        can_skip_thinking=info.can_skip_thinking,
     )

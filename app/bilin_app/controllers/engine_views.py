@@ -11,7 +11,8 @@ EngineAction = Literal["", "restart", "load", "models"]
 class ModelView:
     """A model's id and its names for people. `problem`: why it cannot be used, or "".
 
-    blank_kinds: the masks it has; one without fills blanks by instruction.
+    blank_kinds: the masks it has; one without fills blanks by instruction. can_skip_thinking: it
+    reasons before it answers, unless it is asked not to.
     """
 
     id: str
@@ -24,6 +25,7 @@ class ModelView:
     blank_kinds: tuple[Literal["short", "long", "sentence"], ...] = ()
     is_bundled: bool = False
     problem: str = ""
+    can_skip_thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,12 +67,12 @@ class PromptInspector(QObject):
         views = [message_view(record, is_last=False) for record in context.messages]
         messages = prompt_messages(context.system_prompt, views)
         begun = answer.text[: answer.seams[-1].offset] if answer.seams else ""
+        facts = answer.facts
+        sampling = decode_sampling(context.sampling, self._engine.recommended_sampling)
         handle = self._engine.send(
-            lambda i: InspectPrompt(id=i, model=model.id, messages=messages, prefill=begun)
-        )
-        facts, sampling = (
-            answer.facts,
-            decode_sampling(context.sampling, self._engine.recommended_sampling),
+            lambda i: InspectPrompt(
+                id=i, model=model.id, messages=messages, prefill=begun, thinks=sampling.thinks
+            )
         )
         handle.done.connect(lambda prompt: self._show(prompt, facts, sampling))
         handle.failed.connect(self._on_failed)

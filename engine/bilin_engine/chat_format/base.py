@@ -31,6 +31,10 @@ class ChatFormat(Protocol):
     stop_texts: tuple[str, ...]
     may_think: bool
 
+    def without_thinking(self) -> "ChatFormat":
+        """The format that asks for an answer without reasoning; itself where there is no such."""
+        ...
+
     def stop_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
         """Ids that end an answer."""
         ...

@@ -27,6 +27,10 @@ class QaFormat:
         f"\n{marker}" for marker in ("问：", "问:", "答：", "答:", "Question:", "Answer:")
     )
 
+    def without_thinking(self) -> "QaFormat":
+        """Itself: it asks for no reasoning."""
+        return self
+
     def stop_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
         """`eos` and `eop`."""
         return stop_ids(tokenizer.specials)

@@ -37,13 +37,15 @@ class TemplateRenderer:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def render(self, template: str, messages: list[dict[str, Any]], tokens: dict[str, str]) -> str:
-        """The prompt. tokens: bos_token and so on, by the names that templates use.
+    def render(
+        self, template: str, messages: list[dict[str, Any]], values: dict[str, str | bool]
+    ) -> str:
+        """The prompt. values: bos_token and so on, by the names that templates use.
 
         Raises UnsupportedModelError with what the template did wrong: its own complaint, an error
         in it, too long, too much.
         """
-        request = json.dumps([template, messages, tokens]).encode() + b"\n"
+        request = json.dumps([template, messages, values]).encode() + b"\n"
         with self._lock:
             answer = self._ask(request)
         if answer is None:
@@ -121,7 +123,7 @@ class TemplateRenderer:
                     stream.close()
 
 
-def render_here(template: str, messages: list[dict[str, Any]], tokens: dict[str, str]) -> str:
+def render_here(template: str, messages: list[dict[str, Any]], given: dict[str, str | bool]) -> str:
     """The prompt, rendered in this process with the settings that transformers uses.
 
     Raises jinja2's own errors, and whatever a template provokes.
@@ -150,7 +152,7 @@ def render_here(template: str, messages: list[dict[str, Any]], tokens: dict[str,
     environment.globals["strftime_now"] = strftime_now
     parts: list[str] = []
     size = 0
-    values = {**tokens, "messages": messages, "tools": None, "documents": None}
+    values = {**given, "messages": messages, "tools": None, "documents": None}
     for part in environment.from_string(template).generate(**values, add_generation_prompt=True):
         size += len(part)
         if size > MAX_PROMPT_CHARACTERS:

@@ -27,6 +27,10 @@ class RolesFormat:
     def __init__(self, name: Literal["chatglm3", "glm4"]) -> None:
         self.name = name
 
+    def without_thinking(self) -> "RolesFormat":
+        """Itself: it asks for no reasoning."""
+        return self
+
     def stop_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
         """The end of the text, and the roles that are not the model's to play."""
         markers = _markers(tokenizer)

@@ -30,6 +30,10 @@ class RoundsFormat:
     def __init__(self, name: Literal["chatglm", "chatglm2"]) -> None:
         self.name = name
 
+    def without_thinking(self) -> "RoundsFormat":
+        """Itself: it asks for no reasoning."""
+        return self
+
     def stop_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
         """The end of the text, and `eop`."""
         return stop_ids(tokenizer.specials)

@@ -5,6 +5,7 @@ bounded. The ids of the prompt equal `apply_chat_template`'s, except that a mark
 typed stays text.
 """
 
+import copy
 import json
 import re
 from collections.abc import Sequence
@@ -44,12 +45,18 @@ class TemplateFormat:
     def __init__(self, folder: Path) -> None:
         config = _read_json(folder / TOKENIZER_CONFIG_FILE)
         self._template = _template_of(folder, config)
-        self._tokens = {
+        self._values: dict[str, str | bool] = {
             key: token
             for key in ("bos_token", "eos_token", "pad_token", "unk_token")
             if (token := token_text(config.get(key)))
         }
         self._eos_ids = _eos_ids(folder)
+
+    def without_thinking(self) -> "TemplateFormat":
+        """The same, telling the template to leave the reasoning out; some templates can."""
+        other = copy.copy(self)
+        other._values = {**self._values, "enable_thinking": False}
+        return other
 
     def stop_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
         """What generation_config.json names, the end of the text, and known ends of turns."""
@@ -92,7 +99,7 @@ class TemplateFormat:
                 # Templates take the model's own reasoning out of earlier turns by these.
                 text = re.sub(rf"<{literal}(/?think>)", r"<\1", text)
             turns.append({"role": message.role, "content": text})
-        prompt = _render(self._template, json.dumps([turns, self._tokens], ensure_ascii=False))
+        prompt = _render(self._template, json.dumps([turns, self._values], ensure_ascii=False))
         ids = tokenizer.encode_prompt(prompt, literal)
         return (*ids, *tokenizer.encode_after(prefill))
 
@@ -104,15 +111,16 @@ def require_renderable(template: str) -> None:
             f"the chat template has {len(template)} characters; at most {MAX_TEMPLATE_BYTES} "
             "bytes are read"
         )
-    tokens: dict[str, str] = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), "")
-    _RENDERER.render(template, [{"role": "user", "content": "?"}], tokens)
+    names = ("bos_token", "eos_token", "pad_token", "unk_token")
+    values: dict[str, str | bool] = dict.fromkeys(names, "")
+    _RENDERER.render(template, [{"role": "user", "content": "?"}], values)
 
 
 @lru_cache(maxsize=8)
 def _render(template: str, values: str) -> str:
     """The same conversation is asked for several times: to count it, to fit it, to send it."""
-    messages, tokens = json.loads(values)
-    return _RENDERER.render(template, messages, tokens)
+    messages, more = json.loads(values)
+    return _RENDERER.render(template, messages, more)
 
 
 def _unused_character(texts: Sequence[str]) -> str:

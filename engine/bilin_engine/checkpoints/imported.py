@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bilin_engine.checkpoints.streaming import Calibrate, ColumnWeights, OnProgress, TensorSource
 from bilin_engine.config import (
@@ -92,7 +92,9 @@ def describe(
         names=ModelNames(zh=name, en=name),
         family=_FAMILIES.get(config.architecture, config.architecture),
         languages=("en",) if is_english else ("zh", "en"),
-        capabilities=Capabilities(chat=bool(chat)),
+        capabilities=Capabilities(
+            chat=bool(chat), thinking=thinking_of(_template(folder)) if chat == "template" else ""
+        ),
         chat_format=chat,
         licence=_licence(folder),
         source=source,
@@ -104,7 +106,7 @@ def find_format(folder: Path, config: ModelConfig, name: str) -> str:
 
     ChatGLM2 and ChatGLM3 look alike; the name tells them apart.
     """
-    if _has_template(folder) and isinstance(load_tokenizer(folder), HuggingFaceTokenizer):
+    if _template(folder) and isinstance(load_tokenizer(folder), HuggingFaceTokenizer):
         return "template"
     if isinstance(config, ChatGLM6BConfig):
         return "chatglm"
@@ -123,14 +125,25 @@ def eos_ids_of(content: Mapping[str, Any]) -> list[int]:
     return [i for i in ids if isinstance(i, int) and not isinstance(i, bool)]
 
 
-def _has_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
+def thinking_of(template: str) -> Literal["", "always", "switchable"]:
+    """Whether a chat template makes answers begin with reasoning, and has a switch for it."""
+    if "enable_thinking" in template:
+        return "switchable"
+    begins_answer = template.rpartition("add_generation_prompt")[2]
+    return "always" if "<think>" in begins_answer else ""
+
+
+def _template(folder: Path) -> str:
+    """The text of a folder's chat template, all of them where there are several; "" without one."""
     try:
+        path = folder / "chat_template.jinja"
+        if path.is_file():
+            return path.read_text(encoding="utf-8", errors="replace") or " "
         content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and bool(content.get("chat_template"))
+        return ""
+    template = content.get("chat_template") if isinstance(content, dict) else None
+    return template if isinstance(template, str) else json.dumps(template) if template else ""
 
 
 def _licence(folder: Path) -> str:

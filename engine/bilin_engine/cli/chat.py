@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Iterator
 
+import msgspec
+
 from bilin_engine.cli.arguments import EXIT_OK, load_settings, not_utf8, sampling
 from bilin_engine.cli.report import dim, plain_text, print_json
 from bilin_engine.cli.session import RequestFailedError, Session, StoppedByPersonError
@@ -27,7 +29,15 @@ NEW_CHAT = "/new"
 def run(options: argparse.Namespace) -> int:
     """Loads the model; answers --once, a terminal, lines of a pipe, or the demo questions."""
     with options.open_session(options) as session:
-        settings = sampling(options, session.model(options.model).sampling)
+        model = session.model(options.model)
+        settings = sampling(options, model.sampling)
+        if options.no_thinking:
+            if not model.can_skip_thinking:
+                raise BadRequestError(
+                    f'"{model.id}" has no way to leave its reasoning out; call it without '
+                    "--no-thinking"
+                )
+            settings = msgspec.structs.replace(settings, thinks=False)
         loaded = session.load(
             options.model, load_settings(options), tells_memory=options.load_report or None
         )

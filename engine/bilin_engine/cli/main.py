@@ -99,6 +99,9 @@ def _parser() -> ArgumentParser:
     chatting.add_argument("model")
     chatting.add_argument("--once", metavar="TEXT", help="answer this and leave")
     chatting.add_argument("--system", default="", metavar="TEXT", help="system prompt")
+    chatting.add_argument(
+        "--no-thinking", action="store_true", help="answer without reasoning first, as Qwen3 can"
+    )
     _add_generation(chatting)
 
     generating = add("generate", generate.run, "Continue a text. 续写文本。")

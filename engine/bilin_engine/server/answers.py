@@ -124,7 +124,10 @@ class Answering:
     def chat(self, request: Chat) -> ChatResult:
         """Answers the last user message, going on from `prefill`."""
         prompt = self.model.text.chat_prompt(
-            request.messages, request.prefill, self.model.context_length
+            request.messages,
+            request.prefill,
+            self.model.context_length,
+            thinks=request.sampling.thinks,
         )
         return self._one_text(
             request,

@@ -219,7 +219,9 @@ class FillPrompts:
         ask = (_ASK_ZH if is_chinese else _ASK_EN).format(
             kind=(_KINDS_ZH if is_chinese else _KINDS_EN)[kind], constraints=constraints, text=shown
         )
-        prompt = self._text.chat_prompt((Message("user", ask),), FILL_OPEN, self._context_length)
+        prompt = self._text.chat_prompt(
+            (Message("user", ask),), FILL_OPEN, self._context_length, thinks=False
+        )
         return FillPrompt(
             prompt.layout, prompt.stop_ids, (FILL_CLOSE, *prompt.stop_texts), continues=True
         )

@@ -70,10 +70,18 @@ class ModelText:
         self._banned: dict[tuple[int, bool], tuple[int, ...]] = {}
 
     def chat_prompt(
-        self, messages: tuple[Message, ...], prefill: str, context_length: int
+        self,
+        messages: tuple[Message, ...],
+        prefill: str,
+        context_length: int,
+        *,
+        thinks: bool = True,
     ) -> ChatPrompt:
-        """The prompt of a chat; the oldest exchanges fall out when it has outgrown the model."""
-        chat_format = self._format()
+        """The prompt of a chat; the oldest exchanges fall out when it has outgrown the model.
+
+        thinks: as in `Sampling`.
+        """
+        chat_format = self._format(thinks=thinks)
         chat_format.layout(messages[-1:], self.tokenizer, context_length, prefill)  # must fit alone
         most = context_length - answer_room(context_length)
         fitted = fit_messages(chat_format, messages, self.tokenizer, most, prefill)
@@ -113,7 +121,8 @@ class ModelText:
 
     def count_tokens(self, request: CountTokens) -> TokenCount:
         """What the whole conversation takes, also when that is more than fits."""
-        size = self._format().size(request.messages, self.tokenizer, request.prefill)
+        chat_format = self._format(thinks=request.thinks)
+        size = chat_format.size(request.messages, self.tokenizer, request.prefill)
         return TokenCount(
             total=size.total,
             context_length=self.info.context_length,
@@ -127,15 +136,18 @@ class ModelText:
         if total <= most:
             return ()
         try:
+            chat_format = self._format(thinks=request.thinks)
             return fit_messages(
-                self._format(), request.messages, self.tokenizer, most, request.prefill
+                chat_format, request.messages, self.tokenizer, most, request.prefill
             ).dropped
         except ContextOverflowError:
             return ()
 
     def inspect_chat(self, request: InspectPrompt) -> PromptView:
         """The exact prompt of a chat, token by token."""
-        prompt = self.chat_prompt(request.messages, request.prefill, self.info.context_length)
+        prompt = self.chat_prompt(
+            request.messages, request.prefill, self.info.context_length, thinks=request.thinks
+        )
         return self.prompt_view(prompt.layout)
 
     def prompt_view(self, layout: PromptLayout, way: FillWay | None = None) -> PromptView:
@@ -210,10 +222,10 @@ class ModelText:
     def _is_digits(text: bytes) -> bool:
         return text.removeprefix(b" ").isdigit()
 
-    def _format(self) -> ChatFormat:
+    def _format(self, *, thinks: bool) -> ChatFormat:
         if self._chat_format is None:
             raise BadRequestError(f'the model "{self.info.id}" cannot chat; it fills blanks')
-        return self._chat_format
+        return self._chat_format if thinks else self._chat_format.without_thinking()
 
 
 class ModelTexts:

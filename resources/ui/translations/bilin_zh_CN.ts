@@ -2904,7 +2904,15 @@
             <translation>随机种子</translation>
         </message>
         <message>
-            <source>drawn each time</source>
+            <source>Think before answering</source>
+            <translation>先思考再回答</translation>
+        </message>
+        <message>
+            <source>Reasoning makes hard questions right more often, and takes its time</source>
+            <translation>难题先思考更容易答对，但要多花时间</translation>
+        </message>
+        <message>
+            <source>at random</source>
             <translation>每次随机</translation>
         </message>
         <message>

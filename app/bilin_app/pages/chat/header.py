@@ -65,6 +65,7 @@ class Header(QWidget):
         popover = SamplingPopover(self)
         if self._sampling is not None:
             popover.show_values(self._sampling, self._system_prompt)
+        popover.show_thinking(can_skip=self._can_skip_thinking)
         popover.sampling_changed.connect(self._on_sampling_changed)
         popover.system_prompt_changed.connect(self._on_system_prompt_changed)
         return popover
@@ -91,7 +92,14 @@ class Header(QWidget):
             self.popover.show_values(sampling, system_prompt)
         self._show()
 
+    @property
+    def _can_skip_thinking(self) -> bool:
+        shown = self._chosen or self._model
+        return shown is not None and shown.can_skip_thinking
+
     def _show(self) -> None:
+        if "popover" in self.__dict__:
+            self.popover.show_thinking(can_skip=self._can_skip_thinking)
         self.title.set_texts(
             self.tr("New chat"), self.tr("Rename this conversation"), self.tr("Title")
         )

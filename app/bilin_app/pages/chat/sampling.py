@@ -6,6 +6,7 @@ from msgspec import structs
 from PySide6.QtCore import QEvent, QLocale, Qt, QTimer, Signal
 from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import (
+    QCheckBox,
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
@@ -60,6 +61,8 @@ class SamplingPopover(Popover):
         self._top_k = self._whole(0, 1000)
         self._repetition = self._real(1.0, 3.0, 0.05)
         self._max_tokens = self._whole(1, 1_000_000)
+        self._thinks = QCheckBox(self)
+        self._thinks.setVisible(False)
         self._seed = QLineEdit(self)
         self._seed.setValidator(_SeedValidator(self))
         self._system_label = label(self)
@@ -120,6 +123,7 @@ class SamplingPopover(Popover):
         self.column.addSpacing(2)
         self.column.addLayout(head)
         self.column.addLayout(form)
+        self.column.addWidget(self._thinks)
         self.column.addSpacing(4)
         self.column.addWidget(self._system_label)
         self.column.addWidget(self._system)
@@ -129,6 +133,7 @@ class SamplingPopover(Popover):
             box.valueChanged.connect(self._on_changed)
         for box in (self._top_k, self._max_tokens):
             box.valueChanged.connect(self._on_changed)
+        self._thinks.toggled.connect(self._on_changed)
         self._seed.editingFinished.connect(self._on_changed)
         self._reset.clicked.connect(self.reset_requested)
         self._system.textChanged.connect(self._system_timer.start)
@@ -152,6 +157,12 @@ class SamplingPopover(Popover):
         self.system_prompt_changed.emit(self.system_prompt)
         self.presets.show_values(self.system_prompt, self._sampling)
 
+    def show_thinking(self, *, can_skip: bool) -> None:
+        """Whether there is a choice: of the model on show."""
+        if can_skip != self._thinks.isVisibleTo(self):
+            self._thinks.setVisible(can_skip)
+            self.fit()
+
     def show_values(self, sampling: Sampling, system_prompt: str) -> None:
         """Shows values without saying that they changed."""
         self._sampling = sampling
@@ -161,6 +172,7 @@ class SamplingPopover(Popover):
         self._top_k.setValue(sampling.top_k)
         self._repetition.setValue(sampling.repetition_penalty)
         self._max_tokens.setValue(sampling.max_new_tokens)
+        self._thinks.setChecked(sampling.thinks)
         self._seed.setText("" if sampling.seed is None else str(sampling.seed))
         if self._system.toPlainText() != system_prompt:
             was_blocked = self._system.blockSignals(True)
@@ -180,6 +192,7 @@ class SamplingPopover(Popover):
             top_k=self._top_k.value(),
             repetition_penalty=self._repetition.value(),
             max_new_tokens=self._max_tokens.value(),
+            thinks=self._thinks.isChecked(),
             seed=int(seed) if seed else None,
         )
         self.sampling_changed.emit(self._sampling)
@@ -206,7 +219,11 @@ class SamplingPopover(Popover):
             text.setText(name)
             field.setAccessibleName(name)
             field.setLocale(QLocale.c())
-        self._seed.setPlaceholderText(self.tr("drawn each time"))
+        self._thinks.setText(self.tr("Think before answering"))
+        self._thinks.setToolTip(
+            self.tr("Reasoning makes hard questions right more often, and takes its time")
+        )
+        self._seed.setPlaceholderText(self.tr("at random"))
         self._system_label.setText(self.tr("System prompt"))
         self._system.setAccessibleName(self.tr("System prompt"))
         self._system.setPlaceholderText(
