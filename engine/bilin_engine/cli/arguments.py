@@ -9,6 +9,7 @@ from typing import NoReturn
 import msgspec
 
 from bilin_engine.protocol import LengthLimit, LoadSettings, Sampling
+from bilin_engine.text_file import not_utf8
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -120,14 +121,6 @@ def sampling(options: argparse.Namespace, recommended: Sampling) -> Sampling:
 
 # What is meant as a file's name: a text would have a space, or a blank, or no such end.
 _NAMES_FILE = re.compile(r"(~|\.{0,2}/)?[^\s\[\]]*\.(txt|md|markdown|text)|(~|\.{1,2})?/[^\s\[\]]+")
-
-
-def not_utf8(name: str, error: UnicodeDecodeError) -> str:
-    """The sentence about a text in another encoding; "-" is stdin."""
-    return (
-        f"{'stdin' if name == '-' else name} is no UTF-8 text: byte {error.start} is "
-        f"{error.object[error.start]:#04x}; convert it, as by iconv -f GB18030 -t UTF-8"
-    )
 
 
 def text_argument(value: str) -> str:

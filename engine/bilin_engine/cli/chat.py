@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from bilin_engine.cli.arguments import EXIT_OK, load_settings, not_utf8, sampling
+from bilin_engine.cli.arguments import EXIT_OK, load_settings, sampling
 from bilin_engine.cli.report import dim, plain_text, print_json
 from bilin_engine.cli.session import RequestFailedError, Session, StoppedByPersonError
 from bilin_engine.errors import BadRequestError, ContextOverflowError
@@ -20,6 +20,7 @@ from bilin_engine.protocol import (
     Started,
     TextDelta,
 )
+from bilin_engine.text_file import not_utf8
 
 # Asked when nobody can type: one exchange in each language shows that the engine answers.
 DEMO_QUESTIONS = ("你好", "What can you do?")

@@ -21,6 +21,7 @@ from bilin_engine.protocol import (
     Sampling,
     TextDelta,
 )
+from bilin_engine.text_file import numbered_lines
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,20 +47,13 @@ def read_prompts(path: Path, chosen: Sampling) -> list[BatchPrompt]:
 
     Raises BadRequestError naming file, line and what is wrong.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.reason
-        raise BadRequestError(f"{path} cannot be read: {reason}") from error
     read = _json_prompt if path.suffix == ".jsonl" else _prompt
     prompts = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for where, line in numbered_lines(path):
         try:
             prompts.append(read(line, chosen))
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
-            raise BadRequestError(f"{path}, line {number}: {error}") from error
+            raise BadRequestError(f"{where}: {error}") from error
     if not prompts:
         raise BadRequestError(f"{path} holds no prompts; write one a line")
     return prompts

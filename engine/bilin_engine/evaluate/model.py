@@ -85,11 +85,14 @@ class RunnerModel:
     def chat_many(
         self, conversations: Sequence[Sequence[Message]], max_new_tokens: int
     ) -> list[str]:
-        """As `EvaluatedModel.chat_many`: as many at a time as there are slots."""
-        chat_format = self.chat_format
-        if chat_format is None:
+        """As `EvaluatedModel.chat_many`: as many at a time as there are slots.
+
+        Without reasoning, where the model has a switch for it: it would fill the answer's room.
+        """
+        if self.chat_format is None:
             message = f"{self.name} cannot chat; probe files need a model that can"
             raise BadRequestError(message)
+        chat_format = self.chat_format.without_thinking()
         stops = chat_format.stop_ids(self.tokenizer)
         banned = ids_without_text(self.tokenizer, self.runner.vocab_size) - stops
         requests = [

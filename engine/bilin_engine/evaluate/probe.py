@@ -15,6 +15,7 @@ from bilin_engine.evaluate.metrics import percent
 from bilin_engine.evaluate.model import EvaluatedModel
 from bilin_engine.evaluate.report import FileResult, ItemResult, TaskResult
 from bilin_engine.protocol import Message
+from bilin_engine.text_file import numbered_lines
 
 MAX_ANSWER_TOKENS = 256
 ASKED_AT_ONCE = 64  # decoded together as slots allow; progress is told in between
@@ -43,14 +44,12 @@ class _Answer:
 def read_probe(path: Path) -> list[ProbeLine]:
     """The lines of a probe file. Raises BadRequestError naming file, line and what is wrong."""
     lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not text.strip():
-            continue
+    for where, text in numbered_lines(path):
         try:
             line = msgspec.json.decode(text, type=ProbeLine)
             re.compile(line.must)
         except (msgspec.DecodeError, re.error) as error:
-            raise BadRequestError(f"{path}, line {number}: {error}") from error
+            raise BadRequestError(f"{where}: {error}") from error
         lines.append(line)
     if not lines:
         raise BadRequestError(f"{path} holds no questions")

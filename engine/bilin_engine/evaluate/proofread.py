@@ -12,6 +12,7 @@ import msgspec
 
 from bilin_engine.errors import BadRequestError
 from bilin_engine.protocol import ProofreadFigures, ReadWord
+from bilin_engine.text_file import numbered_lines
 
 TOP = 3
 FALSE_ALARMS = 0.05  # share of right words that the threshold lets be underlined
@@ -49,16 +50,12 @@ class LanguageFigures:
 def read_planted(path: Path) -> list[PlantedLine]:
     """The lines of a probe file. Raises BadRequestError naming file, line and what is wrong."""
     lines = []
-    try:
-        content = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadRequestError(f"{path} cannot be read: {error.strerror}") from error
-    for number, text in enumerate(content.splitlines(), start=1):
+    for where, text in numbered_lines(path):
         try:
             lines.append(msgspec.json.decode(text, type=PlantedLine))
         except msgspec.DecodeError as error:
             raise BadRequestError(
-                f'{path}, line {number}: {error}; a line is {{"lang": "en", "text": "…", "wrong": '
+                f'{where}: {error}; a line is {{"lang": "en", "text": "…", "wrong": '
                 f'"…", "right": "…"}}'
             ) from error
     if not lines:

@@ -13,6 +13,7 @@ import msgspec
 import yaml
 
 from bilin_engine.errors import BadRequestError
+from bilin_engine.text_file import numbered_lines, read_text
 from bilin_engine.tokenizers.base import Tokenizer
 
 # Classes of the reference whose work ours includes; other modules are Python that is not run.
@@ -67,8 +68,8 @@ class TaskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 def read_task(path: Path) -> TaskConfig:
     """A task's configuration. Raises BadRequestError naming the file and what is wrong."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
         raise BadRequestError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise BadRequestError(f"{path} holds no task: keys such as name, type and path are needed")
@@ -173,7 +174,7 @@ def read_targets(path: Path, tokenizer: Tokenizer) -> list[GenerationLine]:
 
 def read_text_document(path: Path, tokenizer: Tokenizer) -> Document:
     """A whole file as one text, for "lm"."""
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     return Document(
         token_ids=tuple(tokenizer.encode(text)),
         num_words=len(text.strip().split(" ")),
@@ -197,18 +198,14 @@ def read_pile_documents(path: Path) -> list[Document]:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with path.open(encoding="utf-8") as file:
-        for number, text in enumerate(file, start=1):
-            where = f"{path}, line {number}"
-            if not text.strip():
-                continue
-            try:
-                line = msgspec.json.decode(text)
-            except msgspec.DecodeError as error:
-                raise BadRequestError(f"{where}: {error}") from error
-            if not isinstance(line, dict):
-                raise BadRequestError(f"{where}: an object is needed")
-            yield where, line
+    for where, text in numbered_lines(path):
+        try:
+            line = msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise BadRequestError(f"{where}: {error}") from error
+        if not isinstance(line, dict):
+            raise BadRequestError(f"{where}: an object is needed")
+        yield where, line
 
 
 def _ids(line: dict[str, Any], key: str, tokenizer: Tokenizer, where: str) -> tuple[int, ...]:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from bilin_engine.errors import BadRequestError
+from bilin_engine.text_file import numbered_lines
 from bilin_engine.tokenizers.base import Tokenizer
 
 NGRAM_TOKENS = 8
@@ -17,14 +19,22 @@ def normalized(text: str) -> str:
 
 
 def read_probe_questions(files: Iterable[Path]) -> list[str]:
-    """What probe files ask about: JSON lines with the key "q", or "text" for a text to read."""
-    return [
-        entry["q"] if "q" in entry else entry["text"]
-        for path in files
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line.strip()
-        for entry in (json.loads(line),)
-    ]
+    """What probe files ask about: JSON lines with the key "q", or "text" for a text to read.
+
+    Raises BadRequestError naming file, line and what is wrong.
+    """
+    questions = []
+    for path in files:
+        for where, line in numbered_lines(path):
+            try:
+                entry = json.loads(line)
+            except ValueError as error:
+                raise BadRequestError(f"{where}: {error}") from error
+            question = entry.get("q", entry.get("text")) if isinstance(entry, dict) else None
+            if not isinstance(question, str):
+                raise BadRequestError(f'{where}: no question; use {{"q": "…"}} or {{"text": "…"}}')
+            questions.append(question)
+    return questions
 
 
 class ProbeGuard:
