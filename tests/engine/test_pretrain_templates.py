@@ -24,8 +24,15 @@ from bilin_engine.pretrain.corpus import (
     passages,
     read_dialogues,
 )
-from bilin_engine.pretrain.mixture import CLOZE_SHARES, FAMILY_SHARES, Mixture, Writer
+from bilin_engine.pretrain.mixture import (
+    CLOZE_SHARES,
+    FAMILY_SHARES,
+    LIST_SHARES,
+    Mixture,
+    Writer,
+)
 from bilin_engine.pretrain.objective import BlankFilling
+from bilin_engine.pretrain.samples import COUNT_ON
 from bilin_engine.pretrain.templates import talk
 from bilin_engine.pretrain.templates.exchange import read_frames, read_intents, read_rows
 from bilin_engine.pretrain.templates.grammar import Pool, parse
@@ -285,6 +292,7 @@ def test_a_taught_blank_put_back_gives_the_poem():
 def test_the_shares_are_shares():
     assert sum(FAMILY_SHARES.values()) == pytest.approx(1.0)
     assert sum(CLOZE_SHARES.values()) == pytest.approx(1.0)
+    assert sum(LIST_SHARES.values()) == pytest.approx(1.0)
 
 
 # --- Apart from the probes ------------------------------------------------------------------------
@@ -366,11 +374,28 @@ def test_no_text_of_a_probe_is_learnt_from_whatever_is_masked_in_it(tokenizer):
         dialogues=(Dialogue("zh", ("你好", "你好！")), Dialogue("en", ("Well?", "Fine."))),
     )
     texts = [asked, "Which key accepts a fill? " + asked, "Which key accepts a fill in it?"] * 100
-    drawn = [sample for _, sample in mixture.texts(texts, "1")]
+    drawn = [sample for _, sample in replace(mixture, list_share=0.0).texts(texts, "1")]
     assert 90 < len(drawn) <= 100
     known = replace(mixture, guard=ProbeGuard(["你好？"], tokenizer))
     shown = {tokenizer.decode(list(s.prefix)) for _, s in islice(known.templates("1"), 50)}
     assert not any("你好" in text for text in shown)
+
+
+def test_one_text_in_five_gives_way_to_a_list_of_answers(tokenizer):
+    mixture = replace(mixture_of(tokenizer), max_length=512)
+    drawn = list(mixture.texts(["春天来了，花都开了，鸟在树上唱歌。"] * 600, "1"))
+    lists = [sample for family, sample in drawn if family == "list"]
+    assert 90 < len(lists) < 150
+    plus = re.compile(r"(\d+)加(\d+)等于(\d+)")
+    sums = [
+        tuple(map(int, found))
+        for sample in lists
+        for found in plus.findall(tokenizer.decode([*sample.prefix, *sample.blocks[0].token_ids]))
+        if len(sample.blocks) == 1 and sample.blocks[0].mask_index == COUNT_ON
+    ]
+    assert len(sums) > 8
+    # A sum that the mask cuts in two reads on behind it.
+    assert sum(left + right == total for left, right, total in sums) > 0.8 * len(sums)
 
 
 def test_where_every_dialogue_asks_what_a_probe_asks_look_ups_take_their_place(tokenizer):

@@ -29,8 +29,8 @@ class CardFacts:
 
     @property
     def text_share(self) -> float:
-        """Running text's share of the loss tokens."""
-        return self.mix.get("text", 0.0)
+        """Running text's share of the loss tokens, lists of taught answers among it."""
+        return self.mix.get("text", 0.0) + self.mix.get("list", 0.0)
 
 
 def _stored(group_size: GroupSize) -> tuple[str, str]:
@@ -77,9 +77,8 @@ def _chinese(facts: CardFacts) -> list[str]:
         "“问：…答：”格式。训练用的问题和正文，凡与评测题目有连续八个 token 相同的都已去掉；"
         "教过的答语里可能有题目引用的话，例如一句诗。",
         "- 配比：最后阶段计损失的 token 中，问答与教过的空占 "
-        f"{_percent(1 - facts.text_share)}，正文占 {_percent(facts.text_share)}。"
-        "算力很少，所以大部分用在它该会的事上；算力充足时问答只应占 "
-        "35-40 %。固定的回答八成截短：开头已能看出是哪个回答，余下的背熟后不再教会什么。",
+        f"{_percent(1 - facts.text_share)}，正文占 {_percent(facts.text_share)}，其中一部分是教过的"
+        "算式、单词等列成的清单。固定的回答八成截短：开头已能看出是哪个回答，余下的背熟后不再教会什么。",
         "- 许可证：权重与代码 Apache-2.0；训练文本的来源与许可证见下表。",
     ]
 
@@ -113,10 +112,9 @@ def _english(facts: CardFacts) -> list[str]:
         "and no running text of the training shares eight tokens in a row with a question of the "
         "probes; a taught answer may hold what a probe quotes, such as a line of verse.",
         f"- Mix: of the last phase's loss tokens {_percent(1 - facts.text_share)} are taught "
-        f"exchanges and blanks, {_percent(facts.text_share)} running text. Little computing went "
-        "into it, so most of that goes to what the model is for; with enough of it 35-40 % would "
-        "do. Four in five fixed answers are cut short: which one is due shows in its beginning, "
-        "and the rest teaches nothing once known by heart.",
+        f"exchanges and blanks, {_percent(facts.text_share)} running text, in part lists of taught "
+        "sums, words and the like. Four in five fixed answers are cut short: which one is due "
+        "shows in its beginning, and the rest teaches nothing once known by heart.",
         "- Licence: weights and code Apache-2.0; sources and licences of the text below.",
     ]
 

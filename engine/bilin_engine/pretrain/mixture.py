@@ -20,18 +20,20 @@ from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
 # short and a sample is cheap; what costs is to know an intent in wordings never seen, hence many.
 # Look-ups, verse and sums must find and copy what was asked about, and sums must be known by heart.
 FAMILY_SHARES = {
-    "talk": 0.145,
-    "howto": 0.21,
-    "lookup": 0.29,
+    "talk": 0.155,
+    "howto": 0.24,
+    "lookup": 0.26,
     "verse": 0.075,
     "sum": 0.15,
-    "unit": 0.04,
-    "translate": 0.03,
+    "unit": 0.035,
+    "translate": 0.025,
     "fact": 0.045,
     "repeat": 0.005,
     "gloss": 0.005,
     "dialogue": 0.005,
 }
+# Shares of lists of answers: what must be known by heart, without the questions' cost.
+LIST_SHARES = {"sum": 0.5, "lookup": 0.35, "unit": 0.05, "fact": 0.05, "verse": 0.05}
 # Shares of taught blanks.
 CLOZE_SHARES = {"verse": 0.5, "sentence": 0.35, "fact": 0.15}
 
@@ -46,8 +48,8 @@ class Mixture:
     history_share: instruction samples with exchanges before the question; each further one comes
     with the chance more_history_share.
     cloze_share: taught blanks among the template samples, the rest are instructions.
-    cut_share: of the fixed answers, those that `cut_answer` shortens. family_shares: of instruction
-    samples.
+    cut_share: of the fixed answers, those that `cut_answer` shortens. list_share: of texts, those
+    that give way to a list of answers, as a primer has them. family_shares: of instruction samples.
     """
 
     filling: BlankFilling
@@ -59,6 +61,7 @@ class Mixture:
     more_history_share: float = 0.45
     cloze_share: float = 0.12
     cut_share: float = 0.8
+    list_share: float = 0.2
     family_shares: dict[str, float] = field(default_factory=lambda: dict(FAMILY_SHARES))
 
     def templates(self, seed: str) -> Iterator[tuple[str, Sample]]:
@@ -110,19 +113,22 @@ class Mixture:
                 return exchange
 
     def texts(self, texts: list[str], seed: str) -> Iterator[tuple[str, Sample]]:
-        """Self-supervised samples of `texts`, one each."""
+        """Self-supervised samples: one of each of `texts`, or of a list in its place."""
         rng = random.Random(seed)
-        for text in texts:
+        writer = Writer(self.mined, ())
+        for passage in texts:
+            is_list = rng.random() < self.list_share
+            text = writer.list_of_answers(rng) if is_list else passage
             # The whole text: a mask in the middle of a run would hide it.
             if self.guard.shares_ngram(self.filling.tokenizer.encode(text)):
                 continue
-            sample = self.filling.from_text(rng, text, is_whole=False)
+            sample = self.filling.from_text(rng, text, is_whole=is_list)
             if sample is None or sample.length > self.max_length:
                 continue
             if not self.guard.shares_ngram(sample.prefix) and not any(
                 self.guard.shares_ngram(block.token_ids) for block in sample.blocks
             ):
-                yield "text", sample
+                yield "list" if is_list else "text", sample
 
 
 def lengths_told_apart(answers: Iterable[Sequence[int]]) -> dict[tuple[int, ...], int]:
@@ -192,6 +198,13 @@ class Writer:
                 return self._words.sample_gloss(rng) or self._words.sample_lookup(rng, lang)
             case _:
                 return self._words.sample_lookup(rng, lang)
+
+    def list_of_answers(self, rng: random.Random) -> str:
+        """Four to eight answers of one family, in one language for most families."""
+        lang: Lang = rng.choice(("zh", "en"))
+        family = rng.choices(tuple(LIST_SHARES), tuple(LIST_SHARES.values()))[0]
+        answers = [self.exchange(rng, family, lang).answer for _ in range(rng.randint(4, 8))]
+        return rng.choice(("\n", "" if lang == "zh" else " ")).join(answers)
 
     def dialogue_turns(self, rng: random.Random) -> list[str]:
         """Up to four turns of a dialogue, ending with an answer."""

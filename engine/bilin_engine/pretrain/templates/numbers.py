@@ -136,7 +136,7 @@ _EN_PROBLEM = {sign: read_frames(f"en_{kind}") for sign, kind in KINDS.items()}
 
 def _operands(rng: random.Random) -> tuple[str, int, int, int]:
     sign = rng.choices("+-*/", (5, 4, 4, 2))[0]
-    top = rng.choices((10, 20, 100), (3, 4, 3))[0]
+    top = rng.choices((10, 20, 100), (4, 4, 2))[0]
     if sign == "+":
         left, right = rng.randint(0, top), rng.randint(0, top)
         return sign, left, right, left + right
