@@ -31,6 +31,7 @@ MAX_TEMPLATE_BYTES = 256 * 1024
 MAX_JSON_BYTES = 16 * 1024 * 1024
 
 _RENDERER = TemplateRenderer()
+_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")  # by which templates know them
 # Tokens that end a turn in the templates that people meet, beside those the folder names.
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<|user|>", "<|observation|>")
 
@@ -46,9 +47,7 @@ class TemplateFormat:
         config = _read_json(folder / TOKENIZER_CONFIG_FILE)
         self._template = _template_of(folder, config)
         self._values: dict[str, str | bool] = {
-            key: token
-            for key in ("bos_token", "eos_token", "pad_token", "unk_token")
-            if (token := token_text(config.get(key)))
+            key: token for key in _TOKENS if (token := token_text(config.get(key)))
         }
         self._eos_ids = _eos_ids(folder)
 
@@ -111,8 +110,7 @@ def require_renderable(template: str) -> None:
             f"the chat template has {len(template)} characters; at most {MAX_TEMPLATE_BYTES} "
             "bytes are read"
         )
-    names = ("bos_token", "eos_token", "pad_token", "unk_token")
-    values: dict[str, str | bool] = dict.fromkeys(names, "")
+    values: dict[str, str | bool] = dict.fromkeys(_TOKENS, "")
     _RENDERER.render(template, [{"role": "user", "content": "?"}], values)
 
 

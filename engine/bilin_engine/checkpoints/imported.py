@@ -93,7 +93,8 @@ def describe(
         family=_FAMILIES.get(config.architecture, config.architecture),
         languages=("en",) if is_english else ("zh", "en"),
         capabilities=Capabilities(
-            chat=bool(chat), thinking=thinking_of(_template(folder)) if chat == "template" else ""
+            chat=bool(chat),
+            thinking=thinking_of(_template(folder) or "") if chat == "template" else "",
         ),
         chat_format=chat,
         licence=_licence(folder),
@@ -106,7 +107,7 @@ def find_format(folder: Path, config: ModelConfig, name: str) -> str:
 
     ChatGLM2 and ChatGLM3 look alike; the name tells them apart.
     """
-    if _template(folder) and isinstance(load_tokenizer(folder), HuggingFaceTokenizer):
+    if _template(folder) is not None and isinstance(load_tokenizer(folder), HuggingFaceTokenizer):
         return "template"
     if isinstance(config, ChatGLM6BConfig):
         return "chatglm"
@@ -133,17 +134,19 @@ def thinking_of(template: str) -> Literal["", "always", "switchable"]:
     return "always" if "<think>" in begins_answer else ""
 
 
-def _template(folder: Path) -> str:
-    """The text of a folder's chat template, all of them where there are several; "" without one."""
+def _template(folder: Path) -> str | None:
+    """A folder's chat template, all of them where there are several; None without one."""
     try:
         path = folder / "chat_template.jinja"
         if path.is_file():
-            return path.read_text(encoding="utf-8", errors="replace") or " "
+            return path.read_text(encoding="utf-8", errors="replace")
         content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return ""
+        return None
     template = content.get("chat_template") if isinstance(content, dict) else None
-    return template if isinstance(template, str) else json.dumps(template) if template else ""
+    if not template:
+        return None
+    return template if isinstance(template, str) else json.dumps(template)
 
 
 def _licence(folder: Path) -> str:

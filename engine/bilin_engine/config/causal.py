@@ -233,7 +233,7 @@ class _Defaults:
 
 _GLM_DEFAULTS = _Defaults(partial_rotary_factor=0.5, head_dim=128, rms_norm_epsilon=1.5625e-7)
 _LLAMA_DEFAULTS = _Defaults(partial_rotary_factor=1.0, head_dim=None, rms_norm_epsilon=1e-6)
-_QWEN3_DEFAULTS = _Defaults(partial_rotary_factor=1.0, head_dim=128, rms_norm_epsilon=1e-6)
+_QWEN3_DEFAULTS = dataclasses.replace(_LLAMA_DEFAULTS, head_dim=128)
 
 
 def _sizes(fields: ConfigFields, defaults: _Defaults) -> dict[str, Any]:

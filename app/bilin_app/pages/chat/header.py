@@ -93,9 +93,12 @@ class Header(QWidget):
         self._show()
 
     @property
+    def _shown_model(self) -> ModelView | None:
+        return self._chosen or self._model
+
+    @property
     def _can_skip_thinking(self) -> bool:
-        shown = self._chosen or self._model
-        return shown is not None and shown.can_skip_thinking
+        return self._shown_model is not None and self._shown_model.can_skip_thinking
 
     def _show(self) -> None:
         if "popover" in self.__dict__:
@@ -103,7 +106,7 @@ class Header(QWidget):
         self.title.set_texts(
             self.tr("New chat"), self.tr("Rename this conversation"), self.tr("Title")
         )
-        shown = self._chosen or self._model
+        shown = self._shown_model
         if shown is None:
             self.model.set_texts(self.tr("No model") + "  ▾", self.tr("Choose a model"))
         else:
@@ -131,7 +134,7 @@ class Header(QWidget):
         """The models that can chat: one for this conversation, or whichever is loaded."""
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        shown = self._chosen or self._model
+        shown = self._shown_model
         for model in self._models:
             action = menu.addAction(model_name(model))
             action.setCheckable(True)
