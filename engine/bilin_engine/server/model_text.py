@@ -127,16 +127,17 @@ class ModelText:
             total=size.total,
             context_length=self.info.context_length,
             per_message=size.per_message,
-            dropped_messages=self._would_drop(request, size.total),
+            dropped_messages=self._would_drop(chat_format, request, size.total),
         )
 
-    def _would_drop(self, request: CountTokens, total: int) -> tuple[int, ...]:
+    def _would_drop(
+        self, chat_format: ChatFormat, request: CountTokens, total: int
+    ) -> tuple[int, ...]:
         """What a `Chat` would leave out; () also where not even the last message fits."""
         most = self.info.context_length - answer_room(self.info.context_length)
         if total <= most:
             return ()
         try:
-            chat_format = self._format(thinks=request.thinks)
             return fit_messages(
                 chat_format, request.messages, self.tokenizer, most, request.prefill
             ).dropped
