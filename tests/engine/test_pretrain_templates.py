@@ -235,7 +235,7 @@ def test_sums_are_right():
 def test_problems_are_answered_with_their_own_numbers():
     """Both numbers of the answer stand in what was asked, and nobody eats no sweets."""
     rng = random.Random(5)
-    problems = [e for e in (sample_sum(rng, "en") for _ in range(3000)) if "sweets" in e.question]
+    problems = [e for e in (sample_sum(rng, "en") for _ in range(4000)) if "sweets" in e.question]
     assert len(problems) > 10
     for exchange in problems:
         found = re.fullmatch(
@@ -245,6 +245,32 @@ def test_problems_are_answered_with_their_own_numbers():
         for number in (found[1].lower(), found[2]):
             assert number in exchange.question.lower(), exchange
             assert number not in ("0", "zero"), exchange
+
+
+def test_doubles_halves_and_recited_products_are_answered_in_full():
+    rng = random.Random(7)
+    drawn = [sample_sum(rng, lang) for lang in ("zh", "en") for _ in range(4000)]
+    words = {number_zh(v): v for v in range(101)} | {number_en(v): v for v in range(101)}
+    words |= {str(v): v for v in range(101)}
+    asked = (
+        (r"(?i)(?:double|twice) (?!one hundred)([\w-]+)\b", r"(?P<n>\S+) times (?:2|two) is "),
+        (r"(?i)half of (?!one hundred)([\w-]+)\b", r"(?P<n>\S+) divided by (?:2|two) is "),
+        (r"([\d零一二三四五六七八九十百]+)的一半", r"(?P<n>\S+)除以(?:2|二)等于"),
+        (r"([\d零一二三四五六七八九十百]+)翻倍", r"(?P<n>\S+)乘(?:2|二)等于"),
+        (r"(?<![个\w])([二三四五六七八九])[二三四五六七八九]得(?:几|多少)", r"(?P<n>.)乘.等于"),
+        (
+            r"(?i)(?:what are|how much is) (\w+) \w+(?:ens|xes|rs|nes|ves|hts|wos|ees)\b",
+            r"(?P<n>\w+) times ",
+        ),
+    )
+    for question, answer in asked:
+        found = [(re.search(question, e.question), e) for e in drawn]
+        matches = [(match, exchange) for match, exchange in found if match]
+        assert len(matches) > 5, question
+        for match, exchange in matches:
+            said = re.match(answer, exchange.answer)
+            assert said, exchange
+            assert words[said["n"].lower()] == words[match[1].lower()], exchange
 
 
 def test_several_of_a_unit_are_counted():
@@ -414,7 +440,7 @@ def test_the_guard_would_have_had_something_to_do(tokenizer):
     """Without it the templates do make phrasings of a probe."""
     rng = random.Random(1)
     talk = TalkTemplates()
-    asked = [talk.sample(rng, "zh").question for _ in range(3000)]
+    asked = [talk.sample(rng, "zh").question for _ in range(4000)]
     questions = [asked[0], asked[1]]
     guard = ProbeGuard(questions, tokenizer)
     assert sum(map(guard.is_known_question, asked)) >= 2

@@ -21,12 +21,12 @@ from bilin_engine.pretrain.templates.words import MinedFacts, WordTemplates
 # Look-ups, verse and sums must find and copy what was asked about, and sums must be known by heart.
 FAMILY_SHARES = {
     "talk": 0.155,
-    "howto": 0.24,
-    "lookup": 0.26,
-    "verse": 0.075,
-    "sum": 0.15,
+    "howto": 0.25,
+    "lookup": 0.25,
+    "verse": 0.07,
+    "sum": 0.16,
     "unit": 0.035,
-    "translate": 0.025,
+    "translate": 0.02,
     "fact": 0.045,
     "repeat": 0.005,
     "gloss": 0.005,

@@ -125,8 +125,19 @@ _EN_ROUNDABOUT = {
         "what do you get when you divide @ by %",
     ),
 }
-_ROUNDABOUT = 0.2
-_PROBLEMS = 0.2
+# With a 2 on the right that is not named.
+_ZH_BY_TWO = {
+    "*": ("@的两倍是多少", "@翻一倍是多少", "两个@是多少", "两个@加起来是多少", "@翻倍等于几"),
+    "/": ("@的一半是多少", "一半的@是多少", "@减半是多少", "@分成两半，每半多少"),
+}
+_EN_BY_TWO = {
+    "*": ("double @", "twice @", "two times @", "@ doubled", "what is double @", "what is twice @"),
+    "/": ("half of @", "@ halved", "what is half of @", "half @", "one half of @", "cut @ in half"),
+}
+# As the table of products is said.
+_ZH_RECITED = {"*": ("@%得几", "@%得多少", "@%是多少")}
+_EN_RECITED = {"*": ("@ %s", "what are @ %s", "how much is @ %s")}
+_ASKED_SHARES = {"plain": 0.6, "roundabout": 0.15, "problem": 0.2, "by two": 0.04, "recited": 0.01}
 _ZH_SUM = read_frames("zh_sum")
 _EN_SUM = read_frames("en_sum")
 KINDS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
@@ -134,17 +145,26 @@ _ZH_PROBLEM = {sign: read_frames(f"zh_{kind}") for sign, kind in KINDS.items()}
 _EN_PROBLEM = {sign: read_frames(f"en_{kind}") for sign, kind in KINDS.items()}
 
 
-def _operands(rng: random.Random) -> tuple[str, int, int, int]:
+def _operands(rng: random.Random, asked: str) -> tuple[str, int, int, int]:
+    """(sign, left, right, result) of a sum that is asked for as `asked`, of _ASKED_SHARES."""
+    if asked == "by two":
+        value = rng.randint(1, 50)
+        return ("*", value, 2, value * 2) if rng.random() < 0.5 else ("/", value * 2, 2, value)
+    if asked == "recited":
+        left, right = rng.randint(2, 9), rng.randint(2, 9)
+        return "*", left, right, left * right
+    least = 1 if asked == "problem" else 0  # nobody eats no apples
     sign = rng.choices("+-*/", (5, 4, 4, 2))[0]
-    top = rng.choices((10, 20, 100), (4, 4, 2))[0]
+    # Below a hundred most often: sums that carry are too many to be known by heart.
+    top = rng.choices((10, 20, 100), (3, 3, 4))[0]
     if sign == "+":
-        left, right = rng.randint(0, top), rng.randint(0, top)
+        left, right = rng.randint(least, top), rng.randint(least, top)
         return sign, left, right, left + right
     if sign == "-":
-        right, rest = sorted((rng.randint(0, top), rng.randint(0, top)))
+        right, rest = sorted((rng.randint(least, top), rng.randint(least, top)))
         return sign, rest, right, rest - right
     table = 10 if rng.random() < 0.75 else 12
-    left, right = rng.randint(0, table), rng.randint(1, table)
+    left, right = rng.randint(least, table), rng.randint(1, table)
     if sign == "*":
         return sign, left, right, left * right
     return sign, left * right, right, left
@@ -155,40 +175,56 @@ def sample_sum(rng: random.Random, lang: Lang) -> Exchange:
 
     One in five is a problem of one step: apples that are eaten, pages that are read.
     """
-    is_problem = rng.random() < _PROBLEMS
-    sign, left, right, result = _operands(rng)
-    while is_problem and not (left and right):  # nobody eats no apples
-        sign, left, right, result = _operands(rng)
-    in_words = rng.random() < 0.4
+    asked = rng.choices(tuple(_ASKED_SHARES), tuple(_ASKED_SHARES.values()))[0]
+    sign, left, right, result = _operands(rng, asked)
+    in_words = asked == "recited" or rng.random() < 0.4
     if lang == "zh":
         show = number_zh if in_words else str
-        operation = rng.choice(_ZH_OPS[sign][: 2 if in_words else None])
-        asked = f"{show(left)}{operation}{show(right)}"
-        if is_problem:
-            text = _ZH_PROBLEM[sign].sample(rng)
-            count = _count_zh if in_words else str
-            text = text.replace("@", count(left)).replace("%", count(right))
-        elif rng.random() < _ROUNDABOUT:
-            text = rng.choice(_ZH_ROUNDABOUT[sign])
-            text = text.replace("@", show(left)).replace("%", show(right))
-        else:
-            text = _ZH_SUM.sample(rng).replace("@", asked)
+        text = _ask_zh(rng, asked, sign, in_words=in_words)
+        count = _count_zh if in_words and asked == "problem" else show
+        text = text.replace("@", count(left)).replace("%", count(right))
         answer = f"{show(left)}{_ZH_OPS[sign][0]}{show(right)}等于{show(result)}。"
-        return Exchange(lang, vary(rng, lang, text), answer, "sum")
-    show = number_en if in_words else str
-    operation = rng.choice(_EN_OPS[sign][:2] if in_words else _EN_OPS[sign])
-    space = "" if not in_words and not operation.isalpha() and rng.random() < 0.4 else " "
-    asked = f" {show(left)}{space}{operation}{space}{show(right)}"
-    if is_problem:
-        text = _EN_PROBLEM[sign].sample(rng).replace("@", show(left)).replace("%", show(right))
-    elif rng.random() < _ROUNDABOUT:
-        text = rng.choice(_EN_ROUNDABOUT[sign])
-        text = text.replace("@", show(left)).replace("%", show(right))
     else:
-        text = _EN_SUM.sample(rng).replace("@", asked).strip()
-    shown = show(left)
-    answer = f"{shown[:1].upper()}{shown[1:]} {_EN_OPS[sign][0]} {show(right)} is {show(result)}."
+        show = number_en if in_words else str
+        text = _ask_en(rng, asked, sign, in_words=in_words)
+        text = text.replace("@", show(left)).replace("%", show(right)).replace("sixs", "sixes")
+        answer = f"{show(left)} {_EN_OPS[sign][0]} {show(right)} is {show(result)}."
+        answer = answer[:1].upper() + answer[1:]
     return Exchange(lang, vary(rng, lang, text), answer, "sum")
+
+
+def _ask_zh(rng: random.Random, asked: str, sign: str, *, in_words: bool) -> str:
+    """A question with @ for the left number and % for the right one."""
+    match asked:
+        case "problem":
+            return _ZH_PROBLEM[sign].sample(rng)
+        case "by two":
+            return rng.choice(_ZH_BY_TWO[sign])
+        case "recited":
+            return rng.choice(_ZH_RECITED[sign])
+        case "roundabout":
+            return rng.choice(_ZH_ROUNDABOUT[sign])
+        case _:
+            operation = rng.choice(_ZH_OPS[sign][: 2 if in_words else None])
+            return _ZH_SUM.sample(rng).replace("@", f"@{operation}%")
+
+
+def _ask_en(rng: random.Random, asked: str, sign: str, *, in_words: bool) -> str:
+    """As `_ask_zh`."""
+    match asked:
+        case "problem":
+            return _EN_PROBLEM[sign].sample(rng)
+        case "by two":
+            return rng.choice(_EN_BY_TWO[sign])
+        case "recited":
+            return rng.choice(_EN_RECITED[sign])
+        case "roundabout":
+            return rng.choice(_EN_ROUNDABOUT[sign])
+        case _:
+            operation = rng.choice(_EN_OPS[sign][:2] if in_words else _EN_OPS[sign])
+            is_tight = not in_words and not operation.isalpha() and rng.random() < 0.4
+            space = "" if is_tight else " "
+            return _EN_SUM.sample(rng).replace("@", f" @{space}{operation}{space}%").strip()
 
 
 _SEVERAL = 0.4
