@@ -1657,5 +1657,18 @@ def message_schema() -> dict[str, Any]:
         "worker_to_supervisor": from_worker,
         "supervisor_to_job": to_job,
         "job_to_supervisor": from_job,
-        "components": components,
+        "components": {name: _as_sent(schema) for name, schema in components.items()},
+    }
+
+
+def _as_sent(schema: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Without docstrings, and without what only some versions of msgspec write: keys' values."""
+    if isinstance(schema, list):
+        return [_as_sent(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: _as_sent(value)
+        for key, value in schema.items()
+        if key != "propertyNames" and not (key == "description" and isinstance(value, str))
     }
