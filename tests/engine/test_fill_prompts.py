@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from letter_models import Engine, LetterTexts, letter_model, scripted_worker
 from letter_tokenizer import FIRST_SPECIAL, LetterTokenizer
@@ -109,6 +110,7 @@ def test_a_model_without_the_mask_is_asked_in_a_chat():
     assert made.way == "instruction"
     prompt = made.prompt(0)
     assert prompt.continues
+    assert prompt.is_enclosed
     assert prompt.stop_texts[0] == "</fill>"
     asked = shown(prompt.layout)
     assert "春【空】秋____" in asked
@@ -118,12 +120,25 @@ def test_a_model_without_the_mask_is_asked_in_a_chat():
     assert "春夏秋【空】" in shown(made.prompt(1).layout)
 
 
+def test_masks_that_a_causal_model_has_in_its_vocabulary_alone_mean_nothing():
+    """GLM-4 and ChatGLM2/3: GLM's masks are tokens there, and the models see what comes before."""
+    causal = msgspec.structs.replace(letter_model(), blank_kinds=())
+    text = ModelText(causal, LetterTokenizer(), find_chat_format("qa"))
+    made = FillPrompts(text, parse_mask_text("春[MASK]秋"), 2048, takes_nearest=True)
+    assert made.way == "instruction"
+    some = msgspec.structs.replace(letter_model(), blank_kinds=("short",))
+    text = ModelText(some, LetterTokenizer(), find_chat_format("qa"))
+    ways = [
+        FillPrompts(text, parse_mask_text(asked), 2048, takes_nearest=True).way
+        for asked in ("春[MASK]秋", "春[gMASK]")
+    ]
+    assert ways == ["mask", "instruction"]
+
+
 def test_a_model_with_neither_mask_nor_chat_is_refused():
     info = letter_model()
-    import msgspec
-
     mute = ModelText(msgspec.structs.replace(info, can_chat=False), MasklessTokenizer(), None)
-    with pytest.raises(BadRequestError, match=r"no \[MASK\] token and cannot chat"):
+    with pytest.raises(BadRequestError, match=r"cannot fill \[MASK\], and cannot chat"):
         FillPrompts(mute, parse_mask_text("a[MASK]"), 100, takes_nearest=True)
 
 

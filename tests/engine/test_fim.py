@@ -89,6 +89,15 @@ def test_blanks_see_earlier_fills_and_other_blanks_as_a_line():
     assert made.prompt(1).layout.token_ids == ids(9, PREFIX, "axyb", SUFFIX, "c", MIDDLE)
 
 
+def test_fills_bring_their_own_spaces():
+    made = prompts("def get_[MASK](self):")
+    prompt = made.prompt(0)
+    assert prompt.continues
+    assert not prompt.is_enclosed
+    made.fill(0, "name", ())
+    assert made.filled_text() == "def get_name(self):"
+
+
 def test_a_fill_ends_at_the_formats_end_and_a_short_one_with_its_line():
     made = prompts("a[MASK]b[gMASK]")
     tokenizer = FimTokenizer()
@@ -117,7 +126,7 @@ def test_masks_win_over_middles_and_middles_over_a_chat():
     masked = ModelText(letter_model(), both, None)
     assert FillPrompts(masked, segments, 200, takes_nearest=True).way == "mask"
     request = InspectPrompt(id=1, model="letters", segments=segments)
-    assert inspect_fill(model_text(can_chat=True), request).way == "fim"
+    assert inspect_fill(model_text(can_chat=True), request, 200).way == "fim"
 
 
 def test_a_vocabulary_with_half_of_the_tokens_has_none():

@@ -82,6 +82,18 @@ def test_every_text_is_continued_as_alone(session):
 
 
 @pytest.mark.e2e
+def test_what_beams_find_is_told_as_alone(session):
+    beams = prompt("The Starry Night", num_beams=2, max_new_tokens=8)
+    whole = alone(session, beams)
+    assert whole.text
+    sampling = msgspec.structs.replace(beams.sampling, stop_texts=(whole.text[2:4],))
+    stopped = msgspec.structs.replace(beams, sampling=sampling)
+    found = together(session, [beams, prompt("你好"), stopped])
+    assert found[0].text == whole.text
+    assert (found[2].text, found[2].finish_reason) == (whole.text[:2], "stop_text")
+
+
+@pytest.mark.e2e
 def test_a_stop_text_ends_its_own_row(session):
     free = prompt("The Starry Night", seed=7, max_new_tokens=40)
     stop = alone(session, free).text[3:5]

@@ -72,9 +72,21 @@ class WordPool:
         )
 
 
-def proofread(text, gaps, *, spans=None, figures=None, tokenizer=None, pool=None, context=2048):
+def proofread(
+    text,
+    gaps,
+    *,
+    spans=None,
+    figures=None,
+    tokenizer=None,
+    pool=None,
+    context=2048,
+    blank_kinds=("short", "long", "sentence"),
+):
     pool = pool or WordPool(gaps)
-    info = msgspec.structs.replace(letter_model(context=context), proofread=figures)
+    info = msgspec.structs.replace(
+        letter_model(context=context), proofread=figures, blank_kinds=blank_kinds
+    )
     model = ModelText(info, tokenizer or LetterTokenizer(), None)
     request = Proofread(id=7, model="letters", text=text, spans=spans or sentence_spans(text))
     task = Task(request)
@@ -177,6 +189,8 @@ def test_a_model_that_sees_one_side_says_so():
     tokenizer.specials = replace(LetterTokenizer.specials, mask=None, smask=None)
     with pytest.raises(BadRequestError, match="sees only what stands before"):
         proofread("a b", {}, tokenizer=tokenizer)
+    with pytest.raises(BadRequestError, match="sees only what stands before"):
+        proofread("a b", {}, blank_kinds=())  # the masks are in its vocabulary alone
 
 
 def test_middles_show_both_sides_too():

@@ -64,11 +64,13 @@ def test_a_template_with_a_switch_leaves_the_reasoning_out(tmp_path):
     assert silent.token_ids[: len(thinking.token_ids)] == thinking.token_ids
     assert TOKENIZER.decode(added) == "<think>\n\n</think>\n\n"
     counts = [
-        text.count_tokens(CountTokens(id=1, model="tiny", messages=question, thinks=on)).total
+        text.count_tokens(CountTokens(id=1, model="tiny", messages=question, thinks=on), 64).total
         for on in (True, False)
     ]
     assert counts == [len(thinking.token_ids), len(silent.token_ids)]
-    view = text.inspect_chat(InspectPrompt(id=1, model="tiny", messages=question, thinks=False))
+    view = text.inspect_chat(
+        InspectPrompt(id=1, model="tiny", messages=question, thinks=False), 512
+    )
     assert tuple(token.token_id for token in view.tokens) == silent.token_ids
 
 
@@ -88,6 +90,14 @@ def test_ends_of_turns_may_be_said_and_other_markers_not(tmp_path):
     assert markers["<|endoftext|>"] not in banned
     assert markers["<think>"] not in banned
     assert {markers["[gMASK]"], markers["<|assistant|>"], markers["<|system|>"]} <= set(banned)
+
+
+def test_what_ends_a_turn_ends_a_raw_text_too(tmp_path):
+    """Else a continuation runs on past the end of its own, and shows the marker."""
+    text = model_text(tmp_path, "glm-4-0414")
+    markers = TOKENIZER.markers
+    assert {TOKENIZER.specials.eos, markers["<|user|>"]} <= text.stop_ids
+    assert not text.stop_ids & set(text.banned_ids(TOKENIZER.vocab_size))
 
 
 def test_raw_text_is_continued_where_it_ends(tmp_path):

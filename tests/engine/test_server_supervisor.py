@@ -320,6 +320,24 @@ def test_chat_that_has_outgrown_the_model_drops_its_oldest_messages_and_says_so(
         assert failed.code == "context_overflow"
 
 
+def test_counts_and_views_are_of_the_context_the_model_is_loaded_with():
+    turns = [Message(role, f"{n}" * 20) for n in range(4) for role in ("user", "assistant")]
+    messages = (*turns, Message("user", "and now?"))
+    count = lambda i: CountTokens(id=i, model="letters", messages=messages)  # noqa: E731
+    view = lambda i: InspectPrompt(id=i, model="letters", messages=messages)  # noqa: E731
+    with Engine(texts=LetterTexts(letter_model(context=2048))) as engine:
+        before = engine.ask(count).result
+        assert (before.context_length, before.dropped_messages) == (2048, ())
+        engine.ask(load(context=200))
+        counted, seen = engine.ask(count).result, engine.ask(view).result
+        request = engine.send(chat(*messages))
+        assert isinstance(engine.end(request), Done)
+        (started,) = engine.about(request, Started)
+        assert counted.context_length == seen.context_length == started.context_length == 200
+        assert counted.dropped_messages == started.dropped_messages != ()
+        assert len(seen.tokens) == started.prompt_tokens
+
+
 def test_devices_end_with_the_cpu_and_its_memory(loaded):
     devices = loaded.ask(ListDevices).result.devices
     assert devices[-1].name == "cpu"

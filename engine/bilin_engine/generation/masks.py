@@ -163,12 +163,15 @@ def ids_without_text(tokenizer: Tokenizer, vocab_size: int) -> frozenset[int]:
     return frozenset(i for i in range(vocab_size) if tokenizer.is_special(i) and i not in stops)
 
 
-def filled_text(segments: Iterable[Segment], fills: Mapping[int, str]) -> str:
+def filled_text(
+    segments: Iterable[Segment], fills: Mapping[int, str], *, is_spaced: bool = True
+) -> str:
     """The person's text with fills (by blank index) in place; open blanks as their mask text.
 
     In pure ASCII text a fill is set off by spaces, since the model's words carry none. Unlike the
     reference's display, which always puts both, a space is left out where the text has one, at the
-    text's ends, after an opening bracket and before closing punctuation.
+    text's ends, after an opening bracket and before closing punctuation. Not is_spaced: fills bring
+    their own.
     """
     parts = _joined(segments)
     blanks = [i for i, part in enumerate(parts) if isinstance(part, BlankSegment)]
@@ -177,7 +180,7 @@ def filled_text(segments: Iterable[Segment], fills: Mapping[int, str]) -> str:
     ]
     for index, place in enumerate(blanks):
         shown[place] = fills.get(index, shown[place])
-    if not "".join(shown).isascii():
+    if not (is_spaced and "".join(shown).isascii()):
         return "".join(shown)
     text = ""
     fill_places = {place for index, place in enumerate(blanks) if index in fills}

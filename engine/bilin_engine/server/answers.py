@@ -16,7 +16,6 @@ from bilin_engine.generation.masks import (
     MaskedSequence,
     encode_segments,
     layout_blank,
-    stop_ids,
 )
 from bilin_engine.generation.request import PromptLayout
 from bilin_engine.protocol import (
@@ -144,7 +143,11 @@ class Answering:
         text = self.model.text
         layout = text.continuation(request.segments, self.model.context_length)
         return self._one_text(
-            request, layout, stop_ids(text.tokenizer.specials), request.sampling.stop_texts
+            request,
+            layout,
+            text.stop_ids,
+            request.sampling.stop_texts,
+            continues=not text.blank_kinds,
         )
 
     def fill(self, request: Fill) -> FillResult:
@@ -191,20 +194,18 @@ class Answering:
     def score(self, request: Score) -> ScoreResult:
         """The log-prob of every token of a text. Raises BadRequestError for an empty one."""
         text = self.model.text
-        specials = text.tokenizer.specials
         token_ids = tuple(text.tokenizer.encode(request.text))
         if not token_ids:
             raise BadRequestError("the text to score is empty; give some text")
-        if specials.gmask is not None and specials.sop is not None:
+        if text.blank_kinds:
             sequence = encode_segments(request.segments, text.tokenizer)
             blank = sequence.next_blank()
             assert blank is not None
             layout = self._layout(sequence, blank)
         else:
             layout = self._causal_layout(request)
-        stop = stop_ids(specials)
         greedy = Sampling(temperature=0.0, seed=0)
-        run = self._run(request.id, layout, stop, greedy, [], choices=(token_ids,))
+        run = self._run(request.id, layout, text.stop_ids, greedy, [], choices=(token_ids,))
         (found,) = run.candidates
         tokens = tuple(
             ScoredToken(token_id, text.tokenizer.token_text(token_id), logprob)
@@ -220,7 +221,8 @@ class Answering:
             raise BadRequestError("this model has no masks: it scores what follows a text only")
         given = "".join(s.text for s in request.segments if isinstance(s, TextSegment))
         tokenizer = self.model.text.tokenizer
-        ids = tuple(tokenizer.encode(given)) or (tokenizer.specials.eos,)
+        frame = getattr(tokenizer, "frame", ())
+        ids = (*frame, *tokenizer.encode(given)) or (tokenizer.specials.eos,)
         return PromptLayout(ids, tuple(range(len(ids))), 0, None, None)
 
     def _layout(self, sequence: MaskedSequence, blank: Blank) -> PromptLayout:
@@ -306,10 +308,10 @@ class Answering:
             if stream.is_stopped:
                 break
         stream.finish()
-        bare = bool(request.constraints.choices) or prompt.continues
+        bare = bool(request.constraints.choices) or prompt.is_enclosed
         shown = stream.text.strip() if bare else stream.text
         breaks = broken_constraint(shown, request.constraints)
-        is_form_kept = stream.is_stopped or not prompt.continues
+        is_form_kept = stream.is_stopped or not prompt.is_enclosed
         if not is_form_kept and not request.constraints.choices:
             breaks = breaks or f"does not end with {FILL_CLOSE}, as was asked"
         is_whole = stream.num_tokens == len(found.token_ids)

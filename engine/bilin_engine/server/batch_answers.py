@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from bilin_engine.errors import BadRequestError, BilinError
-from bilin_engine.generation.masks import stop_ids
 from bilin_engine.protocol import (
     BatchPrompt,
     BatchResult,
@@ -43,8 +42,10 @@ def answer_batch(
         _row(model, prompt, index, len(request.prompts))
         for index, prompt in enumerate(request.prompts)
     ]
+    continues = not model.text.blank_kinds
     streams = [
-        TextStream(model.text.decoder(), prompt.sampling.stop_texts) for prompt in request.prompts
+        TextStream(model.text.decoder(continues=continues), prompt.sampling.stop_texts)
+        for prompt in request.prompts
     ]
     first_seed = rows[0].sampling.seed
     assert first_seed is not None
@@ -75,6 +76,11 @@ def answer_batch(
         batch = WorkerBatch(id=model.pool.next_id(), requests=part, banned_ids=banned_ids)
         results += model.pool.generate_batch(task, batch, partial(on_tokens, len(results)))
     for row, stream in enumerate(streams):
+        if not stream.num_tokens:  # beams tell nothing before the best is known
+            for token_id in results[row].candidates[0].token_ids:
+                tell(row, stream.feed(token_id))
+                if stream.is_stopped:
+                    break
         if not stream.is_stopped:
             tell(row, stream.finish())
     return BatchResult(results=tuple(map(_result, streams, results)))
@@ -110,7 +116,7 @@ def _row(model: LoadedModel, prompt: BatchPrompt, index: int, count: int) -> Wor
         output_position=layout.output_position,
         mask_index=layout.mask_index,
         sampling=seeded(prompt.sampling),
-        stop_ids=tuple(sorted(stop_ids(model.text.tokenizer.specials))),
+        stop_ids=tuple(sorted(model.text.stop_ids)),
     )
 
 

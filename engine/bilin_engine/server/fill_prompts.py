@@ -63,12 +63,17 @@ _KINDS_EN: dict[BlankKind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class FillPrompt:
-    """One blank's prompt. stop_texts end an answer; continues: it goes on from given text."""
+    """One blank's prompt. stop_texts end an answer.
+
+    continues: the answer goes on in the middle of a line, and its first space is real. is_enclosed:
+    it must end with FILL_CLOSE, and space at its ends counts for nothing.
+    """
 
     layout: PromptLayout
     stop_ids: frozenset[int]
     stop_texts: tuple[str, ...] = ()
     continues: bool = False
+    is_enclosed: bool = False
 
 
 class FillPrompts:
@@ -134,7 +139,7 @@ class FillPrompts:
 
     def filled_text(self) -> str:
         """The whole text with the fills in place."""
-        return filled_text(self._segments, self._fills)
+        return filled_text(self._segments, self._fills, is_spaced=self.way != "fim")
 
     def view(self, index: int) -> WindowView:
         """What of the text the prompt for a blank holds."""
@@ -201,7 +206,7 @@ class FillPrompts:
         layout = fim_layout(self._text.tokenizer, self._fim, *sides)
         stop_texts = () if self.kinds[index] == "long" else ("\n",)
         require_room(len(layout.token_ids), self._context_length)
-        return FillPrompt(layout, frozenset(self._fim.stop_ids), stop_texts)
+        return FillPrompt(layout, frozenset(self._fim.stop_ids), stop_texts, continues=True)
 
     def _instruction(self, index: int) -> FillPrompt:
         window = self._window(index)
@@ -223,39 +228,36 @@ class FillPrompts:
             (Message("user", ask),), FILL_OPEN, self._context_length, thinks=False
         )
         return FillPrompt(
-            prompt.layout, prompt.stop_ids, (FILL_CLOSE, *prompt.stop_texts), continues=True
+            prompt.layout,
+            prompt.stop_ids,
+            (FILL_CLOSE, *prompt.stop_texts),
+            continues=True,
+            is_enclosed=True,
         )
 
 
 def fill_way(text: ModelText, segments: Sequence[Segment]) -> FillWay:
     """How a model fills these blanks. Raises BadRequestError where it cannot."""
-    specials = text.tokenizer.specials
-    ids: dict[BlankKind, int | None] = {
-        "short": specials.mask,
-        "long": specials.gmask,
-        "sentence": specials.smask,
-    }
-    kinds = {s.kind for s in segments if isinstance(s, BlankSegment)} or {"long"}
-    missing: list[BlankKind] = [kind for kind in _FILL_ORDER if kind in kinds and ids[kind] is None]
-    if not missing and specials.sop is not None:
+    kinds: set[BlankKind] = {s.kind for s in segments if isinstance(s, BlankSegment)} or {"long"}
+    missing = kinds - text.blank_kinds
+    if not missing:
         return "mask"
     if fim_tokens(text.tokenizer) is not None:
         return "fim"
     if text.info.can_chat:
         return "instruction"
-    names = ", ".join(MASK_TEXTS[kind] for kind in missing) or "sop"
-    message = f'the model "{text.info.id}" has no {names} token and cannot chat: it fills no blanks'
+    names = ", ".join(MASK_TEXTS[kind] for kind in _FILL_ORDER if kind in missing)
+    message = f'the model "{text.info.id}" cannot fill {names}, and cannot chat: it fills no blanks'
     raise BadRequestError(message)
 
 
-def inspect_fill(text: ModelText, request: InspectPrompt) -> PromptView:
-    """The exact prompt of a `Fill`, token by token."""
-    context_length = text.info.context_length
+def inspect_fill(text: ModelText, request: InspectPrompt, context_length: int) -> PromptView:
+    """The exact prompt of a `Fill`, token by token. context_length: what the fill would have."""
     prompts = FillPrompts(
         text, request.segments, context_length, takes_nearest=request.takes_nearest
     )
     [index] = prompts.order(request.blank)
-    return text.prompt_view(prompts.prompt(index).layout, way=prompts.way)
+    return text.prompt_view(prompts.prompt(index).layout, context_length, way=prompts.way)
 
 
 def inspect_window(text: ModelText, request: InspectWindow) -> WindowView:

@@ -84,6 +84,7 @@ class ModelHost:
         self._pool: WorkerPool | None = None
         self._model: LoadedModel | None = None
         self._last_load: LoadModel | None = None  # what an idle unload may bring back
+        self._loaded_context = ("", 0)  # the model that was loaded last, and its tokens
         self._status = EngineStatus(state="empty")
         self._is_stopping = False
         self._own_bytes: dict[str, int] = {}
@@ -93,6 +94,11 @@ class ModelHost:
     def own_bytes(self) -> dict[str, int]:
         """What the loaded model holds, by device. Any thread."""
         return self._own_bytes
+
+    def context_length(self, info: ModelInfo) -> int:
+        """Tokens of prompt and answer: as the model was loaded last, else its most. Any thread."""
+        model, loaded = self._loaded_context
+        return loaded if model == info.id else info.context_length
 
     @property
     def status(self) -> EngineStatus:
@@ -173,6 +179,7 @@ class ModelHost:
             loaded.vocab_size
         )  # 0.1 s for a large vocabulary: now, not at the first word
         self._last_load = request
+        self._loaded_context = (info.id, loaded.context_length)
         self._own_bytes = dict(loaded.memory_bytes)
         load_s = time.monotonic() - start_s
         if allowed.notice:

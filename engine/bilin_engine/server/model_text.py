@@ -16,6 +16,7 @@ from bilin_engine.generation.masks import encode_segments, layout_blank, stop_id
 from bilin_engine.generation.request import PromptLayout
 from bilin_engine.library import Library, LibraryEntry
 from bilin_engine.protocol import (
+    BlankKind,
     CountTokens,
     FillWay,
     InspectPrompt,
@@ -69,6 +70,30 @@ class ModelText:
         self._lock = threading.Lock()
         self._banned: dict[tuple[int, bool], tuple[int, ...]] = {}
 
+    @property
+    def blank_kinds(self) -> frozenset[BlankKind]:
+        """The blanks it fills by mask: those it was made for, of which it has the tokens.
+
+        Vocabularies of causal GLMs (GLM-4, ChatGLM2) hold the masks too, and mean nothing by them.
+        """
+        specials = self.tokenizer.specials
+        ids: dict[BlankKind, int | None] = {
+            "short": specials.mask,
+            "long": specials.gmask,
+            "sentence": specials.smask,
+        }
+        if specials.sop is None:
+            return frozenset()
+        return frozenset(kind for kind in self.info.blank_kinds if ids[kind] is not None)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end whatever it says: the vocabulary's, and those that end its chat answers."""
+        stops = stop_ids(self.tokenizer.specials)
+        if self._chat_format is not None:
+            stops |= self._chat_format.stop_ids(self.tokenizer)
+        return stops
+
     def chat_prompt(
         self,
         messages: tuple[Message, ...],
@@ -100,7 +125,7 @@ class ModelText:
 
         Raises BadRequestError for a blank that the model cannot fill, ContextOverflowError.
         """
-        if self.info.blank_kinds:
+        if self.blank_kinds:
             sequence = encode_segments(segments, self.tokenizer)
             blank = sequence.next_blank()
             assert blank is not None, "encode_segments adds one"
@@ -119,22 +144,25 @@ class ModelText:
         require_room(len(token_ids), context_length)
         return causal_layout(token_ids)
 
-    def count_tokens(self, request: CountTokens) -> TokenCount:
-        """What the whole conversation takes, also when that is more than fits."""
+    def count_tokens(self, request: CountTokens, context_length: int) -> TokenCount:
+        """What the whole conversation takes, also when that is more than fits.
+
+        context_length: what a `Chat` would have.
+        """
         chat_format = self._format(thinks=request.thinks)
         size = chat_format.size(request.messages, self.tokenizer, request.prefill)
         return TokenCount(
             total=size.total,
-            context_length=self.info.context_length,
+            context_length=context_length,
             per_message=size.per_message,
-            dropped_messages=self._would_drop(chat_format, request, size.total),
+            dropped_messages=self._would_drop(chat_format, request, size.total, context_length),
         )
 
     def _would_drop(
-        self, chat_format: ChatFormat, request: CountTokens, total: int
+        self, chat_format: ChatFormat, request: CountTokens, total: int, context_length: int
     ) -> tuple[int, ...]:
         """What a `Chat` would leave out; () also where not even the last message fits."""
-        most = self.info.context_length - answer_room(self.info.context_length)
+        most = context_length - answer_room(context_length)
         if total <= most:
             return ()
         try:
@@ -144,14 +172,16 @@ class ModelText:
         except ContextOverflowError:
             return ()
 
-    def inspect_chat(self, request: InspectPrompt) -> PromptView:
-        """The exact prompt of a chat, token by token."""
+    def inspect_chat(self, request: InspectPrompt, context_length: int) -> PromptView:
+        """The exact prompt of a chat, token by token. context_length: what the chat would have."""
         prompt = self.chat_prompt(
-            request.messages, request.prefill, self.info.context_length, thinks=request.thinks
+            request.messages, request.prefill, context_length, thinks=request.thinks
         )
-        return self.prompt_view(prompt.layout)
+        return self.prompt_view(prompt.layout, context_length)
 
-    def prompt_view(self, layout: PromptLayout, way: FillWay | None = None) -> PromptView:
+    def prompt_view(
+        self, layout: PromptLayout, context_length: int, way: FillWay | None = None
+    ) -> PromptView:
         """A prompt token by token. way: how it asks for a fill."""
         tokens = zip(layout.token_ids, layout.position_ids, strict=True)
         return PromptView(
@@ -165,7 +195,7 @@ class ModelText:
                 for token_id, position in tokens
             ),
             prefix_len=layout.prefix_len,
-            context_length=self.info.context_length,
+            context_length=context_length,
             way=way,
         )
 
@@ -192,9 +222,7 @@ class ModelText:
             key = (vocab_size, digits_only)
             if key not in self._banned:
                 may_say = self._is_digits if digits_only else bool
-                stops = stop_ids(self.tokenizer.specials)
-                if self._chat_format is not None:
-                    stops |= self._chat_format.stop_ids(self.tokenizer)
+                stops = self.stop_ids
                 self._banned[key] = tuple(
                     token_id
                     for token_id in range(vocab_size)

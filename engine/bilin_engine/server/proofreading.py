@@ -84,7 +84,8 @@ class Proofreading:
         self._context_length = context_length
         self._banned_ids = banned_ids
         specials = text.tokenizer.specials
-        self._mask = next((i for i in (specials.mask, specials.smask) if i is not None), None)
+        masks = {"short": specials.mask, "sentence": specials.smask}
+        self._mask = next((masks[kind] for kind in masks if kind in text.blank_kinds), None)
         self._sop = specials.sop
         self._fim: FimTokens | None = None
         self.way: FillWay = "mask"

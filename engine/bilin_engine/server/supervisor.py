@@ -262,11 +262,14 @@ class Supervisor:
             case PlanModel() as request:
                 return self._plan(request)
             case CountTokens() as request:
-                return self._texts.get(request.model).count_tokens(request)
+                text = self._texts.get(request.model)
+                return text.count_tokens(request, self._host.context_length(text.info))
             case InspectPrompt() as request:
                 text = self._texts.get(request.model)
-                is_chat = bool(request.messages)
-                return text.inspect_chat(request) if is_chat else inspect_fill(text, request)
+                context_length = self._host.context_length(text.info)
+                if request.messages:
+                    return text.inspect_chat(request, context_length)
+                return inspect_fill(text, request, context_length)
             case InspectWindow() as request:
                 return inspect_window(self._texts.get(request.model), request)
             case LoadModel() | UnloadModel() | MeasureModel():
