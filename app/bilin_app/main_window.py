@@ -235,6 +235,7 @@ class MainWindow(QMainWindow):
 
     def _on_new(self) -> None:
         if self._page == "editor":
+            self.editor.text.setFocus()  # a title that is being edited is kept, for its document
             self.editor.list.new_requested.emit()
             return
         self.show_page("chat")

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,14 @@ from chat_page import ChatPage
 from bilin_app.controllers import attachments
 from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.transcript import Transcript
 from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand, EngineLimits
-from bilin_app.storage.conversations import set_trashed
+from bilin_app.storage.conversations import (
+    ConversationContent,
+    ConversationRecord,
+    set_trashed,
+)
 from bilin_app.storage.store import Store
 from bilin_engine.protocol import Sampling
 
@@ -1192,3 +1198,22 @@ def test_a_model_that_is_gone_leaves_the_answer_to_the_loaded_one(start_app, unt
     app.chat.send("one")
     until(lambda: app.page.finished)
     assert any("gone of this conversation" in notice for notice in app.page.notices)
+
+
+def test_news_of_the_conversation_before_are_not_shown_as_those_of_the_next(qapp):
+    """It was left, and the next one is still being read: both have the same visit by then."""
+    records = [
+        ConversationRecord(number, f"t{number}", 1.0, 1.0, None, "", "", "", "", "")
+        for number in (1, 2)
+    ]
+    first, second = (ConversationContent(record, (), ()) for record in records)
+    transcript = Transcript(lambda view: view)
+    transcript.open(first, transcript.leave())
+    visit = transcript.leave()  # to the second
+    late = transcript.visit_of(1)
+    transcript.open(second, visit)
+    transcript.update(first, late)
+    assert transcript.conversation_id == 2
+    transcript.update(ConversationContent(replace(records[1], title="new"), (), ()), visit)
+    assert transcript.record is not None
+    assert transcript.record.title == "new"

@@ -452,3 +452,16 @@ def test_a_candidate_fails_what_is_asked_for_now_not_what_was_asked(qapp):
     assert why("a b c", words, length=LengthLimit(2, "words")) == "3 words, asked for at most 2"
     assert why("a b c", words, length=LengthLimit(4, "words")) == ""
     assert why("a", "does not end with </fill>, as was asked") != ""
+
+
+def test_an_offer_with_an_emoji_is_shown_and_edited_as_it_is_stored(bench):
+    """A document that is opened again with an offer: the field counts UTF-16 units."""
+    one = bench("甲[MASK]乙丙丁戊")
+    one.offer("😀字")
+    views = tuple(v for _, b in one.session.document.blanks if (v := one.session.view(b.id)))
+    one.view.show_document(DocumentView(1, "", one.session.document.content, views))
+    assert one.shown == one.expected == "甲😀字乙丙丁戊"
+    one.at(5)  # behind 乙: 😀 takes two places
+    one.key(Key.Key_Z)
+    assert one.session.document.plain_text == "甲[MASK]乙z丙丁戊"
+    assert one.shown == one.expected

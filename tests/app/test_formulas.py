@@ -98,3 +98,17 @@ def test_a_process_that_hangs_or_dies_costs_its_formula_only(qapp, tmp_path):
     assert results[:2] == [None, None]
     assert results[2] is not None
     assert (results[2].ascent, results[2].descent) == (8.0, 2.0)
+
+
+def test_a_formula_that_is_drawn_late_leaves_what_streams_below_it(body):
+    """Its source is longer than its picture: all below it moves, the open paragraph too."""
+    written = ("$$x^2 + y^2 = z^2$$\n\n", "The next para", "graph goes on", " and on.")
+    for number, piece in enumerate(written):
+        body.append(piece)
+        if number == 1:
+            formulas().wait()
+            assert "\ufffc" in body.document().toPlainText()
+    body.finish()
+    assert body.document().toPlainText().count("\ufffc") == 1
+    end = body.document().characterCount() - 1
+    assert plain_text(body.document(), 0, end).split() == "".join(written).split()

@@ -150,6 +150,27 @@ def test_shortcuts_do_what_the_list_says(window, qtbot):
         QTest.keyClick(window, Qt.Key.Key_Escape)
 
 
+def test_a_title_that_is_edited_stays_with_its_document(window):
+    """Ctrl+N keeps what was typed; another document that comes by itself gives it up."""
+    titles, order = [], []
+    window.show_page("editor")
+    header = window.editor.header
+    header.title_changed.connect(titles.append)
+    header.title_changed.connect(lambda _title: order.append("title"))
+    window.editor.list.new_requested.connect(lambda: order.append("new"))
+    window.editor.show_document(DocumentView(1, "Locks", Document().content))
+    header.title.start_editing()
+    header.title.field.setText("Canals")
+    window._on_new()
+    assert (titles, order) == (["Canals"], ["title", "new"])
+    header.title.start_editing()
+    header.title.field.setText("Bridges")
+    window.editor.show_document(DocumentView(2, "", Document().content))
+    window.editor.text.setFocus()
+    assert header.title.field.isHidden()
+    assert titles == ["Canals"]
+
+
 def test_esc_belongs_to_a_field_that_means_something_by_it(window):
     stops = []
     window.chat.composer.stop_requested.connect(lambda: stops.append(1))

@@ -268,3 +268,23 @@ def test_a_message_is_deleted_from_its_menu(make):
         menu.actions()[-1].trigger()
         menu.close()
         assert gone == [view.id]
+
+
+def test_letters_are_copied_as_they_are_selected_behind_a_character_of_two_units(make):
+    widget = make(replace(ANSWER, text="😀 hello 𠮷 world"))
+    document = widget.body.document()
+    for wanted in ("hello", "world", "😀 h", "𠮷"):
+        cursor = document.find(wanted)
+        assert plain_text(document, cursor.selectionStart(), cursor.selectionEnd()) == wanted
+
+
+def test_the_buttons_of_a_question_show_while_the_keyboard_is_on_them(make, qtbot):
+    question = MessageView(1, 1, "user", "why?", "done", 0.0)
+    widget = make(question)
+    widget._row.set_hovered(False)  # the pointer may lie where it is shown
+    button = widget._row.copy
+    assert button._is_faint
+    button.setFocus()
+    qtbot.waitUntil(lambda: not button._is_faint)
+    button.clearFocus()
+    qtbot.waitUntil(lambda: button._is_faint)

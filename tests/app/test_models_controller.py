@@ -273,6 +273,16 @@ def test_an_answer_that_ran_out_of_memory_is_mended_here(engine, models):
     assert views[-1].reason == ""
 
 
+def test_without_an_engine_a_fix_loads_at_once_and_once(engine, models):
+    engine.client.is_connected = False
+    models.load_with(Fix("again", PlacementChoice(context=512)))
+    assert [(model, settings.context) for model, settings in engine.loads] == [("one", 512)]
+    engine.client.is_connected = True
+    models.set_choice(PlacementChoice(context=256))
+    engine.answer(PlanModel, two_cards(256))
+    assert len(engine.loads) == 1
+
+
 def test_a_load_that_cannot_be_planned_is_not_begun(engine, models):
     models.load_with(Fix("context", PlacementChoice(context=99)))
     request = engine.of(PlanModel)[-1]

@@ -98,3 +98,30 @@ def test_the_next_start_removes_it_for_good(tmp_path, store):
     assert texts(again, one.conversation_id) == ["one", "answer to one"]
     assert found(again, "secret") == []
     again.close()
+
+
+def test_what_is_deleted_is_neither_revealed_nor_answered(store):
+    """A hit of an old search leads nowhere: what is written below it would be purged with it."""
+    one = exchange(store, 0, None, "one")
+    two = exchange(store, one.conversation_id, one.answer_id, "two")
+    beside = exchange(store, one.conversation_id, one.answer_id, "two, again")
+    store.write(delete_message, two.message_id, 2.0).result()
+    for gone in (two.message_id, two.answer_id):
+        assert store.write(c.reveal_message, gone).result() == 0
+    assert store.read(c.answer_context, two.answer_id).result() is None
+    assert texts(store, one.conversation_id)[2:] == ["two, again", "answer to two, again"]
+    assert store.write(c.reveal_message, beside.message_id).result() == one.conversation_id
+    assert store.read(c.answer_context, beside.answer_id).result() is not None
+
+
+def test_what_was_deleted_alone_stays_so_when_what_is_above_it_comes_back(store):
+    one = exchange(store, 0, None, "one")
+    two = exchange(store, one.conversation_id, one.answer_id, "two")
+    three = exchange(store, one.conversation_id, two.answer_id, "three")
+    assert store.write(delete_message, three.message_id, 2.0).result() == 2
+    assert store.write(delete_message, two.message_id, 3.0).result() == 2  # those not gone yet
+    store.write(restore_message, two.message_id).result()
+    assert len(found(store, "two")) == 2
+    assert found(store, "three") == []
+    assert store.write(restore_message, three.message_id).result() == one.conversation_id
+    assert len(found(store, "three")) == 2

@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from bilin_app.storage import conversations as c
+from bilin_app.storage import recovery
 from bilin_app.storage.conversations import AnswerEnd
-from bilin_app.storage.database import open_database
+from bilin_app.storage.database import mark_damaged, open_database
 from bilin_app.storage.documents import find_documents
 from bilin_app.storage.errors import StorageError
 from bilin_app.storage.recovery import salvage
@@ -241,6 +242,25 @@ def test_damage_that_the_check_misses_is_mended_at_the_next_start(tmp_path):
         assert len(store.read(find, "life goes").result()) == 1
     with opened(path) as (_, report):
         assert report.problem is None
+
+
+def test_a_kill_while_a_damaged_database_is_read_costs_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "bilin.db"
+    fill(path, 3)
+    mark_damaged(path)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recovery, "_mend_trees", killed)  # near the end
+        with pytest.raises(KeyboardInterrupt):
+            open_database(path)
+    with opened(path) as (store, report):
+        assert (report.problem, report.num_messages) == ("damaged", 6)
+        assert len(texts(store)) == 6
+    assert len(list(tmp_path.glob("*damaged-*.db"))) == 1
+    assert not list(tmp_path.glob("*.new*"))
 
 
 def test_salvage_mends_what_hangs_in_the_air(tmp_path):

@@ -162,7 +162,7 @@ class ModelsController(QObject):
     def choose(self, model_id: str) -> None:
         """Puts a model on show."""
         self._chosen = model_id
-        self._plan = None
+        self._plan = self._plan_then = None
         note = self._notes.get(model_id)
         self._choice = replace(placement_views.noted_choice(note), devices=self._invented)
         row = self.chosen
@@ -251,8 +251,11 @@ class ModelsController(QObject):
 
     def load_with(self, fix: Fix) -> None:
         """Loads the model on show with something changed, once that is planned."""
-        self._plan_then = self._load_chosen
+        is_connected = self._engine.client.is_connected
+        self._plan_then = self._load_chosen if is_connected else None
         self.set_choice(fix.choice)
+        if not is_connected:  # nobody plans; loading starts the engine
+            self._load_chosen()
         row = self.chosen
         if row is not None:
             self.model_chosen.emit(row, fix.choice)

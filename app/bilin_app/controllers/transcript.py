@@ -86,6 +86,8 @@ class Transcript(QObject):
         """Tells the page what differs from what it shows, from the first other message on."""
         if content is None or visit != self.visit:
             return
+        if self.record is not None and content.record.id != self.record.id:
+            return  # the visit is to a conversation that is still being read
         if self.record is None:  # the page learns the id; the messages follow one by one
             self.record = content.record
             self.named.emit(self.record.id)

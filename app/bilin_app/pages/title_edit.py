@@ -45,6 +45,11 @@ class TitleEdit(QWidget):
         self._can_rename = can_rename
         self.rename.setVisible(can_rename and self.field.isHidden())
 
+    def give_up(self) -> None:
+        """Ends an edit without keeping it: it was of another title than the one to come."""
+        if not self.field.isHidden():
+            self._end_editing()
+
     def set_texts(self, untitled: str, rename: str, name: str) -> None:
         """What stands there without a title, what the pencil does, what the field is called."""
         self.label.set_full_text(self._text or untitled)

@@ -184,12 +184,17 @@ def load_conversation(
 
 
 def answer_context(connection: sqlite3.Connection, answer_id: int) -> AnswerContext | None:
-    """What an answer answers, whatever branch is on show; None if it is gone or in the trash."""
+    """What an answer answers, whatever branch is on show; None if it is gone or in the trash.
+
+    Gone is also what is deleted, alone or with a message above it.
+    """
     rows = connection.execute(
         "WITH RECURSIVE path (id, depth) AS (SELECT ?, 0"
         " UNION ALL SELECT n.parent_id, depth + 1 FROM path JOIN messages n USING (id)"
         f" WHERE n.parent_id IS NOT NULL LIMIT {MAX_BRANCH})"
-        f" SELECT {_MESSAGE} FROM path JOIN messages m ON m.id = path.id ORDER BY depth DESC",
+        f" SELECT {_MESSAGE} FROM path JOIN messages m ON m.id = path.id"
+        " WHERE NOT EXISTS (SELECT 1 FROM path JOIN messages d USING (id)"
+        "  WHERE d.deleted_at IS NOT NULL) ORDER BY depth DESC",
         (answer_id,),
     )
     *messages, answer = [MessageRecord(*row) for row in rows] or [None]
@@ -407,20 +412,29 @@ def show_version(connection: sqlite3.Connection, message_id: int, delta: int) ->
 
 
 def reveal_message(connection: sqlite3.Connection, message_id: int) -> int:
-    """Puts the branch that holds a message on show; returns its conversation, 0 if it is gone."""
+    """Puts the branch that holds a message on show; returns its conversation, 0 if it is gone.
+
+    Also where it is deleted, or stands below a deleted one: what hung there would go with it.
+    """
     conversation_id = 0
+    path: list[tuple[int | None, int]] = []
     child_id: int | None = message_id
     for _ in range(MAX_BRANCH):
         row = connection.execute(
-            "SELECT conversation_id, parent_id, state FROM messages WHERE id = ?", (child_id,)
+            "SELECT conversation_id, parent_id, state, deleted_at FROM messages WHERE id = ?",
+            (child_id,),
         ).fetchone()
         if row is None or child_id is None:
             break
-        conversation_id, parent_id, state = row
+        conversation_id, parent_id, state, deleted_at = row
+        if deleted_at is not None:
+            return 0
         if state == "queued":
             break
-        activate(connection, conversation_id, parent_id, child_id)
+        path.append((parent_id, child_id))
         child_id = parent_id
+    for parent_id, child_id in path:
+        activate(connection, conversation_id, parent_id, child_id)
     return conversation_id
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from bilin_app.storage.conversations import recover_running
 from bilin_app.storage.deletion import purge_deleted
 from bilin_app.storage.errors import StorageError, StorageProblem, storage_error
-from bilin_app.storage.recovery import salvage, set_aside
+from bilin_app.storage.recovery import Salvage, remove_database, salvage, set_aside
 from bilin_app.storage.schema import MIGRATIONS, Migration, migrate
 from bilin_app.storage.search import refresh_index
 
@@ -153,15 +153,24 @@ def _open_file(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connectio
 def _replace_damaged(
     path: Path, migrations: Sequence[Migration], reason: str
 ) -> tuple[sqlite3.Connection, OpenReport]:
+    """The new database takes the path when it is whole: a kill before that leaves the damaged one.
+
+    It is read again at the next start, then.
+    """
+    new = path.with_name(path.name + ".new")
+    remove_database(new)
+    connection = _open_file(new, migrations)
+    found = Salvage(0, 0)
+    try:
+        found = salvage(path, connection)
+    except sqlite3.Error as error:
+        logger.warning("nothing could be read from %s: %s", path.name, error)
+    finally:
+        connection.close()  # folds the -wal in
     kept_as = set_aside(path)
     logger.warning("the database is damaged (%s); it is kept as %s", reason, kept_as.name)
-    connection = _open_file(path, migrations)
-    try:
-        found = salvage(kept_as, connection)
-    except sqlite3.Error as error:
-        logger.warning("nothing could be read from %s: %s", kept_as.name, error)
-        return connection, OpenReport(path, "damaged", kept_as=kept_as, detail=reason)
-    return connection, OpenReport(
+    new.rename(path)
+    return _open_file(path, migrations), OpenReport(
         path,
         "damaged",
         kept_as=kept_as,

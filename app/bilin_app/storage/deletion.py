@@ -12,7 +12,7 @@ _SUBTREE = (
     "WITH RECURSIVE below (id, conversation_id) AS ("
     " SELECT id, conversation_id FROM messages WHERE id = ?"
     " UNION SELECT m.id, m.conversation_id FROM below JOIN messages m"
-    "  ON m.conversation_id = below.conversation_id AND m.parent_id = below.id"
+    "  ON m.conversation_id = below.conversation_id AND m.parent_id = below.id{condition}"
     f" LIMIT {MAX_BRANCH}) SELECT id FROM below"
 )
 
@@ -31,7 +31,7 @@ def delete_message(connection: sqlite3.Connection, message_id: int, now: float) 
     if row is None:
         return 0
     conversation_id, parent_id = row
-    below = _subtree(connection, message_id)
+    below = _subtree(connection, message_id, with_deleted=False)
     for one in below:
         unindex_message(connection, one)
     connection.execute("UPDATE messages SET deleted_at = ? WHERE id = ?", (now, message_id))
@@ -53,7 +53,7 @@ def restore_message(connection: sqlite3.Connection, message_id: int) -> int:
     ).fetchone()
     if row is None:
         return 0
-    for one in _subtree(connection, message_id):
+    for one in _subtree(connection, message_id, with_deleted=False):
         text, state = connection.execute(
             "SELECT text, state FROM messages WHERE id = ?", (one,)
         ).fetchone()
@@ -67,10 +67,13 @@ def purge_deleted(connection: sqlite3.Connection) -> None:
     """Removes for good what was deleted: nothing offers to bring it back any more."""
     tops = connection.execute("SELECT id FROM messages WHERE deleted_at IS NOT NULL").fetchall()
     for (top,) in tops:
-        for one in _subtree(connection, top):
+        for one in _subtree(connection, top, with_deleted=True):
             unindex_message(connection, one)
             connection.execute("DELETE FROM messages WHERE id = ?", (one,))
 
 
-def _subtree(connection: sqlite3.Connection, message_id: int) -> list[int]:
-    return [row[0] for row in connection.execute(_SUBTREE, (message_id,))]
+def _subtree(connection: sqlite3.Connection, message_id: int, *, with_deleted: bool) -> list[int]:
+    """A message and what follows it. Not with_deleted: without what was deleted before, alone."""
+    condition = "" if with_deleted else " AND m.deleted_at IS NULL"
+    query = _SUBTREE.replace("{condition}", condition)
+    return [row[0] for row in connection.execute(query, (message_id,))]

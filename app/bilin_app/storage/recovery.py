@@ -36,9 +36,8 @@ _REVISION = "id, document_id, created_at, reason, num_characters, content"
 
 @dataclass(frozen=True, slots=True)
 class Salvage:
-    """kept_as: where the damaged file is now. The rest: how much of it could be read."""
+    """How much of a damaged database could be read."""
 
-    kept_as: Path
     num_conversations: int
     num_messages: int
 
@@ -56,6 +55,12 @@ def set_aside(path: Path) -> Path:
         if side.exists():
             side.rename(kept_as.with_name(kept_as.name + suffix))
     return kept_as
+
+
+def remove_database(path: Path) -> None:
+    """Deletes a database and its side files, if it is there."""
+    for suffix in _SIDE_FILES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def salvage(damaged: Path, target: sqlite3.Connection) -> Salvage:
@@ -82,7 +87,7 @@ def salvage(damaged: Path, target: sqlite3.Connection) -> Salvage:
             target.execute("ROLLBACK")
             raise
     count = "SELECT (SELECT count(*) FROM conversations), (SELECT count(*) FROM messages)"
-    return Salvage(damaged, *target.execute(count).fetchone())
+    return Salvage(*target.execute(count).fetchone())
 
 
 def _make_openable(copy: Path, model: sqlite3.Connection) -> None:

@@ -148,7 +148,7 @@ class MessageDocument(QObject):
         self.places = []
         self._waiting = []
         self._is_fresh = True  # the document's last block is unused
-        self._tail_position: int | None = None
+        self._tail: QTextCursor | None = None  # moves with what a drawn formula takes away above it
         self._open_code: str | None = None  # what is shown of an open fence
         self._open_plain: str | None = None  # what is shown of a huge open block
 
@@ -191,7 +191,8 @@ class MessageDocument(QObject):
     def _begin_tail(self, cursor: QTextCursor) -> None:
         self._remove_tail(cursor)
         self._start_block(cursor)
-        self._tail_position = cursor.position()
+        self._tail = QTextCursor(cursor)
+        self._tail.setKeepPositionOnInsert(True)
 
     def _append_plain(self, cursor: QTextCursor, text: str) -> None:
         """Brings a huge open block up to `text`, which begins with what is shown of it."""
@@ -235,15 +236,15 @@ class MessageDocument(QObject):
             self._is_fresh = True
 
     def _remove_tail(self, cursor: QTextCursor) -> None:
-        if self._tail_position is None:
+        if self._tail is None:
             return
-        cursor.setPosition(self._tail_position)
+        cursor.setPosition(self._tail.position())
         behind_table = is_behind_table(cursor.block())
         cursor.movePosition(QTextCursor.MoveOperation.End, QTextCursor.MoveMode.KeepAnchor)
         cursor.removeSelectedText()
         # Otherwise a removed block's format, of code say, stays for what comes next.
         cursor.setBlockFormat(spacer_format(behind_table=behind_table))
-        self._tail_position = self._open_plain = None
+        self._tail = self._open_plain = None
         self._is_fresh = True
 
     def _append_code(self, cursor: QTextCursor, language: str, code: str) -> None:

@@ -55,6 +55,7 @@ from bilin_app.pages.chat.markdown import (
     RULE_PROPERTY,
 )
 from bilin_app.pages.chat.selecting import Selecting, TextOnDemand
+from bilin_app.text.document import from_units, to_units
 from bilin_app.theme.fonts import text_font
 from bilin_app.theme.theme import theme
 
@@ -79,7 +80,8 @@ def plain_text(document: QTextDocument, start: int, end: int) -> str:
             last = min(end, fragment.position() + fragment.length()) - fragment.position()
             if first < last:
                 source = fragment.charFormat().property(FORMULA_PROPERTY)
-                line.append(str(source) if source else fragment.text()[first:last])
+                shown = from_units(to_units(fragment.text())[first:last])  # Qt counts UTF-16 units
+                line.append(str(source) if source else shown)
             fragments += 1
         text = "".join(line).replace("\u2028", "\n")
         table = QTextCursor(block).currentTable()

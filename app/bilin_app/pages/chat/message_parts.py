@@ -1,6 +1,6 @@
 """What stands below or in place of a message's text: actions, a notice, the field to edit it."""
 
-from PySide6.QtCore import QEvent, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
 from typing_extensions import override
@@ -59,6 +59,9 @@ class ActionRow(QWidget):
         self._copied_timer = QTimer(self)
         self._copied_timer.setSingleShot(True)
         self._copied_timer.timeout.connect(self._end_copied)
+        if is_person:
+            for button in self._buttons():
+                button.installEventFilter(self)
         self._retranslate()
 
     def _buttons(self) -> tuple[IconButton, ...]:
@@ -105,6 +108,12 @@ class ActionRow(QWidget):
         for button in (self.copy, self.edit, self.more):
             # Kept in the layout and in the focus order: nothing jumps, the keyboard reaches it.
             button.set_faint(not shown)
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
+            QTimer.singleShot(0, self, self._show_or_hide)
+        return super().eventFilter(watched, event)
 
     def show_copied(self) -> None:
         """Says for a moment that the text is in the clipboard."""

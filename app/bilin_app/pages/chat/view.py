@@ -132,8 +132,10 @@ class ChatView(QWidget):
     def show_conversation(self, conversation: ConversationView) -> None:
         """Shows a conversation: another one at its end, the same one where it was."""
         is_same = conversation.id == self._conversation_id
-        if not is_same and "find_bar" in self.__dict__:
-            self.find_bar.close_bar()
+        if not is_same:
+            self.header.title.give_up()
+            if "find_bar" in self.__dict__:
+                self.find_bar.close_bar()
         self._conversation_id = conversation.id
         self._messages = list(conversation.messages)
         self._queued = list(conversation.queued)

@@ -170,7 +170,7 @@ class TextView(QTextEdit):
         cursor.endEditBlock()
         self._depth -= 1
         for blank in view.blanks:
-            self._show_offer(blank.id, blank.text)
+            self._show_offer(blank.id, to_units(blank.text))
         self.setUpdatesEnabled(True)
         self.moveCursor(QTextCursor.MoveOperation.Start)
         self.current_changed.emit(self._current)

@@ -105,6 +105,7 @@ class EditorView(QWidget):
     def show_document(self, view: DocumentView) -> None:
         """Shows a document."""
         self.text.show_document(view)
+        self.header.title.give_up()
         self.header.show_title(view.title)
         self.list.set_current(view.id)
         self._show_empty()
