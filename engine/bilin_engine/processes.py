@@ -42,6 +42,15 @@ def take_stdio() -> tuple[int, int]:
     return read_fd, write_fd
 
 
+def order_gpus_by_bus() -> None:
+    """Has CUDA number GPUs as NVML does, by their place on the bus; call before CUDA is used.
+
+    By itself it puts the fastest first: of unlike cards, "cuda:0" would be one card to those who
+    plan and another to those who load.
+    """
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+
+
 def end_with_parent(parent_pid: int) -> None:
     """Has the kernel kill this process when the thread that started it ends (Linux).
 

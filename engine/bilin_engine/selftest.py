@@ -414,6 +414,7 @@ def _bandwidth(device: str) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """`--report`: the whole test for a supervisor. `--all-reduce`: one rank of that check."""
+    processes.order_gpus_by_bus()
     if arguments[:1] == ["--report"]:
         _report_main(arguments[1:])
     else:

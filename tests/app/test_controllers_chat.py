@@ -1200,7 +1200,8 @@ def test_a_model_that_is_gone_leaves_the_answer_to_the_loaded_one(start_app, unt
     assert any("gone of this conversation" in notice for notice in app.page.notices)
 
 
-def test_news_of_the_conversation_before_are_not_shown_as_those_of_the_next(qapp):
+@pytest.mark.usefixtures("qapp")
+def test_news_of_the_conversation_before_are_not_shown_as_those_of_the_next():
     """It was left, and the next one is still being read: both have the same visit by then."""
     records = [
         ConversationRecord(number, f"t{number}", 1.0, 1.0, None, "", "", "", "", "")

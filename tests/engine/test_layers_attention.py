@@ -199,3 +199,19 @@ def test_attention_in_blocks_of_queries_is_the_same_and_can_be_stopped_between(
     monkeypatch.setattr(attention, "QUERY_ROWS", 6)
     assert torch.allclose(attended(), whole, atol=1e-6)
     assert len(polls) >= 3
+
+
+@pytest.mark.parametrize(("count", "total"), [(7, 7), (5, 12), (1, 9)])
+def test_groups_as_a_batch_give_what_shared_heads_give(count, total):
+    """How a GPU is asked, whose kernels do not all take shared heads."""
+    query, keys, values = (
+        torch.randn(8, count, 16),
+        torch.randn(2, total, 16),
+        torch.randn(2, total, 16),
+    )
+    visible = torch.ones(count, total, dtype=torch.bool).tril(total - count)
+    found = attention._by_groups(query, keys, values, visible, is_causal=False)
+    assert torch.allclose(found, attention._causal(query, keys, values), atol=1e-6)
+    if count == total:
+        causal = attention._by_groups(query, keys, values, None, is_causal=True)
+        assert torch.allclose(causal, found, atol=1e-6)

@@ -10,11 +10,19 @@ from hypothesis import strategies as st
 
 from bilin_engine.config import GLMConfig, QuantizationConfig
 from bilin_engine.errors import BadRequestError
-from bilin_engine.placement.cost import ModelCost, check_degree, file_bytes, stored_bytes
+from bilin_engine.placement.cost import (
+    TILE_COLUMNS,
+    TILE_ROWS,
+    ModelCost,
+    check_degree,
+    file_bytes,
+    stored_bytes,
+)
 from bilin_engine.placement.devices import GIB, PlanDevice, cuda_device, parse_devices
 from bilin_engine.placement.known_configs import known_config
 from bilin_engine.placement.plan import plan
 from bilin_engine.protocol import PlanResult, PlanSettings
+from bilin_kernels import packing
 
 
 def plan_130b(devices: str, group_size: int | str = "row", **settings) -> PlanResult:
@@ -113,6 +121,29 @@ def test_memory_that_other_programs_hold_is_not_ours():
 def test_a_degree_that_does_not_divide_is_refused_with_those_that_do(degree):
     with pytest.raises(BadRequestError, match="possible: 1, 2, 4, 8, 16, 32"):
         check_degree(known_config("glm-130b", group_size="row"), degree)
+
+
+def test_gpus_take_only_degrees_whose_tiles_are_whole():
+    config = known_config("glm-4-9b", group_size="row")
+    check_degree(config, 4)
+    with pytest.raises(BadRequestError, match=r"possible: 1, 2$"):
+        check_degree(config, 4, on_gpus=True)  # 13696 / 4 = 3424 columns are 53.5 tiles of 64
+    check_degree(known_config("glm-130b", group_size="row"), 8, on_gpus=True)
+
+
+def test_tiles_are_the_kernels_own():
+    assert (TILE_ROWS, TILE_COLUMNS) == (packing.TILE_ROWS, packing.STEP_K)
+
+
+def test_a_long_prompt_holds_its_queries_and_keys_in_float32():
+    """GLM-4-9B, 65,536 tokens: 32 query and 2 key heads of 128, 4,096 wide (models/causal.py)."""
+    config = known_config("glm-4-9b", group_size=128)
+    found = ModelCost(config).activation_bytes(65536)
+    stream_and_norm = 2 * 65536 * 4096 * 4
+    projected, turned = 65536 * 36 * 128 * 4, 65536 * 34 * 128 * 4
+    attended = 65536 * 32 * 128 * (2 + 2 + 4)
+    workspace, logits = 2 * 4096 * 13696 * 2, config.vocab_size * 4
+    assert found == stream_and_norm + projected + turned + attended + workspace + logits
 
 
 def test_groups_must_not_straddle_ranks():

@@ -18,8 +18,8 @@ from bilin_engine.config import QuantizationConfig, read_model_config
 from bilin_engine.errors import BadRequestError
 from bilin_engine.library import Library
 from bilin_engine.placement.cost import ModelCost
-from bilin_engine.placement.devices import cpu_device
-from bilin_engine.placement.plan import plan
+from bilin_engine.placement.devices import cpu_device, cuda_device
+from bilin_engine.placement.plan import assign_layers, plan
 from bilin_engine.protocol import (
     Chat,
     ChatResult,
@@ -51,16 +51,14 @@ def gpu(index, gib):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("ranks") / "model"
-    config = tiny_config(num_layers=3, inner_hidden_size=128)
+    config = tiny_config(num_layers=3, hidden_size=128, inner_hidden_size=128)
     write_weights(path, config, quantization=QuantizationConfig.uniform(4, 32))
     return path
 
 
 def test_one_device_is_one_rank(folder):
     layout = lay_out(LoadSettings(context=16), folder)
-    cost = ModelCost(
-        tiny_config(inner_hidden_size=128, quantization=QuantizationConfig.uniform(4, 32))
-    )
+    cost = ModelCost(read_model_config(folder))
     assert (layout.mode, layout.world_size, layout.stages) == ("single", 1, ())
     kv_cache = cost.kv_bytes(16, kv_dtype="float32")  # as the processor keeps it
     expected = PredictedMemory(
@@ -108,6 +106,20 @@ def test_a_rank_for_each_device_named(folder):
     assert first == second
 
 
+def test_texts_at_a_time_count_where_layers_are_placed(folder):
+    """Each slot keeps keys and values of its own beside every layer."""
+    cost = ModelCost(read_model_config(folder))
+    cards = [cuda_device(0, "", 4 * GIB, 4 * GIB), cpu_device(64 * GIB, 64 * GIB)]
+    kept = cost.kv_bytes(1 << 20, 1, "float16")
+    room = cards[0].free_bytes - cost.activation_bytes(512) - PlanSettings().reserve_bytes
+    assert room > 3 * kept  # all layers fit, with one text
+    counts = [
+        assign_layers(cost, cards, PlanSettings(context=1 << 20, prompt_tokens=512), slots).layers
+        for slots in (1, room // kept + 1)
+    ]
+    assert counts == [(3, 0), (0, 3)]
+
+
 def test_layers_go_where_placement_puts_them(folder):
     settings = LoadSettings(device="cuda:0,cuda:1", mode="layer_split")
     layout = lay_out(settings, folder, lambda: (gpu(0, 24), gpu(1, 11)))
@@ -129,7 +141,7 @@ def test_a_folder_that_cannot_be_read_is_left_to_the_worker(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"world_size": 3}, "tensor parallel over 3 devices does not divide .* possible: 1, 2$"),
+        ({"world_size": 3}, "tensor parallel over 3 devices does not divide .* possible: 1, 2, 4$"),
         ({"mode": "single", "world_size": 2}, "mode single takes one device and one rank"),
         ({"mode": "layer_split", "world_size": 2}, "runs in one process"),
         ({"mode": "tensor_parallel"}, "needs 2 or more devices, or a world_size"),

@@ -119,11 +119,14 @@ def origins(model: GgufModel, config: CausalConfig) -> dict[str, Origin]:
     return found
 
 
-def default_group(model: GgufModel, config: CausalConfig) -> GroupSize:
+def default_group(model: GgufModel, config: CausalConfig, bits: int) -> GroupSize:
     """Groups of 32, as the blocks of ggml's types: larger ones would lose more than the file has.
 
-    Of plain weights as of any model: the largest of 128, 64 and 32 that fits.
+    Of plain weights as of any model, and in INT8, whose kernels on a GPU take no groups of 32:
+    the largest of 128, 64 and 32 that fits.
     """
+    if bits == 8:
+        return largest_group(config)
     layers = {t.type for n, t in model.tensors.items() if n.startswith("blk.") and len(t.shape) > 1}
     return largest_group(config) if layers <= set(PLAIN_TYPES) else Q4_0_GROUP
 

@@ -114,8 +114,8 @@ class GgufCheckpoint:
         """The result's configuration."""
         if settings.target == "plain":
             return self.config
-        default = gguf_config.default_group(self._model, self.config)
         bits = {"": 4, "int4": 4, "int8": 8}[settings.target]
+        default = gguf_config.default_group(self._model, self.config, bits)
         quantization = QuantizationConfig.uniform(bits, settings.group_size or default)
         return dataclasses.replace(self.config, quantization=quantization)
 

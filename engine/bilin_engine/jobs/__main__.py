@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--token-file", type=Path)
     arguments = parser.parse_args()
     processes.end_with_parent(arguments.parent)
+    processes.order_gpus_by_bus()
     processes.lower_priority(arguments.nice)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
 

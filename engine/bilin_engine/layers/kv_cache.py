@@ -95,7 +95,7 @@ class KVCache:
         self._blocks: list[torch.Tensor | Int8Block | None] = [None] * num_slots
         self._lengths = [0] * num_slots
 
-    def for_layers(self, num_layers: int, device: torch.device) -> "KVCache":
+    def for_layers(self, num_layers: int, device: torch.device, dtype: torch.dtype) -> "KVCache":
         """An empty cache with the same slots for `num_layers` layers on `device`."""
         _, _, num_heads, max_length, head_dim = self._shape
         return KVCache(
@@ -104,7 +104,7 @@ class KVCache:
             num_heads=num_heads,
             head_dim=head_dim,
             max_length=max_length,
-            dtype=self._dtype,
+            dtype=dtype,
             device=device,
         )
 

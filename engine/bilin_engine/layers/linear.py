@@ -44,6 +44,16 @@ class Linear(ABC):
         """Memory held by the weights."""
 
 
+def dense_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """x @ weight.T of one dtype, float32 [m, n].
+
+    Never through 16 bits on a GPU: GLM-4-32B's attention gives values beyond float16's 65504.
+    """
+    if weight.is_cuda and weight.dtype != torch.float32:
+        return torch.mm(x, weight.T, out_dtype=torch.float32)
+    return F.linear(x, weight).float()
+
+
 class DenseLinear(Linear):
     """Plain weights, multiplied in their own dtype (float32, bfloat16 or float16)."""
 
@@ -58,7 +68,7 @@ class DenseLinear(Linear):
         if x.shape[0] >= _WIDEN_ROWS and self._is_slow():
             parts = weight.split(max(1, _WIDENED // self.k))
             return torch.cat([F.linear(x.float(), part.float()) for part in parts], dim=-1)
-        return F.linear(x, weight).float()
+        return dense_product(x, weight)
 
     def _is_slow(self) -> bool:
         of_16_bits = self.weight.element_size() == 2 and self.weight.device.type == "cpu"

@@ -20,8 +20,10 @@ class LayerBlocks:
 class SplitKVCache(KVCache):
     """A `KVCache` in several parts, one a device."""
 
-    def __init__(self, whole: KVCache, stages: Sequence[tuple[int, torch.device]]) -> None:
-        """whole: an unused cache of all layers. stages: number of layers and device, in order."""
+    def __init__(
+        self, whole: KVCache, stages: Sequence[tuple[int, torch.device, torch.dtype]]
+    ) -> None:
+        """whole: an unused cache of all layers. stages: layers, device and dtype, in order."""
         super().__init__(
             num_slots=whole.num_slots,
             num_layers=0,
@@ -31,7 +33,7 @@ class SplitKVCache(KVCache):
             dtype=torch.float32,
             device=whole.device,
         )
-        self._parts = [whole.for_layers(count, device) for count, device in stages]
+        self._parts = [whole.for_layers(*stage) for stage in stages]
 
     def length(self, slot: int) -> int:
         """As `KVCache.length`."""

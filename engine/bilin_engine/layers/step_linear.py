@@ -5,11 +5,10 @@ and INT8 weights compute the same in several.
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from bilin_engine.collectives.base import Collective
 from bilin_engine.errors import UnsupportedModelError
-from bilin_engine.layers.linear import DenseLinear, Linear
+from bilin_engine.layers.linear import DenseLinear, Linear, dense_product
 from bilin_engine.layers.packed_linear import PackedLinear
 from bilin_kernels import reference
 from bilin_kernels.packing import Gating
@@ -80,5 +79,5 @@ class StepLinear:
         if isinstance(linear, PackedLinear) and linear.packed.gating == "none":
             return linear.fused(x, None, "none", torch.float32)
         if isinstance(linear, DenseLinear):
-            return F.linear(x.to(linear.weight.dtype), linear.weight).float()
+            return dense_product(x.to(linear.weight.dtype), linear.weight)
         return linear(x)

@@ -89,6 +89,12 @@ class GroupedAttention:
         self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
     ) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, h]; appends to the spans' caches."""
+        return self.output(self._attended(x, rotate, spans, poll))
+
+    def _attended(
+        self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
+    ) -> torch.Tensor:
+        """float32 [T, H D]. What it needs on the way is gone before the next product."""
         mixed = self.query_key_value(x).unflatten(1, (-1, self._head_dim))
         num_turned = self._num_heads + self._num_kv_heads
         turning, value = mixed[:, :num_turned], mixed[:, num_turned:]
@@ -102,7 +108,7 @@ class GroupedAttention:
             for span in spans
             for rows in (slice(span.first, span.first + span.count),)
         ]
-        return self.output(context[0] if len(context) == 1 else torch.cat(context))
+        return context[0] if len(context) == 1 else torch.cat(context)
 
     @property
     def linears(self) -> list[Linear]:

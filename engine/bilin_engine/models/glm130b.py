@@ -60,6 +60,12 @@ class Attention:
         self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
     ) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, h]; appends to the spans' caches."""
+        return self.dense(self._attended(x, rotate, spans, poll))
+
+    def _attended(
+        self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
+    ) -> torch.Tensor:
+        """float32 [T, H D]. What it needs on the way is gone before the next product."""
         mixed = self.query_key_value(x).view(-1, self._num_heads, 3 * self._head_dim)
         query, key, value = mixed.split(self._head_dim, dim=-1)
         query, key = rotate(query), rotate(key)
@@ -68,7 +74,7 @@ class Attention:
             for span in spans
             for rows in (slice(span.first, span.first + span.count),)
         ]
-        return self.dense(context[0] if len(context) == 1 else torch.cat(context))
+        return context[0] if len(context) == 1 else torch.cat(context)
 
 
 class FeedForward(Protocol):

@@ -22,6 +22,7 @@ KV_BYTES = {"float32": (4, 0), "float16": (2, 0), "bfloat16": (2, 0), "int8": (1
 KV_WIDENED_BYTES = 16 * 1024**2  # of INT8 heads, made float32 a few at a time
 PREFILL_CHUNK = 512  # rows a block computes at once; the residual stream holds the whole prompt
 DEQUANT_WORKSPACE_BYTES = 256 * 1024**2
+TILE_ROWS, TILE_COLUMNS = 16, 64  # of packed matrices on a GPU; bilin_kernels.packing's own
 
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
 
@@ -164,16 +165,21 @@ class ModelCost:
         """Most that encoding a prompt holds beside weights and cache, on one rank.
 
         Residual stream and its norm in fp32 for the whole prompt (a bidirectional prefix cannot be
-        encoded piece by piece), a chunk of QKV and MLP in fp16, one dequantized matrix or a part
-        of it, the logits of one token.
+        encoded piece by piece), the largest of what attention, its output product and a chunk of
+        the MLP hold beside them, one dequantized matrix or a part of it, the logits of one token.
         """
         config, ranks = self.config, self.world_size
+        hidden = prompt_tokens * config.hidden_size
+        queries = prompt_tokens * config.num_attention_heads * config.head_dim // ranks
+        keys = prompt_tokens * max(1, config.num_key_value_heads // ranks) * config.head_dim
+        # Q, K and V; Q and K turned; then the queries and what they take, in 16 bits and in 32.
+        attention = 4 * (queries + 2 * keys) + 4 * (queries + keys) + (2 + 2 + 4) * queries
+        # What was attended to in 32 and 16 bits; the product before and after its bias.
+        output = (4 + 2) * queries + (4 + 4) * hidden
         chunk = min(prompt_tokens, PREFILL_CHUNK)
-        attention = config.num_attention_heads + 2 * config.num_key_value_heads
-        residual = 2 * prompt_tokens * config.hidden_size * 4
-        working = chunk * (attention * config.head_dim + 3 * config.inner_hidden_size) // ranks * 2
-        workspace = min(DEQUANT_WORKSPACE_BYTES, self._largest_linear * 2)
-        return residual + working + workspace * self.is_quantized + config.vocab_size * 4
+        mlp = 4 * hidden + 4 * chunk * 3 * config.inner_hidden_size // ranks
+        workspace = min(DEQUANT_WORKSPACE_BYTES, self._largest_linear * 2) * self.is_quantized
+        return 2 * 4 * hidden + max(attention, output, mlp) + workspace + 4 * config.vocab_size
 
     def communication_bytes(self, prompt_tokens: int) -> int:
         """Buffers of the all-reduce: the library's own and one prompt's activations in fp16."""
@@ -193,10 +199,13 @@ def kv_dtype_on(device: str, kv_dtype: str) -> str:
     return "float16" if device.startswith("cuda") else "float32"
 
 
-def check_degree(config: ModelConfig, world_size: int) -> None:
-    """Raises BadRequestError unless every split divides; the message names degrees that would."""
-    if not _divides(config, world_size):
-        possible = [str(n) for n in range(1, 65) if _divides(config, n)]
+def check_degree(config: ModelConfig, world_size: int, *, on_gpus: bool = False) -> None:
+    """Raises BadRequestError unless every split divides; the message names degrees that would.
+
+    on_gpus: their kernels take packed matrices in tiles.
+    """
+    if not _divides(config, world_size, on_gpus=on_gpus):
+        possible = [str(n) for n in range(1, 65) if _divides(config, n, on_gpus=on_gpus)]
         raise BadRequestError(
             f"tensor parallel over {world_size} devices does not divide this model "
             f"({config.num_attention_heads} heads, inner size {config.inner_hidden_size}, "
@@ -204,7 +213,7 @@ def check_degree(config: ModelConfig, world_size: int) -> None:
         )
 
 
-def _divides(config: ModelConfig, world_size: int) -> bool:
+def _divides(config: ModelConfig, world_size: int, *, on_gpus: bool) -> bool:
     # KV heads fewer than ranks are held by several ranks each.
     kv_heads = config.num_key_value_heads
     if kv_heads % world_size and world_size % kv_heads:
@@ -216,9 +225,12 @@ def _divides(config: ModelConfig, world_size: int) -> bool:
         if layer_of(spec) not in (0, None):
             break
         scheme = scheme_of(spec, config)
-        group_size = "row" if scheme is None else scheme.group_size
-        if spec.split != "columns" or group_size == "row":
+        if scheme is None:
             continue
-        if spec.shape[1] // world_size % group_size:
+        columns = spec.shape[1] // (world_size if spec.split == "columns" else 1)
+        if scheme.group_size != "row" and columns % scheme.group_size:
+            return False
+        rows = _rank_rows(spec, config, world_size)
+        if on_gpus and (columns % TILE_COLUMNS or rows % TILE_ROWS):
             return False
     return True

@@ -140,7 +140,7 @@ def _plan_tensor_parallel(
     gpus = [d for d in devices if d.kind == "cuda"]
     if len(gpus) < 2:
         raise BadRequestError(f"tensor parallel needs 2 or more GPUs; {len(gpus)} is switched on")
-    check_degree(config, len(gpus))
+    check_degree(config, len(gpus), on_gpus=True)
     cost = ModelCost(config, len(gpus))
     plans = [_device_plan(gpu, cost, settings, config.num_layers, has_head=True) for gpu in gpus]
     read = cost.weights_bytes + _kv_bytes(cost, gpus[0], settings, config.num_layers)
@@ -207,14 +207,17 @@ _BY_MODE = {
 
 
 def assign_layers(
-    cost: ModelCost, devices: Sequence[PlanDevice], settings: PlanSettings
+    cost: ModelCost, devices: Sequence[PlanDevice], settings: PlanSettings, num_slots: int = 1
 ) -> LayerAssignment:
     """Layers by device: GPUs in proportion to what they can hold, the processor gets the rest.
 
-    Where all devices together cannot hold the model the last one is overfull, so that the result
-    says by how much.
+    num_slots: texts at a time, each with keys and values of its own. Where all devices together
+    cannot hold the model the last one is overfull, so that the result says by how much.
     """
-    layer_bytes = [max(cost.layer_bytes) + _kv_bytes(cost, d, settings, 1) for d in devices]
+    layer_bytes = [
+        max(cost.layer_bytes) + num_slots * _kv_bytes(cost, device, settings, 1)
+        for device in devices
+    ]
     head_bytes = cost.head_bytes + cost.final_bytes
     room = [_usable(device, cost, settings) for device in devices]
     head_device = max(

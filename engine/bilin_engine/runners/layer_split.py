@@ -123,6 +123,7 @@ class PlacedModel(Model):
         self.stage_bytes = weights.stage_bytes
         self._model = model
         self._devices = [stage.plan.device for stage in weights._stages]
+        self._kv_dtypes = [stage.plan.kv_dtype for stage in weights._stages]
         layers: list[Any] = cast(Any, model).layers
         layers[:] = [
             _PlacedLayer(layer, self._devices[placement.stage_of(index)])
@@ -134,7 +135,7 @@ class PlacedModel(Model):
         """Each stage's keys and values on its own device."""
         whole = self._model.new_cache(num_slots, max_length)
         counts = [stage.num_layers for stage in self.placement.stages]
-        return SplitKVCache(whole, list(zip(counts, self._devices, strict=True)))
+        return SplitKVCache(whole, list(zip(counts, self._devices, self._kv_dtypes, strict=True)))
 
     def forward(
         self,

@@ -48,6 +48,7 @@ FLOAT32_HEAD_BYTES = 256 * 1024**2
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _KV_DTYPES = {**_DTYPES, "int8": torch.int8}
+_BFLOAT16_CAPABILITY = (8, 0)
 
 
 def load_runner(
@@ -206,7 +207,7 @@ def _load_rank(
     sizes: _Sizes,
     on_progress: OnProgress,
 ) -> TensorParallelRunner:
-    check_degree(source.config, group.world_size)
+    check_degree(source.config, group.world_size, on_gpus=plan.device.type == "cuda")
     collective = join(
         group.folder, group.rank, group.world_size, name=group.collective, device=plan.device
     )
@@ -282,6 +283,10 @@ def _plan(config: ModelConfig, device: str, backend: str, dtype: str | None) -> 
         )
     if backend == "cuda" and on.type == "cuda":
         _require_kernels(on)
+        if dtype == "bfloat16" and torch.cuda.get_device_capability(on) < _BFLOAT16_CAPABILITY:
+            raise BadRequestError(
+                f"{torch.cuda.get_device_name(on)} does not compute in bfloat16; use float16"
+            )
     if dtype is None:
         fast = "float16" if on.type == "cuda" else "bfloat16"
         dtype = "float32" if backend == "reference" else fast

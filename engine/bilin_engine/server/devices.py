@@ -6,8 +6,9 @@ it. Without a driver the list is the CPU alone.
 
 import ctypes
 import logging
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -75,12 +76,46 @@ def _list_gpus() -> list[DeviceInfo]:
         if code := nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
             logger.warning("the GPUs cannot be counted (NVML error %d)", code)
             return []
-        return [gpu for index in range(count.value) if (gpu := _gpu(nvml, index)) is not None]
+        uuids = [_uuid(nvml, index) for index in range(count.value)]
+        shown = visible_gpus(uuids, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        found = (_gpu(nvml, index, number) for number, index in enumerate(shown))
+        return [gpu for gpu in found if gpu is not None]
     finally:
         nvml.nvmlShutdown()
 
 
-def _gpu(nvml: ctypes.CDLL, index: int) -> DeviceInfo | None:
+def visible_gpus(uuids: Sequence[str], chosen: str | None) -> list[int]:
+    """NVML's numbers of the GPUs that CUDA sees, as it numbers them ("cuda:0" is the first).
+
+    uuids: by NVML's number. chosen: CUDA_VISIBLE_DEVICES, numbers or beginnings of UUIDs; the
+    first that names no GPU hides itself and all after it, as in CUDA. Parts of a GPU (MIG) are not
+    told apart: the GPUs are listed as if nothing were chosen.
+    """
+    if chosen is None or "MIG-" in chosen:
+        return list(range(len(uuids)))
+    found: list[int] = []
+    for name in (part.strip() for part in chosen.split(",")):
+        if name.isdecimal():
+            matches = [int(name)] if int(name) < len(uuids) else []
+        else:
+            matches = [i for i, uuid in enumerate(uuids) if name and uuid.startswith(name)]
+        if len(matches) != 1 or matches[0] in found:
+            break
+        found += matches
+    return found
+
+
+def _uuid(nvml: ctypes.CDLL, index: int) -> str:
+    handle = ctypes.c_void_p()
+    text = ctypes.create_string_buffer(_NAME_BYTES)
+    code = nvml.nvmlDeviceGetHandleByIndex_v2(
+        index, ctypes.byref(handle)
+    ) or nvml.nvmlDeviceGetUUID(handle, text, _NAME_BYTES)
+    return "" if code else text.value.decode("utf-8", "replace")
+
+
+def _gpu(nvml: ctypes.CDLL, index: int, number: int) -> DeviceInfo | None:
+    """index: NVML's; number: CUDA's."""
     handle = ctypes.c_void_p()
     name = ctypes.create_string_buffer(_NAME_BYTES)
     memory = _Memory()
@@ -93,7 +128,7 @@ def _gpu(nvml: ctypes.CDLL, index: int) -> DeviceInfo | None:
         logger.warning("GPU %d cannot be read (NVML error %d)", index, code)
         return None
     return DeviceInfo(
-        name=f"cuda:{index}",
+        name=f"cuda:{number}",
         label=name.value.decode("utf-8", "replace"),
         total_bytes=memory.total,
         free_bytes=memory.free,

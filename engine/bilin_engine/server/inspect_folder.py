@@ -111,7 +111,7 @@ def _gguf_needs(path: Path, files: dict[str, int]) -> tuple[dict[str, int], str]
         config = read_gguf_config(model)
         origins(model, config)
         read_tokenizer(model.metadata, str(path))
-        best = default_group(model, config)
+        best = default_group(model, config, 4)
     needs = file_bytes_by_group(config)
     return {size: needs[size] for size in sorted(needs, key=lambda s: s != str(best))}, ""
 

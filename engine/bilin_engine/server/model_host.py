@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from bilin_engine import processes
 from bilin_engine.config import read_model_config
 from bilin_engine.errors import ModelBrokenError, NotLoadedError
@@ -130,7 +132,9 @@ class ModelHost:
 
     def _load(self, task: Task, request: LoadModel, info: ModelInfo) -> ModelLoaded:
         start_s = time.monotonic()
-        allowed = Allowed(request.settings)
+        is_small = info.num_parameters < SMALL_MODEL_PARAMETERS
+        num_slots = request.settings.num_slots or (SMALL_MODEL_SLOTS if is_small else 1)
+        allowed = Allowed(msgspec.structs.replace(request.settings, num_slots=num_slots))
         layout = lay_out(allowed.settings, Path(info.path))
         if layout.mode == "tensor_parallel":
             allowed = self._gate.allow(
@@ -143,12 +147,11 @@ class ModelHost:
         self._pool = pool
         text = self._texts.text(info)  # while the worker starts
         task.check()
-        is_small = info.num_parameters < SMALL_MODEL_PARAMETERS
         load = WorkerLoad(
             id=pool.next_id(),
             folder=str(Path(info.path).absolute()),
             settings=allowed.settings,
-            num_slots=request.settings.num_slots or (SMALL_MODEL_SLOTS if is_small else 1),
+            num_slots=num_slots,
             world_size=layout.world_size,
             rendezvous=str(pool.rendezvous or ""),
             stages=layout.stages,

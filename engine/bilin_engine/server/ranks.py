@@ -142,7 +142,8 @@ def _tensor_parallel(
     config: ModelConfig, context: int, names: Sequence[str], settings: LoadSettings
 ) -> RankLayout:
     ranks = settings.world_size or len(names)
-    check_degree(config, ranks)
+    on_gpus = all(name.startswith("cuda") for name in names)
+    check_degree(config, ranks, on_gpus=on_gpus)
     cost = ModelCost(config, ranks)
     predicted: dict[str, PredictedMemory] = {}
     for rank in range(ranks):
@@ -180,7 +181,7 @@ def _layer_split(
             cpu_layers=settings.cpu_layers,
             kv_dtype=settings.kv_dtype,
         )
-        assignment = assign_layers(cost, named, asked)
+        assignment = assign_layers(cost, named, asked, max(1, settings.num_slots))
         counts, head = list(assignment.layers), assignment.head_device
         stage_names = [device.name for device in named]
     predicted: dict[str, PredictedMemory] = {}
