@@ -16,6 +16,7 @@ from bilin_engine.protocol import (
     Done,
     DownloadModel,
     ImportFolder,
+    JobDone,
     JobInfo,
     JobsChanged,
     ListCatalog,
@@ -151,6 +152,31 @@ def test_two_jobs_never_make_one_folder(models):
         ):
             with pytest.raises(BadRequestError, match="has other work that makes"):
                 queue.add(other)
+    finally:
+        queue.close()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "left"), [("cancel", []), ("pause", ["paused"]), (None, ["waiting"])]
+)
+def test_a_download_that_was_done_before_it_heard_of_it_obeys_all_the_same(models, wanted, left):
+    """Between its last message and the queue's reading of it: nothing is converted unasked."""
+    queue = JobQueue(Library(models, bundled_dir=models / "none"), Heard(), JobCommand())
+    queue.tell()  # the queue of last time is read
+    folder = str(models / "glm")
+    fetched = models / ".bilin" / "downloads" / "glm"
+    fetched.mkdir(parents=True)
+    download = DownloadModel(repository=Repository(hub="hugging_face", name="a/glm"), folder=folder)
+    then = ConvertModel(source=str(fetched), folder=folder, removes_source=True)
+    try:
+        with queue._condition:
+            queue._jobs = [JobInfo(job=9, work=download, state="running")]
+            queue._wanted = wanted
+            queue._finish(9, JobDone(folder, then=then))
+            assert [job.state for job in queue._jobs if job.work == then] == left
+            assert any(job.job == 9 for job in queue._jobs) == (wanted != "cancel")
+            queue._jobs = []
+        assert fetched.exists() == (wanted != "cancel")
     finally:
         queue.close()
 

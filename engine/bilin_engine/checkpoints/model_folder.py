@@ -5,7 +5,6 @@ bilin.json, which says what the model is and holds size and sha256 of every othe
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -30,6 +29,7 @@ from bilin_engine.config import (
     read_model_config,
 )
 from bilin_engine.errors import BadRequestError, ModelBrokenError
+from bilin_engine.whole_file import file_sha256, take_place
 
 INDEX_FILE = "model.safetensors.index.json"
 BILIN_FILE = "bilin.json"
@@ -37,7 +37,6 @@ BILIN_FILE = "bilin.json"
 HASHED_AT_LOAD_BYTES = 256 * 1024 * 1024
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-_HASH_BLOCK_BYTES = 4 * 1024 * 1024
 
 
 def write_model_folder(
@@ -76,7 +75,7 @@ def write_model_folder(
             else:
                 shutil.copyfile(content, partial / name)
         write_bilin_file(partial, dict(bilin_metadata or {}))
-        partial.rename(dst)
+        take_place(partial, dst)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -91,17 +90,6 @@ def write_bilin_file(folder: Path, metadata: Mapping[str, Any]) -> None:
         if path.is_file() and path.name != BILIN_FILE
     }
     _write_json(folder / BILIN_FILE, {**metadata, "files": files})
-
-
-def file_sha256(path: Path, on_block: Callable[[int], None] | None = None) -> str:
-    """Hex sha256 of a file; `on_block` hears the size of every block read."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BLOCK_BYTES):
-            digest.update(block)
-            if on_block is not None:
-                on_block(len(block))
-    return digest.hexdigest()
 
 
 def verify_files(

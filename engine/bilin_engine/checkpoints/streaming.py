@@ -23,13 +23,12 @@ from bilin_engine.checkpoints import int4, scale_search
 from bilin_engine.checkpoints.model_folder import (
     BILIN_FILE,
     ModelFolder,
-    file_sha256,
     verify_files,
 )
 from bilin_engine.checkpoints.stream_writer import JOURNAL_FILE, StoredTensor, StreamWriter
 from bilin_engine.config import DTypeName, ModelConfig, QuantizationScheme, TensorSpec
 from bilin_engine.errors import BadRequestError, ModelBrokenError
-from bilin_engine.whole_file import partial_folder
+from bilin_engine.whole_file import file_sha256, partial_folder, take_place
 
 BLOCK_BYTES = 32 * 1024 * 1024  # source bytes that are read and written at a time
 # Weights that a thread quantizes at a time: what it needs for them stays near its processor.
@@ -161,7 +160,7 @@ def stream_to_folder(
     _write_hashes(partial, on_progress, should_stop)
     verify(partial, on_progress=on_progress, should_stop=should_stop, hashes=False)
     (partial / JOURNAL_FILE).unlink()
-    partial.rename(dst)
+    take_place(partial, dst)
     return dst
 
 

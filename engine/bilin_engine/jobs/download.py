@@ -24,6 +24,7 @@ from bilin_engine.jobs.download_files import DownloadFolder, Part
 from bilin_engine.jobs.import_folder import is_ready
 from bilin_engine.library import download_folder
 from bilin_engine.protocol import ConvertModel, DownloadModel, JobDone
+from bilin_engine.whole_file import take_place
 
 logger = logging.getLogger(__name__)
 
@@ -276,7 +277,7 @@ def _finish(work: DownloadModel, place: Path, reporter: JobReporter) -> JobDone:
 
         verify_model(VerifyModel(str(place)), reporter)
         DownloadFolder(place).forget()
-        place.rename(folder)
+        take_place(place, folder)
         return JobDone(str(folder))
     then = ConvertModel(
         source=str(gguf or place),

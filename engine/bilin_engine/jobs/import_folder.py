@@ -12,7 +12,7 @@ from bilin_engine.errors import BadRequestError, BilinError, DiskFullError, Mode
 from bilin_engine.jobs.base import JobReporter
 from bilin_engine.library import DESCRIPTION_FILE, read_description
 from bilin_engine.protocol import ImportFolder
-from bilin_engine.whole_file import partial_folder
+from bilin_engine.whole_file import file_sha256, partial_folder, take_place
 
 BLOCK_BYTES = 4 * 1024 * 1024
 _LEFT_OUT = (".py", ".bin", ".pt", ".pth", ".pkl", ".part")  # code and pickles are never copied
@@ -34,7 +34,7 @@ def import_folder(work: ImportFolder, reporter: JobReporter) -> Path:
     partial = partial_folder(folder)
     _copy_files(source, partial, sizes, hashes, reporter)
     shutil.copyfile(source / DESCRIPTION_FILE, partial / DESCRIPTION_FILE)
-    partial.rename(folder)
+    take_place(partial, folder)
     return folder
 
 
@@ -66,7 +66,9 @@ def copy_ready(source: Path, folder: Path, reporter: JobReporter) -> Path:
     for name, record in read_description(partial).files.items():
         if hashes.get(name, record.sha256) != record.sha256:
             raise ModelBrokenError(f"{partial / name} reads back differently: copy it again")
-    partial.rename(folder)
+    size = sum(sizes.values())
+    reporter.tell("import", size, size)  # the last moment to stop
+    take_place(partial, folder)
     return folder
 
 
@@ -95,7 +97,7 @@ def _copy_files(
     done = 0
     for name, size in sizes.items():
         target = partial / name
-        if not (target.is_file() and target.stat().st_size == size):
+        if not _is_there(target, source / name, expected.get(name), reporter, done, total):
             part = target.with_name(f"{name}.part")
             found[name] = _copy(source / name, part, reporter, done, total)
             wanted = expected.get(name, found[name])
@@ -109,6 +111,20 @@ def _copy_files(
         done += size
         reporter.tell("import", done, total)
     return found
+
+
+def _is_there(
+    target: Path, source: Path, expected: str | None, reporter: JobReporter, done: int, total: int
+) -> bool:
+    """Whether an earlier try copied the file as it is now, not only one of its size."""
+    if not target.is_file() or target.stat().st_size != source.stat().st_size:
+        return False
+
+    def on_block(_size: int) -> None:
+        reporter.tell("import", done, total)
+
+    wanted = file_sha256(source, on_block) if expected is None else expected
+    return file_sha256(target, on_block) == wanted
 
 
 def check_inside(folder: Path, name: str) -> None:

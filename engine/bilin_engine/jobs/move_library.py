@@ -22,7 +22,7 @@ from bilin_engine.library import (
     VERIFIED_FILE,
 )
 from bilin_engine.protocol import MoveLibrary
-from bilin_engine.whole_file import partial_folder, write_whole
+from bilin_engine.whole_file import partial_folder, take_place, write_whole
 
 BLOCK_BYTES = 4 * 1024 * 1024
 STATE_FILES = (LINKED_FILE, VERIFIED_FILE, SPEEDS_FILE)
@@ -127,7 +127,7 @@ def _copy_all(
             done += path.lstat().st_size
         if folder in missing:
             partial.mkdir(parents=True, exist_ok=True)  # a folder without files
-            partial.rename(there)
+            take_place(partial, there)
 
 
 def _copy(path: Path, copy: Path, reporter: JobReporter, done: int, total: int) -> None:

@@ -28,6 +28,7 @@ from bilin_engine.protocol import (
     JobInfo,
     JobProgress,
     JobsChanged,
+    JobState,
     JobWork,
     MoveLibrary,
     RepositoryListed,
@@ -275,7 +276,10 @@ class JobQueue:
             return
         work = self._jobs[index].work
         has_news = False
-        if isinstance(end, JobDone):
+        if isinstance(end, JobDone) and end.then is not None and self._wanted == "cancel":
+            self._discard(end.then)  # it was done before it heard of it
+            del self._jobs[index]
+        elif isinstance(end, JobDone):
             self._put(index, state="done", fraction=1.0, eta_s=None, reason="", report=end.report)
             if isinstance(work, SelfTest | MoveLibrary):
                 has_news = isinstance(work, MoveLibrary)
@@ -301,7 +305,8 @@ class JobQueue:
     def _take_up(self, index: int, work: JobWork, end: JobDone) -> bool:
         """What follows from work that is done; whether the library has news."""
         if end.then is not None:
-            following = JobInfo(job=self._next_id, work=end.then)
+            state: JobState = "paused" if self._wanted == "pause" else "waiting"
+            following = JobInfo(job=self._next_id, work=end.then, state=state)
             self._next_id += 1
             self._jobs.insert(index + 1, following)
             return False
