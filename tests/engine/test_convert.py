@@ -228,7 +228,8 @@ def test_kill_9_at_three_moments_ends_byte_identical(tmp_path, model, monkeypatc
     src = write_checkpoint(tmp_path / "src", model, 2)
     config = tmp_path / "sizes.json"
     config.write_text(json.dumps(_sizes()))
-    convert(src, tmp_path / "whole", CONFIG, ConvertSettings())
+    (tmp_path / "whole").mkdir()
+    whole = convert(src, tmp_path / "whole" / "dst", CONFIG, ConvertSettings())  # of one name
     command = [sys.executable, "-P", "-c", _CHILD, str(src), str(tmp_path / "dst"), str(config)]
     for num_blocks in (2, 40, 90):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
@@ -238,7 +239,7 @@ def test_kill_9_at_three_moments_ends_byte_identical(tmp_path, model, monkeypatc
             os.kill(child.pid, signal.SIGKILL)
         assert not (tmp_path / "dst").exists()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    assert _content(tmp_path / "dst") == _content(tmp_path / "whole")
+    assert _content(tmp_path / "dst") == _content(whole)
 
 
 def _sizes() -> dict[str, int]:
