@@ -49,8 +49,8 @@ from bilin_kernels.packing import (
 )
 from bilin_kernels.plan import plan_gemm
 
-# float32 sums of some ten thousand terms. Tensor cores cut off instead of rounding, at every step of
-# the sum: 1e-5 to 3e-5 as estimated by what is published of them. A wrong index gives 0.01 and more.
+# float32 sums of some ten thousand terms. Tensor cores cut off instead of rounding, at every step
+# of the sum: 1e-5 to 3e-5, as estimated by what is published of them. A wrong index gives 0.01.
 _FLOAT_ERROR = 1e-4
 _SHIFTED_ERROR = 1e-3
 _ERROR = {torch.float16: 1e-3, torch.bfloat16: 8e-3}

@@ -64,15 +64,27 @@ def library_path(
     folder = cache_dir or default_cache_dir()
     key = "\n".join([source_hash(), *FLAGS, *target.flags])
     path = folder / f"step.{target.name}.{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
-    if path.exists():
+    digest = path.with_suffix(".sha256")
+    if _is_whole(path, digest):
         return path
     logger.info("compiling the CPU kernels for %s", target.name)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         partial = Path(scratch) / path.name
         compile_library(target, partial)
+        written = Path(scratch) / digest.name
+        written.write_text(sha256(partial), encoding="utf-8")
+        written.replace(digest)
         partial.replace(path)
     return path
+
+
+def _is_whole(path: Path, digest: Path) -> bool:
+    """Whether a cached library is what was compiled: one that was cut short ends the process."""
+    try:
+        return digest.read_text(encoding="utf-8") == sha256(path)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 @functools.cache
@@ -80,17 +92,26 @@ def load() -> ctypes.CDLL:
     """The library of this process. Raises CpuLibraryError, the same at every call."""
     if reason := why_not():
         raise CpuLibraryError(reason)
-    return ctypes.CDLL(str(library_path(target_for(processor_flags()))))
+    return _open()
 
 
 @functools.cache
 def why_not() -> str:
     """Why `load` raises, or "". Compiles if need be, once: one that fails is not asked again."""
     try:
-        library_path(target_for(processor_flags()))
-    except (CpuLibraryError, OSError) as error:
+        _open()
+    except (CpuLibraryError, OSError, ValueError, KeyError) as error:
         return str(error)
     return ""
+
+
+@functools.cache
+def _open() -> ctypes.CDLL:
+    """The library. Raises CpuLibraryError, OSError from a disk that lets nothing be run.
+
+    ValueError or KeyError for a manifest that is none.
+    """
+    return ctypes.CDLL(str(library_path(target_for(processor_flags()))))
 
 
 class Team(ctypes.Structure):

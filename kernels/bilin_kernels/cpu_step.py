@@ -77,6 +77,9 @@ class StepShape:
         dim = self.heads.head_dim
         if dim % 16 or dim > MAX_HEAD_DIM:
             raise ValueError(f"head_dim {dim}; a step takes multiples of 16 up to {MAX_HEAD_DIM}")
+        pair = self.heads.pair
+        if pair & (pair - 1) or dim % (2 * pair):  # d ^ pair is another dimension else
+            raise ValueError(f"dimensions {pair} apart turn in heads of {dim}; use a power of two")
         if self.kv_dtype not in _KEYS:
             raise ValueError(f"keys and values of {self.kv_dtype}; use float32, float16, bfloat16")
         parts = 1 if self.gating == "none" else 2

@@ -40,7 +40,7 @@ class HeadLayout:
     """Where the heads lie in a row of the QKV linear, in elements, and who turns with whom.
 
     pair: dimension d turns with d ^ pair: 1 (neighbours), head_dim / 2 (half-split), or
-    head_dim / 4 (half-split in each half).
+    head_dim / 4 (half-split in each half); a power of two, or d ^ pair is another dimension.
     """
 
     num_heads: int

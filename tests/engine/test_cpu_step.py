@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from cpu_kernels import needs_cpu_kernels
 from tiny_causal import ANSWER, PROMPT, as_chatglm, random_weights, tiny_config
 
 from bilin_engine.checkpoints.model_folder import write_model_folder
-from bilin_engine.config import QuantizationConfig
+from bilin_engine.config import QuantizationConfig, Rope
 from bilin_engine.layers.cpu_linear import HEAD_GROUP, quantized_head
 from bilin_engine.models.cpu_step import CpuStep
 from bilin_engine.runners.base import PrefillRow
@@ -13,7 +14,7 @@ from bilin_engine.runners.load import load_runner
 from bilin_engine.runners.local import LocalRunner
 from bilin_kernels import cpu_ops
 
-pytestmark = pytest.mark.skipif(not cpu_ops.is_available(), reason="no library of CPU kernels")
+pytestmark = needs_cpu_kernels
 
 CASES = ["glm", "glm wide heads", "glm4", "glm4 without bias", "glm4 yarn", "llama", "llama 3",
          "llama tied with biases", "qwen2", "qwen2 tied yarn", "qwen3", "qwen3 tied with biases",
@@ -74,6 +75,21 @@ def test_int8_keys_and_values_take_the_forward_pass(tmp_path):
     assert isinstance(runner, LocalRunner)
     assert runner._cpu_step is None
     assert decoded(runner, 0).isfinite().all()
+
+
+def test_heads_that_no_power_of_two_halves_are_left_to_the_forward_pass(tmp_path):
+    """Their dimensions turn with d + D/2, which d ^ D/2 is for powers of two only."""
+    config = tiny_config(
+        "llama", hidden_size=192, num_attention_heads=4, head_dim=48, rope=Rope(rotary_dim=48)
+    )
+    quantization = QuantizationConfig.uniform(4, 32)
+    weights = random_weights(config)
+    folder = write_model_folder(
+        tmp_path / "model", config, weights.items(), quantization=quantization
+    )
+    runner = load_runner(folder, num_threads=1)
+    assert isinstance(runner, LocalRunner)
+    assert runner._cpu_step is None
 
 
 @pytest.mark.parametrize("least", [1.0, 1e-5])

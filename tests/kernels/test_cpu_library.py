@@ -69,3 +69,26 @@ def test_what_was_compiled_once_is_kept(monkeypatch, tmp_path, small):
     first = cpu_library.library_path(V3, shipped=tmp_path, cache_dir=tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert cpu_library.library_path(V3, shipped=tmp_path, cache_dir=tmp_path / "cache") == first
+
+
+@needs_compiler
+def test_a_cached_library_that_was_cut_short_is_compiled_again(tmp_path):
+    """Loading it would end the process with SIGBUS."""
+    place = {"shipped": tmp_path / "shipped", "cache_dir": tmp_path}
+    path = cpu_library.library_path(V3, **place)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:1000])  # what a full disk or a power cut leaves
+    assert cpu_library.library_path(V3, **place) == path
+    assert path.stat().st_size > 1000
+
+
+def test_a_disk_that_lets_nothing_be_run_is_a_reason_and_no_end(monkeypatch):
+    def refused():
+        raise OSError("failed to map segment from shared object")
+
+    monkeypatch.setattr(cpu_library, "_open", refused)
+    cpu_library.why_not.cache_clear()
+    try:
+        assert "failed to map" in cpu_library.why_not()
+    finally:
+        cpu_library.why_not.cache_clear()

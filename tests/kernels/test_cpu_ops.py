@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from cpu_kernels import needs_cpu_kernels
 
 from bilin_kernels import cpu_compile, cpu_library, cpu_ops, packing, reference
 
-pytestmark = pytest.mark.skipif(not cpu_ops.is_available(), reason="no library of CPU kernels")
+pytestmark = needs_cpu_kernels
+
+
+def test_the_kernels_are_there_and_right():
+    """Where a machine can have them; else everything would pass on torch's own."""
+    assert cpu_ops.is_available(), cpu_library.why_not()
+
 
 SHAPES = [
     (16, 32, 32),

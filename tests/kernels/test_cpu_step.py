@@ -5,12 +5,13 @@ import itertools
 
 import pytest
 import torch
+from cpu_kernels import needs_cpu_kernels
 
 from bilin_kernels import cpu_ops, packing, reference
 from bilin_kernels.cpu_step import CpuStep, StepLayer, StepNorm, StepShape
 from bilin_kernels.decode_ops import HeadLayout, HeadNorms
 
-pytestmark = pytest.mark.skipif(not cpu_ops.is_available(), reason="no library of CPU kernels")
+pytestmark = needs_cpu_kernels
 
 WIDTH, INNER, LAYERS, LONGEST = 64, 96, 2, 150
 

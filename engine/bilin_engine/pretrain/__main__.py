@@ -82,7 +82,7 @@ def _train(options: argparse.Namespace) -> int:
         render,
         require_rendered_from,
     )
-    from bilin_engine.pretrain.run_folder import TrainSettings, lock_run
+    from bilin_engine.pretrain.run_folder import TrainSettings, has_checkpoint, lock_run
     from bilin_engine.pretrain.schedule import end_of_run
     from bilin_engine.pretrain.shards import SampleStore
     from bilin_engine.pretrain.train import Trainer
@@ -117,7 +117,14 @@ def _train(options: argparse.Namespace) -> int:
     if options.ends_at:
         now, seconds = datetime.now().astimezone(), options.schedule_seconds
         hour, minute = options.ends_at
-        values["ends_at"] = end_of_run(now, hour, minute, seconds).timestamp()
+        end = end_of_run(now, hour, minute, seconds)
+        if end <= now and not has_checkpoint(options.run_folder):
+            message = (
+                f"--ends-at {hour:02}:{minute:02} is more than --schedule-seconds {seconds:.0f} "
+                "away: give more seconds, or begin later"
+            )
+            raise ValueError(message)
+        values["ends_at"] = end.timestamp()
     settings = TrainSettings(size=size, **values)
     store = SampleStore.open(shards)
     run = options.run_folder
