@@ -280,12 +280,16 @@ class Application(QObject):
 
     def move_data(self, folder: Path) -> None:
         """Has the data brought to a folder at the next start, or used if some lie there already."""
-        if (folder / "bilin.db").exists():
-            change = {"data_dir": str(folder), "move_from": ""}
-        else:
-            if folder.is_dir() and any(folder.iterdir()):
-                folder = folder / "bilin"
-            change = {"data_dir": str(folder), "move_from": str(self._paths.data_dir)}
+        try:
+            if (folder / "bilin.db").exists():
+                change = {"data_dir": str(folder), "move_from": ""}
+            else:
+                if folder.is_dir() and any(folder.iterdir()):
+                    folder = folder / "bilin"
+                change = {"data_dir": str(folder), "move_from": str(self._paths.data_dir)}
+        except OSError as error:
+            self.window.tell(sentences.data_not_moved(self._paths.data_dir, str(error)))
+            return
         self.settings.set(replace(self.settings.settings, **change))
         self.window.settings.show_restart()
 

@@ -42,6 +42,7 @@ class _Engine(QObject):
     """Finds the first word of every third sentence unlikely, by its own score."""
 
     ready = Signal(str)
+    interrupted = Signal()
     view_changed = Signal(object)
     model = _Model()
     view = _View()

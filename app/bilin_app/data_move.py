@@ -4,6 +4,7 @@ On the same disk everything is renamed. Onto another one it is copied, each file
 own first; the old folder then stays as it was, for the person to delete.
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -83,9 +84,10 @@ def _copy_all(old: Path, new: Path, names: list[str]) -> MoveReport:
             part.rename(new / name)
     except OSError as error:
         for name, part in zip(names, parts, strict=True):
-            _remove(part)
-            if (old / name).exists():
-                _remove(new / name)
+            with contextlib.suppress(OSError):  # the disk that failed may be gone
+                _remove(part)
+                if (old / name).exists():
+                    _remove(new / name)
         return MoveReport(str(error))
     return MoveReport(kept_old=bool(names))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from PySide6.QtCore import QCoreApplication, QEventLoop, QLockFile, QTimer
 from PySide6.QtWidgets import QApplication
 
+from bilin_app.storage.errors import storage_error
 from bilin_app.storage.settings import Settings, SettingsFile
 
 if TYPE_CHECKING:
@@ -42,12 +43,9 @@ def find_data(
         if not lock.tryLock(0) and lock.error() == QLockFile.LockError.LockFailedError:
             return replace(paths, data_dir=old), ()  # it runs there still; this start raises it
         prepare(settings)
-        told = _move(file, settings, old, chosen)
+        folder, told = _move(file, settings, old, chosen)
         lock.unlock()
-        settings = file.load().settings
-        if not settings.data_dir:
-            return paths, (told,)
-        return replace(paths, data_dir=Path(settings.data_dir)), (told,)
+        return replace(paths, data_dir=folder), told
     if not chosen.is_dir():
         from bilin_app.controllers import sentences
 
@@ -55,17 +53,29 @@ def find_data(
     return replace(paths, data_dir=chosen), ()
 
 
-def _move(file: SettingsFile, settings: Settings, old: Path, new: Path) -> str:
+def _move(
+    file: SettingsFile, settings: Settings, old: Path, new: Path
+) -> tuple[Path, tuple[str, ...]]:
+    """Where the data are now, and what to tell about it."""
     from bilin_app.controllers import sentences
     from bilin_app.data_move import move_data
 
     report = _with_progress(lambda: move_data(old, new))
     if report.problem:
-        file.save(replace(settings, data_dir=str(old), move_from=""))
-        return sentences.data_not_moved(old, report.problem)
-    models_dir = _moved(settings.models_dir, old, new)
-    file.save(replace(settings, move_from="", models_dir=models_dir))
-    return sentences.data_moved(new, old if report.kept_old else None)
+        folder, told = old, sentences.data_not_moved(old, report.problem)
+        settings = replace(settings, data_dir=str(old), move_from="")
+    else:
+        folder, told = new, sentences.data_moved(new, old if report.kept_old else None)
+        models_dir = _moved(settings.models_dir, old, new)
+        settings = replace(settings, move_from="", models_dir=models_dir)
+    try:
+        file.save(settings)
+    except OSError as error:
+        # The next start moves again: what was renamed is no longer there, what was copied is in the
+        # way, so that the old folder is used as it is used now.
+        refused = sentences.storage_refused(storage_error(error).problem, file.path)
+        return (old if report.kept_old else folder), (told, refused)
+    return folder, (told,)
 
 
 def _moved(folder: str, old: Path, new: Path) -> str:

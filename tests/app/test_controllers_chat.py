@@ -13,6 +13,7 @@ from chat_page import ChatPage
 
 from bilin_app.controllers import attachments
 from bilin_app.controllers.chat import ChatController
+from bilin_app.controllers.drafts import Drafts
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.transcript import Transcript
 from bilin_app.engine_client.client import EngineClient
@@ -1218,3 +1219,17 @@ def test_news_of_the_conversation_before_are_not_shown_as_those_of_the_next():
     transcript.update(ConversationContent(replace(records[1], title="new"), (), ()), visit)
     assert transcript.record is not None
     assert transcript.record.title == "new"
+
+
+def test_a_draft_is_saved_while_somebody_types_on(tmp_path, qtbot):
+    store = Store(tmp_path / "bilin.db")
+    store.open().result()
+    drafts = Drafts(store)
+    written = []
+    drafts._timer.timeout.connect(lambda: written.append(drafts.get(0)))
+    drafts._timer.setInterval(60)
+    for number in range(12):
+        drafts.set(0, "x" * number)
+        qtbot.wait(20)
+    assert len(written) >= 2
+    store.close()

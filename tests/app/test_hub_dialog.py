@@ -1,5 +1,7 @@
 """The hub dialog and its controller: nothing before a click, everything before a download."""
 
+from dataclasses import replace
+
 import pytest
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QFocusEvent
@@ -115,6 +117,23 @@ def test_of_several_gguf_files_one_is_chosen_first(dialog, qtbot):
     with qtbot.waitSignal(dialog.list_requested) as heard:
         dialog.gguf.setCurrentIndex(1)
     assert heard.args[0] == HubChoice(hub="hugging_face", name="a/b", file=files[0].name)
+
+
+def test_nothing_is_downloaded_but_what_the_last_answer_lists(dialog):
+    heard = []
+    dialog.download_requested.connect(lambda *args: heard.append(args))
+    dialog.repository.setText("a/b")
+    shown = tour_hubs.repository("en")
+    choice = HubChoice(hub="hugging_face", name="a/b")
+    dialog.show_repository(replace(shown, choice=choice, gguf_files=shown.files[:2]))
+    assert dialog.go.text() == "Download"
+    dialog.gguf.setCurrentIndex(1)  # asks for that file
+    assert dialog.go.text() == "Asking…"
+    assert not dialog.go.isEnabled()
+    dialog._on_go()
+    dialog.show_refusal("no")
+    dialog._on_go()
+    assert heard == []
 
 
 def test_a_refusal_is_shown_and_can_be_tried_again(dialog):

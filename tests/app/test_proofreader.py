@@ -10,13 +10,14 @@ from PySide6.QtWidgets import QApplication, QToolTip
 
 from bilin_app import bench_reader
 from bilin_app.controllers.editor_views import ReaderView, WordFlag
+from bilin_app.controllers.engine_views import EngineView, ModelView
 from bilin_app.pages.editor.reader_panel import MAX_CARDS
 from bilin_app.pages.editor.view import EditorView
 from bilin_app.pages.title_edit import TitleEdit
 from bilin_app.text.document import BLANK_MARK, to_units
 from bilin_app.text.sentence_spans import MAX_PARAGRAPH, Paragraphs, UnitMap, sentence_spans
 from bilin_app.theme.theme import Look, start_theme
-from bilin_engine.protocol import ProofreadFigures
+from bilin_engine.protocol import ProofreadFigures, SentenceRead
 
 
 def test_unlikely_words_are_underlined_and_shown_with_what_is_expected(make_desk, qtbot):
@@ -112,6 +113,22 @@ def test_stopping_keeps_what_was_read(make_desk, qtbot):
     qtbot.waitUntil(lambda: not desk.view.reader._view.is_reading)
     assert 1 <= desk.view.reader._view.num_known < 41
     assert desk.marked == ["bad"]
+
+
+def test_what_one_model_says_does_not_pass_for_another_s(make_desk, qtbot):
+    """Another one is being loaded; what was asked before still answers for a while."""
+    desk = make_desk("--gap", "0.1")
+    desk.editor.open_text(" ".join(["One bad word."] + [f"Number {n}." for n in range(40)]))
+    desk.page.proofread()
+    qtbot.waitUntil(lambda: desk.marked == ["bad"], timeout=20000)
+    reader = desk.editor.reader
+    reader._know_for("another")
+    num_done = reader._num_done
+    reader._handle.sentence_read.emit(SentenceRead(id=0, index=1, words=()))
+    assert (reader._known, reader._num_done) == ({}, num_done)
+    other = ModelView("another", "另一个", "Another")
+    reader._on_engine_changed(EngineView("loading", model=other))
+    qtbot.waitUntil(lambda: not desk.view.reader._view.is_reading)
 
 
 def test_what_is_asked_for_while_a_read_ends_is_read_after_it(make_desk, qtbot):

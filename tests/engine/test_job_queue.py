@@ -21,6 +21,7 @@ from bilin_engine.protocol import (
     JobsChanged,
     ListCatalog,
     ListJobs,
+    MoveLibrary,
     Repository,
     SelfTest,
     VerifyModel,
@@ -179,6 +180,37 @@ def test_a_download_that_was_done_before_it_heard_of_it_obeys_all_the_same(model
         assert fetched.exists() == (wanted != "cancel")
     finally:
         queue.close()
+
+
+def test_work_of_a_library_that_was_moved_is_done_where_it_lies_now(tmp_path):
+    """The data folder was moved, or the disk is mounted elsewhere: queue.json comes along."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    fetched = old / ".bilin" / "downloads" / "glm"
+    repository = Repository(hub="hugging_face", name="a/glm")
+    asked = [
+        DownloadModel(repository=repository, folder=str(old / "glm")),
+        ConvertModel(source=str(fetched / "m.gguf"), folder=str(old / "b"), removes_source=True),
+        ConvertModel(source="/elsewhere", folder=str(old / "c")),
+        VerifyModel(folder="/elsewhere/d"),
+        MoveLibrary(source=str(old), folder="/third"),
+    ]
+    library = Library(new, bundled_dir=tmp_path / "none")
+    library.state_dir.mkdir(parents=True)
+    jobs = [JobInfo(job=n, work=work, state="paused") for n, work in enumerate(asked)]
+    (library.state_dir / QUEUE_FILE).write_bytes(msgspec.json.encode(jobs))
+    queue = JobQueue(library, Heard(), JobCommand())
+    try:
+        queue.tell()
+        works = [job.work for job in queue.jobs]
+    finally:
+        queue.close()
+    fetched = new / ".bilin" / "downloads" / "glm"
+    assert works == [
+        DownloadModel(repository=repository, folder=str(new / "glm")),
+        ConvertModel(source=str(fetched / "m.gguf"), folder=str(new / "b"), removes_source=True),
+        ConvertModel(source="/elsewhere", folder=str(new / "c")),
+        VerifyModel(folder="/elsewhere/d"),
+    ]
 
 
 def test_a_queue_closed_while_the_disk_hangs_lets_the_lanes_go(models):

@@ -46,6 +46,21 @@ class AnswerEnds(QObject):
         """The answer goes on: its last end is no longer true."""
         self._kept.pop(message_id, None)
 
+    def kept(self, message_id: int) -> AnswerEnd | None:
+        """An end that the database does not have yet, as it is written there."""
+        if message_id not in self._kept:
+            return None
+        job, outcome = self._kept[message_id]
+        return AnswerEnd(
+            message_id=message_id,
+            state=outcome.state,
+            text=outcome.text,
+            facts=encode(outcome.facts),
+            seams=encode(job.seams),
+            failure=outcome.failure,
+            failure_detail=outcome.detail,
+        )
+
     def save(self) -> None:
         """Writes what is kept; what is refused stays and is tried again."""
         self._timer.stop()
@@ -80,13 +95,5 @@ class AnswerEnds(QObject):
             self._timer.start()
             self.refused.emit(error)
 
-        end = AnswerEnd(
-            message_id=job.message_id,
-            state=outcome.state,
-            text=outcome.text,
-            facts=encode(outcome.facts),
-            seams=encode(job.seams),
-            failure=outcome.failure,
-            failure_detail=outcome.detail,
-        )
-        self._mailbox.when(self._store.write(stored.end_answer, end, time.time()), done, refused)
+        future = self._store.write(stored.end_answer, self.kept(job.message_id), time.time())
+        self._mailbox.when(future, done, refused)

@@ -39,7 +39,8 @@ class Drafts(QObject):
         if self._texts.get(conversation_id) != text:
             self._texts[conversation_id] = text
             self._unsaved[conversation_id] = text
-            self._timer.start()
+            if not self._timer.isActive():  # else it never ends while somebody types on
+                self._timer.start()
 
     def put_back(self, conversation_id: int, text: str) -> None:
         """What was to be sent is typed again, before what was typed since."""

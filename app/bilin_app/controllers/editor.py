@@ -79,6 +79,7 @@ class EditorController(QObject):
         super().__init__(parent)
         self._store = store
         self._engine = engine
+        engine.interrupted.connect(self.stop)
         self._mailbox = Mailbox(self)
         self._files = ThreadPoolExecutor(1, thread_name_prefix="bilin-files")
         self._list = DocumentList(store, self)

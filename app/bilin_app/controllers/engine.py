@@ -44,7 +44,8 @@ class EngineController(QObject):
 
     mended(): the engine is ready after a person pressed that button. ready(str): a model can be
     asked. model_chosen(str): one that a person asked for is loaded, to be remembered.
-    loaded(ModelLoaded), load_progressed(Progress): as the engine says them.
+    loaded(ModelLoaded), load_progressed(Progress): as the engine says them. interrupted(): what is
+    being written has to stop.
     settings_of: how a model is to be loaded, by its id; whoever knows may put it in.
     """
 
@@ -56,6 +57,7 @@ class EngineController(QObject):
     mended = Signal()
     model_chosen = Signal(str)
     loaded = Signal(object)
+    interrupted = Signal()
     load_progressed = Signal(object)
 
     def __init__(
@@ -182,6 +184,10 @@ class EngineController(QObject):
             self.start()
         elif self._client.is_connected and self._load_id is None:
             self._choose_and_load()
+
+    def interrupt(self) -> None:
+        """A person wants the engine for something else: whoever asked it for a text stops."""
+        self.interrupted.emit()
 
     def unload(self) -> None:
         """Frees the memory; the engine stays."""

@@ -2,7 +2,11 @@
 
 import sqlite3
 import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 from PySide6.QtCore import QObject, Signal
 
@@ -50,17 +54,31 @@ class Exchange(QObject):
         self._mailbox.when(future, done, self._on_refused)
 
     def import_file(self, path: Path) -> None:
-        """Takes all conversations of a file; `imported` follows with the newest of them."""
+        """Takes all conversations of a file; `imported` follows with the newest of them.
 
-        def done(taken: tuple[list[int], str]) -> None:
-            ids, reason = taken
-            if reason or not ids:
+        Read in a thread of its own and written one by one: what is written meanwhile, a message or
+        a draft, waits for one conversation at most.
+        """
+
+        def done(found: tuple[list[FileConversation], str]) -> None:
+            conversations, reason = found
+            if reason or not conversations:
                 self.told.emit(sentences.not_imported(path, reason))
-                return
-            self.told.emit(sentences.imported(len(ids)))
-            self.imported.emit(ids[0])
+            else:
+                self._take(deque(conversations), [])
 
-        self._mailbox.when(self._store.write(_import, path), done, self._on_refused)
+        future: Future[tuple[list[FileConversation], str]] = Future()
+        # A daemon: a file that cannot be read to its end keeps no app from closing.
+        Thread(target=lambda: future.set_result(_read(path)), daemon=True).start()
+        self._mailbox.when(future, done, self._on_refused)
+
+    def _take(self, rest: deque[FileConversation], taken: list[int]) -> None:
+        if not rest:
+            self.told.emit(sentences.imported(len(taken)))
+            self.imported.emit(taken[0])
+            return
+        future = self._store.write(stored.import_conversation, rest.popleft(), time.time())
+        self._mailbox.when(future, lambda new: self._take(rest, [*taken, new]), self._on_refused)
 
     def _on_refused(self, error: StorageError) -> None:
         self.told.emit(sentences.storage_refused(error.problem, self._store.path))
@@ -88,21 +106,15 @@ def _export(
     return ""
 
 
-def _import(connection: sqlite3.Connection, path: Path) -> tuple[list[int], str]:
-    """The ids of what was taken, and why nothing was, or ""."""
+def _read(path: Path) -> tuple[list[FileConversation], str]:
+    """The conversations of a file with their titles, and why there are none, or ""."""
     try:
+        if not path.is_file():
+            return [], "not a file"
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             return [], f"{size} bytes; at most {MAX_FILE_BYTES}"
         found = read_conversations(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        return [], str(error)
-    now = time.time()
-    ids = []
-    for conversation in found:
-        title = conversation.title or title_from(conversation.messages[0].text)
-        named = FileConversation(
-            title, conversation.messages, conversation.system_prompt, conversation.created_at
-        )
-        ids.append(stored.import_conversation(connection, named, now))
-    return ids, ""
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        return [], str(error) or type(error).__name__
+    return [replace(one, title=one.title or title_from(one.messages[0].text)) for one in found], ""

@@ -58,6 +58,7 @@ class Proofreader(QObject):
     def __init__(self, engine: EngineController, parent: QObject) -> None:
         super().__init__(parent)
         self._engine = engine
+        engine.interrupted.connect(self.stop)
         self._session: EditorSession | None = None
         self._model_id = ""
         self._known: dict[str, tuple[_Found, ...]] = {}
@@ -66,6 +67,7 @@ class Proofreader(QObject):
         self._seen: dict[Paragraph, _Seen] = {}
         self._handle: RequestHandle | None = None
         self._asked: tuple[str, ...] = ()  # the sentences under way
+        self._asked_model = ""
         self._wanted: list[Span] = []  # when a model is loaded and the read under way has ended
         self._num_done = 0
         self._rate_words_s = 0.0
@@ -187,6 +189,7 @@ class Proofreader(QObject):
 
     def _ask(self, model_id: str, text: str, spans: list[Span]) -> None:
         units = UnitMap(text)
+        self._asked_model = model_id
         self._asked = tuple(text[slice(*span)] for span in spans)
         self._num_done = 0
         handle = self._handle = self._engine.send(
@@ -208,7 +211,12 @@ class Proofreader(QObject):
         self._tell()
 
     def _take(self, event: SentenceRead, start: int, units: UnitMap) -> None:
-        """Keeps what was said of a sentence, whatever stands in its place by now."""
+        """Keeps what was said of a sentence, whatever stands in its place by now.
+
+        Not what one model says while another is on its way: it would pass for the other's.
+        """
+        if self._asked_model != self._model_id:
+            return
         self._known[self._asked[event.index]] = tuple(
             _Found(
                 units.units(word.start) - start,
@@ -257,7 +265,10 @@ class Proofreader(QObject):
         self._read_on()
 
     def _on_engine_changed(self, view: EngineView) -> None:
-        """What is wanted waits for a model only while one is on its way."""
+        """What is wanted waits for a model only while one is on its way; another one reads anew."""
+        other = view.model is not None and view.model.id != self._asked_model
+        if self._handle is not None and other:
+            self._handle.cancel()
         if self._wanted and self._handle is None and view.state in ("fault", "empty"):
             self.stop()
             if view.reason:

@@ -5,6 +5,7 @@ second death in a row leaves that to the person.
 """
 
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -62,6 +63,7 @@ class RunningAnswer(QObject):
         super().__init__()
         self._store = store
         self._engine = engine
+        engine.interrupted.connect(self.stop)
         self._speeds = speeds
         self._visit_of = visit_of
         self._mailbox = Mailbox(self)
@@ -180,8 +182,12 @@ class RunningAnswer(QObject):
 
     def resume(self, message_id: int) -> None:
         """Goes on with an answer that ended early; a seam where it was broken off."""
+        kept, now = self.ends.kept(message_id), time.time()
 
         def resume(connection: sqlite3.Connection) -> AnswerContext | None:
+            # The text to go on from, if it is not saved yet; refused together, or neither.
+            if kept is not None:
+                stored.end_answer(connection, kept, now)
             context = stored.answer_context(connection, message_id)
             if context is None:
                 return None
@@ -200,7 +206,6 @@ class RunningAnswer(QObject):
                 conversation_id = context.answer.conversation_id
                 self.start(conversation_id, message_id, self._visit_of(conversation_id))
 
-        self.ends.save()  # the text to go on from, if it is not saved yet
         self.begin(self._store.write(resume), resumed)
 
     def stop(self) -> None:

@@ -428,11 +428,33 @@ class JobQueue:
             return []
         taken_up = []
         for job in jobs:
+            work = self._rebased(job.work)
+            if work is None:
+                continue
             state = job.state
             if state in ("running", "waiting"):
                 state = "paused" if isinstance(job.work, DownloadModel) else "waiting"
-            taken_up.append(msgspec.structs.replace(job, state=state, eta_s=None))
+            taken_up.append(msgspec.structs.replace(job, work=work, state=state, eta_s=None))
         return taken_up
+
+    def _rebased(self, work: JobWork) -> JobWork | None:
+        """Work of a library that lay elsewhere when it was asked for, as it is here.
+
+        None for a move that is no longer from here.
+        """
+        models = self._library.models_dir.absolute()
+        if isinstance(work, VerifyModel | SelfTest):
+            return work
+        if isinstance(work, MoveLibrary):
+            return work if Path(work.source) == models else None
+        old = Path(work.folder).parent
+        if old == models:
+            return work
+        folder = str(models / Path(work.folder).name)
+        if isinstance(work, ConvertModel) and Path(work.source).is_relative_to(old):
+            source = str(models / Path(work.source).relative_to(old))
+            return msgspec.structs.replace(work, folder=folder, source=source)
+        return msgspec.structs.replace(work, folder=folder)
 
     def _write_state(self, name: str, content: bytes) -> None:
         folder = self._library.state_dir

@@ -214,12 +214,12 @@ class HubDialog(QDialog):
         self._show_button(can_name)
 
     def _show_button(self, can_download: bool) -> None:
-        if can_download:
-            self.go.set_texts(self.tr("Download"))
-            self.go.setEnabled(bool(plain_name(self.name.text())) and self._has_room())
-        elif self._is_asking:
+        if self._is_asking:
             self.go.set_texts(self.tr("Asking…"))
             self.go.setEnabled(False)
+        elif can_download:
+            self.go.set_texts(self.tr("Download"))
+            self.go.setEnabled(bool(plain_name(self.name.text())) and self._has_room())
         else:
             source = NAMES[self.choice.hub]
             self.go.set_texts(self.tr("Ask {0}").format(source))
@@ -290,11 +290,13 @@ class HubDialog(QDialog):
 
     def _on_go(self) -> None:
         view = self._view
-        if view is not None and view.files and not view.problem:
+        if self._is_asking:
+            return
+        if view is not None and view.files and not (view.problem or self._refusal):
             group_size = self.group.currentData() or ""
             self.download_requested.emit(view, plain_name(self.name.text()), group_size)
             self.accept()
-        elif not self._is_asking:
+        else:
             self._ask(self.choice)
 
     def _ask(self, choice: HubChoice) -> None:

@@ -226,7 +226,10 @@ class ModelsPage(QObject):
         box.setText(self.tr("{0} is writing an answer.").format(name))
         box.setInformativeText(self.tr("It ends where it is; what is there stays."))
         go_on = box.addButton(self.tr("Stop it"), QMessageBox.ButtonRole.AcceptRole)
-        return self._is_chosen(box, go_on)
+        if not self._is_chosen(box, go_on):
+            return False
+        self._engine.interrupt()
+        return True
 
     def _asks_to_delete(self, row: ModelRow) -> bool:
         box = self._question(self.tr("Delete a model"))
