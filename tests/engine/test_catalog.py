@@ -3,7 +3,7 @@
 import pytest
 
 from bilin_engine.config.read import PARSERS
-from bilin_engine.hubs.base import check_name, parse_link
+from bilin_engine.hubs.base import Link, check_name, parse_link
 from bilin_engine.hubs.catalog import entries, read_catalog
 from bilin_engine.placement.cost import file_bytes
 from bilin_engine.placement.devices import parse_devices
@@ -56,11 +56,13 @@ def test_the_verdict_is_the_plans(devices):
     ("text", "found"),
     [
         ("zai-org/GLM-4-9B-0414", (None, "zai-org/GLM-4-9B-0414")),
-        ("https://huggingface.co/a/b/tree/main", ("hugging_face", "a/b")),
-        ("https://hf-mirror.com/a/b?x#y", ("hugging_face", "a/b")),
+        ("https://huggingface.co/a/b", ("hugging_face", "a/b")),
+        ("https://huggingface.co/a/b/tree/gptq-4bit", ("hugging_face", "a/b", "", "gptq-4bit")),
+        ("https://huggingface.co/a/b/discussions/3", ("hugging_face", "a/b")),
+        ("https://hf-mirror.com/a/b?x#y", ("hugging_face", "a/b", "https://hf-mirror.com")),
         ("https://www.modelscope.cn/models/a/b/summary", ("modelscope", "a/b")),
         ("https://example.com/a/b", (None, "https://example.com/a/b")),
     ],
 )
-def test_a_pages_address_names_hub_and_repository(text, found):
-    assert parse_link(text) == found
+def test_a_pages_address_names_hub_repository_mirror_and_revision(text, found):
+    assert parse_link(text) == Link(*found)

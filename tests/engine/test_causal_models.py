@@ -132,6 +132,25 @@ def test_keys_that_change_the_maths_are_refused_by_name(changes, words):
         parse_model_config({**CONFIGS["llama"], **changes}, "config.json")
 
 
+def test_a_scaling_that_was_added_to_a_new_configuration_counts():
+    """As a model's card tells people to: transformers takes it before `rope_parameters`."""
+    added = {
+        "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"},
+        "rope_scaling": {
+            "rope_type": "yarn",
+            "factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    }
+    config = parse_model_config({**CONFIGS["qwen2"], **added, "use_mrope": False}, "config.json")
+    assert isinstance(config, CausalConfig)
+    assert config.rope.base == 5e5
+    assert config.rope.scaling is not None
+    assert (config.rope.scaling.kind, config.rope.scaling.factor) == ("yarn", 4.0)
+    with pytest.raises(UnsupportedModelError, match="use_mrope"):
+        parse_model_config({**CONFIGS["qwen2"], "use_mrope": True}, "config.json")
+
+
 @pytest.mark.parametrize("case", ["glm4", "llama tied with biases", "qwen2", "qwen3", "chatglm"])
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_ranks_together_equal_one(tmp_path, goldens, case, ranks):

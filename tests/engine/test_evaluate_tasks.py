@@ -130,6 +130,14 @@ def test_lines_may_hold_ids_or_text(tmp_path):
     assert len(set(read_choices(path, LETTERS))) == 1
 
 
+def test_task_files_need_a_model_that_fills_blanks(tmp_path):
+    """GLM-4's vocabulary holds the masks; the model sees what comes before only."""
+    model = ScriptedModel()
+    model.fills_blanks = False
+    with pytest.raises(BadRequestError, match="need a model that fills blanks by mask"):
+        run_task(model, task(), tmp_path, lambda _fraction: None)
+
+
 # --- Multiple choice -----------------------------------------------------------------------------
 
 

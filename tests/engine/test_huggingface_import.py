@@ -25,7 +25,10 @@ from bilin_engine.checkpoints.model_folder import ModelFolder, write_model_folde
 from bilin_engine.checkpoints.streaming import ConversionStopped, verify
 from bilin_engine.config import QuantizationConfig
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
+from bilin_engine.jobs.base import JobReporter
+from bilin_engine.jobs.convert import convert_model
 from bilin_engine.library import read_description
+from bilin_engine.protocol import ConvertModel
 from bilin_engine.runners.base import PrefillRow
 from bilin_engine.runners.load import load_runner
 
@@ -296,3 +299,38 @@ def test_our_folders_load_in_transformers_with_the_same_logits(tmp_path, case):
         check=True,
     )
     assert (load_file(out)["logits"] - logits(result)).abs().max() < 1e-3
+
+
+def test_biases_of_zeros_that_gptq_tools_wrote_are_passed_over(tmp_path):
+    """AutoGPTQ wrote one beside every linear, whether the model has any or not."""
+    stored, _ = gptq_tensors("llama", 4, 32, 7)
+    module = "model.layers.0.mlp.down_proj"
+    bias = torch.zeros(stored[f"{module}.qweight"].shape[1], dtype=torch.float16)
+    with_zeros = {**stored, f"{module}.bias": bias}
+    config = {"quantization_config": gptq_config()}
+    import_folder(
+        write_source(tmp_path / "a", "llama", with_zeros, **config),
+        tmp_path / "m",
+        ImportSettings(),
+    )
+    with_more = {**stored, f"{module}.bias": bias + 1}
+    source = write_source(tmp_path / "b", "llama", with_more, **config)
+    with pytest.raises(UnsupportedModelError, match=r"down_proj\.bias, which llama"):
+        import_folder(source, tmp_path / "n", ImportSettings())
+
+
+def test_a_ready_folder_is_copied_as_it_says_of_itself_and_not_converted(tmp_path):
+    """Bilin's own folder: names, licence and figures go along; what cannot be done is said."""
+    ready = import_folder(
+        write_source(tmp_path / "s", "glm4"), tmp_path / "Ready", ImportSettings()
+    )
+    reporter = JobReporter(lambda _progress: None, lambda: False)
+    models = tmp_path / "models"
+    work = ConvertModel(source=str(ready), folder=str(models / "copy"))
+    copy = convert_model(work, reporter)
+    assert read_description(copy) == read_description(ready)
+    asked = ConvertModel(
+        source=str(ready), folder=str(models / "other"), target="int8", group_size="64"
+    )
+    with pytest.raises(BadRequestError, match="is quantized already and is copied as it is"):
+        convert_model(asked, reporter)

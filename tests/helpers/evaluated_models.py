@@ -12,6 +12,8 @@ from bilin_engine.tokenizers.base import Tokenizer
 class ScriptedModel:
     """Scores a choice by a rule, completes with a text, and remembers what it was asked."""
 
+    fills_blanks = True
+
     def __init__(
         self,
         max_length: int = 2048,

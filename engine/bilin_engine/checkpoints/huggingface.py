@@ -318,13 +318,24 @@ class HuggingFaceCheckpoint:
 
     def _refuse_others(self, wanted: set[str]) -> None:
         others = sorted(set(self._file_of) - wanted)
-        unknown = [name for name in others if not _NEEDLESS.fullmatch(name)]
+        unknown = [
+            name
+            for name in others
+            if not _NEEDLESS.fullmatch(name) and not self._is_zero_bias(name)
+        ]
         if unknown:
             more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
             raise UnsupportedModelError(
                 f"{self.folder} holds {unknown[0]}{more}, which {self.config.architecture} as "
                 "config.json describes it does not use: the result would be another model"
             )
+
+    def _is_zero_bias(self, name: str) -> bool:
+        """AutoGPTQ wrote a bias of zeros beside every linear, whether the model has one or not."""
+        module, _, part = name.rpartition(".")
+        if part != "bias" or f"{module}.qweight" not in self._file_of:
+            return False
+        return not self._file_of[name].rows(name, 0, self._entry(name).shape[0]).any()
 
     def _check_zeros(self, module: str, start: int, stop: int) -> None:
         gptq = self.gptq

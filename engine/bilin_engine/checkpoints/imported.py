@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from bilin_engine.checkpoints.streaming import Calibrate, ColumnWeights, OnProgress, TensorSource
 from bilin_engine.config import (
-    CausalConfig,
     ChatGLM6BConfig,
     ChatGLMConfig,
+    GLMConfig,
     ModelConfig,
 )
 from bilin_engine.errors import ModelBrokenError
@@ -94,6 +94,7 @@ def describe(
         languages=("en",) if is_english else ("zh", "en"),
         capabilities=Capabilities(
             chat=bool(chat),
+            blanks=("short", "long", "sentence") if isinstance(config, GLMConfig) else (),
             thinking=thinking_of(_template(folder) or "") if chat == "template" else "",
         ),
         chat_format=chat,
@@ -115,8 +116,7 @@ def find_format(folder: Path, config: ModelConfig, name: str) -> str:
         if config.vocab_size > CHATGLM_VOCAB:
             return "glm4"
         return "chatglm2" if "chatglm2" in name.lower() else "chatglm3"
-    assert isinstance(config, CausalConfig), "the other architectures are not imported here"
-    return ""
+    return "qa" if isinstance(config, GLMConfig) else ""
 
 
 def eos_ids_of(content: Mapping[str, Any]) -> list[int]:

@@ -120,13 +120,13 @@ def run_catalog(options: argparse.Namespace) -> int:
 
 
 def _repository(options: argparse.Namespace) -> Repository:
-    linked, name = parse_link(options.repository)
-    hub: Hub = _HUBS[options.hub] if options.hub else linked or "hugging_face"
+    link = parse_link(options.repository)
+    hub: Hub = _HUBS[options.hub] if options.hub else link.hub or "hugging_face"
     return Repository(
         hub=hub,
-        name=name,
-        endpoint=options.endpoint,
-        revision=options.revision,
+        name=link.name,
+        endpoint=options.endpoint or link.endpoint,
+        revision=options.revision or link.revision,
         proxy=options.proxy,
     )
 

@@ -174,6 +174,7 @@ class LlamaConfig(CausalConfig):
             )
         if architecture != "llama":
             fields.require("use_sliding_window", False)
+            fields.require("use_mrope", False)
             fields.skip("sliding_window", "max_window_layers")
             fields.require_all("layer_types", "full_attention")
         if architecture == "qwen2":

@@ -77,16 +77,18 @@ def parse_rope(
     """
     base = fields.number("rope_theta", 1.0, 1e12, default=10000.0)
     partial = fields.number("partial_rotary_factor", 0.0, 1.0, default=partial_default)
-    old = fields.section("rope_scaling")
-    inner = fields.section("rope_parameters") or old
-    if inner is None:
-        return Rope(base=base, rotary_dim=_rotary_dim(head_dim, partial, fields.where))
-    base = inner.number("rope_theta", 1.0, 1e12, default=base)
-    partial = inner.number("partial_rotary_factor", 0.0, 1.0, default=partial)
-    old_kind: _Kind = inner.choice("type", _KINDS, "default")
-    kind: _Kind = inner.choice("rope_type", _KINDS, old_kind)
-    scaling = None if kind == "default" else _scaling(inner, kind, max_positions)
-    inner.finish()
+    scaling = None
+    # Where both are there the older one decides, as in transformers: a model's card has it added.
+    for name in ("rope_parameters", "rope_scaling"):
+        inner = fields.section(name)
+        if inner is None:
+            continue
+        base = inner.number("rope_theta", 1.0, 1e12, default=base)
+        partial = inner.number("partial_rotary_factor", 0.0, 1.0, default=partial)
+        old_kind: _Kind = inner.choice("type", _KINDS, "default")
+        kind: _Kind = inner.choice("rope_type", _KINDS, old_kind)
+        scaling = scaling if kind == "default" else _scaling(inner, kind, max_positions)
+        inner.finish()
     return Rope(base=base, rotary_dim=_rotary_dim(head_dim, partial, fields.where), scaling=scaling)
 
 

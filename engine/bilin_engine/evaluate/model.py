@@ -29,10 +29,12 @@ class EvaluatedModel(Protocol):
     Attributes:
         name: as the report shows it.
         tokenizer: its vocabulary.
+        fills_blanks: by mask, as GLM-130B.
     """
 
     name: str
     tokenizer: Tokenizer
+    fills_blanks: bool
 
     @property
     def max_length(self) -> int:
@@ -72,6 +74,7 @@ class RunnerModel:
     runner: Runner
     tokenizer: Tokenizer
     chat_format: ChatFormat | None
+    fills_blanks: bool = True
 
     @property
     def max_length(self) -> int:
@@ -190,4 +193,5 @@ def load_model(library: Library, model_id: str, settings: LoadSettings) -> Runne
         num_slots=NUM_SLOTS,
         kv_dtype=settings.kv_dtype,
     )
-    return RunnerModel(f"{model_id} ({entry.info.precision})", runner, tokenizer, chat_format)
+    name, fills_blanks = f"{model_id} ({entry.info.precision})", bool(entry.info.blank_kinds)
+    return RunnerModel(name, runner, tokenizer, chat_format, fills_blanks)

@@ -45,7 +45,15 @@ OnProgress = Callable[[float], None]
 def run_task(
     model: EvaluatedModel, task: TaskConfig, data_path: Path, on_progress: OnProgress
 ) -> TaskResult:
-    """Runs a task over all its files. Raises BadRequestError for data that do not fit."""
+    """Runs a task over all its files.
+
+    Raises BadRequestError for data that do not fit, and for a model that fills no blanks.
+    """
+    if not model.fills_blanks:
+        raise BadRequestError(
+            f"{task.name}: GLM-130B's task files need a model that fills blanks by mask; ask this "
+            "one questions from a .jsonl file"
+        )
     started_s = time.perf_counter()
     files = [
         (group, path) for group, paths in task_files(task, data_path).items() for path in paths

@@ -139,8 +139,21 @@ def check_endpoint(endpoint: str) -> str:
     return endpoint.strip().rstrip("/")
 
 
-def parse_link(text: str) -> tuple[Hub | None, str]:
-    """The hub and the repository of a page's address; (None, text) for anything else.
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A page's address. hub: None = it is none, and `name` is the text as it is.
+
+    endpoint: of a mirror, else "". revision: of a page below /tree/, /blob/ or /resolve/, else "".
+    """
+
+    hub: Hub | None
+    name: str
+    endpoint: str = ""
+    revision: str = ""
+
+
+def parse_link(text: str) -> Link:
+    """What a page's address says.
 
     https://huggingface.co/zai-org/GLM-4-9B-0414/tree/main, https://modelscope.cn/models/a/b
     """
@@ -148,12 +161,18 @@ def parse_link(text: str) -> tuple[Hub | None, str]:
     parts = [unquote(part) for part in url.path.split("/") if part]
     host = (url.hostname or "").removeprefix("www.")
     if url.scheme not in ("http", "https") or len(parts) < 2:
-        return None, text.strip()
+        return Link(None, text.strip())
     if host.startswith("modelscope.") and parts[0] == "models" and len(parts) > 2:
-        return "modelscope", "/".join(parts[1:3])
+        return Link("modelscope", "/".join(parts[1:3]))
     if host in ("huggingface.co", "hf.co", "hf-mirror.com"):
-        return "hugging_face", "/".join(parts[:2])
-    return None, text.strip()
+        has_revision = len(parts) > 3 and parts[2] in ("tree", "blob", "resolve")
+        return Link(
+            "hugging_face",
+            "/".join(parts[:2]),
+            endpoint=f"{url.scheme}://{url.netloc}" if host == "hf-mirror.com" else "",
+            revision=parts[3] if has_revision else "",
+        )
+    return Link(None, text.strip())
 
 
 def check_listed(path: str, where: str) -> None:

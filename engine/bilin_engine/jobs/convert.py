@@ -18,9 +18,11 @@ from bilin_engine.config import GLMConfig, GroupSize
 from bilin_engine.errors import BadRequestError
 from bilin_engine.jobs.base import JobReporter, JobStopped
 from bilin_engine.jobs.import_folder import copy_ready, is_ready
+from bilin_engine.jobs.import_folder import import_folder as copy_described
+from bilin_engine.library import DESCRIPTION_FILE
 from bilin_engine.models.calibration import calibrate
 from bilin_engine.placement.known_configs import GLM_130B
-from bilin_engine.protocol import ConvertModel, VerifyModel
+from bilin_engine.protocol import ConvertModel, ImportFolder, VerifyModel
 
 # Sizes of a checkpoint that is not GLM-130B's, beside it; the published files hold none.
 SHAPE_FILE = "config.json"
@@ -89,6 +91,13 @@ def _convert_huggingface(
             "a Hugging Face folder becomes INT4 or INT8 in groups; use 128, 64, 32 or row"
         )
     if is_ready(source):
+        if work.target or work.group_size not in ("", "source"):
+            raise BadRequestError(
+                f"{source} is quantized already and is copied as it is; leave out the target and "
+                "the group size"
+            )
+        if (source / DESCRIPTION_FILE).is_file():  # what it says of itself goes along
+            return copy_described(ImportFolder(source=str(source), folder=str(folder)), reporter)
         return copy_ready(source, folder, reporter)
     return import_folder(
         source,

@@ -181,11 +181,11 @@ class HubDialog(QDialog):
     def choice(self) -> HubChoice:
         """What the fields ask for; a page's address names its hub itself."""
         hub = HUBS[self.hub.currentIndex()]
-        linked, name = _parsed(self.repository.text())
+        linked, name, mirror = _parsed(self.repository.text())
         return HubChoice(
             hub=linked or hub,
             name=name,
-            endpoint=self.endpoint.text().strip(),
+            endpoint=self.endpoint.text().strip() or mirror,
             proxy=self.proxy.text().strip(),
         )
 
@@ -359,14 +359,18 @@ class HubDialog(QDialog):
         self._cancel.set_texts(self.tr("Cancel"))
 
 
-def _parsed(text: str) -> tuple[HubName | None, str]:
-    """The hub and the repository of a page's address; (None, text) for anything else."""
+def _parsed(text: str) -> tuple[HubName | None, str, str]:
+    """Hub, repository and mirror ("") of a page's address; (None, text, "") for anything else."""
     scheme, _, rest = text.strip().partition("://")
     host, *parts = rest.split("?")[0].split("#")[0].split("/")
     host = host.removeprefix("www.")
     if scheme not in ("http", "https") or len(parts) < 2:
-        return None, text.strip()
+        return None, text.strip(), ""
     if host.startswith("modelscope.") and parts[0] == "models" and len(parts) > 2:
-        return "modelscope", "/".join(parts[1:3])
-    is_known = host in ("huggingface.co", "hf.co", "hf-mirror.com")
-    return ("hugging_face", "/".join(parts[:2])) if is_known else (None, text.strip())
+        return "modelscope", "/".join(parts[1:3]), ""
+    if host not in ("huggingface.co", "hf.co", "hf-mirror.com"):
+        return None, text.strip(), ""
+    if parts[2:3] in (["tree"], ["blob"], ["resolve"]) and parts[3:4] != ["main"]:
+        return None, text.strip(), ""  # of a branch, which nothing here can ask for
+    mirror = f"{scheme}://{host}" if host == "hf-mirror.com" else ""
+    return "hugging_face", "/".join(parts[:2]), mirror
