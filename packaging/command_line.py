@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import sys
+from dataclasses import replace
 
 import checks
 import console
@@ -124,15 +125,21 @@ def start(rest: list[str]) -> None:
     os.execv(command[0], command)
 
 
+def has_display() -> bool:
+    """Whether a window can be opened here."""
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
 def set_up(chosen: argparse.Namespace) -> str:
     """Does what is missing. Returns the build of torch in .venv. Raises LaunchError."""
     for_tests = chosen.command == "test"
-    build = environment.current_build(chosen.wish, dev=for_tests)
+    window = chosen.command is not None or has_display()
+    build = environment.current_build(chosen.wish, dev=for_tests, window=window)
     if build is None:
         check_platform()
         with environment.one_start_at_a_time():
             # The other start may have done it all.
-            build = environment.current_build(chosen.wish, dev=for_tests)
+            build = environment.current_build(chosen.wish, dev=for_tests, window=window)
             if build is None:
                 return install(chosen)
     if chosen.command == "prepare":
@@ -150,10 +157,10 @@ def install(chosen: argparse.Namespace) -> str:
         chosen.wish, dev=for_tests, may_install=may_install, may_stay=chosen.command is None
     )
     if todo:
-        if chosen.command is None and not any(
-            os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
-        ):
-            return stamp.build  # the terminal chat does not need them
+        if chosen.command is None and not has_display():
+            # The terminal chat does not need them; a start with a display comes here again.
+            environment.write_stamp(replace(stamp, has_window=False))
+            return stamp.build
         raise console.LaunchError("还缺系统库", "System libraries are still missing", todo=todo)
     environment.verify_qt()
     environment.write_stamp(stamp)

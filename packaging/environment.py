@@ -26,6 +26,7 @@ from typing import Any
 import console
 import system_libraries
 import torch_build
+from launch import NEWEST, OLDEST
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -58,6 +59,7 @@ class Stamp:
     wish: str
     build: str
     has_dev: bool
+    has_window: bool = True
 
 
 def read_stamp() -> Stamp | None:
@@ -89,13 +91,15 @@ def installation_key(wish: str, driver: str | None) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def current_build(wish: str | None, *, dev: bool) -> str | None:
+def current_build(wish: str | None, *, dev: bool, window: bool) -> str | None:
     """The build of torch in .venv if nothing is to be done, else None. Takes milliseconds.
 
-    `wish` None keeps what an earlier --cpu or --cuda asked for.
+    `wish` None keeps what an earlier --cpu or --cuda asked for. window: it has to open one.
     """
     stamp = read_stamp()
     if stamp is None or (dev and not stamp.has_dev) or not PYTHON.exists():
+        return None
+    if window and not stamp.has_window:
         return None
     wish = wish or stamp.wish
     driver = torch_build.read_driver_version()
@@ -133,11 +137,11 @@ def prepare(wish: str | None, *, dev: bool, may_install: bool, may_stay: bool) -
     make_venv(may_install=may_install)
     wished = Stamp(key="", wish=wish, build=stamp.build if stamp else "", has_dev=dev)
     write_stamp(wished)
-    torch = choose_torch(wish)
-    say_size(torch, dev=dev)
-    extras = [name for name, wanted in (("dev", dev), ("cuda", torch.build != "cpu")) if wanted]
-    project = str(ROOT) + (f"[{','.join(extras)}]" if extras else "")
     try:
+        torch = choose_torch(wish)
+        say_size(torch, dev=dev)
+        extras = [name for name, wanted in (("dev", dev), ("cuda", torch.build != "cpu")) if wanted]
+        project = str(ROOT) + (f"[{','.join(extras)}]" if extras else "")
         pip_install([torch.requirement, "-e", project, *torch.options])
     except IndexUnreachable as stop:
         if not (may_stay and can_start_app()):
@@ -150,7 +154,7 @@ def prepare(wish: str | None, *, dev: bool, may_install: bool, may_stay: bool) -
 
 def make_venv(*, may_install: bool) -> None:
     """Makes .venv where there is none that works; as root on Debian fetches python3-venv."""
-    if PYTHON.exists() and _run([str(PYTHON), "-m", "pip", "--version"]).returncode == 0:
+    if PYTHON.exists() and _is_fit():
         return
     if any(importlib.util.find_spec(name) is None for name in ("venv", "ensurepip")):
         package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
@@ -164,11 +168,18 @@ def make_venv(*, may_install: bool) -> None:
                 todo=[*todo, "python3 packaging/launch.py"],
             )
     console.step("建立虚拟环境 .venv", "Making the virtual environment .venv")
-    done = _run([sys.executable, "-m", "venv", "--clear", str(VENV)])
+    done = _run([sys.executable, "-P", "-m", "venv", "--clear", str(VENV)])
     if done.returncode != 0:
         raise console.LaunchError(
             "无法建立 .venv", "Could not make .venv", seen=done.stdout.splitlines()[-6:]
         )
+
+
+def _is_fit() -> bool:
+    """Whether .venv's Python is one of those Bilin runs on, with a pip that works."""
+    is_known = f"import sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
+    questions = (["-c", is_known], ["-m", "pip", "--version"])
+    return all(_run([str(PYTHON), "-P", *q]).returncode == 0 for q in questions)
 
 
 def can_start_app() -> bool:
@@ -197,9 +208,15 @@ def choose_torch(wish: str) -> torch_build.TorchBuild:
 
 
 def list_torch_versions(options: Sequence[str]) -> list[str]:
-    """The versions of torch that pip sees, newest first; empty if pip cannot say."""
-    done = _run([str(PYTHON), "-m", "pip", "index", "versions", "torch", *options])
+    """The versions of torch that pip sees, newest first.
+
+    Raises IndexUnreachable where an index that was named does not answer: whether there is a build
+    is then not known.
+    """
+    done = _run([str(PYTHON), "-P", "-m", "pip", "index", "versions", "torch", *options])
     found = re.search(r"^Available versions: (.+)$", done.stdout, re.MULTILINE)
+    if found is None and options and re.search(r"Retrying|[Cc]onnection|timed out", done.stdout):
+        raise pip_failure(["Connection"])
     return found.group(1).split(", ") if found else []
 
 
@@ -214,7 +231,7 @@ def lies_on_disk(requirement: str) -> bool:
         "--report",
         "-",
     ]
-    done = _run([str(PYTHON), "-m", "pip", "install", *options, requirement], **PIP_VARIABLES)
+    done = _run([str(PYTHON), "-P", "-m", "pip", "install", *options, requirement], **PIP_VARIABLES)
     return done.returncode == 0 and '"url": "file:' in done.stdout
 
 
@@ -246,7 +263,7 @@ def _size(megabytes: int) -> str:
 
 def pip_install(arguments: Sequence[str]) -> None:
     """Runs pip install in .venv, shows the large downloads, logs the rest. Raises LaunchError."""
-    command = [str(PYTHON), "-m", "pip", "install", "--progress-bar", "off", *arguments]
+    command = [str(PYTHON), "-P", "-m", "pip", "install", "--progress-bar", "off", *arguments]
     last: deque[str] = deque(maxlen=20)  # ten of them tell that a build failed, not why
     is_retrying = False
     with (
@@ -307,7 +324,7 @@ def pip_failure(last: Sequence[str]) -> console.LaunchError:
 def verify_qt() -> None:
     """Draws once with Qt, off screen, in .venv. Raises LaunchError with the loader's own words."""
     code = "from PySide6.QtWidgets import QApplication; QApplication(['bilin'])"
-    done = _run([str(PYTHON), "-c", code], QT_QPA_PLATFORM="offscreen")
+    done = _run([str(PYTHON), "-P", "-c", code], QT_QPA_PLATFORM="offscreen")
     if done.returncode != 0:
         raise console.LaunchError(
             "Qt 无法启动",

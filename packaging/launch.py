@@ -38,6 +38,10 @@ def _runs(python):  # noqa: ANN001, ANN202 -- old Pythons read this
 
 if __name__ == "__main__":
     use_fitting_python()
+    from pathlib import Path
+
+    # With PYTHONSAFEPATH Python does not look beside this file by itself.
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
     from command_line import main
 
     sys.exit(main(sys.argv[1:]))

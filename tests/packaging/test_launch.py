@@ -260,7 +260,7 @@ def test_qt_that_does_not_start_is_told_at_every_start(checkout):
         failed = checkout.launch(*arguments, DISPLAY=":0", BROKEN="QApplication")
         assert failed.returncode == 1
         assert "Qt does not start" in failed.stderr
-        assert "broken: -c from PySide6" in failed.stderr
+        assert "broken: -P -c from PySide6" in failed.stderr
     assert checkout.launch("prepare", "--no-system").returncode == 0
 
 
@@ -283,7 +283,7 @@ def test_an_update_of_the_systems_python_sets_up_again(checkout, tmp_path):
     (tmp_path / "python3").unlink()
     (tmp_path / "python3").symlink_to(new)
     checkout.launch("prepare", "--no-system")
-    assert "python -m pip --version" in checkout.questions()  # without it .venv is made anew
+    assert "python -P -m pip --version" in checkout.questions()  # without it .venv is made anew
     assert any("pip install --progress-bar" in line for line in checkout.questions())
 
 
@@ -411,3 +411,32 @@ def test_a_stamp_holds_what_the_environment_was_made_for(checkout):
     checkout.launch("prepare", "--cpu", "--no-system")
     stamp = json.loads(checkout.stamp.read_text())
     assert (stamp["wish"], stamp["build"], stamp["has_dev"]) == ("cpu", "cpu", False)
+
+
+def test_without_qts_libraries_the_terminal_starts_and_a_window_sets_up_again(monkeypatch):
+    stamp = environment.Stamp("key", "auto", "cpu", has_dev=False, has_window=False)
+    monkeypatch.setattr(environment, "read_stamp", lambda: stamp)
+    monkeypatch.setattr(environment, "installation_key", lambda *_: "key")
+    monkeypatch.setattr(environment, "PYTHON", Path(sys.executable))
+    assert environment.current_build(None, dev=False, window=False) == "cpu"
+    assert environment.current_build(None, dev=False, window=True) is None
+
+
+def test_an_index_that_does_not_answer_is_not_one_without_builds(monkeypatch):
+    """Else a driver would be called too old, and the CPU build kept for good."""
+    words = "WARNING: Retrying (Retry(total=4)) after connection broken\nERROR: No matching"
+
+    def refused(command, **_):
+        return subprocess.CompletedProcess(command, 1, words)
+
+    monkeypatch.setattr(environment, "_run", refused)
+    assert environment.list_torch_versions(()) == []
+    with pytest.raises(environment.IndexUnreachable):
+        environment.list_torch_versions(("--index-url", "https://example.com"))
+    words = "ERROR: No matching distribution found for torch"
+    assert environment.list_torch_versions(("--index-url", "https://example.com")) == []
+
+
+def test_a_venv_of_another_python_is_made_anew(checkout):
+    done = checkout.launch("prepare", "--cpu", "--no-system", BROKEN="version_info")
+    assert "Making the virtual environment" in done.stdout
