@@ -91,12 +91,13 @@ def _run(data_dir: Path | None, files: list[Path], devices: str) -> int:
         paths.data_dir.mkdir(parents=True, exist_ok=True)
     lock = QLockFile(str(paths.lock))
     if not lock.tryLock(0) and lock.error() == QLockFile.LockError.LockFailedError:
-        from bilin_app.single_instance import ask_to_show
+        from bilin_app.single_instance import show_or_follow
 
-        if ask_to_show(paths.data_dir, files):
+        if show_or_follow(lock, paths.data_dir, files):
             return 0
-        sys.stderr.write(f"Bilin is already running with {paths.data_dir}.\n")
-        return 1
+        if not lock.isLocked():
+            sys.stderr.write(f"Bilin is already running with {paths.data_dir}.\n")
+            return 1
     loaded = SettingsFile(paths.settings).load()
     window = first_window(app, loaded.settings)
     applications: list[Application] = []
@@ -140,6 +141,9 @@ def go_on(
     from bilin_app.garbage import settle
     from bilin_app.single_instance import InstanceServer
 
+    server = InstanceServer(paths.data_dir, app)
+    # Before the application closes, which takes its time: who starts meanwhile follows.
+    app.aboutToQuit.connect(server.close)
     application = Application(
         app,
         paths,
@@ -149,7 +153,6 @@ def go_on(
         notices=notices,
         devices=devices,
     )
-    server = InstanceServer(paths.data_dir, app)
     server.show_requested.connect(window.come_to_front)
     server.files_requested.connect(application.open_files)
     application.open_files(files)

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QLockFile, QObject, QTimer, Signal
 from PySide6.QtNetwork import QLocalServer, QLocalSocket
 
 logger = logging.getLogger(__name__)
 
 WAIT_MS = 1000
+FOLLOW_MS, STEP_MS = 30_000, 250
 MAX_VISIT_MS = 5000
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_FILES = 16
@@ -37,6 +38,20 @@ def ask_to_show(data_dir: Path, files: Sequence[Path] = ()) -> bool:
         pass
     socket.disconnectFromServer()
     return True
+
+
+def show_or_follow(lock: QLockFile, data_dir: Path, files: Sequence[Path] = ()) -> bool:
+    """Asks the app that holds `lock` to show itself; True if it does.
+
+    One that is closing, or has not come to its window yet, answers nobody: its end is waited for,
+    and then the lock is taken. False without the lock: it answers nobody and stays.
+    """
+    for _ in range(FOLLOW_MS // STEP_MS):
+        if ask_to_show(data_dir, files):
+            return True
+        if lock.tryLock(STEP_MS):
+            return False
+    return False
 
 
 class InstanceServer(QObject):

@@ -1,6 +1,10 @@
-import pytest
+import threading
 
-from bilin_app.single_instance import InstanceServer, ask_to_show
+import pytest
+from PySide6.QtCore import QLockFile
+
+from bilin_app import single_instance
+from bilin_app.single_instance import InstanceServer, ask_to_show, show_or_follow
 
 pytestmark = pytest.mark.gui
 
@@ -22,3 +26,18 @@ def test_the_socket_of_one_that_crashed_is_no_obstacle(qtbot, tmp_path):
     with qtbot.waitSignal(again.show_requested, timeout=5_000):
         assert ask_to_show(tmp_path)
     again.close()
+
+
+def test_a_start_while_the_first_one_closes_follows_it(tmp_path, monkeypatch):
+    """It answers nobody any more, and takes some seconds to write and to end its engine."""
+    first, second = (QLockFile(str(tmp_path / "lock")) for _ in range(2))
+    assert first.tryLock(0)
+    closing = threading.Timer(0.4, first.unlock)
+    closing.start()
+    assert not second.tryLock(0)
+    assert not show_or_follow(second, tmp_path)
+    assert second.isLocked()
+    closing.join()
+    monkeypatch.setattr(single_instance, "FOLLOW_MS", 500)
+    assert not show_or_follow(first, tmp_path)  # that one stays and answers nobody
+    assert not first.isLocked()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import runpy
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -334,3 +335,15 @@ def test_a_ready_folder_is_copied_as_it_says_of_itself_and_not_converted(tmp_pat
     )
     with pytest.raises(BadRequestError, match="is quantized already and is copied as it is"):
         convert_model(asked, reporter)
+
+
+def test_one_file_of_weights_may_have_any_name(tmp_path):
+    """As AutoGPTQ names it."""
+    source = write_source(tmp_path / "src", "llama")
+    (source / "model.safetensors.index.json").unlink()
+    [weights] = source.glob("*.safetensors")
+    weights.rename(source / "gptq_model-4bit-128g.safetensors")
+    import_folder(source, tmp_path / "dst", ImportSettings())
+    shutil.copyfile(source / "gptq_model-4bit-128g.safetensors", source / "more.safetensors")
+    with pytest.raises(ModelBrokenError, match="holds no weights"):
+        import_folder(source, tmp_path / "other", ImportSettings())

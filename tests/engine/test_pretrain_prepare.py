@@ -2,6 +2,7 @@
 
 import lzma
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from bilin_engine.pretrain.prepare import (
 )
 from bilin_engine.pretrain.run_folder import lock_run
 from bilin_engine.pretrain.shards import SampleStore
+from bilin_engine.processes import lock_file
 
 TOKENIZER = Path(__file__).parents[2] / "resources" / "models" / "bilin-mini" / "tokenizer.model"
 pytestmark = pytest.mark.expects_log  # packing tells of every corpus that is absent
@@ -131,3 +133,21 @@ def test_a_run_is_trained_by_one_process_at_a_time(own, tmp_path, capsys):
     assert [file.name for file in run.iterdir()] == ["lock"]
     with lock_run(run):
         pass  # a lock goes with its process; the file stays
+
+
+def test_samples_are_rendered_by_one_process_at_a_time(packed, tmp_path):
+    with (tmp_path / "lock").open("w") as file:
+        assert lock_file(file.fileno())
+        with pytest.raises(ValueError, match="is being rendered by another process"):
+            render(packed, tmp_path, FEW)
+    render(packed, tmp_path, FEW)
+
+
+def test_an_end_that_is_further_away_than_a_run_takes_is_refused(own, tmp_path, capsys):
+    """Else nothing would be trained, and what it began with be exported as the result."""
+    later = datetime.now() + timedelta(hours=2)
+    wanted = ["--schedule-seconds", "60", "--ends-at", f"{later:%H:%M}"]
+    run = tmp_path / "run"
+    assert commands.main(["train", str(own), str(run), "--device", "cpu", *wanted]) == 1
+    assert "is more than --schedule-seconds 60 away" in capsys.readouterr().err
+    assert not run.exists()

@@ -108,9 +108,9 @@ def import_folder(
             write_tokenizer_files(src, folder)
             how = f"GPTQ INT{source.gptq.bits}" if source.gptq else source.dtype
             stem = re.sub(r"\.partial$", "", folder.name.removeprefix("."))
-            description = describe(
-                stem, config, folder, f"Hugging Face folder, {how}", settings.chat_format
-            )
+            origin = str(source.content.get("_name_or_path", ""))
+            how = f"Hugging Face folder, {how}"
+            description = describe(stem, config, folder, how, settings.chat_format, origin)
             description = msgspec.structs.replace(description, quantization_error=error.relative)
             encoded = msgspec.json.format(msgspec.json.encode(description))
             (folder / BILIN_FILE).write_bytes(encoded + b"\n")

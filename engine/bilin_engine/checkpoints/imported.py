@@ -77,14 +77,15 @@ def write_tokenizer_files(src: Path, folder: Path) -> None:
 
 
 def describe(
-    name: str, config: ModelConfig, folder: Path, source: str, chat_format: str
+    name: str, config: ModelConfig, folder: Path, source: str, chat_format: str, origin: str = ""
 ) -> ModelDescription:
     """bilin.json of an imported model, files aside. name: what its folder is called.
 
+    origin: what its makers' configuration calls it (`_name_or_path`).
     A model whose tokenizer cannot be read is no use to a person: its error goes through.
     """
     load_tokenizer(folder)
-    chat = chat_format or find_format(folder, config, name)
+    chat = chat_format or find_format(folder, config, f"{origin} {name}")
     identifier = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:64] or "model"
     is_english = config.architecture in _ENGLISH_ONLY
     return ModelDescription(

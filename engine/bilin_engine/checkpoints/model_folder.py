@@ -310,6 +310,8 @@ def shard_names(folder: Path) -> list[str]:
         single = folder / "model.safetensors"
         if single.exists():
             return [single.name]
+        if len(found := sorted(folder.glob("*.safetensors"))) == 1:  # as AutoGPTQ names them
+            return [found[0].name]
         raise ModelBrokenError(f"{index} is missing: {folder} holds no weights")
     weight_map = _read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:

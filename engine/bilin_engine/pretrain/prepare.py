@@ -29,6 +29,7 @@ from bilin_engine.pretrain.shards import pack_samples, write_shards
 from bilin_engine.pretrain.templates.verse import read_poems
 from bilin_engine.pretrain.templates.words import MinedFacts, WordPair
 from bilin_engine.pretrain.vocabulary import train_vocabulary
+from bilin_engine.processes import lock_file
 from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
 
 logger = logging.getLogger(__name__)
@@ -188,6 +189,15 @@ def render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict[
     and for as long as a run has them mapped. `rendered_from.json` holds what
     `require_rendered_from` asks for.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "lock").open("w") as file:
+        if not lock_file(file.fileno()):
+            message = f"{out} is being rendered by another process; wait for it, or name --shards"
+            raise ValueError(message)
+        return _render(folder, out, settings)
+
+
+def _render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict[str, int]]:
     fresh = out / "new"
     origin = {"settings": asdict(settings), "packed": _digests(folder)}
     num_texts = settings.num_texts
