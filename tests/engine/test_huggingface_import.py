@@ -315,7 +315,7 @@ def test_biases_of_zeros_that_gptq_tools_wrote_are_passed_over(tmp_path):
         ImportSettings(),
     )
     with_more = {**stored, f"{module}.bias": bias + 1}
-    source = write_source(tmp_path / "b", "llama", with_more, **config)
+    source = write_source(tmp_path / "b", "llama", with_more, quantization_config=gptq_config())
     with pytest.raises(UnsupportedModelError, match=r"down_proj\.bias, which llama"):
         import_folder(source, tmp_path / "n", ImportSettings())
 

@@ -48,18 +48,8 @@ class AnswerEnds(QObject):
 
     def kept(self, message_id: int) -> AnswerEnd | None:
         """An end that the database does not have yet, as it is written there."""
-        if message_id not in self._kept:
-            return None
-        job, outcome = self._kept[message_id]
-        return AnswerEnd(
-            message_id=message_id,
-            state=outcome.state,
-            text=outcome.text,
-            facts=encode(outcome.facts),
-            seams=encode(job.seams),
-            failure=outcome.failure,
-            failure_detail=outcome.detail,
-        )
+        kept = self._kept.get(message_id)
+        return _stored(*kept) if kept is not None else None
 
     def save(self) -> None:
         """Writes what is kept; what is refused stays and is tried again."""
@@ -95,5 +85,17 @@ class AnswerEnds(QObject):
             self._timer.start()
             self.refused.emit(error)
 
-        future = self._store.write(stored.end_answer, self.kept(job.message_id), time.time())
+        future = self._store.write(stored.end_answer, _stored(job, outcome), time.time())
         self._mailbox.when(future, done, refused)
+
+
+def _stored(job: AnswerJob, outcome: AnswerOutcome) -> AnswerEnd:
+    return AnswerEnd(
+        message_id=job.message_id,
+        state=outcome.state,
+        text=outcome.text,
+        facts=encode(outcome.facts),
+        seams=encode(job.seams),
+        failure=outcome.failure,
+        failure_detail=outcome.detail,
+    )
