@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 from PySide6.QtCore import QCoreApplication, QEventLoop, QLockFile, QTimer
 from PySide6.QtWidgets import QApplication
 
-from bilin_app.storage.errors import storage_error
 from bilin_app.storage.settings import Settings, SettingsFile
 
 if TYPE_CHECKING:
@@ -71,6 +70,8 @@ def _move(
     try:
         file.save(settings)
     except OSError as error:
+        from bilin_app.storage.errors import storage_error
+
         # The next start moves again: what was renamed is no longer there, what was copied is in the
         # way, so that the old folder is used as it is used now.
         refused = sentences.storage_refused(storage_error(error).problem, file.path)

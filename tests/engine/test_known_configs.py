@@ -46,8 +46,8 @@ def test_glm_4_32b_fits_one_card_of_24_gib_at_8k():
 def test_glm_4_32b_at_32k_says_what_is_missing():
     result = plan_of("glm-4-32b-0414", "1x24GiB", 32768)
     assert not result.fits
-    assert "MiB more: 27.94 GiB needed at context 32768" in result.reason
-    assert "Lower the context to 16,384" in result.suggestions[0].text
+    assert "MiB more: 29.55 GiB needed at context 32768" in result.reason
+    assert "Lower the context to 8,192" in result.suggestions[0].text
     assert plan_of("glm-4-32b-0414", "2x24GiB", 32768).fits
 
 
