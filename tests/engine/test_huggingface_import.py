@@ -308,9 +308,8 @@ def test_biases_of_zeros_that_gptq_tools_wrote_are_passed_over(tmp_path):
     module = "model.layers.0.mlp.down_proj"
     bias = torch.zeros(stored[f"{module}.qweight"].shape[1], dtype=torch.float16)
     with_zeros = {**stored, f"{module}.bias": bias}
-    config = {"quantization_config": gptq_config()}
     import_folder(
-        write_source(tmp_path / "a", "llama", with_zeros, **config),
+        write_source(tmp_path / "a", "llama", with_zeros, quantization_config=gptq_config()),
         tmp_path / "m",
         ImportSettings(),
     )
