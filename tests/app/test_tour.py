@@ -23,6 +23,7 @@ def test_every_state_renders(tmp_path, scheme, language):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_all_states_in_all_variants_render_and_differ(tmp_path):
     paths = render_tour(tmp_path)
     assert len(paths) == len(SCENES) * len(VARIANTS)

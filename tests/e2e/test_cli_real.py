@@ -101,6 +101,6 @@ def test_bench_gives_every_figure(models_dir):
     report = json.loads(done.stdout)
     for name in ("prefill_tok_s", "decode_tok_s", "time_to_first_token_s", "ready_s"):
         assert report[name] > 0
-    used = report["bytes_per_token"] * report["decode_tok_s"]
+    used = report["read_per_token"] * report["decode_tok_s"]
     assert report["share_of_bandwidth"] == pytest.approx(used / report["read_bytes_s"])
     assert report["peak_memory_bytes"] > report["memory_bytes"]["cpu"]
