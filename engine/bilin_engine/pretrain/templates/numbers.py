@@ -141,8 +141,14 @@ _ASKED_SHARES = {"plain": 0.6, "roundabout": 0.15, "problem": 0.2, "by two": 0.0
 _ZH_SUM = read_frames("zh_sum")
 _EN_SUM = read_frames("en_sum")
 KINDS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
-_ZH_PROBLEM = {sign: read_frames(f"zh_{kind}") for sign, kind in KINDS.items()}
-_EN_PROBLEM = {sign: read_frames(f"en_{kind}") for sign, kind in KINDS.items()}
+_PROBLEM = {
+    lang: {sign: read_frames(f"{lang}_{kind}") for sign, kind in KINDS.items()}
+    for lang in ("zh", "en")
+}
+_ASKED = {
+    "zh": {"roundabout": _ZH_ROUNDABOUT, "by two": _ZH_BY_TWO, "recited": _ZH_RECITED},
+    "en": {"roundabout": _EN_ROUNDABOUT, "by two": _EN_BY_TWO, "recited": _EN_RECITED},
+}
 
 
 def _operands(rng: random.Random, asked: str) -> tuple[str, int, int, int]:
@@ -178,53 +184,33 @@ def sample_sum(rng: random.Random, lang: Lang) -> Exchange:
     asked = rng.choices(tuple(_ASKED_SHARES), tuple(_ASKED_SHARES.values()))[0]
     sign, left, right, result = _operands(rng, asked)
     in_words = asked == "recited" or rng.random() < 0.4
+    text = _question(rng, lang, asked, sign, in_words=in_words)
     if lang == "zh":
         show = number_zh if in_words else str
-        text = _ask_zh(rng, asked, sign, in_words=in_words)
         count = _count_zh if in_words and asked == "problem" else show
         text = text.replace("@", count(left)).replace("%", count(right))
         answer = f"{show(left)}{_ZH_OPS[sign][0]}{show(right)}等于{show(result)}。"
     else:
         show = number_en if in_words else str
-        text = _ask_en(rng, asked, sign, in_words=in_words)
         text = text.replace("@", show(left)).replace("%", show(right)).replace("sixs", "sixes")
         answer = f"{show(left)} {_EN_OPS[sign][0]} {show(right)} is {show(result)}."
         answer = answer[:1].upper() + answer[1:]
     return Exchange(lang, vary(rng, lang, text), answer, "sum")
 
 
-def _ask_zh(rng: random.Random, asked: str, sign: str, *, in_words: bool) -> str:
-    """A question with @ for the left number and % for the right one."""
-    match asked:
-        case "problem":
-            return _ZH_PROBLEM[sign].sample(rng)
-        case "by two":
-            return rng.choice(_ZH_BY_TWO[sign])
-        case "recited":
-            return rng.choice(_ZH_RECITED[sign])
-        case "roundabout":
-            return rng.choice(_ZH_ROUNDABOUT[sign])
-        case _:
-            operation = rng.choice(_ZH_OPS[sign][: 2 if in_words else None])
-            return _ZH_SUM.sample(rng).replace("@", f"@{operation}%")
-
-
-def _ask_en(rng: random.Random, asked: str, sign: str, *, in_words: bool) -> str:
-    """As `_ask_zh`."""
-    match asked:
-        case "problem":
-            return _EN_PROBLEM[sign].sample(rng)
-        case "by two":
-            return rng.choice(_EN_BY_TWO[sign])
-        case "recited":
-            return rng.choice(_EN_RECITED[sign])
-        case "roundabout":
-            return rng.choice(_EN_ROUNDABOUT[sign])
-        case _:
-            operation = rng.choice(_EN_OPS[sign][:2] if in_words else _EN_OPS[sign])
-            is_tight = not in_words and not operation.isalpha() and rng.random() < 0.4
-            space = "" if is_tight else " "
-            return _EN_SUM.sample(rng).replace("@", f" @{space}{operation}{space}%").strip()
+def _question(rng: random.Random, lang: Lang, asked: str, sign: str, *, in_words: bool) -> str:
+    """With @ for the left number and % for the right one."""
+    if asked == "problem":
+        return _PROBLEM[lang][sign].sample(rng)
+    if asked != "plain":
+        return rng.choice(_ASKED[lang][asked][sign])
+    if lang == "zh":
+        operation = rng.choice(_ZH_OPS[sign][: 2 if in_words else None])
+        return _ZH_SUM.sample(rng).replace("@", f"@{operation}%")
+    operation = rng.choice(_EN_OPS[sign][:2] if in_words else _EN_OPS[sign])
+    is_tight = not in_words and not operation.isalpha() and rng.random() < 0.4
+    space = "" if is_tight else " "
+    return _EN_SUM.sample(rng).replace("@", f" @{space}{operation}{space}%").strip()
 
 
 _SEVERAL = 0.4
