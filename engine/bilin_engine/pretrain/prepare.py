@@ -22,6 +22,7 @@ from pathlib import Path
 
 from bilin_engine.pretrain.contamination import ProbeGuard, read_probe_questions
 from bilin_engine.pretrain.corpus import Dialogue, draw_passages, mine_facts, read_dialogues
+from bilin_engine.pretrain.folder_lock import lock_folder
 from bilin_engine.pretrain.mixture import FAMILY_SHARES, Mixture, Writer
 from bilin_engine.pretrain.objective import BlankFilling
 from bilin_engine.pretrain.samples import Sample
@@ -29,7 +30,6 @@ from bilin_engine.pretrain.shards import pack_samples, write_shards
 from bilin_engine.pretrain.templates.verse import read_poems
 from bilin_engine.pretrain.templates.words import MinedFacts, WordPair
 from bilin_engine.pretrain.vocabulary import train_vocabulary
-from bilin_engine.processes import lock_file
 from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
 
 logger = logging.getLogger(__name__)
@@ -189,11 +189,8 @@ def render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict[
     and for as long as a run has them mapped. `rendered_from.json` holds what
     `require_rendered_from` asks for.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "lock").open("w") as file:
-        if not lock_file(file.fileno()):
-            message = f"{out} is being rendered by another process; wait for it, or name --shards"
-            raise ValueError(message)
+    message = f"{out} is being rendered by another process; wait for it, or name --shards"
+    with lock_folder(out, message):
         return _render(folder, out, settings)
 
 

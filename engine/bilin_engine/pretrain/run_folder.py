@@ -23,8 +23,8 @@ from typing import Any, Literal
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from bilin_engine.pretrain.folder_lock import lock_folder
 from bilin_engine.pretrain.model import GlmSize
-from bilin_engine.processes import lock_file
 
 LOG_FILE = "log.csv"
 LOG_HEADER = (
@@ -121,11 +121,8 @@ class Checkpoint:
 @contextmanager
 def lock_run(run: Path) -> Iterator[None]:
     """Keeps the folder to this process. Raises ValueError where another one trains in it."""
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / "lock").open("w") as file:
-        if not lock_file(file.fileno()):
-            message = f"{run} is being trained by another process; stop it or name another folder"
-            raise ValueError(message)
+    message = f"{run} is being trained by another process; stop it or name another folder"
+    with lock_folder(run, message):
         yield
 
 
