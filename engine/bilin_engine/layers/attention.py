@@ -1,6 +1,6 @@
 """Attention over a slot's cache: a bidirectional prefix, then causal (glm.md 3.5)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,6 +63,23 @@ def attend(
         query = query.transpose(0, 1).to(cache.dtype)
         out = _seen(query, cache[0, :, :end], cache[1, :, :end], span, poll)
     return out.transpose(0, 1).flatten(1).float()
+
+
+def attend_spans(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    spans: Sequence[Span],
+    layer: int,
+    poll: Callable[[], None],
+) -> torch.Tensor:
+    """`attend` of each span's rows: query [T, H, D], key and value [T, G, D] -> [T, H * D]."""
+    context = [
+        attend(query[rows], key[rows], value[rows], span, layer, poll)
+        for span in spans
+        for rows in (slice(span.first, span.first + span.count),)
+    ]
+    return context[0] if len(context) == 1 else torch.cat(context)
 
 
 def _seen(

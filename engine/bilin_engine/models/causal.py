@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from bilin_engine.config import CausalConfig
-from bilin_engine.layers.attention import Span, attend
+from bilin_engine.layers.attention import Span, attend_spans
 from bilin_engine.layers.kv_cache import KVCache
 from bilin_engine.layers.linear import Linear
 from bilin_engine.layers.norm import RMSNorm
@@ -103,12 +103,7 @@ class GroupedAttention:
             turning = torch.cat((self.query_norm(queries), self.key_norm(keys)), dim=1)
         turned = rotate(turning)
         query, key = turned[:, : self._num_heads], turned[:, self._num_heads :]
-        context = [
-            attend(query[rows], key[rows], value[rows], span, self._layer, poll)
-            for span in spans
-            for rows in (slice(span.first, span.first + span.count),)
-        ]
-        return context[0] if len(context) == 1 else torch.cat(context)
+        return attend_spans(query, key, value, spans, self._layer, poll)
 
     @property
     def linears(self) -> list[Linear]:

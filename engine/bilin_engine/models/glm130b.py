@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from bilin_engine.config import ChatGLM6BConfig, GLMConfig
-from bilin_engine.layers.attention import Span, attend
+from bilin_engine.layers.attention import Span, attend_spans
 from bilin_engine.layers.kv_cache import KVCache
 from bilin_engine.layers.norm import LayerNorm
 from bilin_engine.layers.parallel import (
@@ -69,12 +69,7 @@ class Attention:
         mixed = self.query_key_value(x).view(-1, self._num_heads, 3 * self._head_dim)
         query, key, value = mixed.split(self._head_dim, dim=-1)
         query, key = rotate(query), rotate(key)
-        context = [
-            attend(query[rows], key[rows], value[rows], span, self._layer, poll)
-            for span in spans
-            for rows in (slice(span.first, span.first + span.count),)
-        ]
-        return context[0] if len(context) == 1 else torch.cat(context)
+        return attend_spans(query, key, value, spans, self._layer, poll)
 
 
 class FeedForward(Protocol):
