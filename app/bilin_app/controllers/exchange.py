@@ -77,8 +77,13 @@ class Exchange(QObject):
             self.told.emit(sentences.imported(len(taken)))
             self.imported.emit(taken[0])
             return
+
+        def done(conversation_id: int) -> None:
+            taken.append(conversation_id)
+            self._take(rest, taken)
+
         future = self._store.write(stored.import_conversation, rest.popleft(), time.time())
-        self._mailbox.when(future, lambda new: self._take(rest, [*taken, new]), self._on_refused)
+        self._mailbox.when(future, done, self._on_refused)
 
     def _on_refused(self, error: StorageError) -> None:
         self.told.emit(sentences.storage_refused(error.problem, self._store.path))

@@ -5,6 +5,7 @@ On the supervisor's work thread, as `answers`.
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import repeat
 
 from bilin_engine.errors import BadRequestError, BilinError
 from bilin_engine.protocol import (
@@ -77,10 +78,9 @@ def answer_batch(
         results += model.pool.generate_batch(task, batch, partial(on_tokens, len(results)))
     for row, stream in enumerate(streams):
         if not stream.num_tokens:  # beams tell nothing before the best is known
-            for token_id in results[row].candidates[0].token_ids:
-                tell(row, stream.feed(token_id))
-                if stream.is_stopped:
-                    break
+            token_ids = results[row].candidates[0].token_ids
+            shown, _ = feed_streams([stream], repeat(0, len(token_ids)), token_ids)
+            tell(row, shown.get(0, ""))
         if not stream.is_stopped:
             tell(row, stream.finish())
     return BatchResult(results=tuple(map(_result, streams, results)))
