@@ -17,13 +17,16 @@ from bilin_engine.runners.threads import OtherLoad, ThreadPacer, counts_for
 class Machine:
     """`cores` processors, `busy` of them taken by others whom our threads share them with.
 
-    A step is 60 ms of work spread over the threads; it lasts until the slowest thread is done, and
-    a thread on a shared processor gets a fifth of it.
+    A step is `work_s` of work spread over the threads; it lasts until the slowest thread is done.
+    A thread on a shared processor gets a fifth of it; where it `stalls`, all of it but for one step
+    in ten, which waits 40 ms.
     """
 
-    def __init__(self, cores: int, busy: float = 0.0) -> None:
+    def __init__(self, cores: int, work_s: float = 0.06) -> None:
         self.cores = cores
-        self.busy = busy
+        self.work_s = work_s
+        self.busy = 0.0
+        self.stalls = False
         self.now_s = 100.0
         self.threads = 0
         self.used: list[int] = []
@@ -40,9 +43,12 @@ class Machine:
 
     def step(self) -> float:
         self.used.append(self.threads)
-        step_s = 0.06 / self.threads
+        step_s = self.work_s / self.threads
         if self.threads > self.cores - self.busy:
-            step_s *= 5
+            if not self.stalls:
+                step_s *= 5
+            elif len(self.used) % 10 == 0:
+                step_s += 0.04
         self.now_s += step_s
         return step_s
 
@@ -54,7 +60,7 @@ def pacer_on(machine: Machine) -> ThreadPacer:
         set_threads=machine.set_threads,
         clock=machine.clock,
     )
-    pacer.start(machine.cores, 0.06 / machine.cores)
+    pacer.start(machine.step, budget_s=0.5)
     return pacer
 
 
@@ -81,10 +87,69 @@ def test_threads_are_lowered_beside_a_busy_process_and_raised_again(cores, left,
     assert pacer.count == machine.threads == cores
 
 
+@pytest.mark.parametrize("work_s", [0.002, 0.06, 2.0])
+def test_the_fastest_count_is_measured_at_the_start(work_s):
+    """A step of two seconds is made once a count, whatever the budget."""
+    machine = Machine(4, work_s)
+    machine.busy = 1
+    pacer = pacer_on(machine)
+    assert pacer.count == machine.threads == 3
+    assert machine.now_s - 100 < max(0.6, 2 + 1 + 2 / 3 + 5 * 0.5 + 0.1)
+    if work_s > 1:
+        assert sorted(machine.used) == [1, 2, 3, 4]
+
+
+def test_one_step_in_ten_that_waits_costs_the_mean():
+    """Neither the best nor the middle step of two threads shows it: both are half as long."""
+    machine = Machine(2, 0.001)
+    machine.busy, machine.stalls = 1, True
+    pacer = pacer_on(machine)
+    assert pacer.count == 1
+    machine.busy = 0
+    run(machine, pacer, 20)
+    assert pacer.count == 2
+    machine.busy, machine.is_load_told = 1, False  # only the steps tell
+    run(machine, pacer, 5)
+    assert pacer.count == 1
+
+
+def prefill(machine: Machine, pacer: ThreadPacer, seconds: float) -> list[int]:
+    """As one scores text after text, 10 ms each; the threads they were read with."""
+    threads = []
+    end_s = machine.now_s + seconds
+    while machine.now_s < end_s:
+        pacer.before_prefill(machine.step)
+        threads.append(machine.threads)
+        machine.now_s += 0.01
+    return threads
+
+
+def test_who_never_decodes_has_the_threads_measured_too():
+    machine = Machine(2, 0.001)
+    pacer = pacer_on(machine)
+    machine.used.clear()
+    assert set(prefill(machine, pacer, 10)) == {2}
+    assert machine.used == []  # nothing has changed
+    machine.busy = 1
+    assert prefill(machine, pacer, 3)[-1] == pacer.count == 1
+    machine.busy = 0
+    assert prefill(machine, pacer, 3)[-1] == pacer.count == 2
+
+
+def test_long_steps_are_not_made_before_a_prefill():
+    machine = Machine(2, 0.2)
+    pacer = pacer_on(machine)
+    machine.used.clear()
+    machine.busy = 1
+    prefill(machine, pacer, 5)
+    assert machine.used == []
+
+
 def test_a_steady_machine_is_measured_once():
     cores = 4
     machine = Machine(cores)
     pacer = pacer_on(machine)
+    machine.used.clear()
     run(machine, pacer, 60)
     assert set(machine.used) == {cores}
 
@@ -118,7 +183,7 @@ def test_a_tie_goes_to_fewer_threads():
         [1, 2], others=lambda: 1.0, set_threads=used.append, clock=lambda: next(clock)
     )
     pacer._load = 0.0
-    for _ in range(12):
+    for _ in range(20):
         pacer.stepped(0.01)
     assert pacer.count == used[-1] == 1
 
@@ -151,6 +216,7 @@ def test_a_runner_follows_its_pacer(tmp_path, monkeypatch):
         assert isinstance(runner, LocalRunner)
         pacer = runner.pacer
         assert pacer is not None
+        assert runner.length(0) == 0  # of the measured steps nothing is left
         assert runner.num_threads == torch.get_num_threads() == pacer.count
         heard = []
         monkeypatch.setattr(ThreadPacer, "stepped", lambda _self, step_s: heard.append(step_s))
@@ -160,6 +226,31 @@ def test_a_runner_follows_its_pacer(tmp_path, monkeypatch):
         runner.decode([0], [1], [2])
         assert len(heard) == 2
         assert runner.num_threads == 7
+    finally:
+        runner.close()
+        torch.set_num_threads(before)
+
+
+def test_a_measurement_before_a_prefill_changes_no_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(load, "physical_cores", lambda: 2)
+    write_tiny_model(tmp_path / "m")
+    before = torch.get_num_threads()
+    runner = load_runner(tmp_path / "m", num_slots=1)
+    try:
+        assert isinstance(runner, LocalRunner)
+        rows = [PrefillRow(0, [1, 2, 3], [0, 1, 2], 2), PrefillRow(0, [4, 5], [3, 4], 0, start=3)]
+        plain = [runner.prefill([row], "all")[0] for row in rows]
+        runner.truncate(0, 0)
+        lengths = []
+
+        def measure(_self, step):
+            lengths.append(runner.length(0))
+            assert step() > 0
+
+        monkeypatch.setattr(ThreadPacer, "before_prefill", measure)
+        again = [runner.prefill([row], "all")[0] for row in rows]
+        assert lengths == [0, 3]
+        assert all(map(torch.equal, plain, again))
     finally:
         runner.close()
         torch.set_num_threads(before)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bilin_engine import processes
 from bilin_engine.errors import BilinError
 from bilin_engine.protocol import Example
 
@@ -29,6 +30,7 @@ SIZES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status. Errors are a sentence on stderr."""
+    processes.calm_openmp()
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:

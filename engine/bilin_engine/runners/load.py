@@ -21,7 +21,7 @@ from bilin_engine.models.base import Model
 from bilin_engine.models.decode_step import check_sizes
 from bilin_engine.models.registry import model_class
 from bilin_engine.placement.cost import check_degree
-from bilin_engine.runners.base import PrefillRow, Runner
+from bilin_engine.runners.base import Runner
 from bilin_engine.runners.cuda import CudaRunner
 from bilin_engine.runners.layer_split import (
     LayerPlacement,
@@ -31,7 +31,7 @@ from bilin_engine.runners.layer_split import (
 )
 from bilin_engine.runners.local import LocalRunner
 from bilin_engine.runners.tensor_parallel import RankGroup, TensorParallelRunner
-from bilin_engine.runners.threads import TIE, ThreadPacer, counts_for, physical_cores
+from bilin_engine.runners.threads import ThreadPacer, counts_for, physical_cores
 from bilin_kernels import cpu_ops
 from bilin_kernels.compile import CompileError
 from bilin_kernels.loader import KernelLoadError, default_launcher
@@ -365,31 +365,12 @@ def _head_dtype(config: ModelConfig, plan: ComputePlan) -> torch.dtype:
     return torch.float32 if head_bytes <= FLOAT32_HEAD_BYTES else plan.dtype
 
 
-def _choose_threads(runner: LocalRunner, budget_s: float = 0.5) -> None:
-    """Sets the thread count with the fastest decode step; small models are faster on one thread.
+def _choose_threads(runner: LocalRunner) -> None:
+    """Measures with how many threads a decode step is fastest; small models: on one thread.
 
-    Best of several steps per count, all within about `budget_s`; a tie goes to fewer threads. From
-    then on the runner's pacer follows the machine's load.
+    From then on the runner's pacer follows the machine's load.
     """
-    counts = counts_for(physical_cores())
-    pacer = ThreadPacer(counts)
-    if len(counts) == 1:
-        return
-    runner.prefill([PrefillRow(slot=0, token_ids=[0], position_ids=[0], prefix_len=0)])
-    best_s: dict[int, float] = {}
-    for count in counts:
-        torch.set_num_threads(count)
-        end = time.perf_counter() + budget_s / len(counts)
-        best_s[count] = float("inf")
-        while True:
-            started = time.perf_counter()
-            runner.decode([0], [0], [1])
-            best_s[count] = min(best_s[count], time.perf_counter() - started)
-            runner.truncate(0, 1)
-            if time.perf_counter() >= end:
-                break
-    runner.truncate(0, 0)
-    fastest = min(best_s.values())
-    chosen = next(c for c in counts if best_s[c] <= TIE * fastest)
-    pacer.start(chosen, best_s[chosen])
+    pacer = ThreadPacer(counts_for(physical_cores()))
+    runner.time_step()  # makes room for the slot, which the first step would pay for
+    pacer.start(runner.time_step, budget_s=0.5)
     runner.pacer = pacer

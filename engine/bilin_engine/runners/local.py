@@ -53,6 +53,10 @@ class LocalRunner(Runner):
             first += count
         token_ids = [token for row in rows for token in row.token_ids]
         position_ids = [position for row in rows for position in row.position_ids]
+        if self.pacer is not None and rows:
+            slot, start = rows[0].slot, rows[0].start
+            self.pacer.before_prefill(lambda: self.time_step(slot, start))
+            self.num_threads = self.pacer.count
         out = self._forward(token_ids, position_ids, spans, wanted, should_stop)
         for row in rows:
             self._cache.set_length(row.slot, row.start + len(row.token_ids))
@@ -76,6 +80,19 @@ class LocalRunner(Runner):
         for slot in slots:
             self._cache.set_length(slot, self._cache.length(slot) + 1)
         return out
+
+    @torch.inference_mode()
+    def time_step(self, slot: int = 0, length: int = 0) -> float:
+        """Seconds of a decode step of `slot` behind `length` tokens.
+
+        It overwrites what the slot held next; the slot's length stays what it was.
+        """
+        before = self._cache.length(slot)
+        self._cache.set_length(slot, length)
+        started_s = time.perf_counter()
+        self._decoded([slot], [0], [length], None)
+        self._cache.set_length(slot, before)
+        return time.perf_counter() - started_s
 
     @torch.inference_mode()
     def copy_slots(self, src: Sequence[int], dst: Sequence[int]) -> None:

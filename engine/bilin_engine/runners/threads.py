@@ -5,12 +5,15 @@ half of its processor or less, and the whole step that half speed, where one thr
 have kept a processor to itself. So the count follows the machine: what others use is read every
 quarter of a second, and when that has changed the next few steps, which are steps of the answer
 like any others, are made with each count in turn; the fastest stays.
+
+Counts are compared by their mean, not by their best or their middle step: a thread that lost its
+processor keeps the others waiting for milliseconds, in one step of ten where steps are short.
 """
 
 import os
-import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import psutil
 import torch
@@ -27,13 +30,17 @@ CHANGE = 0.4
 # were best, for loads that no reading shows.
 RETRY_S = 1.5
 REMEASURE_S = 10.0
-TRIALS = 3  # steps with each count
+TURNS = 3  # of each count
+# A turn is one step, or as many as take this long: processors are taken away for milliseconds.
+TURN_S = 0.02
 # A count that takes this much longer than the best so far is not tried again.
 HOPELESS = 1.5
 TIE = 1.05  # within this, fewer threads
-# A step this much slower than those measured is a change too, whatever the load says.
+# So many steps this much slower than those measured are a change too, whatever the load says.
 SLOWER = 1.6
 SLOW_STEPS = 4
+# What a measurement outside an answer may take.
+ASIDE_S = 0.25
 
 
 def physical_cores() -> int:
@@ -86,30 +93,57 @@ class ThreadPacer:
         self._load = 0.0  # of others, at the last measurement
         self._looked_s = self._measured_s = clock()
         self._step_s = 0.0  # with `count`, as measured; 0.0 = not yet
-        self._num_slow = 0
+        self._since = _Mean()  # the steps since it was last asked whether they are slow
         self._trial: _Trial | None = None
         set_threads(self.count)
 
-    def start(self, count: int, step_s: float) -> None:
-        """What a measurement outside found, at the load of this moment."""
+    def start(self, step: Callable[[], float], budget_s: float) -> None:
+        """Measures for the first time, with steps of its own: `step` makes one, and says its time.
+
+        Every count has one turn; what is left of `budget_s` goes to more of them.
+        """
+        if len(self._counts) == 1:
+            return
+        self._others()  # the next reading covers the measurement alone
+        self._run(step, budget_s)
         self._load = self._others()
         if self._load < CHANGE:
-            self.most = count
-        self._settle(count, step_s)
+            self.most = self.count
 
     def stepped(self, step_s: float) -> None:
-        """A step took so long; chooses the threads of the next."""
+        """A step of an answer took so long; chooses the threads of the next."""
         if len(self._counts) == 1:
             return
         if self._trial is not None:
             self._trial.add(step_s)
             self._go_on(self._trial)
             return
-        is_slow = self._step_s > 0 and step_s > SLOWER * self._step_s
-        self._num_slow = self._num_slow + 1 if is_slow else 0
+        self._since.add(step_s)
         if self._should_measure():
             self._trial = _Trial(self._counts, first=self.count)
             self._go_on(self._trial)
+
+    def before_prefill(self, step: Callable[[], float]) -> None:
+        """Measures with steps of its own where the load has changed and a step is short.
+
+        For those who score and never decode. A step that takes longer than a wait for threads is
+        worth less than the time that measuring would take.
+        """
+        num_steps = len(self._counts) * TURNS
+        is_short = 0 < self._step_s * num_steps <= ASIDE_S
+        if len(self._counts) > 1 and self._trial is None and is_short and self._should_measure():
+            self._run(step, ASIDE_S)
+
+    def _run(self, step: Callable[[], float], budget_s: float) -> None:
+        """A trial at once."""
+        trial = _Trial(self._counts, first=self.count)
+        end_s = self._clock() + budget_s
+        while (count := trial.next()) is not None:
+            if self._clock() >= end_s and trial.has_met_all():
+                break
+            self._set_threads(count)
+            trial.add(step())
+        self._settle(*trial.best())
 
     def _should_measure(self) -> bool:
         now_s = self._clock()
@@ -120,7 +154,11 @@ class ThreadPacer:
         load = self._others()
         if since_s > STALE_S or now_s - self._measured_s < RETRY_S:
             return False
-        has_changed = abs(load - self._load) >= CHANGE or self._num_slow >= SLOW_STEPS
+        is_slow = False
+        if self._since.count >= SLOW_STEPS:
+            is_slow = 0 < SLOWER * self._step_s < self._since.mean()
+            self._since = _Mean()
+        has_changed = abs(load - self._load) >= CHANGE or is_slow
         is_low = self.count < self.most and now_s - self._measured_s >= REMEASURE_S
         if has_changed or is_low:
             self._load = load
@@ -137,41 +175,63 @@ class ThreadPacer:
     def _settle(self, count: int, step_s: float) -> None:
         self.count = count
         self._step_s = step_s
-        self._num_slow = 0
+        self._since = _Mean()
         self._measured_s = self._looked_s = self._clock()
         self.most = max(self.most, count)
         self._set_threads(count)
 
 
+@dataclass(slots=True)
+class _Mean:
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, value: float) -> None:
+        self.total += value
+        self.count += 1
+
+    def mean(self) -> float:
+        return self.total / self.count
+
+
 class _Trial:
-    """A few steps with each count in turn, so that a load that comes and goes meets all alike."""
+    """Each count in turn, and again, so that a load that comes and goes meets all alike."""
 
     def __init__(self, counts: Sequence[int], first: int) -> None:
-        self._times: dict[int, list[float]] = {count: [] for count in counts}
+        self._times = {count: _Mean() for count in counts}
         order = [first, *(count for count in counts if count != first)]
-        self._plan = [count for _ in range(TRIALS) for count in order]
-        self._now = first
+        self._plan = [count for _ in range(TURNS) for count in order]
+        self._now = self._plan.pop(0)
+        self._turn_s = 0.0
 
     def next(self) -> int | None:
         """The count of the next step; None when there is nothing more to try."""
+        if self._turn_s < TURN_S:
+            return self._now
         while self._plan:
             self._now = self._plan.pop(0)
             if not self._is_hopeless(self._now):
+                self._turn_s = 0.0
                 return self._now
         return None
 
     def add(self, step_s: float) -> None:
         """How long the step took."""
-        self._times[self._now].append(step_s)
+        self._times[self._now].add(step_s)
+        self._turn_s += step_s
+
+    def has_met_all(self) -> bool:
+        """Whether every count made a step."""
+        return all(times.count for times in self._times.values())
 
     def best(self) -> tuple[int, float]:
         """The fastest count and its step; among equals the smallest."""
-        medians = {c: statistics.median(times) for c, times in self._times.items() if times}
-        fastest = min(medians.values())
-        count = next(c for c, median in medians.items() if median <= TIE * fastest)
-        return count, medians[count]
+        means = {c: times.mean() for c, times in self._times.items() if times.count}
+        fastest = min(means.values())
+        count = next(c for c, mean in means.items() if mean <= TIE * fastest)
+        return count, means[count]
 
     def _is_hopeless(self, count: int) -> bool:
         own = self._times[count]
-        others = [min(times) for times in self._times.values() if times]
-        return bool(own) and min(own) > HOPELESS * min(others)
+        others = [times.mean() for times in self._times.values() if times.count]
+        return own.count > 0 and own.mean() > HOPELESS * min(others)
