@@ -75,7 +75,10 @@ def test_the_commands_of_the_readme_make_a_model_that_bilin_runs(
     command("export", run, packed, out, "--id", "made")
     assert [folder.name for folder in out.parent.iterdir()] == ["made"]
     assert not (out / "of the first").exists()
+    (packed / "tokenizer.model").write_bytes(b"another")
     capsys.readouterr()
+    assert commands.main(["export", str(run), str(packed), str(out)]) == 1
+    assert "different vocabularies" in capsys.readouterr().err
     command("report", packed, out, "--num-texts", 2)
     [report] = json.loads(capsys.readouterr().out).values()
     assert {figures["lang"] for figures in report} <= {"zh", "en"}

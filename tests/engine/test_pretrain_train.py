@@ -42,6 +42,7 @@ from bilin_engine.pretrain.shards import SampleStore, pack_samples, write_shards
 from bilin_engine.pretrain.spike_guard import SpikeGuard, spike_margin
 from bilin_engine.pretrain.train import Trainer
 
+MINI = Path(__file__).parents[2] / "resources" / "models" / "bilin-mini"
 SPECIALS = SpecialIds(eos=2, mask=56, gmask=57, smask=58, sop=60, eop=61)
 SIZE = GlmSize(vocab_size=64, hidden_size=32, num_layers=2, num_heads=2, inner_size=64, context=64)
 
@@ -191,6 +192,25 @@ def test_other_settings_are_refused_by_name(store, tmp_path):
     Trainer(tmp_path / "run", store, SPECIALS, settings(steps=2)).run()
     with pytest.raises(ValueError, match="learning_rate"):
         Trainer(tmp_path / "run", store, SPECIALS, settings(steps=2, learning_rate=1.0))
+
+
+def test_another_vocabulary_of_the_same_size_is_refused(store, tmp_path):
+    """On resuming, as the beginning of a run, and in a mean; what a run does not say may be any."""
+    first, second, old = (tmp_path / name for name in ("first", "second", "old"))
+    ours, theirs = "1" * 64, "2" * 64
+    Trainer(first, store, SPECIALS, settings(steps=1, vocabulary=ours)).run()
+    Trainer(second, store, SPECIALS, settings(steps=1, vocabulary=theirs)).run()
+    with pytest.raises(ValueError, match="vocabulary"):
+        Trainer(first, store, SPECIALS, settings(steps=1, vocabulary=theirs))
+    with pytest.raises(ValueError, match="sha256 222222222222 and 111111111111"):
+        Trainer(tmp_path / "new", store, SPECIALS, settings(vocabulary=theirs), first)
+    with pytest.raises(ValueError, match="different vocabularies"):
+        average(first, second, tmp_path / "mean")
+    with pytest.raises(ValueError, match="different vocabularies"):
+        Trainer(tmp_path / "mini", store, SPECIALS, settings(vocabulary=ours), MINI)
+    Trainer(old, store, SPECIALS, settings(steps=1)).run()
+    Trainer(old, store, SPECIALS, settings(steps=1, vocabulary=ours))
+    average(first, old, tmp_path / "mean")
 
 
 @pytest.mark.parametrize(

@@ -78,17 +78,14 @@ def _train(options: argparse.Namespace) -> int:
     from accelerate import PartialState
 
     from bilin_engine.pretrain.model import GlmSize
-    from bilin_engine.pretrain.prepare import (
-        MIX_FILE,
-        TOKENIZER_FILE,
-        render,
-        require_rendered_from,
-    )
+    from bilin_engine.pretrain.prepare import MIX_FILE, render, require_rendered_from
     from bilin_engine.pretrain.run_folder import TrainSettings, has_checkpoint, lock_run
     from bilin_engine.pretrain.schedule import end_of_run
     from bilin_engine.pretrain.shards import SampleStore
     from bilin_engine.pretrain.train import Trainer
+    from bilin_engine.pretrain.vocabulary import TOKENIZER_FILE
     from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
+    from bilin_engine.whole_file import file_sha256
 
     if options.ends_at and not options.schedule_seconds:
         message = "--ends-at needs --schedule-seconds too: how long the run that then ends takes"
@@ -114,8 +111,8 @@ def _train(options: argparse.Namespace) -> int:
         inner_size=inner,
         context=context,
     )
-    known = {field.name for field in dataclasses.fields(TrainSettings)} - {"size", "betas"}
-    values = {name: value for name, value in vars(options).items() if name in known}
+    known = {field.name for field in dataclasses.fields(TrainSettings)}
+    values = {name: value for name, value in vars(options).items() if name in known - {"size"}}
     if options.ends_at:
         now, seconds = datetime.now().astimezone(), options.schedule_seconds
         hour, minute = options.ends_at
@@ -127,7 +124,8 @@ def _train(options: argparse.Namespace) -> int:
             )
             raise ValueError(message)
         values["ends_at"] = end.timestamp()
-    settings = TrainSettings(size=size, **values)
+    vocabulary = file_sha256(options.packed / TOKENIZER_FILE)
+    settings = TrainSettings(size=size, vocabulary=vocabulary, **values)
     store = SampleStore.open(shards)
     run = options.run_folder
     with lock_run(run) if state.is_main_process else nullcontext():

@@ -14,16 +14,19 @@ from bilin_engine.config import GLMConfig, GroupSize, QuantizationConfig
 from bilin_engine.pretrain.card import CardFacts, model_card
 from bilin_engine.pretrain.loss_picture import loss_picture
 from bilin_engine.pretrain.model import GlmSize
-from bilin_engine.pretrain.prepare import MIX_FILE, TOKENIZER_FILE
+from bilin_engine.pretrain.prepare import MIX_FILE
 from bilin_engine.pretrain.published import is_model_folder
 from bilin_engine.pretrain.run_folder import (
     read_checkpoint,
     read_log_lines,
     read_settings,
+    require_same_vocabulary,
     weights_hash,
 )
+from bilin_engine.pretrain.vocabulary import TOKENIZER_FILE
 from bilin_engine.protocol import Example
 from bilin_engine.tokenizers.load import TokenizerConfig
+from bilin_engine.whole_file import file_sha256
 
 LOG_FILE = "training_log.csv"
 PICTURE_FILE = "training_loss.svg"
@@ -65,7 +68,8 @@ def export(run: Path, packed: Path, shards: Path, dst: Path, settings: ExportSet
     """Writes the newest checkpoint of `run` to `dst`, which is replaced when the new one is whole.
 
     packed, shards: the folders with the vocabulary and the samples that the run was trained on.
-    Raises ValueError where `dst` is there and no model folder that this function wrote.
+    Raises ValueError where `dst` is there and no model folder that this function wrote, and where
+    `packed` has another vocabulary than the run.
     """
     fresh, old = (dst.with_name(f"{dst.name}.{end}") for end in ("new", "old"))
     for folder in (dst, fresh, old):
@@ -78,6 +82,8 @@ def export(run: Path, packed: Path, shards: Path, dst: Path, settings: ExportSet
     checkpoint = read_checkpoint(run)
     weights = checkpoint.weights()
     train_settings = read_settings(run)
+    vocabulary = file_sha256(packed / TOKENIZER_FILE)
+    require_same_vocabulary(run, train_settings.vocabulary, packed, vocabulary)
     log = thin_log(read_log_lines(run)[: checkpoint.log_lines], settings.log_lines)
     digest = weights_hash(weights)
     origin = {

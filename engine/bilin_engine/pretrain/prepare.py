@@ -29,11 +29,10 @@ from bilin_engine.pretrain.samples import Sample
 from bilin_engine.pretrain.shards import pack_samples, write_shards
 from bilin_engine.pretrain.templates.verse import read_poems
 from bilin_engine.pretrain.templates.words import MinedFacts, WordPair
-from bilin_engine.pretrain.vocabulary import train_vocabulary
+from bilin_engine.pretrain.vocabulary import TOKENIZER_FILE, train_vocabulary
 from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
 
 logger = logging.getLogger(__name__)
-TOKENIZER_FILE = "tokenizer.model"
 MIX_FILE = "mix.json"
 _ORIGIN_FILE = "rendered_from.json"
 _RENDERED_FILES = (

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from bilin_engine.checkpoints.int4 import QuantizedWeight, dequantize, unpack
 from bilin_engine.checkpoints.model_folder import ModelFolder
-from bilin_engine.pretrain.run_folder import Checkpoint, Progress
+from bilin_engine.pretrain.run_folder import Checkpoint, Progress, read_settings
+from bilin_engine.pretrain.vocabulary import TOKENIZER_FILE
+from bilin_engine.whole_file import file_sha256
 
 _PUBLISHED_LOG = "training_log.csv"
 
@@ -29,6 +31,13 @@ def read_published(folder: Path) -> tuple[Checkpoint, list[str]]:
     with ModelFolder(folder) as model:
         tensors = {f"weight/{name}": value.float() for name, value in _weights(model)}
     return Checkpoint(tensors, progress, (0.0, 0.0, 0), len(lines)), lines
+
+
+def vocabulary_of(folder: Path) -> str:
+    """sha256 of the vocabulary that a run or a model folder has; "" where a run does not say."""
+    if is_model_folder(folder):
+        return file_sha256(folder / TOKENIZER_FILE)
+    return read_settings(folder).vocabulary
 
 
 def _weights(model: ModelFolder) -> Iterator[tuple[str, Tensor]]:

@@ -54,10 +54,11 @@ class TrainSettings:
     then replaces `steps` in all schedules (a run of that kind is not repeatable). ends_at: 0, or
     the Unix time at which those seconds are over, however long the run was stopped in between.
     shard_weights: every process keeps its share of weights and moments (FSDP), not a copy.
-    loader_processes: that make batches ahead.
+    loader_processes: that make batches ahead. vocabulary: sha256 of the file, or "" for unknown.
     """
 
     size: GlmSize = field(default_factory=GlmSize)
+    vocabulary: str = ""
     seed: int = 1
     steps: int = 6000
     learning_rate: float = 1.5e-3
@@ -233,11 +234,24 @@ def read_settings(run: Path) -> TrainSettings:
 def require_same_settings(run: Path, settings: TrainSettings) -> None:
     """Raises ValueError naming the settings that differ from those the run was begun with."""
     saved, mine = _comparable(read_settings(run)), _comparable(settings)
+    if not (saved["vocabulary"] and mine["vocabulary"]):  # a run from before it was noted
+        saved["vocabulary"] = mine["vocabulary"]
     different = [name for name, value in saved.items() if mine[name] != value]
     if different:
         message = (
             f"{run} was begun with other settings ({', '.join(different)}); "
             f"use the same ones or another folder"
+        )
+        raise ValueError(message)
+
+
+def require_same_vocabulary(one: Path, its: str, other: Path, others: str) -> None:
+    """Raises ValueError where both hashes are known and differ: ids would mean other words."""
+    if its and others and its != others:
+        message = (
+            f"{one} and {other} have different vocabularies (sha256 {its[:12]} and {others[:12]}); "
+            "a token of one is another word in the other. Pack with `prepare --tokenizer`, which "
+            "keeps a vocabulary"
         )
         raise ValueError(message)
 

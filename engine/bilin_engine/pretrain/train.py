@@ -32,7 +32,7 @@ from torch.distributed.tensor import DTensor
 from bilin_engine.config import SpecialIds
 from bilin_engine.pretrain.batches import BatchStream, iterate_batches
 from bilin_engine.pretrain.model import TrainableGlm
-from bilin_engine.pretrain.published import is_model_folder, read_published
+from bilin_engine.pretrain.published import is_model_folder, read_published, vocabulary_of
 from bilin_engine.pretrain.run_folder import (
     LOG_FILE,
     LOG_HEADER,
@@ -44,6 +44,7 @@ from bilin_engine.pretrain.run_folder import (
     read_checkpoint,
     read_log_lines,
     require_same_settings,
+    require_same_vocabulary,
     weights_hash,
     write_checkpoint,
     write_log_lines,
@@ -201,6 +202,8 @@ class Trainer:
         self._batches = self._open_batches()
 
     def _begin_with(self, run: Path) -> None:
+        vocabulary = self.settings.vocabulary
+        require_same_vocabulary(self.folder, vocabulary, run, vocabulary_of(run))
         if is_model_folder(run):
             earlier, log_lines = read_published(run)
         else:

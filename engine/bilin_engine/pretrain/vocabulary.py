@@ -12,6 +12,7 @@ import sentencepiece
 from bilin_engine.tokenizers.sentencepiece import NEWLINE_PIECE, SPECIAL_NAMES
 
 logger = logging.getLogger(__name__)
+TOKENIZER_FILE = "tokenizer.model"
 _CJK_CHAR = re.compile(r"([\u3400-\u9fff，。？！：；、“”《》（）])")
 _CUT = "\u241f"  # never in the text: where the trainer must not join pieces
 
