@@ -3,7 +3,7 @@
 import pytest
 import torch
 from gguf_files import write_gguf
-from published_model import write_source
+from published_model import gptq_config, gptq_tensors, weights_of, write_source
 from tiny_causal import tiny_config
 
 from bilin_engine.checkpoints import int4, streaming
@@ -113,6 +113,27 @@ def test_an_import_loses_less_where_more_comes(tmp_path, case):
         without, plain, columns
     )
     assert not list(calibrated.glob("columns*"))
+
+
+def test_a_gptq_folder_that_left_some_linears_plain_is_measured_too(tmp_path):
+    """What is plain in it is rounded here, by what reaches it through the kept codes."""
+    stored, _ = gptq_tensors("llama", 4, 32, 7)
+    module = next(name for name in stored if name.endswith("o_proj.qweight")).rpartition(".")[0]
+    mixed = {name: value for name, value in stored.items() if not name.startswith(f"{module}.")}
+    mixed[f"{module}.weight"] = weights_of("llama")[f"{module}.weight"]
+    source = write_source(tmp_path / "src", "llama", mixed, quantization_config=gptq_config())
+    with HuggingFaceCheckpoint(source) as checkpoint:
+        for spec in checkpoint.config.tensors():
+            if spec.is_linear and spec.module != module:
+                kept = checkpoint.rows(spec, 1, 5)
+                assert torch.equal(kept, gptq_tensors("llama", 4, 32, 7)[1][spec.name][1:5])
+    result = import_folder(source, tmp_path / "dst", ImportSettings(), calibrate=calibrate)
+    with ModelFolder(result) as model:
+        packed = model.tensor(f"{module}.weight_packed")
+        scales = model.tensor(f"{module}.weight_scale")
+        codes = int4.unpack(packed, mixed[f"{module}.weight"].shape[1], 4)
+    off = int4.dequantize(int4.QuantizedWeight(codes, scales, 4)) - mixed[f"{module}.weight"]
+    assert off.norm() < 0.2 * mixed[f"{module}.weight"].float().norm()
 
 
 def test_a_stop_keeps_what_was_measured(tmp_path, monkeypatch):

@@ -1,10 +1,14 @@
 """What is offered for a folder can be done."""
 
+import json
+
 import pytest
 from published_model import gptq_config, gptq_tensors, write_source
 
 from bilin_engine.checkpoints.huggingface import ImportSettings, import_folder
 from bilin_engine.checkpoints.streaming import verify
+from bilin_engine.errors import UnsupportedModelError
+from bilin_engine.hubs.inspect import parse_config
 from bilin_engine.jobs.base import JobReporter
 from bilin_engine.jobs.convert import convert_model
 from bilin_engine.library import Library
@@ -43,6 +47,28 @@ def test_codes_that_are_published_as_gptq_are_offered_as_they_are(tmp_path, libr
     convert(source, library, "")
     (info,) = library.models()
     assert (info.problem, info.precision) == ("", "INT4 · 32")
+
+
+@pytest.mark.parametrize(("bits", "zero"), [(4, 7), (8, 127)])
+def test_what_gptq_takes_on_disk_is_told_by_its_own_bits(tmp_path, library, bits, zero):
+    stored, _ = gptq_tensors("llama", bits, 32, zero)
+    config = gptq_config(bits=bits)
+    source = write_source(tmp_path / "source", "llama", stored, quantization_config=config)
+    [told] = inspect_folder(str(source), library, 0.0).needed_bytes.values()
+    folder = convert(source, library, "")
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    assert 0.8 * weights < told < 1.2 * weights
+
+
+@pytest.mark.parametrize("change", [{"desc_act": True}, {"bits": 3}, {"sym": False}])
+def test_gptq_that_cannot_be_kept_is_told_before_anything_is_fetched(tmp_path, library, change):
+    config = gptq_config(**change)
+    source = write_source(tmp_path / "source", "llama", quantization_config=config)
+    found = inspect_folder(str(source), library, 0.0)
+    assert "GPTQ" in found.problem
+    content = json.loads((source / "config.json").read_text())
+    with pytest.raises(UnsupportedModelError, match="GPTQ"):
+        parse_config(content, "owner/name")  # what a hub's repository is asked with
 
 
 def test_a_folder_that_is_a_model_but_for_its_description_is_copied_as_it_is(tmp_path, library):

@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 import msgspec
 import torch
 
+from bilin_engine.checkpoints import int4
 from bilin_engine.checkpoints.imported import (
     CalibrateSource,
     calibration_of,
@@ -49,6 +50,7 @@ from bilin_engine.config import (
     largest_group,
     parse_model_config,
 )
+from bilin_engine.config.gptq import Gptq, gptq_of
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
 from bilin_engine.tokenizers.load import load_tokenizer
 
@@ -156,22 +158,6 @@ def adopt(folder: Path, chat_format: str = "", *, name: str = "") -> None:
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Gptq:
-    """GPTQ's storage: `qweight` int32 [k/8, n], eight rows a word, lowest bits first.
-
-    zero: the stored zero point of symmetric codes; the first format keeps it one too low.
-    """
-
-    bits: int
-    group_size: GroupSize
-    zero: int
-
-    def num_groups(self, k: int) -> int:
-        """Scales a row."""
-        return 1 if self.group_size == "row" else -(-k // self.group_size)
-
-
 class HuggingFaceCheckpoint:
     """An opened folder, read by blocks of rows: a `TensorSource`.
 
@@ -190,7 +176,7 @@ class HuggingFaceCheckpoint:
         self.content = _read_config(folder)
         where = str(folder / CONFIG_FILE)
         plain = {k: v for k, v in self.content.items() if k != "quantization_config"}
-        self.gptq = _gptq_of(self.content.get("quantization_config"), where)
+        self.gptq = gptq_of(self.content.get("quantization_config"), where)
         self.config: ModelConfig = parse_model_config(plain, where)
         self.dtype: str = self.config.dtype
         self._stack = ExitStack()
@@ -236,17 +222,23 @@ class HuggingFaceCheckpoint:
         return max(1, (entry.stop - entry.start) // max(1, entry.shape[0]))
 
     def rows(self, spec: TensorSpec, start: int, stop: int) -> torch.Tensor:
-        """As `TensorSource.rows`."""
+        """As `TensorSource.rows`; float32 code * scale where the codes are kept."""
+        if self._is_packed(spec):
+            codes, scales = self._codes(spec, start, stop)
+            return int4.dequantize(int4.QuantizedWeight(codes, scales, self._packing().bits))
         return self._file_of[spec.name].rows(spec.name, start, stop)
 
     def stored_codes(
         self, spec: TensorSpec, scheme: QuantizationScheme, start: int, stop: int
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """GPTQ's codes and scales of some rows, as int8 [rows, k] and [rows, groups]."""
-        gptq = self.gptq
-        if gptq is None or not self._is_packed(spec):
+        if not self._is_packed(spec):
             return None
-        assert scheme.group_size == gptq.group_size, "`target` keeps the groups"
+        assert scheme.group_size == self._packing().group_size, "`target` keeps the groups"
+        return self._codes(spec, start, stop)
+
+    def _codes(self, spec: TensorSpec, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        gptq = self._packing()
         module, k = spec.module, spec.shape[1]
         words = self._columns(f"{module}.qweight", start, stop)
         per_word = 32 // gptq.bits
@@ -338,8 +330,7 @@ class HuggingFaceCheckpoint:
         return not self._file_of[name].rows(name, 0, self._entry(name).shape[0]).any()
 
     def _check_zeros(self, module: str, start: int, stop: int) -> None:
-        gptq = self.gptq
-        assert gptq is not None, "asked by stored_codes"
+        gptq = self._packing()
         per_word = 32 // gptq.bits
         first, last = start // per_word, -(-stop // per_word)
         words = self._columns(f"{module}.qzeros", first, last)
@@ -360,6 +351,10 @@ class HuggingFaceCheckpoint:
             self.gptq is not None and spec.is_linear and f"{spec.module}.qweight" in self._file_of
         )
 
+    def _packing(self) -> Gptq:
+        assert self.gptq is not None, "asked by _is_packed"
+        return self.gptq
+
     def _entry(self, name: str) -> StoredEntry:
         file = self._file_of.get(name)
         if file is None:
@@ -375,55 +370,6 @@ class HuggingFaceCheckpoint:
                 f"{self.folder}: {name} has shape {list(found)}; config.json asks for {list(shape)}"
             )
         return name
-
-
-def _gptq_of(quantization: object, where: str) -> Gptq | None:
-    """How GPTQ's codes are stored; None for plain weights. Raises UnsupportedModelError."""
-    if quantization is None:
-        return None
-    if not isinstance(quantization, Mapping):
-        raise ModelBrokenError(f"{where}: quantization_config is no object")
-    method = quantization.get("quant_method")
-    if method == "compressed-tensors":
-        raise UnsupportedModelError(
-            f"{where}: the weights are compressed-tensors already; describe the folder where it "
-            "lies instead of importing it"
-        )
-    if method != "gptq":
-        reasons = {
-            "awq": "AWQ codes are asymmetric, with a zero point for every group",
-            "fp8": "FP8 weights need scales that Bilin does not compute",
-            "bitsandbytes": "bitsandbytes codes are no integers",
-        }
-        reason = reasons.get(str(method), "the scheme is not one Bilin knows")
-        raise UnsupportedModelError(
-            f"{where}: quant_method {method!r} cannot be imported: {reason}; take the original "
-            "weights, GPTQ (symmetric) or compressed-tensors (pack-quantized, symmetric)"
-        )
-    return _gptq_fields(quantization, where)
-
-
-def _gptq_fields(quantization: Mapping[str, Any], where: str) -> Gptq:
-    bits, group = quantization.get("bits"), quantization.get("group_size", 128)
-    if bits not in (4, 8):
-        raise UnsupportedModelError(f"{where}: GPTQ with {bits!r} bits; 4 or 8 can be kept")
-    if quantization.get("sym", True) is not True:
-        raise UnsupportedModelError(f"{where}: asymmetric GPTQ (sym false) cannot be kept")
-    if quantization.get("desc_act", False) is not False:
-        raise UnsupportedModelError(
-            f"{where}: GPTQ with desc_act reorders columns and cannot be kept"
-        )
-    formats = {"gptq": 2 ** (bits - 1) - 1, "gptq_v2": 2 ** (bits - 1)}
-    form = quantization.get("checkpoint_format", "gptq")
-    if form not in formats or quantization.get("is_marlin_format", False):
-        raise UnsupportedModelError(
-            f"{where}: GPTQ in the format {form!r}; {' or '.join(formats)} can be kept"
-        )
-    if isinstance(group, bool) or not isinstance(group, int):
-        raise ModelBrokenError(f"{where}: group_size is {group!r}; a whole number is needed")
-    size: GroupSize = "row" if group == -1 else group
-    QuantizationScheme(bits=bits, group_size=size)  # says which sizes there are
-    return Gptq(bits=bits, group_size=size, zero=formats[form])
 
 
 def _generation_config(src: Path, content: Mapping[str, Any]) -> dict[str, Any]:

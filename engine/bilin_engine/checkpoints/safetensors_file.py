@@ -66,8 +66,10 @@ class SafetensorsFile:
             raise
 
     def rows(self, name: str, start: int, stop: int) -> torch.Tensor:
-        """Rows start..stop of a tensor, as stored."""
+        """Rows start..stop of a tensor, as stored. Raises ValueError beyond its last."""
         entry = self._entry(name)
+        if not 0 <= start <= stop <= entry.shape[0]:
+            raise ValueError(f"rows {start} to {stop} of {name}, which has {entry.shape[0]}")
         row = (entry.stop - entry.start) // max(1, entry.shape[0])
         data = self._read(entry.start + start * row, (stop - start) * row)
         values = torch.frombuffer(data, dtype=self._dtype(entry)) if data else torch.empty(0)

@@ -10,6 +10,7 @@ from bilin_engine.config import (
     QuantizationConfig,
     parse_model_config,
 )
+from bilin_engine.config.gptq import Gptq, gptq_of
 from bilin_engine.errors import BilinError
 from bilin_engine.hubs.base import HubFile, HubSource, Listing
 from bilin_engine.hubs.selection import Selection, choose_files
@@ -76,11 +77,9 @@ def read_config(source: HubSource, file: HubFile) -> dict[str, Any]:
 def parse_config(content: dict[str, Any], where: str) -> ModelConfig:
     """A published configuration. Raises UnsupportedModelError, ModelBrokenError.
 
-    GPTQ's codes are kept by the import, which reads the rest of that value.
+    GPTQ's codes are kept by the import: its configuration is the plain one's.
     """
-    quantization = content.get("quantization_config")
-    is_gptq = isinstance(quantization, dict) and quantization.get("quant_method") == "gptq"
-    if not is_gptq:
+    if _gptq(content, where) is None:
         return parse_model_config(content, f"{where}: {CONFIG}")
     plain = {key: value for key, value in content.items() if key != "quantization_config"}
     return parse_model_config(plain, f"{where}: {CONFIG}")
@@ -88,10 +87,17 @@ def parse_config(content: dict[str, Any], where: str) -> ModelConfig:
 
 def needed_bytes(config: ModelConfig, content: dict[str, Any]) -> dict[str, int]:
     """Disk the model takes, by group size; "" = codes that are kept as they are published."""
-    if config.quantization is None and content.get("quantization_config") is not None:
-        packed = dataclasses.replace(config, quantization=QuantizationConfig.uniform(4, 128))
-        return {"": file_bytes(packed)}
+    gptq = _gptq(content, config.architecture)
+    if gptq is not None:
+        quantization = QuantizationConfig.uniform(gptq.bits, gptq.group_size)
+        return {"": file_bytes(dataclasses.replace(config, quantization=quantization))}
     return file_bytes_by_group(config)
+
+
+def _gptq(content: dict[str, Any], where: str) -> Gptq | None:
+    quantization = content.get("quantization_config")
+    is_gptq = isinstance(quantization, dict) and quantization.get("quant_method") == "gptq"
+    return gptq_of(quantization, f"{where}: {CONFIG}") if is_gptq else None
 
 
 def _hosts(source: HubSource, file: HubFile) -> tuple[str, ...]:

@@ -58,7 +58,9 @@ def calibrate(
         return {}
     text = TEXT_FILE.read_text(encoding="utf-8")
     is_small = config.num_parameters <= SMALL_MODEL
-    token_ids = encode(text)[: None if is_small else WINDOW]
+    # A vocabulary may have tokens that the model has no rows for; it was never trained on them.
+    token_ids = [token for token in encode(text) if token < config.vocab_size]
+    token_ids = token_ids[: None if is_small else WINDOW]
     if not token_ids:
         return {}
     weights = _StreamedWeights(source, config, token_ids, on_progress, should_stop)
