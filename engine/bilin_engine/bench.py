@@ -288,7 +288,8 @@ def measure_runner(
         if should_stop():
             raise StoppedError
         start_s = time.perf_counter()
-        runner.decode([0], [len(steps_s) % runner.vocab_size], [prompt_tokens + len(steps_s)])
+        token = len(steps_s) % runner.vocab_size
+        runner.decode([0], [token], [prompt_tokens + len(steps_s)], should_stop)
         steps_s.append(time.perf_counter() - start_s)
         if len(steps_s) >= MIN_STEPS and time.perf_counter() - begun_s > BUDGET_S:
             break

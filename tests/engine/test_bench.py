@@ -8,7 +8,13 @@ import torch
 from tiny_model import write_tiny_model
 
 from bilin_engine import bench, processes
-from bilin_engine.bench import BenchSettings, measure, measure_random, read_bandwidth
+from bilin_engine.bench import (
+    BenchSettings,
+    measure,
+    measure_random,
+    measure_runner,
+    read_bandwidth,
+)
 from bilin_engine.cli.main import run
 from bilin_engine.config import QuantizationConfig, read_model_config
 from bilin_engine.errors import BadRequestError
@@ -16,6 +22,8 @@ from bilin_engine.placement.cost import ModelCost
 from bilin_engine.placement.known_configs import KNOWN_CONFIGS
 from bilin_engine.protocol import LoadSettings
 from bilin_engine.runners import load
+from bilin_engine.runners.base import StoppedError
+from bilin_engine.runners.load import load_runner
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +64,25 @@ def test_random_weights_are_measured_without_a_folder(family):
     assert report.backend == "cpu"
     held = report.memory_bytes["cpu"]
     assert report.read_per_token < held + cost.kv_bytes(22, kv_dtype="float32")
+
+
+def test_a_measurement_stops_within_a_step(folder):
+    """A step of a large model takes longer than a cancel may wait."""
+    runner = load_runner(folder, num_slots=1, num_threads=1)
+    asked = []
+
+    def decode(_slots, _token_ids, _position_ids, should_stop=None):
+        asked.append(should_stop)
+        raise StoppedError
+
+    runner.decode = decode
+    with pytest.raises(StoppedError):
+        measure_runner(
+            runner, has_prefix=False, on_progress=lambda _f: None, should_stop=lambda: False
+        )
+    assert asked[0]
+    assert asked[0]() is False
+    runner.close()
 
 
 def test_the_command_measures_a_known_configuration_without_files(monkeypatch, capsys):

@@ -105,6 +105,32 @@ def test_terminal_chat_streams_starts_over_and_leaves(cli, monkeypatch):
     assert "新对话 A new chat" in out
 
 
+def test_terminal_chat_survives_a_line_in_another_encoding(cli, monkeypatch):
+    lines = iter([UnicodeDecodeError("utf-8", "你好".encode("gb18030"), 0, 1, "invalid"), "hi"])
+
+    def type_line(_prompt=""):
+        line = next(lines, EOFError())
+        if isinstance(line, Exception):
+            raise line
+        return line
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("builtins.input", type_line)
+    code, out, err = cli("chat", "letters")
+    assert code == 0
+    assert "! stdin is no UTF-8 text: byte 0 is 0xc4" in err
+    assert "你好\n2 tokens" in out
+
+
+def test_what_a_terminal_has_no_letters_for_is_told_all_the_same(cli, monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    code, _, err = cli("chat", "letters", "--once", "hi")
+    terminal.flush()
+    assert (code, err) == (0, "")
+    assert terminal.buffer.getvalue().strip() == b"??"
+
+
 def test_terminal_chat_survives_a_question_that_fails(cli, monkeypatch):
     lines = iter(["x" * 3000, "hi"])
 

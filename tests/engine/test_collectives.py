@@ -13,6 +13,7 @@ import torch
 from listening import foreign_listeners
 from thread_ranks import run_ranks
 
+from bilin_engine.collectives import board as boards
 from bilin_engine.collectives.board import Board, make_rendezvous, remove_rendezvous
 from bilin_engine.collectives.join import join
 from bilin_engine.collectives.shared_memory import SharedMemoryCollective
@@ -113,6 +114,25 @@ def test_columns_and_slices_are_gathered_whole():
 
 def test_rendezvous_is_private(rendezvous):
     assert stat.S_IMODE(rendezvous.stat().st_mode) == 0o700
+
+
+def test_what_killed_ranks_left_in_memory_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(boards, "_SHARED_MEMORY", tmp_path)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    folders = {name: make_rendezvous() for name in ("left", "young", "alive")}
+    pids = {"left": gone.pid, "young": gone.pid, "alive": os.getpid()}
+    for name, folder in folders.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda pid=pids[name]: pid)
+            Board(folder, 2).sign(0)
+        if name != "young":
+            os.utime(folder, (0, 0))
+    (tmp_path / "bilin-other").mkdir()  # without a board
+    os.utime(tmp_path / "bilin-other", (0, 0))
+    new = make_rendezvous()
+    left = {folder.name for folder in tmp_path.iterdir()}
+    assert left == {new.name, "bilin-other", folders["young"].name, folders["alive"].name}
 
 
 def test_a_collective_that_does_not_suit_the_device_is_refused(rendezvous):

@@ -326,6 +326,13 @@ def test_perplexity_counts_words_of_the_raw_text(tmp_path):
     assert model.scored == [[text[:8]], [text[8:]]]
 
 
+def test_data_elsewhere_is_named_by_its_whole_path(tmp_path):
+    (tmp_path / "test.txt").write_text("ab cd")
+    config = task(type="lm", path=str(tmp_path), file_pattern="*.txt", use_task_mask=True)
+    result = run_task(ScriptedModel(), config, tmp_path / "data", lambda _: None)
+    assert result.files[0].path == str(tmp_path / "test.txt")
+
+
 def test_a_bad_perplexity_is_capped(tmp_path):
     (tmp_path / "test.txt").write_text("a" * 60)
     config = task(type="lm", file_pattern="*.txt", use_task_mask=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 
 import pytest
 
@@ -62,6 +63,27 @@ def test_everything_arrives_and_the_old_folder_holds_no_model(library, tmp_path)
     assert contents(library) == {}
     assert Library(target, bundled_dir=tmp_path / "none").linked()[0].name == "one"
     assert not (target / ".glm.partial").exists()
+
+
+@pytest.mark.usefixtures("disks")
+def test_models_that_are_links_go_along(library, tmp_path):
+    """To a folder elsewhere, told by a relative path, and to one that is moved itself."""
+    elsewhere, target = tmp_path / "disk 2" / "big", tmp_path / "far" / "away" / "models"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "weights.safetensors").touch()
+    inside = next(path for path in library.iterdir() if path.is_dir() and path.name[0] != ".")
+    (library / "big").symlink_to(os.path.relpath(elsewhere, library))
+    (library / "again").symlink_to(inside.name)
+    move(library, target)
+    assert (target / "big").resolve() == elsewhere
+    assert (target / "again").resolve() == target / inside.name
+    assert not list(library.glob("[!.]*"))
+    move(target, library)  # and back
+    assert (library / "big").resolve() == elsewhere
+    (target / "big").mkdir()
+    with pytest.raises(BadRequestError, match="big exists already and is another one"):
+        move(library, target)
+    assert (library / "big").is_symlink()
 
 
 @pytest.mark.parametrize("stop_after", range(6))

@@ -16,6 +16,7 @@ from bilin_engine.protocol import (
     ChatResult,
     Fill,
     FillResult,
+    Generate,
     GenerationStats,
     Message,
     ModelInfo,
@@ -158,7 +159,7 @@ def _print(report: "BenchReport", ready_s: float, first_s: float | None) -> None
 
 
 def _short_answer(session: Session, info: ModelInfo) -> GenerationStats:
-    """A greedy answer of a few tokens, as the model is used: a chat, or a blank."""
+    """A greedy answer of a few tokens, as the model is used: a chat, a blank, or raw text."""
     from bilin_engine.generation.masks import parse_mask_text
 
     greedy = Sampling(temperature=0.0, max_new_tokens=4)
@@ -166,6 +167,11 @@ def _short_answer(session: Session, info: ModelInfo) -> GenerationStats:
         messages = (Message("user", "你好"),)
         return session.ask(
             lambda i: Chat(id=i, model=info.id, messages=messages, sampling=greedy), ChatResult
+        ).stats
+    if not info.blank_kinds:
+        text = parse_mask_text("Paris is the capital of")
+        return session.ask(
+            lambda i: Generate(id=i, model=info.id, segments=text, sampling=greedy), ChatResult
         ).stats
     segments = parse_mask_text("Paris is the [MASK] of France.")
     return session.ask(

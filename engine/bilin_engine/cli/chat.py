@@ -159,6 +159,9 @@ def _talk(conversation: _Conversation, loaded: ModelLoaded) -> None:
         except (EOFError, KeyboardInterrupt):
             print()
             return
+        except UnicodeDecodeError as error:
+            print(f"! {not_utf8('-', error)}", file=sys.stderr)
+            continue
         if text == NEW_CHAT:
             conversation.clear()
             print(dim("新对话 A new chat"))

@@ -59,6 +59,9 @@ def run(
     if isinstance(sys.stdin, io.TextIOWrapper):
         # Whatever the locale says; what is no UTF-8 is told, not passed on as half characters.
         sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an emoji in a terminal that has none
+            stream.reconfigure(errors="replace")
     options = _parser().parse_args(list(arguments) or ["--help"])
     options.open_session = open_session
     start_logging("cli", options.log_dir, "WARNING")

@@ -9,21 +9,45 @@ import os
 import shutil
 import struct
 import tempfile
+import time
 from pathlib import Path
+
+from bilin_engine import processes
 
 BOARD_FILE = "board"
 LINE_BYTES = 64  # a cache line each, so that ranks do not slow each other down
 _LINE = struct.Struct("<qqq")  # process id, meetings begun, 1 while in one
 _SHARED_MEMORY = Path("/dev/shm")
+_PREFIX = "bilin-"
+YOUNG_S = 300.0  # in a younger folder ranks may still have to sign
 
 
 def make_rendezvous() -> Path:
     """A new folder where the ranks of one group meet; only this user may enter it (0700).
 
-    In main memory where the system offers that, since one collective keeps its data there.
+    In main memory where the system offers that, since one collective keeps its data there. What
+    processes that were killed left there is removed: nobody else would before the next start.
     """
     in_memory = _SHARED_MEMORY.is_dir() and os.access(_SHARED_MEMORY, os.W_OK)
-    return Path(tempfile.mkdtemp(prefix="bilin-", dir=_SHARED_MEMORY if in_memory else None))
+    if in_memory:
+        _remove_left()
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_SHARED_MEMORY if in_memory else None))
+
+
+def _remove_left() -> None:
+    """Rendezvous of this user whose ranks are all gone."""
+    for folder in _SHARED_MEMORY.glob(f"{_PREFIX}*"):
+        try:
+            state = folder.lstat()
+            is_ours = state.st_uid == os.getuid() and not folder.is_symlink()
+            if not is_ours or time.time() - state.st_mtime < YOUNG_S:
+                continue
+            lines = (folder / BOARD_FILE).read_bytes()
+        except OSError:  # another user's, or gone meanwhile
+            continue
+        pids = [_LINE.unpack_from(lines, at)[0] for at in range(0, len(lines), LINE_BYTES)]
+        if not any(pid and processes.is_alive(pid) for pid in pids):
+            remove_rendezvous(folder)
 
 
 def remove_rendezvous(folder: Path) -> None:

@@ -69,7 +69,7 @@ def run_task(
         results.append(
             FileResult(
                 group=group,
-                path=str(path.relative_to(data_path)),
+                path=str(path.relative_to(data_path) if path.is_relative_to(data_path) else path),
                 num_samples=num_samples,
                 metrics=metrics,
                 items=tuple(items),

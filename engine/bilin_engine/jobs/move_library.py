@@ -37,7 +37,7 @@ def move_library(work: MoveLibrary, reporter: JobReporter) -> Path:
     source, target = Path(work.source), Path(work.folder)
     _check(source, target)
     target.mkdir(parents=True, exist_ok=True)
-    folders = _to_move(source)
+    folders, links = _to_move(source), _links(source)
     total = sum(path.lstat().st_size for folder in folders for path in _files(folder))
     if _is_same_disk(source, target):
         for folder in folders:
@@ -47,6 +47,7 @@ def move_library(work: MoveLibrary, reporter: JobReporter) -> Path:
             folder.rename(there)
     else:
         _copy_all(source, folders, target, total, reporter)
+    _move_links(links, source, target)
     _move_state(source, target)
     for folder in folders:
         # What came or changed meanwhile stays where it is: it is nowhere else.
@@ -62,9 +63,10 @@ def _check(source: Path, target: Path) -> None:
         raise BadRequestError(
             f"models cannot be moved from {source} to {target}: one is inside the other"
         )
-    for folder in _to_move(source):
+    for folder in (*_to_move(source), *_links(source)):
         there = target / folder.relative_to(source)
-        if os.path.lexists(there) and not _is_copy(folder, there):
+        is_same = there.resolve() == folder.resolve() if folder.is_symlink() else False
+        if os.path.lexists(there) and not is_same and not _is_copy(folder, there):
             raise BadRequestError(
                 f"{there} exists already and is another one; rename it, then try again"
             )
@@ -76,6 +78,26 @@ def _to_move(source: Path) -> list[Path]:
     deleted = sorted(trash.iterdir()) if trash.is_dir() and not trash.is_symlink() else []
     models = [path for path in sorted(source.iterdir()) if not path.name.startswith(".")]
     return [path for path in (*models, *deleted) if path.is_dir() and not path.is_symlink()]
+
+
+def _links(source: Path) -> list[Path]:
+    """Links to folders elsewhere, which the library takes for models as well."""
+    return [
+        path
+        for path in sorted(source.iterdir())
+        if not path.name.startswith(".") and path.is_symlink() and path.is_dir()
+    ]
+
+
+def _move_links(links: list[Path], source: Path, target: Path) -> None:
+    """Each becomes one to the same place, by its full path; a model that was moved is followed."""
+    for link in links:
+        place, there = link.resolve(), target / link.name
+        if place.is_relative_to(source.resolve()):
+            place = target.resolve() / place.relative_to(source.resolve())
+        if not os.path.lexists(there):
+            there.symlink_to(place, target_is_directory=True)
+        link.unlink()
 
 
 def _files(folder: Path) -> Iterator[Path]:
