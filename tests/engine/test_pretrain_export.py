@@ -72,9 +72,19 @@ def test_the_commands_of_the_readme_make_a_model_that_bilin_runs(
     assert "| what was asked | 3 / 4 |" in card
     assert "CPU, " in card
     (out / "of the first").touch()
-    command("export", run, packed, out, "--id", "made")
+    command("export", run, packed, out, "--id", "made", "--name-en", "Ours")
+    card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "# Ours\n\nBilin's own open toolkit" in card
     assert [folder.name for folder in out.parent.iterdir()] == ["made"]
     assert not (out / "of the first").exists()
+    other = ("--shards", str(tmp_path / "fewer"))
+    command("render", packed, *other, "--num-templates", 7, "--num-texts", 3)
+    capsys.readouterr()
+    same = ("--precision", "fp32", "--device", "cpu", "--tokens-per-batch", 256)
+    same = (*same, "--steps", 2, "--warmup-steps", 1, "--fake-quant-share", 0.5)
+    for words in (("train", packed, run, *same), ("export", run, packed, out)):
+        assert commands.main([*map(str, words), *other]) == 1
+        assert "samples" in capsys.readouterr().err
     (packed / "tokenizer.model").write_bytes(b"another")
     capsys.readouterr()
     assert commands.main(["export", str(run), str(packed), str(out)]) == 1
@@ -126,6 +136,9 @@ def test_export_replaces_no_folder_that_it_did_not_write(tmp_path, capsys, taken
 )
 def test_the_card_says_how_the_weights_are_stored_and_where_they_were_trained(group_size, zh, en):
     facts = CardFacts(
+        name_zh="我的",
+        name_en="Mine",
+        is_bundled=False,
         num_parameters=40_000_000,
         num_layers=10,
         hidden_size=512,

@@ -213,6 +213,16 @@ def test_another_vocabulary_of_the_same_size_is_refused(store, tmp_path):
     average(first, old, tmp_path / "mean")
 
 
+def test_other_samples_and_another_size_are_refused(store, tmp_path):
+    run = tmp_path / "run"
+    Trainer(run, store, SPECIALS, settings(steps=1, samples="1" * 64)).run()
+    with pytest.raises(ValueError, match="samples"):
+        Trainer(run, store, SPECIALS, settings(steps=1, samples="2" * 64))
+    deeper = dataclasses.replace(SIZE, num_layers=SIZE.num_layers + 1)  # more would stay random
+    with pytest.raises(ValueError, match="of another size than"):
+        Trainer(tmp_path / "new", store, SPECIALS, settings(size=deeper), run)
+
+
 @pytest.mark.parametrize(
     ("group", "inner", "message"),
     [

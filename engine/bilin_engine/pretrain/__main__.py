@@ -35,11 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
         return options.run(options)
-    except (BilinError, ValueError, FileNotFoundError) as error:
-        sys.stderr.write(f"bilin_engine.pretrain: {error}\n")
-        return 1
     except BrokenPipeError:  # `render … | head`, which has done its work by then
         sys.stderr.close()
+        return 1
+    except (BilinError, ValueError, OSError) as error:
+        sys.stderr.write(f"bilin_engine.pretrain: {error}\n")
         return 1
 
 
@@ -125,8 +125,10 @@ def _train(options: argparse.Namespace) -> int:
             raise ValueError(message)
         values["ends_at"] = end.timestamp()
     vocabulary = file_sha256(options.packed / TOKENIZER_FILE)
-    settings = TrainSettings(size=size, vocabulary=vocabulary, **values)
     store = SampleStore.open(shards)
+    settings = TrainSettings(
+        size=size, vocabulary=vocabulary, samples=file_sha256(store.index), **values
+    )
     run = options.run_folder
     with lock_run(run) if state.is_main_process else nullcontext():
         trainer = Trainer(run, store, tokenizer.specials, settings, options.init_from)
@@ -149,7 +151,12 @@ def _export(options: argparse.Namespace) -> int:
         )
     group_size = "row" if options.group_size == "row" else int(options.group_size)
     settings = ExportSettings(
-        model_id=options.id, group_size=group_size, examples=examples, measured=measured
+        model_id=options.id,
+        name_zh=options.name_zh,
+        name_en=options.name_en,
+        group_size=group_size,
+        examples=examples,
+        measured=measured,
     )
     shards = options.shards or options.packed / "shards"
     _say(str(export(options.run_folder, options.packed, shards, options.out, settings)))
@@ -255,6 +262,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("out", type=Path, help="folder to write; replaced if export wrote it")
     export.add_argument("--shards", type=Path, help="default: PACKED/shards")
     export.add_argument("--id", default="bilin-mini")
+    export.add_argument("--name-zh", default="Bilin Mini 小模型", help="what people see")
+    export.add_argument("--name-en", default="Bilin Mini")
     export.add_argument("--group-size", default="32", help='of INT4; "row"; 0 = not quantized')
     export.add_argument("--examples", type=Path, help="JSON list of {kind, lang, text}")
     export.add_argument(

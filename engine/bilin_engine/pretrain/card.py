@@ -1,4 +1,4 @@
-"""MODEL_CARD.md, in Chinese and English, from the run's own figures: nothing in it is typed in."""
+"""MODEL_CARD.md, in Chinese and English: every figure in it is the run's own."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,14 @@ from bilin_engine.pretrain.corpus import OTHER_LICENCES, SOURCES
 class CardFacts:
     """What a card says of one trained model.
 
+    is_bundled: it is the one that comes with Bilin.
     group_size: of its INT4; 0 = not quantized. mix: shares of the last phase's loss tokens by
     family. measured: rows of a table (what, value).
     """
 
+    name_zh: str
+    name_en: str
+    is_bundled: bool
     num_parameters: int
     num_layers: int
     hidden_size: int
@@ -31,6 +35,13 @@ class CardFacts:
     def text_share(self) -> float:
         """Running text's share of the loss tokens, lists of taught answers among it."""
         return self.mix.get("text", 0.0) + self.mix.get("list", 0.0)
+
+
+_BUNDLED_ZH = "比邻自带的双语演示模型：第一次打开比邻时，不用下载就能对话和填空。"
+_BUNDLED_EN = (
+    "The bilingual demonstration model that comes with Bilin: the first chat and the first filled "
+    "blank work without a download. "
+)
 
 
 def _stored(group_size: GroupSize) -> tuple[str, str]:
@@ -56,9 +67,9 @@ def model_card(facts: CardFacts) -> str:
 
 def _chinese(facts: CardFacts) -> list[str]:
     return [
-        "# Bilin Mini 小模型",
+        f"# {facts.name_zh}",
         "",
-        "比邻自带的双语演示模型：第一次打开比邻时，不用下载就能对话和填空。它由比邻自己的开源工具"
+        (_BUNDLED_ZH if facts.is_bundled else "") + "它由比邻自己的开源工具"
         "（`bilin_engine.pretrain`）从零训练，结构与 GLM-130B 相同，只是小得多。",
         "",
         "**它会的**：打招呼，介绍自己，回答比邻怎么用，查常用词，翻译教过的短句，接教过的唐诗，"
@@ -85,11 +96,11 @@ def _chinese(facts: CardFacts) -> list[str]:
 
 def _english(facts: CardFacts) -> list[str]:
     return [
-        "# Bilin Mini",
+        f"# {facts.name_en}",
         "",
-        "The bilingual demonstration model that comes with Bilin: the first chat and the first "
-        "filled blank work without a download. Bilin's own open toolkit (`bilin_engine.pretrain`) "
-        "trained it from scratch; its architecture is GLM-130B's, only much smaller.",
+        (_BUNDLED_EN if facts.is_bundled else "")
+        + "Bilin's own open toolkit (`bilin_engine.pretrain`) trained it from scratch; its "
+        "architecture is GLM-130B's, only much smaller.",
         "",
         "**What it can do**: greet, say what it is, explain how Bilin works, look up common words, "
         "translate short phrases it was taught, continue Tang verse it was taught, do sums with "

@@ -23,6 +23,7 @@ from bilin_engine.pretrain.run_folder import (
     require_same_vocabulary,
     weights_hash,
 )
+from bilin_engine.pretrain.shards import SampleStore
 from bilin_engine.pretrain.vocabulary import TOKENIZER_FILE
 from bilin_engine.protocol import Example
 from bilin_engine.tokenizers.load import TokenizerConfig
@@ -32,6 +33,7 @@ LOG_FILE = "training_log.csv"
 PICTURE_FILE = "training_loss.svg"
 HASH_FILE = "training.json"
 CARD_FILE = "MODEL_CARD.md"
+BUNDLED_ID = "bilin-mini"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ class ExportSettings:
     log_lines: rows of the log that are kept, evenly spaced.
     """
 
-    model_id: str = "bilin-mini"
+    model_id: str = BUNDLED_ID
     name_zh: str = "Bilin Mini 小模型"
     name_en: str = "Bilin Mini"
     group_size: GroupSize = 32
@@ -69,7 +71,7 @@ def export(run: Path, packed: Path, shards: Path, dst: Path, settings: ExportSet
 
     packed, shards: the folders with the vocabulary and the samples that the run was trained on.
     Raises ValueError where `dst` is there and no model folder that this function wrote, and where
-    `packed` has another vocabulary than the run.
+    `packed` has another vocabulary or `shards` other samples than the run.
     """
     fresh, old = (dst.with_name(f"{dst.name}.{end}") for end in ("new", "old"))
     for folder in (dst, fresh, old):
@@ -84,6 +86,13 @@ def export(run: Path, packed: Path, shards: Path, dst: Path, settings: ExportSet
     train_settings = read_settings(run)
     vocabulary = file_sha256(packed / TOKENIZER_FILE)
     require_same_vocabulary(run, train_settings.vocabulary, packed, vocabulary)
+    samples = train_settings.samples
+    if samples and samples != file_sha256(SampleStore.open(shards).index):
+        message = (
+            f"{run} was not trained on the samples in {shards}, whose mix the card would give; "
+            "name its own with --shards"
+        )
+        raise ValueError(message)
     log = thin_log(read_log_lines(run)[: checkpoint.log_lines], settings.log_lines)
     digest = weights_hash(weights)
     origin = {
@@ -103,6 +112,9 @@ def export(run: Path, packed: Path, shards: Path, dst: Path, settings: ExportSet
     mix = json.loads((shards / MIX_FILE).read_text(encoding="utf-8"))["loss_tokens"]
     size = train_settings.size
     facts = CardFacts(
+        name_zh=settings.name_zh,
+        name_en=settings.name_en,
+        is_bundled=settings.model_id == BUNDLED_ID,
         num_parameters=size.num_parameters,
         num_layers=size.num_layers,
         hidden_size=size.hidden_size,

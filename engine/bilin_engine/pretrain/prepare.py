@@ -31,8 +31,10 @@ from bilin_engine.pretrain.templates.verse import read_poems
 from bilin_engine.pretrain.templates.words import MinedFacts, WordPair
 from bilin_engine.pretrain.vocabulary import TOKENIZER_FILE, train_vocabulary
 from bilin_engine.tokenizers.sentencepiece import SentencePieceTokenizer
+from bilin_engine.whole_file import file_sha256
 
 logger = logging.getLogger(__name__)
+PACK_FILE = "pack.json"
 MIX_FILE = "mix.json"
 _ORIGIN_FILE = "rendered_from.json"
 _RENDERED_FILES = (
@@ -42,6 +44,8 @@ _RENDERED_FILES = (
     "dialogues.jsonl.xz",
     "probe.json",
 )
+# Code that decides what a sample is.
+_RECIPES = tuple(Path(__file__).with_name(f"{name}.py") for name in ("mixture", "objective"))
 NUM_TAUGHT_TEXTS = 30_000
 HELD_OUT_CHARS = 60_000
 
@@ -64,8 +68,12 @@ class PackSettings:
 
 
 def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSettings) -> None:
-    """Writes tokenizer.model, passages.txt.xz, facts.json, dialogues.jsonl.xz, probe.json."""
+    """Writes tokenizer.model, passages.txt.xz, facts.json, dialogues.jsonl.xz, probe.json.
+
+    pack.json comes last: a folder with one is whole.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    (out / PACK_FILE).unlink(missing_ok=True)
     mined = mine_facts(corpus, num_words=settings.num_words, num_glosses=settings.num_glosses)
     passages = draw_passages(
         corpus,
@@ -93,7 +101,7 @@ def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSetti
     )
     _write_xz(out / "held_out.txt.xz", [json.dumps(text, ensure_ascii=False) for text in held_out])
     _write_json(out / "probe.json", read_probe_questions(probes))
-    _write_json(out / "pack.json", asdict(settings) | {"tokenizer": str(settings.tokenizer or "")})
+    _write_json(out / PACK_FILE, asdict(settings) | {"tokenizer": str(settings.tokenizer or "")})
 
 
 def _train_vocabulary(
@@ -157,7 +165,8 @@ class Packed:
 def open_packed(
     folder: Path, *, max_length: int, family_shares: tuple[tuple[str, float], ...] = ()
 ) -> Packed:
-    """Raises FileNotFoundError for a folder that `pack_corpus` has not filled."""
+    """Raises FileNotFoundError for a folder that `pack_corpus` has not filled to the end."""
+    _require_whole(folder)
     tokenizer = SentencePieceTokenizer(folder / TOKENIZER_FILE)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     pairs = {
@@ -181,13 +190,20 @@ def open_packed(
     return Packed(tokenizer, mixture, read_texts(folder / "passages.txt.xz"))
 
 
+def _require_whole(folder: Path) -> None:
+    if not (folder / PACK_FILE).exists():
+        message = f"{folder} holds nothing that `prepare` has finished; run it first, or again"
+        raise FileNotFoundError(message)
+
+
 def render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict[str, int]]:
     """Writes the shards into `out`; samples and loss tokens by family, also in `mix.json`.
 
     The samples are the same for any number of processes. Earlier ones stay until the new are whole,
     and for as long as a run has them mapped. `rendered_from.json` holds what
-    `require_rendered_from` asks for.
+    `require_rendered_from` asks for. Raises FileNotFoundError as `open_packed` does.
     """
+    _require_whole(folder)
     message = f"{out} is being rendered by another process; wait for it, or name --shards"
     with lock_folder(out, message):
         return _render(folder, out, settings)
@@ -275,11 +291,16 @@ def require_rendered_from(
 
 
 def _digests(packed: Path) -> dict[str, str]:
-    """sha256 by name of the files that samples come from, as far as they are there."""
+    """sha256 by name of what samples come from: the toolkit's own part, and packed files."""
+    here = Path(__file__).parent
+    own = hashlib.sha256()
+    for file in sorted([*here.glob("facts/*"), *here.glob("templates/*.py"), *_RECIPES]):
+        if file.is_file():
+            own.update(file.read_bytes())
+    files = [packed / name for name in _RENDERED_FILES if (packed / name).exists()]
     return {
-        name: hashlib.sha256((packed / name).read_bytes()).hexdigest()
-        for name in _RENDERED_FILES
-        if (packed / name).exists()
+        "set of facts and templates": own.hexdigest(),
+        **{file.name: file_sha256(file) for file in files},
     }
 
 

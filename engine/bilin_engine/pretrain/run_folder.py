@@ -25,6 +25,7 @@ from torch import Tensor
 
 from bilin_engine.pretrain.folder_lock import lock_folder
 from bilin_engine.pretrain.model import GlmSize
+from bilin_engine.whole_file import take_place
 
 LOG_FILE = "log.csv"
 LOG_HEADER = (
@@ -44,7 +45,7 @@ _FREE_SETTINGS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
-    """How to train. Defaults are the starter model's.
+    """How to train. Defaults are the command's.
 
     steps: optimizer updates. warmup_steps: of the learning rate. batches_per_step: of
     `tokens_per_batch` tokens, over all processes; reached from `first_batches_per_step` within
@@ -54,20 +55,22 @@ class TrainSettings:
     then replaces `steps` in all schedules (a run of that kind is not repeatable). ends_at: 0, or
     the Unix time at which those seconds are over, however long the run was stopped in between.
     shard_weights: every process keeps its share of weights and moments (FSDP), not a copy.
-    loader_processes: that make batches ahead. vocabulary: sha256 of the file, or "" for unknown.
+    loader_processes: that make batches ahead. vocabulary, samples: sha256 of the vocabulary's file
+    and of the samples' index, "" for unknown.
     """
 
     size: GlmSize = field(default_factory=GlmSize)
     vocabulary: str = ""
+    samples: str = ""
     seed: int = 1
     steps: int = 6000
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 1.2e-3
     final_learning_rate_share: float = 0.05
-    warmup_steps: int = 200
+    warmup_steps: int = 120
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0
-    tokens_per_batch: int = 4096
+    tokens_per_batch: int = 1024
     batches_per_step: int = 1
     first_batches_per_step: int = 1
     batch_warmup_steps: int = 0
@@ -148,7 +151,7 @@ def read_checkpoint(run: Path) -> Checkpoint:
 
 
 def write_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
-    """Writes beside the old one, then swaps: a kill leaves one of them whole."""
+    """Writes beside the old one, then swaps: a kill or a power cut leaves one of them whole."""
     fresh, current, old = (run / n for n in ("checkpoint.new", "checkpoint", "checkpoint.old"))
     fresh.mkdir(parents=True, exist_ok=True)
     save_file(checkpoint.tensors, fresh / "state.safetensors")
@@ -161,7 +164,7 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
     if current.exists():
         _remove(old)
         current.rename(old)
-    fresh.rename(current)
+    take_place(fresh, current)
     _remove(old)
 
 
@@ -234,8 +237,9 @@ def read_settings(run: Path) -> TrainSettings:
 def require_same_settings(run: Path, settings: TrainSettings) -> None:
     """Raises ValueError naming the settings that differ from those the run was begun with."""
     saved, mine = _comparable(read_settings(run)), _comparable(settings)
-    if not (saved["vocabulary"] and mine["vocabulary"]):  # a run from before it was noted
-        saved["vocabulary"] = mine["vocabulary"]
+    for name in ("vocabulary", "samples"):
+        if not (saved[name] and mine[name]):  # a run from before it was noted
+            saved[name] = mine[name]
     different = [name for name, value in saved.items() if mine[name] != value]
     if different:
         message = (

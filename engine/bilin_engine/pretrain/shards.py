@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from bilin_engine.pretrain.samples import Sample, pack, unpack
 
+_INDEX_FILE = "samples.npz"
+
 
 @dataclass(frozen=True, slots=True)
 class SampleStore:
@@ -31,10 +33,15 @@ class SampleStore:
         """Another process maps the files again instead of being sent their content."""
         return SampleStore.open, (self.folder,)
 
+    @property
+    def index(self) -> Path:
+        """The file of starts and lengths."""
+        return self.folder / _INDEX_FILE
+
     @classmethod
     def open(cls, folder: Path) -> "SampleStore":
         """Raises FileNotFoundError where `write_samples` has not been."""
-        index = np.load(folder / "samples.npz")
+        index = np.load(folder / _INDEX_FILE)
         records = np.memmap(folder / "samples.u16", np.uint16, "r")
         return cls(folder, records, index["starts"], index["lengths"], index["num_targets"])
 
@@ -65,7 +72,7 @@ def write_shards(parts: Iterable[bytes], folder: Path) -> int:
                 lengths.append(num_prefix + num_blocks + sum(sizes))
                 num_targets.append(sum(sizes) + closed)
     np.savez(
-        folder / "samples.npz",
+        folder / _INDEX_FILE,
         starts=np.array(starts, np.int64),
         lengths=np.array(lengths, np.int32),
         num_targets=np.array(num_targets, np.int32),

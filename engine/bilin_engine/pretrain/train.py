@@ -209,6 +209,10 @@ class Trainer:
         else:
             earlier, log_lines = read_checkpoint(run), read_log_lines(run)
         weights = earlier.weights()
+        model = self.plain_model.state_dict()
+        if {n: w.shape for n, w in weights.items()} != {n: w.shape for n, w in model.items()}:
+            message = f"{run} holds a model of another size than {self.settings.size}"
+            raise ValueError(message)
         self._restore({f"weight/{name}": value for name, value in weights.items()}, _WHOLE)
         self.progress.loss_tokens = earlier.progress.loss_tokens
         self.progress.seconds = earlier.progress.seconds
