@@ -100,7 +100,7 @@ def weights(**changes) -> dict:
         (weights(type="float"), "type is .float.; supported: int"),
         (weights(group_size=96), "group_size 96 is not supported; use 32, a multiple of 64"),
         (weights(strategy="block"), "strategy is .block.; supported: group, channel"),
-        (weights(actorder="group"), "actorder is .group.; only null"),
+        (weights(actorder="group"), "actorder is .group.; supported: static, weight"),
         ({**weights(), "quant_method": "gptq"}, "quant_method is .gptq."),
         ({**weights(), "kv_cache_scheme": {"num_bits": 8}}, "kv_cache_scheme is"),
     ],
@@ -110,8 +110,9 @@ def test_unknown_quantization_is_refused_with_the_reason(quantization, words):
         parse_model_config(changed(quantization_config=quantization), "config.json")
 
 
-def test_settings_of_other_writers_that_change_nothing_are_read():
-    quantization = weights(observer="minmax", observer_kwargs={}, actorder=None)
+@pytest.mark.parametrize("actorder", [None, "static", "weight"])
+def test_settings_of_other_writers_that_change_nothing_are_read(actorder):
+    quantization = weights(observer="minmax", observer_kwargs={}, actorder=actorder)
     quantization["kv_cache_scheme"] = None
     quantization["global_compression_ratio"] = 1.5
     quantization["config_groups"]["group_0"]["input_activations"] = None

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from bilin_engine.server import devices
 from bilin_engine.server.devices import visible_gpus
 
 UUIDS = ("GPU-aa11", "GPU-bb22", "GPU-bb33", "GPU-cc44")
@@ -29,6 +30,38 @@ UUIDS = ("GPU-aa11", "GPU-bb22", "GPU-bb33", "GPU-cc44")
 )
 def test_cuda_visible_devices_hides_and_reorders(chosen, expected):
     assert visible_gpus(UUIDS, chosen) == expected
+
+
+class Nvml:
+    """A GTX 1060 in the first slot, an RTX 3090 in the second."""
+
+    CARDS = ((b"GTX 1060", (6, 1)), (b"RTX 3090", (8, 6)))
+
+    def nvmlDeviceGetHandleByIndex_v2(self, index, handle):  # noqa: N802 -- NVML's names
+        handle._obj.value = index + 1
+        return 0
+
+    def nvmlDeviceGetName(self, handle, name, _size):  # noqa: N802
+        name.value = self.CARDS[handle.value - 1][0]
+        return 0
+
+    def nvmlDeviceGetMemoryInfo(self, _handle, memory):  # noqa: N802
+        memory._obj.total, memory._obj.free = 24 << 30, 20 << 30
+        return 0
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle, major, minor):  # noqa: N802
+        major._obj.value, minor._obj.value = self.CARDS[handle.value - 1][1]
+        return 0
+
+
+@pytest.mark.expects_log
+def test_cards_that_the_kernels_do_not_take_are_left_out_and_told_once(caplog):
+    devices._tell_once.cache_clear()
+    for _ in range(2):
+        found = [devices._gpu(Nvml(), index, index) for index in range(2)]
+        assert found[0] is None
+        assert (found[1].name, found[1].label) == ("cuda:1", "RTX 3090")
+    assert caplog.text.count("GTX 1060 is too old for the kernels (compute capability 6.1)") == 1
 
 
 @pytest.mark.parametrize("module", ["bilin_engine.worker", "bilin_engine.jobs"])

@@ -28,6 +28,7 @@ from bilin_engine.config import QuantizationConfig
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
 from bilin_engine.jobs.base import JobReporter
 from bilin_engine.jobs.convert import convert_model
+from bilin_engine.jobs.import_folder import is_ready
 from bilin_engine.library import read_description
 from bilin_engine.protocol import ConvertModel
 from bilin_engine.runners.base import PrefillRow
@@ -208,6 +209,26 @@ def test_gptq_has_its_own_groups(tmp_path):
 
 
 # --- Ready folders -------------------------------------------------------------------------------
+
+
+def test_bookkeeping_of_other_programs_is_passed_over(tmp_path):
+    """As published: a flag of transformers' own, and null for what is not there."""
+    extra = {"_attn_implementation_autoset": True, "use_sliding_window": None}
+    source = write_source(tmp_path / "src", "qwen2", **extra, attention_dropout=0.0)
+    import_folder(source, tmp_path / "dst", ImportSettings(target="plain"))
+
+
+def test_why_a_ready_folder_is_none_is_told_by_what_is_wrong_with_it(tmp_path):
+    source = write_source(tmp_path / "src", "llama")
+    ready = import_folder(source, tmp_path / "ready", ImportSettings())
+    (ready / "bilin.json").unlink()
+    assert is_ready(ready)
+    content = json.loads((ready / "config.json").read_text())
+    content["quantization_config"]["config_groups"]["group_0"]["weights"]["actorder"] = "group"
+    (ready / "config.json").write_text(json.dumps(content))
+    with pytest.raises(UnsupportedModelError, match=r"actorder is .group."):
+        is_ready(ready)
+    assert not is_ready(source)
 
 
 def test_a_ready_folder_is_described_where_it_lies(tmp_path):

@@ -146,10 +146,33 @@ def test_a_long_prompt_holds_its_queries_and_keys_in_float32():
     assert found == stream_and_norm + projected + turned + attended + workspace + logits
 
 
-def test_groups_must_not_straddle_ranks():
-    config = known_config("glm-130b", group_size=4096)
-    with pytest.raises(BadRequestError, match="possible: 1"):
-        check_degree(config, 8)  # 12288 / 8 = 1536 columns hold no whole group of 4096
+@pytest.mark.parametrize(
+    ("name", "group", "degree"),
+    [
+        ("glm-130b", 4096, 8),  # 12288 / 8 = 1536 columns: parts of 512 of groups of 4096
+        ("glm-4-9b", 128, 2),  # 13696 / 2 = 6848 columns: halves of groups of 128
+        ("chatglm3-6b", 128, 2),
+    ],
+)
+def test_groups_may_lie_on_two_ranks(name, group, degree):
+    """Both keep the scale; what they hold is what is loaded."""
+    config = known_config(name, group_size=group)
+    check_degree(config, degree, on_gpus=True)
+    cut = [spec for spec in config.tensors() if spec.is_linear and spec.split == "columns"]
+    spec = next(spec for spec in cut if spec.shape[1] // degree % group)
+    columns = spec.shape[1] // degree
+    unit = math.gcd(columns, group)
+    n = spec.shape[0]
+    assert stored_bytes(spec, config, degree) == n * columns // 2 + 2 * n * columns // unit
+
+
+@pytest.mark.parametrize(("bits", "group"), [(8, 32), (4, 256)])
+def test_weights_that_no_gpu_kernel_takes_are_told_before_a_plan(bits, group):
+    config = known_config("glm-4-9b", group_size=128)
+    config = dataclasses.replace(config, quantization=QuantizationConfig.uniform(bits, group))
+    settings = PlanSettings(context=2048)
+    with pytest.raises(BadRequestError, match=f"INT{bits} · {group}.* switch the GPUs off"):
+        plan(config, parse_devices("1x24GiB"), settings)
 
 
 @pytest.mark.parametrize(

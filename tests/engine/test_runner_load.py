@@ -114,8 +114,9 @@ class RefusingLauncher:
     asked = 0
 
     def prepare(self, device):
-        assert device == torch.device("cuda", 0)
         RefusingLauncher.asked += 1
+        if device.index == 1:
+            return
         raise KernelLoadError("the card has compute capability 6.1; the kernels need 7.5")
 
 
@@ -138,9 +139,17 @@ def test_a_gpu_that_the_kernels_refuse_is_left_alone_and_told_once(folder, caplo
         runner = load_runner(folder, num_threads=1)
         assert runner.backend == "cpu"
         runner.close()
-    told = "computing on the processor: cuda:0: the card has compute capability 6.1"
+    told = "not used: cuda:0: the card has compute capability 6.1"
     assert caplog.text.count(told) == 1
     assert RefusingLauncher.asked == 1
+
+
+@pytest.mark.usefixtures("old_gpu")
+@pytest.mark.expects_log
+def test_a_newer_gpu_behind_it_is_taken(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", str)
+    assert load._gpu_or_cpu() == torch.device("cuda", 1)
 
 
 @pytest.mark.usefixtures("old_gpu")

@@ -16,6 +16,7 @@ from bilin_engine.errors import ModelBrokenError
 
 # Keys that say nothing of what is computed from ids to logits.
 _SKIPPED = (
+    "_attn_implementation_autoset",
     "_name_or_path",
     "attention_dropout",
     "bos_token_id",

@@ -19,6 +19,7 @@ CHATGLM2_CONTEXT = 8192
 CHATGLM2_VOCAB = 65024
 
 _SKIPPED = (
+    "_attn_implementation_autoset",
     "_name_or_path",
     "attention_dropout",
     "attention_softmax_in_fp32",

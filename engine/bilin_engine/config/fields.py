@@ -62,8 +62,8 @@ class ConfigFields:
         )
 
     def flag(self, key: str, *, default: bool) -> bool:
-        """True or false."""
-        value = self._take(key, default)
+        """True or false; null counts as absent."""
+        value = default if self.skip_null(key) else self._take(key, default)
         if not isinstance(value, bool):
             raise ModelBrokenError(
                 f"{self.where}: {key} is {shown(value)}; true or false is needed"
@@ -125,8 +125,8 @@ class ConfigFields:
         return False
 
     def require(self, key: str, needed: bool) -> None:
-        """A flag for which only one value is supported; absent counts as that value."""
-        value = self._left.pop(key, needed)
+        """A flag for which only one value is supported; absent or null counts as that value."""
+        value = needed if self.skip_null(key) else self._left.pop(key)
         if value is not needed:
             raise UnsupportedModelError(
                 f"{self.where}: {key} is {shown(value)}; only {shown(needed)} is supported"
@@ -215,7 +215,10 @@ def _scheme(fields: ConfigFields | None) -> QuantizationScheme:
     if strategy == "group":
         group = weights.integer("group_size", 1, 1 << 24)
     weights.skip("group_size", "observer", "observer_kwargs", "scale_dtype", "zp_dtype")
-    weights.require_empty("actorder", "block_structure")
+    # Columns that were only rounded in another order lie where they were; "group" moves them.
+    if not weights.skip_null("actorder"):
+        weights.choice("actorder", ("static", "weight"), "weight")
+    weights.require_empty("block_structure")
     weights.finish()
     return QuantizationScheme(bits=bits, group_size=group, targets=targets)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bilin_engine import processes
-from bilin_engine.config import read_model_config
+from bilin_engine.config import CONFIG_FILE, read_config_content, read_model_config
 from bilin_engine.errors import BadRequestError, BilinError, DiskFullError, ModelBrokenError
 from bilin_engine.jobs.base import JobReporter
 from bilin_engine.library import DESCRIPTION_FILE, read_description
@@ -39,11 +39,26 @@ def import_folder(work: ImportFolder, reporter: JobReporter) -> Path:
 
 
 def is_ready(source: Path) -> bool:
-    """Whether a folder without bilin.json holds compressed-tensors: a model but for that."""
+    """Whether a folder without bilin.json holds compressed-tensors: a model but for that.
+
+    Raises UnsupportedModelError, ModelBrokenError for one that would be, if Bilin ran it.
+    """
     try:
         return read_model_config(source).quantization is not None
-    except BilinError:  # GPTQ, which only the conversion reads
+    except BilinError:
+        if _is_compressed_tensors(source):
+            raise
+        return False  # GPTQ, which only the conversion reads
+
+
+def _is_compressed_tensors(source: Path) -> bool:
+    try:
+        quantization = read_config_content(source / CONFIG_FILE).get("quantization_config")
+    except BilinError:
         return False
+    return isinstance(quantization, dict) and (
+        quantization.get("quant_method") == "compressed-tensors"
+    )
 
 
 def copy_ready(source: Path, folder: Path, reporter: JobReporter) -> Path:

@@ -23,6 +23,8 @@ KV_WIDENED_BYTES = 16 * 1024**2  # of INT8 heads, made float32 a few at a time
 PREFILL_CHUNK = 512  # rows a block computes at once; the residual stream holds the whole prompt
 DEQUANT_WORKSPACE_BYTES = 256 * 1024**2
 TILE_ROWS, TILE_COLUMNS = 16, 64  # of packed matrices on a GPU; bilin_kernels.packing's own
+SMALL_GROUP = 32  # the one below a tile's columns that they take, of INT4
+WORD_COLUMNS = 8  # what the processor's kernels take groups in multiples of
 
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
 
@@ -48,7 +50,7 @@ def scheme_of(spec: TensorSpec, config: ModelConfig) -> QuantizationScheme | Non
 def stored_bytes(spec: TensorSpec, config: ModelConfig, world_size: int = 1) -> int:
     """Bytes of one rank's share of a tensor as the model folder stores it (weight_shape aside).
 
-    Scales of a "columns" split stay whole where one scale covers a whole row.
+    A group of a "columns" split that lies on two ranks has its scale on both.
     """
     scheme = scheme_of(spec, config)
     if scheme is None:
@@ -60,7 +62,12 @@ def stored_bytes(spec: TensorSpec, config: ModelConfig, world_size: int = 1) -> 
     n, k = _rank_rows(spec, config, world_size), spec.shape[1]
     if spec.split == "columns":
         k //= world_size
-    groups = 1 if scheme.group_size == "row" else -(-k // scheme.group_size)
+    if scheme.group_size == "row":
+        groups = 1
+    elif k % scheme.group_size and world_size > 1:
+        groups = k // math.gcd(scheme.group_size, k)
+    else:
+        groups = -(-k // scheme.group_size)
     return n * k * scheme.bits // 8 + n * groups * SCALE_BYTES
 
 
@@ -228,9 +235,35 @@ def _divides(config: ModelConfig, world_size: int, *, on_gpus: bool) -> bool:
         if scheme is None:
             continue
         columns = spec.shape[1] // (world_size if spec.split == "columns" else 1)
-        if scheme.group_size != "row" and columns % scheme.group_size:
+        whole = spec.shape[1] if scheme.group_size == "row" else scheme.group_size
+        # A group may be cut: both ranks keep its scale (`RankWeights.column_linear`).
+        group = math.gcd(whole, columns)
+        if spec.shape[1] % whole or group % WORD_COLUMNS:
             return False
         rows = _rank_rows(spec, config, world_size)
-        if on_gpus and (columns % TILE_COLUMNS or rows % TILE_ROWS):
+        if on_gpus and not _fits_tiles(rows, columns, group, scheme.bits):
             return False
     return True
+
+
+def _fits_tiles(rows: int, columns: int, group: int, bits: int) -> bool:
+    """Whether the GPU kernels take such a matrix: `bilin_kernels.packing.check_shape`."""
+    takes_group = group % TILE_COLUMNS == 0 or (group == SMALL_GROUP and bits == 4)
+    return takes_group and columns % TILE_COLUMNS == 0 and rows % TILE_ROWS == 0
+
+
+def require_gpu_shapes(config: ModelConfig) -> None:
+    """Raises BadRequestError for packed matrices that no GPU kernel takes, on however many GPUs."""
+    if _divides(config, 1, on_gpus=True):
+        return
+    raise BadRequestError(
+        f"this model's weights ({_named_schemes(config)}) are packed in a way that the GPU kernels "
+        f"do not take: INT4 in groups of {SMALL_GROUP} or a multiple of {TILE_COLUMNS}, INT8 in "
+        f"groups of a multiple of {TILE_COLUMNS}, in rows of a multiple of {TILE_COLUMNS} columns; "
+        "switch the GPUs off, or convert the original weights again"
+    )
+
+
+def _named_schemes(config: ModelConfig) -> str:
+    schemes = config.quantization.schemes if config.quantization is not None else ()
+    return ", ".join(f"INT{scheme.bits} · {scheme.group_size}" for scheme in schemes)

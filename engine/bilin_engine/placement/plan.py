@@ -8,7 +8,7 @@ import msgspec
 
 from bilin_engine.config import ModelConfig, QuantizationConfig
 from bilin_engine.errors import BadRequestError
-from bilin_engine.placement.cost import ModelCost, check_degree, kv_dtype_on
+from bilin_engine.placement.cost import ModelCost, check_degree, kv_dtype_on, require_gpu_shapes
 from bilin_engine.placement.devices import PlanDevice
 from bilin_engine.protocol import (
     DevicePlan,
@@ -74,6 +74,8 @@ def _checked(
             f"kv_dtype {kept} is for the processor alone, the CUDA kernels keep float16; use "
             "float16 or auto, or switch the GPUs off"
         )
+    if any(d.kind == "cuda" for d in devices):
+        require_gpu_shapes(config)
     return msgspec.structs.replace(settings, context=context, prompt_tokens=prompt)
 
 

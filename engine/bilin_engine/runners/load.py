@@ -300,17 +300,17 @@ def _plan(config: ModelConfig, device: str, backend: str, dtype: str | None) -> 
 
 @functools.cache
 def _gpu_or_cpu() -> torch.device:
-    """The current GPU if the kernels run on it, else the processor; says why not, once."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    gpu = torch.device("cuda", torch.cuda.current_device())
-    try:
-        _require_kernels(gpu)
-    except UnsupportedModelError as error:
-        logger.warning("computing on the processor: %s", error)
-        return torch.device("cpu")
-    logger.info("computing on %s, %s", gpu, torch.cuda.get_device_name(gpu))
-    return gpu
+    """The first GPU that the kernels run on, else the processor; says why not, once."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for gpu in (torch.device("cuda", index) for index in range(count)):
+        try:
+            _require_kernels(gpu)
+        except UnsupportedModelError as error:
+            logger.warning("not used: %s", error)
+            continue
+        logger.info("computing on %s, %s", gpu, torch.cuda.get_device_name(gpu))
+        return gpu
+    return torch.device("cpu")
 
 
 def _require_kernels(gpu: torch.device) -> None:

@@ -5,6 +5,7 @@ it. Without a driver the list is the CPU alone.
 """
 
 import ctypes
+import functools
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ from bilin_engine.protocol import DeviceInfo
 logger = logging.getLogger(__name__)
 
 _LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
+OLDEST_CAPABILITY = (7, 5)  # Turing; bilin_kernels.loader refuses older ones
 _NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE, nvml.h
 
 
@@ -105,6 +107,11 @@ def visible_gpus(uuids: Sequence[str], chosen: str | None) -> list[int]:
     return found
 
 
+@functools.cache
+def _tell_once(sentence: str) -> None:
+    logger.warning("%s", sentence)
+
+
 def _uuid(nvml: ctypes.CDLL, index: int) -> str:
     handle = ctypes.c_void_p()
     text = ctypes.create_string_buffer(_NAME_BYTES)
@@ -114,22 +121,29 @@ def _uuid(nvml: ctypes.CDLL, index: int) -> str:
     return "" if code else text.value.decode("utf-8", "replace")
 
 
-def _gpu(nvml: ctypes.CDLL, index: int, number: int) -> DeviceInfo | None:
-    """index: NVML's; number: CUDA's."""
+def _gpu(nvml: ctypes.CDLL, index: int, cuda_number: int) -> DeviceInfo | None:
+    """None for one that cannot be read or used. index: NVML's; cuda_number: CUDA's."""
     handle = ctypes.c_void_p()
     name = ctypes.create_string_buffer(_NAME_BYTES)
-    memory = _Memory()
+    memory, major, minor = _Memory(), ctypes.c_int(), ctypes.c_int()
     code = (
         nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle))
         or nvml.nvmlDeviceGetName(handle, name, _NAME_BYTES)
         or nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory))
+        or nvml.nvmlDeviceGetCudaComputeCapability(handle, ctypes.byref(major), ctypes.byref(minor))
     )
     if code:
         logger.warning("GPU %d cannot be read (NVML error %d)", index, code)
         return None
+    label = name.value.decode("utf-8", "replace")
+    capability = (major.value, minor.value)
+    if capability < OLDEST_CAPABILITY:
+        number = ".".join(map(str, capability))
+        _tell_once(f"{label} is too old for the kernels (compute capability {number})")
+        return None
     return DeviceInfo(
-        name=f"cuda:{number}",
-        label=name.value.decode("utf-8", "replace"),
+        name=f"cuda:{cuda_number}",
+        label=label,
         total_bytes=memory.total,
         free_bytes=memory.free,
     )
