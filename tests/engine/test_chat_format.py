@@ -174,6 +174,60 @@ def test_oldest_exchanges_fall_out_and_are_named():
     assert fitted.messages == (messages[0], messages[5])
 
 
+class CountedQa(QaFormat):
+    """Notes how many messages each counting encodes."""
+
+    def __init__(self):
+        self.counted = []
+
+    def size(self, messages, tokenizer, prefill=""):
+        self.counted.append(len(messages))
+        return super().size(messages, tokenizer, prefill)
+
+
+def test_a_chat_far_too_long_is_counted_a_few_times():
+    """Each counting encodes all that is left: one an exchange would take minutes."""
+    messages = chat(*("你好" * (1 + i % 7) for i in range(801)), system="系")
+    counted = CountedQa()
+    fitted = fit_messages(counted, messages, TINY, 500)
+    assert len(counted.counted) <= 4
+    kept = len(fitted.dropped)
+    longer = (messages[0], *messages[kept - 1 :])
+    assert fitted.size.total <= 500 < QA.size(longer, TINY).total
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["user", "assistant", "system"]), st.text("你好", max_size=9)),
+        max_size=12,
+    ),
+    st.integers(1, 120),
+)
+def test_exchanges_fall_out_one_after_the_other(turns, room):
+    messages = [*(Message(role, text) for role, text in turns), Message("user", "好")]
+    kept = list(range(len(messages)))
+    while (size := QA.size([messages[i] for i in kept], LETTERS)).total > room:
+        said = [i for i in kept if messages[i].role != "system"]
+        starts = [i for i in said[1:] if messages[i].role == "user"]
+        if not starts:
+            with pytest.raises(ContextOverflowError, match=f"takes {size.total} tokens"):
+                fit_messages(QA, messages, LETTERS, room)
+            return
+        kept = [i for i in kept if i >= starts[0] or messages[i].role == "system"]
+    fitted = fit_messages(QA, messages, LETTERS, room)
+    assert fitted.messages == tuple(messages[i] for i in kept)
+    assert fitted.dropped == tuple(i for i in range(len(messages)) if i not in kept)
+    assert fitted.size == size
+
+
+def test_a_cancel_is_heard_between_countings():
+    def check():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fit_messages(QA, chat("你好"), LETTERS, 100, check=check)
+
+
 def test_what_must_stay_is_refused_with_numbers():
     messages = chat("一", "二", "三" * 50)
     needed = QA.size(messages[2:], LETTERS).total

@@ -197,6 +197,22 @@ def test_an_answer_goes_on_from_its_beginning(six_b, three, name):
     assert tokenizer.decode(whole).endswith("hello")
 
 
+@pytest.mark.parametrize("name", ["chatglm3", "glm4"])
+@pytest.mark.parametrize("stored", ["", "\n"])  # earlier versions kept the line break
+def test_an_answer_is_read_again_as_it_was_written(three, name, stored):
+    """The ids of both agree, so that a growing chat goes on from what the slot holds."""
+    tokenizer = three if name == "chatglm3" else load_tokenizer(DATA)
+    chat_format = find_chat_format(name)
+    question = Message("user", "What is this?")
+    prompt = chat_format.layout([question], tokenizer, 999).token_ids
+    written = [*tokenizer.encode(chat_format.lead), *tokenizer.encode("hello world")]
+    answer = Message("assistant", stored + tokenizer.decode(written).strip())
+    later = chat_format.layout([question, answer, question], tokenizer, 999).token_ids
+    assert later[: len(prompt) + len(written)] == (*prompt, *written)
+    begun = chat_format.layout([question], tokenizer, 999, answer.text).token_ids
+    assert begun == (*prompt, *written)
+
+
 @pytest.mark.parametrize("name", ["chatglm2", "chatglm3", "chatglm"])
 def test_a_question_not_yet_typed_is_counted(six_b, three, name):
     tokenizer = six_b if name == "chatglm" else three

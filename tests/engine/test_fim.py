@@ -194,7 +194,8 @@ def test_a_causal_model_reads_the_format_and_its_answer_lands_in_the_blank(
         runner, "prefill", lambda rows, *rest: sent.extend(rows) or prefill(rows, *rest)
     )
     greedy = Sampling(temperature=0.0, max_new_tokens=12)
-    request = GenerationRequest(prompt.layout, greedy, prompt.stop_ids)
+    banned = frozenset(text.banned_ids(vocab_size))  # the ends of other requests among them
+    request = GenerationRequest(prompt.layout, greedy, prompt.stop_ids, banned)
     [found] = generate(runner, request, lambda *_: None, lambda: False).candidates
     runner.close()
 

@@ -188,6 +188,27 @@ def test_forced_choices_are_scored_and_ranked(runner, prompt):
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.parametrize("prompt", [MASK, GMASK], ids=["mask", "gmask"])
+def test_long_choices_are_scored_piece_by_piece(runner, prompt, monkeypatch):
+    """All logits of a long text at once would be gigabytes."""
+    monkeypatch.setattr("bilin_engine.generation.generate.SCORED_AT_ONCE", 8)
+    prefill, counts = runner.prefill, []
+
+    def counted(*args):
+        logits = prefill(*args)
+        counts.append(sum(len(rows) for rows in logits))
+        return logits
+
+    choices = (tuple(range(2, 42)), (7,), tuple(range(40, 20, -1)), (7, 8), tuple(range(50, 60)))
+    monkeypatch.setattr(runner, "prefill", counted)
+    result = run(runner, prompt=prompt, forced_choices=choices)
+    monkeypatch.setattr(runner, "prefill", prefill)
+    assert max(counts) <= 8
+    found = {c.token_ids: c.logprobs for c in result.candidates}
+    for choice in choices:
+        assert found[choice] == pytest.approx(fresh_logprobs(runner, prompt, choice), abs=1e-4)
+
+
 def test_choices_that_do_not_fit_are_refused_with_numbers(runner):
     choice = (7,) * 61
     with pytest.raises(ContextOverflowError, match="5 tokens of prompt and a choice of 61"):

@@ -184,6 +184,44 @@ def test_a_cancel_waits_for_one_batch_at_most():
     assert len(pool.asked) == 1
 
 
+class CountingTokenizer(LetterTokenizer):
+    """Counts the letters it encodes."""
+
+    def __init__(self):
+        self.num_letters = 0
+
+    def encode(self, text):
+        self.num_letters += len(text)
+        return super().encode(text)
+
+
+def test_a_long_line_is_not_encoded_whole_for_each_of_its_words():
+    tokenizer, size, context = CountingTokenizer(), 2000, 100
+    text = "".join(chr(0x4E00 + i) for i in range(size))
+    _, result, pool = proofread(text, {}, tokenizer=tokenizer, context=context)
+    assert result.num_words == size - 1
+    assert tokenizer.num_letters < 2 * size * context
+    words = [word for request in pool.asked for word in request.words if not request.num_expected]
+    room = context - 8 - 3
+    for start, word in enumerate(words):
+        letters = [i for i in word.token_ids if i < FIRST_SPECIAL]
+        before = max(min(start, room // 2), room - (size - start - 2))
+        expected = text[start - before : start] + text[start + 2 :][: room - before]
+        assert "".join(map(chr, letters)) == expected
+
+
+def test_a_cancel_is_heard_while_places_are_laid_out():
+    tokenizer = CountingTokenizer()
+    model = ModelText(letter_model(), tokenizer, None)
+    request = Proofread(id=7, model="letters", text="a " * 99, spans=((0, 198),))
+    task = Task(request)
+    reading = Proofreading(model, cast(WorkerPool, WordPool({})), task, 2048, ())
+    task.cancel()
+    with pytest.raises(CancelledTaskError):
+        reading.run(request, lambda _: None)
+    assert tokenizer.num_letters <= 2 * len(request.text)
+
+
 def test_a_model_that_sees_one_side_says_so():
     tokenizer = LetterTokenizer()
     tokenizer.specials = replace(LetterTokenizer.specials, mask=None, smask=None)

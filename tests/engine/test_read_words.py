@@ -80,6 +80,16 @@ def test_expected_words_begin_with_the_likeliest_tokens_and_go_on_greedily(runne
             assert not set(expected.token_ids) & {*STOPS, *banned}
 
 
+def test_an_expected_word_may_end_by_what_is_banned_from_other_texts(runner):
+    word = WORDS[0]
+    found = ((i, whole_logprobs(runner, PlacedWord(word.prompt, (i,)))[1]) for i in range(90))
+    first, after = next((i, int(row.argmax())) for i, row in found if int(row.argmax()) != i)
+    banned = frozenset(range(runner.vocab_size)) - {first}  # the end is banned like all others
+    asked = ReadRequest((word,), (after,), banned, num_expected=1)
+    [reading] = read_words(runner, asked, lambda: False)
+    assert [expected.token_ids for expected in reading.expected] == [(first,)]
+
+
 def test_what_cannot_be_read_is_said(runner):
     with pytest.raises(BadRequestError, match="empty"):
         read_words(runner, ReadRequest((place(1, 4),), STOPS), lambda: False)

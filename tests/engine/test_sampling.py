@@ -108,6 +108,12 @@ def test_banned_ids_are_never_chosen():
     assert torch.isneginf(found).nonzero().flatten().tolist() == [1, 3]
 
 
+def test_what_ends_a_request_is_not_banned_from_it():
+    """Code Llama's fills end in a token that no other text may hold."""
+    found = rules(banned=[1, 4], stop=[4]).apply(LOGITS, [])
+    assert torch.isneginf(found).nonzero().flatten().tolist() == [1]
+
+
 def test_stop_ids_are_banned_until_min_new_tokens():
     needs_two = rules(min_new_tokens=2)
     assert torch.isneginf(needs_two.apply(LOGITS, [0])[4])
@@ -144,7 +150,7 @@ def test_rules_never_change_the_callers_logits():
 
 def test_bans_that_leave_nothing_are_refused():
     with pytest.raises(BadRequestError, match="no token is left"):
-        rules(banned=range(5)).apply(LOGITS, [])
+        rules(stop=(), banned=range(5)).apply(LOGITS, [])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -17,6 +17,7 @@ from bilin_engine.protocol import (
     ModelInfo,
     TextSegment,
 )
+from bilin_engine.server.fill_prompts import FillPrompts
 from bilin_engine.server.model_text import ModelText
 from bilin_engine.tokenizers.huggingface import HuggingFaceTokenizer
 
@@ -45,6 +46,9 @@ def model_text(folder: Path, family: str) -> ModelText:
         ("glm-4-0414", "<think>\nfirst", True),
         ("glm-4-0414", "<think>done</think>So", False),
         ("glm-z1-0414", "So", False),
+        ("glm-z1-0414", "<think>\nfirst", True),
+        ("glm-z1-0414", "<think>\nfirst\n</think>\n\nSo", False),
+        ("qwen3", "<think>\nfirst", True),
     ],
 )
 def test_a_prompt_says_whether_it_opens_the_reasoning(tmp_path, family, prefill, opens):
@@ -52,6 +56,72 @@ def test_a_prompt_says_whether_it_opens_the_reasoning(tmp_path, family, prefill,
     prompt = text.chat_prompt((Message("user", "hi <think>"),), prefill, 512)
     assert prompt.may_think
     assert prompt.opens_thinking is opens
+
+
+@pytest.mark.parametrize(
+    ("family", "thinks", "prefill", "said"),
+    [
+        ("qwen3", True, "<think>\nfirst", "assistant\n[<think>]\nfirst"),
+        ("qwen3", True, "<think>\na\n</think>\n\nSo", "assistant\n[<think>]\na\n[</think>]\n\nSo"),
+        ("qwen3", True, "So <think>", "assistant\nSo <think>"),
+        ("qwen3", False, "So", "assistant\n[<think>]\n\n[</think>]\n\nSo"),
+        ("qwen3", False, "<think>\nfirst", "assistant\n[<think>]\nfirst"),
+        ("glm-z1-0414", True, "", "[<|assistant|>]\n[<think>]"),
+        ("glm-z1-0414", True, "<think>\nfirst", "[<|assistant|>]\n[<think>]\nfirst"),
+        (
+            "glm-z1-0414", True, "<think>\na\n</think>\n\nSo </think>",
+            "[<|assistant|>]\n[<think>]\na\n[</think>]\n\nSo </think>",
+        ),
+        ("glm-z1-0414", True, "So", "[<|assistant|>]\n[<think>]\n\n[</think>]\n\nSo"),
+        ("glm-4-0414", True, "So", "[<|assistant|>]\nSo"),
+        ("glm-4-0414", True, "\nSo", "[<|assistant|>]\nSo"),
+        ("glm-4-0414", True, "<think>\nfirst", "[<|assistant|>]\n[<think>]\nfirst"),
+    ],
+)  # fmt: skip
+def test_a_begun_answer_has_one_reasoning_in_the_vocabularys_own_tags(
+    tmp_path, family, thinks, prefill, said
+):
+    text = model_text(tmp_path, family)
+    layout = text.chat_prompt((Message("user", "hi"),), prefill, 512, thinks=thinks).layout
+    names = {token_id: f"[{name}]" for name, token_id in TOKENIZER.markers.items()}
+    shown = "".join(names.get(i) or TOKENIZER.decode([i]) for i in layout.token_ids)
+    assert shown.partition("hi")[2].endswith(said)
+    assert shown.count("assistant") == 1
+    size = text.count_tokens(
+        CountTokens(
+            id=1, model="tiny", messages=(Message("user", "hi"),), prefill=prefill, thinks=thinks
+        ),
+        512,
+    )
+    assert size.total == len(layout.token_ids)
+
+
+def test_a_fill_by_instruction_does_not_begin_inside_the_reasoning(tmp_path):
+    text = model_text(tmp_path, "glm-z1-0414")
+    segments = (TextSegment("The sky is "), BlankSegment("short"))
+    prompt = FillPrompts(text, segments, 512, takes_nearest=True).prompt(0)
+    tags = [TOKENIZER.markers[tag] for tag in ("<think>", "</think>")]
+    assert [i for i in prompt.layout.token_ids if i in tags] == tags
+    assert TOKENIZER.decode(prompt.layout.token_ids).endswith("</think>\n\n<fill>")
+
+
+@pytest.mark.parametrize(
+    ("family", "prefill", "drops"),
+    [
+        ("glm-4-0414", "", True),
+        ("glm-4-9b-chat", "", True),
+        ("glm-4-0414", "So", False),
+        ("glm-z1-0414", "", False),  # what follows the reasoning is stripped as it is
+        ("glm-edge", "", False),
+        ("llama-3", "", False),
+        ("qwen3", "", False),
+    ],
+)
+def test_a_line_break_that_a_template_leaves_to_the_model_is_the_turns(
+    tmp_path, family, prefill, drops
+):
+    text = model_text(tmp_path, family)
+    assert text.chat_prompt((Message("user", "hi"),), prefill, 512).drops_lead is drops
 
 
 def test_a_template_with_a_switch_leaves_the_reasoning_out(tmp_path):

@@ -38,7 +38,7 @@ from bilin_engine.protocol import (
 )
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.planning import real_devices
-from bilin_engine.server.ranks import RankLayout, lay_out
+from bilin_engine.server.ranks import RankLayout, lay_out, slots_beside
 from bilin_engine.server.worker_process import WorkerCommand
 
 GIB = 1024**3
@@ -118,6 +118,20 @@ def test_texts_at_a_time_count_where_layers_are_placed(folder):
         for slots in (1, room // kept + 1)
     ]
     assert counts == [(3, 0), (0, 3)]
+
+
+def test_a_gpu_gets_as_many_texts_at_a_time_as_it_holds():
+    """Each has keys and values of its own; a plan counted those of one."""
+    needed = PredictedMemory(weights=3 * GIB, kv_cache=2 * GIB, activations=GIB)
+
+    def slots(*free_gib, names=("cuda:0",)):
+        layout = RankLayout(predicted=dict.fromkeys(names, needed))
+        cards = [gpu(index, gib) for index, gib in enumerate(free_gib)]
+        return slots_beside(layout, 8, GIB, lambda: cards)
+
+    assert [slots(gib) for gib in (5, 7, 8, 9, 14, 99)] == [1, 1, 1, 2, 4, 8]
+    assert slots(99, 11, names=("cuda:0", "cuda:1")) == 3
+    assert slots(5, names=("cpu",)) == 8
 
 
 def test_layers_go_where_placement_puts_them(folder):

@@ -1,7 +1,9 @@
 """What a chat format is, and how a growing chat is made to fit."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 from bilin_engine.errors import BadRequestError, ContextOverflowError
@@ -30,6 +32,14 @@ class ChatFormat(Protocol):
     name: str
     stop_texts: tuple[str, ...]
     may_think: bool
+
+    @property
+    def lead(self) -> str:
+        """White space between role and text that a prompt leaves to the model, or "".
+
+        An answer begins with it, and it is no part of the answer.
+        """
+        ...
 
     def without_thinking(self) -> "ChatFormat":
         """The format that asks for an answer without reasoning; itself where there is no such."""
@@ -75,29 +85,60 @@ def fit_messages(
     tokenizer: Tokenizer,
     max_prompt_tokens: int,
     prefill: str = "",
+    check: Callable[[], None] = lambda: None,
 ) -> FittedChat:
     """Leaves out the oldest exchanges until the prompt fits.
 
     An exchange is a question with the answers that follow it; system text and the last question
-    always stay. Raises ContextOverflowError when
-    what must stay does not fit either.
+    always stay. check: called between countings, to end them by what it raises. Raises
+    ContextOverflowError when what must stay does not fit either.
     """
-    dropped: list[int] = []
-    while True:
-        kept = [index for index in range(len(messages)) if index not in dropped]
-        rest = tuple(messages[index] for index in kept)
-        size = chat_format.size(rest, tokenizer, prefill)
-        if size.total <= max_prompt_tokens:
-            return FittedChat(rest, tuple(dropped), size)
-        turns = [index for index in kept if messages[index].role != "system"]
-        starts = [index for index in turns[1:] if messages[index].role == "user"]
-        if not starts:
-            message = (
-                f"the last message takes {size.total} tokens with what must stay; there is room "
-                f"for {max_prompt_tokens}: shorten it by {size.total - max_prompt_tokens} tokens"
-            )
-            raise ContextOverflowError(message)
-        dropped.extend(index for index in turns if index < starts[0])
+    turns = [index for index, message in enumerate(messages) if message.role != "system"]
+    starts = [0, *(index for index in turns[1:] if messages[index].role == "user")]
+
+    def fitted(number: int) -> FittedChat:
+        """The messages from an exchange on, whether or not they fit."""
+        check()
+        dropped = tuple(index for index in turns if index < starts[number])
+        gone = set(dropped)
+        rest = tuple(message for index, message in enumerate(messages) if index not in gone)
+        return FittedChat(rest, dropped, chat_format.size(rest, tokenizer, prefill))
+
+    misses, fits = fitted(0), None
+    if misses.size.total <= max_prompt_tokens:
+        return misses
+    # To count is to encode all that is left, so the first counting says where to look.
+    guess = _first_that_fits(misses.size, turns, starts, max_prompt_tokens)
+    probes = [guess - 1, guess]
+    low, high = 0, len(starts)  # too long; short enough, or past the end
+    while high - low > 1:
+        probe = probes.pop() if probes else (low + high) // 2
+        probe = min(max(probe, low + 1), high - 1)
+        tried = fitted(probe)
+        if tried.size.total <= max_prompt_tokens:
+            fits, high = tried, probe
+        else:
+            misses, low = tried, probe
+    if fits is not None:
+        return fits
+    total = misses.size.total
+    message = (
+        f"the last message takes {total} tokens with what must stay; there is room "
+        f"for {max_prompt_tokens}: shorten it by {total - max_prompt_tokens} tokens"
+    )
+    raise ContextOverflowError(message)
+
+
+def _first_that_fits(
+    size: ChatSize, turns: Sequence[int], starts: Sequence[int], max_prompt_tokens: int
+) -> int:
+    """About which of `starts` would do, were every message's frame of the same size."""
+    frame = (size.total - sum(size.per_message)) / len(size.per_message)
+    gone = [0.0, *accumulate(size.per_message[index] + frame for index in turns)]
+    for number, start in enumerate(starts):
+        if size.total - gone[bisect_left(turns, start)] <= max_prompt_tokens:
+            return number
+    return len(starts) - 1
 
 
 def require_question(messages: Sequence[Message]) -> None:

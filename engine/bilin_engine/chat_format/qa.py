@@ -23,6 +23,7 @@ class QaFormat:
 
     name = "qa"
     may_think = False
+    lead = ""
     stop_texts = tuple(
         f"\n{marker}" for marker in ("问：", "问:", "答：", "答:", "Question:", "Answer:")
     )

@@ -23,6 +23,7 @@ class RolesFormat:
 
     stop_texts: tuple[str, ...] = ()
     may_think = True
+    lead = "\n"
 
     def __init__(self, name: Literal["chatglm3", "glm4"]) -> None:
         self.name = name
@@ -43,7 +44,7 @@ class RolesFormat:
         """Tokens the prompt takes; a message's are those of its text with its role."""
         require_question(messages)
         per_message = tuple(len(self._turn(message, tokenizer)) for message in messages)
-        begun = len(_begun(prefill, tokenizer))
+        begun = len(self._begun(prefill, tokenizer))
         return ChatSize(2 + sum(per_message) + 1 + begun, per_message)
 
     def layout(
@@ -60,16 +61,19 @@ class RolesFormat:
         for message in messages:
             token_ids += self._turn(message, tokenizer)
         token_ids.append(markers["<|assistant|>"])
-        return causal_layout([*token_ids, *_begun(prefill, tokenizer)])
+        return causal_layout([*token_ids, *self._begun(prefill, tokenizer)])
 
     def _turn(self, message: Message, tokenizer: Tokenizer) -> list[int]:
         role = _markers(tokenizer)[f"<|{message.role}|>"]
-        return [role, *tokenizer.encode("\n"), *tokenizer.encode(message.text)]
+        # As their own code does with answers; what was generated then begins the next prompt too.
+        text = message.text.strip() if message.role == "assistant" else message.text
+        return [role, *tokenizer.encode(self.lead), *tokenizer.encode(text)]
 
-
-def _begun(prefill: str, tokenizer: Tokenizer) -> list[int]:
-    """What a begun answer adds behind the assistant's role."""
-    return [*tokenizer.encode("\n"), *tokenizer.encode(prefill)] if prefill else []
+    def _begun(self, prefill: str, tokenizer: Tokenizer) -> list[int]:
+        """What a begun answer adds behind the assistant's role."""
+        if not prefill:
+            return []
+        return [*tokenizer.encode(self.lead), *tokenizer.encode(prefill.lstrip())]
 
 
 def _markers(tokenizer: Tokenizer) -> Mapping[str, int]:

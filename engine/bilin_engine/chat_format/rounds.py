@@ -26,6 +26,7 @@ class RoundsFormat:
 
     stop_texts: tuple[str, ...] = ()
     may_think = False
+    lead = ""
 
     def __init__(self, name: Literal["chatglm", "chatglm2"]) -> None:
         self.name = name

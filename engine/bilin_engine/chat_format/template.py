@@ -16,6 +16,7 @@ from typing import Any
 from bilin_engine.chat_format.base import ChatSize, require_question, require_room
 from bilin_engine.chat_format.causal import causal_layout
 from bilin_engine.chat_format.render import TemplateRenderer
+from bilin_engine.chat_format.thought import encode_begun, join_thought
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
 from bilin_engine.generation.masks import stop_ids
 from bilin_engine.generation.request import PromptLayout
@@ -50,6 +51,14 @@ class TemplateFormat:
             key: token for key in _TOKENS if (token := token_text(config.get(key)))
         }
         self._eos_ids = _eos_ids(folder)
+
+    @property
+    def lead(self) -> str:
+        """As the template writes an earlier answer behind what it ends a prompt with."""
+        try:
+            return _lead(self._template, json.dumps(self._values))
+        except UnsupportedModelError:  # a template that wants other turns; or too slow, this time
+            return ""
 
     def without_thinking(self) -> "TemplateFormat":
         """The same, telling the template to leave the reasoning out; some templates can."""
@@ -99,8 +108,10 @@ class TemplateFormat:
                 text = re.sub(rf"<{literal}(/?think>)", r"<\1", text)
             turns.append({"role": message.role, "content": text})
         prompt = _render(self._template, json.dumps([turns, self._values], ensure_ascii=False))
-        ids = tokenizer.encode_prompt(prompt, literal)
-        return (*ids, *tokenizer.encode_after(prefill))
+        if prefill and not prefill.startswith(self.lead):
+            prefill = self.lead + prefill
+        prompt, begun = join_thought(prompt, prefill)
+        return (*tokenizer.encode_prompt(prompt, literal), *encode_begun(begun, tokenizer))
 
 
 def require_renderable(template: str) -> None:
@@ -119,6 +130,16 @@ def _render(template: str, values: str) -> str:
     """The same conversation is asked for several times: to count it, to fit it, to send it."""
     messages, more = json.loads(values)
     return _RENDERER.render(template, messages, more)
+
+
+@lru_cache(maxsize=8)
+def _lead(template: str, values: str) -> str:
+    """White space that earlier answers have behind the end of a prompt; "" where that differs."""
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    prompt = _RENDERER.render(template, turns[:1], json.loads(values))
+    answered = _RENDERER.render(template, [*turns, turns[0]], json.loads(values))
+    before, _, _ = answered.removeprefix(prompt).partition("!")
+    return before if answered.startswith(prompt) and before.isspace() else ""
 
 
 def _unused_character(texts: Sequence[str]) -> str:

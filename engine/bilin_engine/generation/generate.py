@@ -28,6 +28,10 @@ from bilin_engine.runners.base import PrefillRow, Runner, ShouldStop
 OnToken = Callable[[int, int, float], None]
 HasEnded = Callable[[int], bool]
 
+# Forced choices are scored in pieces of this many tokens together: 8,000 rows of GLM-4's 151,552
+# logits would take 4.9 GB at once.
+SCORED_AT_ONCE = 512
+
 
 def generate(
     runner: Runner,
@@ -185,11 +189,7 @@ class _Run:
         for start in range(0, len(choices), self._runner.num_slots):
             group = choices[start : start + self._runner.num_slots]
             for choice, rest in zip(group, self._continuations(group), strict=True):
-                logprobs = [float(first[choice[0]])]
-                logprobs += [
-                    float(token_logprobs(row)[token])
-                    for row, token in zip(rest, choice[1:], strict=True)
-                ]
+                logprobs = [float(first[choice[0]]), *rest]
                 candidates.append(
                     GeneratedCandidate(tuple(choice), tuple(logprobs), sum(logprobs), "stop")
                 )
@@ -236,28 +236,40 @@ class _Run:
             if self._has_ended(draft.index):
                 draft.finish_reason = "stop_text"
 
-    def _continuations(self, group: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        """Logits [len(choice) - 1, V] after each token but the last of each choice."""
+    def _continuations(self, group: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probs of every token but the first of each choice, each choice in its own slot."""
         used = len(self._prompt.token_ids)
         self._runner.truncate(0, used)
-        rows = [
-            PrefillRow(
-                slot=slot,
-                token_ids=choice[:-1],
-                position_ids=[self._prompt.position(i) for i in range(len(choice) - 1)],
-                prefix_len=0,
-                start=used,
-            )
-            for slot, choice in enumerate(group)
-            if len(choice) > 1
-        ]
-        others = [row.slot for row in rows if row.slot != 0]
+        others = [slot for slot, choice in enumerate(group) if slot and len(choice) > 1]
         if others:
             self._runner.copy_slots([0] * len(others), others)
-        logits = self._runner.prefill(rows, "all", self._should_stop) if rows else []
-        by_slot = {row.slot: out for row, out in zip(rows, logits, strict=True)}
-        nothing = torch.empty(0, self._runner.vocab_size)
-        return [by_slot.get(slot, nothing) for slot in range(len(group))]
+        found: list[list[float]] = [[] for _ in group]
+        piece = max(1, SCORED_AT_ONCE // len(group))
+        for start in range(0, max(map(len, group)) - 1, piece):
+            rows = [
+                self._row(slot, choice[:-1][start : start + piece], start)
+                for slot, choice in enumerate(group)
+                if start < len(choice) - 1
+            ]
+            for row, logits in zip(
+                rows, self._runner.prefill(rows, "all", self._should_stop), strict=True
+            ):
+                wanted = group[row.slot][start + 1 : start + 1 + len(row.token_ids)]
+                found[row.slot] += [
+                    float(token_logprobs(one)[token])
+                    for one, token in zip(logits, wanted, strict=True)
+                ]
+        return found
+
+    def _row(self, slot: int, token_ids: Sequence[int], step: int) -> PrefillRow:
+        """Tokens of a choice, from its number `step` on, behind what the slot holds."""
+        return PrefillRow(
+            slot=slot,
+            token_ids=token_ids,
+            position_ids=[self._prompt.position(step + i) for i in range(len(token_ids))],
+            prefix_len=0,
+            start=len(self._prompt.token_ids) + step,
+        )
 
     def _prefill(self) -> torch.Tensor:
         """Encodes the prompt's new part into slot 0; the logits [V] of the first new token."""

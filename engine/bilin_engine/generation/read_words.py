@@ -82,7 +82,8 @@ class _Batch:
         self._runner = runner
         self._request = request
         self._words = words
-        self._banned = torch.tensor(sorted(request.banned_ids), dtype=torch.int64)
+        banned = request.banned_ids - set(request.stop_ids)  # else no word ever ends
+        self._banned = torch.tensor(sorted(banned), dtype=torch.int64)
 
     def read(self, should_stop: ShouldStop) -> list[WordReading]:
         rows = [

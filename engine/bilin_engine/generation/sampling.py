@@ -70,7 +70,8 @@ class LogitRules:
         self._sampling = sampling
         self._prompt_ids = list(prompt_ids)
         self._stop_ids = sorted(stop_ids)
-        self._banned_ids = sorted(banned_ids)
+        # What a fill ends with may be no text, and so be banned from every other request.
+        self._banned_ids = sorted(banned_ids - stop_ids)
 
     def apply(self, logits: torch.Tensor, generated: Sequence[int]) -> torch.Tensor:
         """New logits [V] for the token after `generated`; banned ids are -inf.

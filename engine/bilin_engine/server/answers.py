@@ -49,7 +49,7 @@ from bilin_engine.server.fill_prompts import FILL_CLOSE, FillPrompt, FillPrompts
 from bilin_engine.server.model_text import ModelText
 from bilin_engine.server.proofreading import Proofreading
 from bilin_engine.server.tasks import Task
-from bilin_engine.server.text_stream import TextStream, feed_streams
+from bilin_engine.server.text_stream import CUT_REASONS, TextStream, feed_streams
 from bilin_engine.server.thinking import ThinkingSplitter
 from bilin_engine.server.worker_pool import WorkerPool
 
@@ -127,6 +127,7 @@ class Answering:
             request.prefill,
             self.model.context_length,
             thinks=request.sampling.thinks,
+            check=self.task.check,
         )
         return self._one_text(
             request,
@@ -134,6 +135,7 @@ class Answering:
             prompt.stop_ids,
             (*request.sampling.stop_texts, *prompt.stop_texts),
             continues=bool(request.prefill),
+            drops_lead=prompt.drops_lead,
             dropped=prompt.dropped,
             thinking=ThinkingSplitter(is_open=prompt.opens_thinking) if prompt.may_think else None,
         )
@@ -237,20 +239,24 @@ class Answering:
         stop_texts: tuple[str, ...],
         *,
         continues: bool = False,
+        drops_lead: bool = False,
         dropped: tuple[int, ...] = (),
         thinking: ThinkingSplitter | None = None,
     ) -> ChatResult:
         self._dropped = dropped
         self._thinking = thinking
-        stream = TextStream(self.model.text.decoder(continues=continues), stop_texts)
+        decoder = self.model.text.decoder(continues=continues)
+        stream = TextStream(decoder, stop_texts, drops_lead=drops_lead)
         run = self._run(request.id, layout, stop, request.sampling, [stream])
+        reason = run.candidates[0].finish_reason
         if not stream.is_stopped:
-            self._tell(request.id, stream.finish(), stream.take_num_tokens(), 0, 0)
+            text = stream.finish(is_cut=reason in CUT_REASONS)
+            self._tell(request.id, text, stream.take_num_tokens(), 0, 0)
         if thinking is not None:
             self._tell_pieces(request.id, thinking.flush(), 0, 0, 0)
         return ChatResult(
             text=stream.text if thinking is None else thinking.answer,
-            finish_reason="stop_text" if stream.is_stopped else run.candidates[0].finish_reason,
+            finish_reason="stop_text" if stream.is_stopped else reason,
             stats=run.stats(),
             thinking="" if thinking is None else thinking.thinking,
         )
@@ -269,9 +275,12 @@ class Answering:
             digits_only=request.constraints.digits_only,
             choices=tuple(choices),
         )
+        # Candidates come best first, streams as they were drawn: told apart by their length.
+        cut = {len(c.token_ids) for c in run.candidates if c.finish_reason in CUT_REASONS}
         for number, stream in enumerate(streams):
             num_tokens = stream.take_num_tokens()
-            self._tell(request.id, stream.finish(), num_tokens, index, number)
+            shown = stream.finish(is_cut=stream.num_tokens in cut)
+            self._tell(request.id, shown, num_tokens, index, number)
         return run
 
     def _stream(self, request: Fill, prompt: FillPrompt) -> TextStream:
@@ -307,7 +316,7 @@ class Answering:
             stream.feed(token_id)
             if stream.is_stopped:
                 break
-        stream.finish()
+        stream.finish(is_cut=found.finish_reason in CUT_REASONS)
         bare = bool(request.constraints.choices) or prompt.is_enclosed
         shown = stream.text.strip() if bare else stream.text
         breaks = broken_constraint(shown, request.constraints)

@@ -23,7 +23,7 @@ from bilin_engine.protocol import (
 )
 from bilin_engine.server.answers import LoadedModel, seeded
 from bilin_engine.server.tasks import Task
-from bilin_engine.server.text_stream import TextStream, feed_streams
+from bilin_engine.server.text_stream import CUT_REASONS, TextStream, feed_streams
 
 MAX_PROMPTS = 4096
 # Prompts and answers of one batch: at most 16 bytes a token on their way, of 64 MiB a frame.
@@ -82,7 +82,8 @@ def answer_batch(
             shown, _ = feed_streams([stream], repeat(0, len(token_ids)), token_ids)
             tell(row, shown.get(0, ""))
         if not stream.is_stopped:
-            tell(row, stream.finish())
+            is_cut = results[row].candidates[0].finish_reason in CUT_REASONS
+            tell(row, stream.finish(is_cut=is_cut))
     return BatchResult(results=tuple(map(_result, streams, results)))
 
 

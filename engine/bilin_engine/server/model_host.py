@@ -20,6 +20,7 @@ from bilin_engine.protocol import (
     EngineStatus,
     Event,
     LoadModel,
+    LoadSettings,
     MeasuredSpeed,
     ModelInfo,
     ModelLoaded,
@@ -28,7 +29,7 @@ from bilin_engine.protocol import (
 )
 from bilin_engine.server.answers import LoadedModel
 from bilin_engine.server.model_text import ModelTexts
-from bilin_engine.server.ranks import lay_out
+from bilin_engine.server.ranks import lay_out, slots_beside
 from bilin_engine.server.selftest_gate import Allowed, SelftestCommand, SelftestGate
 from bilin_engine.server.tasks import CancelledTaskError, Task
 from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
@@ -36,8 +37,9 @@ from bilin_engine.server.worker_process import WorkerCommand
 
 logger = logging.getLogger(__name__)
 
-# Slots cost a kv_cache each: a small model holds all candidates of a blank at once, a large one
-# (about 3.5 MiB a token for GLM-130B) makes them one after the other.
+# Slots cost a kv_cache each: a small model holds all candidates of a blank at once, as far as its
+# GPU has room for them beside what was planned; a large one (about 3.5 MiB a token for GLM-130B)
+# makes them one after the other.
 SMALL_MODEL_PARAMETERS = 2_000_000_000
 SMALL_MODEL_SLOTS = 8
 
@@ -132,8 +134,7 @@ class ModelHost:
 
     def _load(self, task: Task, request: LoadModel, info: ModelInfo) -> ModelLoaded:
         start_s = time.monotonic()
-        is_small = info.num_parameters < SMALL_MODEL_PARAMETERS
-        num_slots = request.settings.num_slots or (SMALL_MODEL_SLOTS if is_small else 1)
+        num_slots = _num_slots(request.settings, info)
         allowed = Allowed(msgspec.structs.replace(request.settings, num_slots=num_slots))
         layout = lay_out(allowed.settings, Path(info.path))
         if layout.mode == "tensor_parallel":
@@ -309,3 +310,11 @@ class ModelHost:
         if status != self._status:
             self._status = status
             self._emit(status)
+
+
+def _num_slots(settings: LoadSettings, info: ModelInfo) -> int:
+    """Texts at a time: as asked, else what suits the model and its devices."""
+    if settings.num_slots or info.num_parameters >= SMALL_MODEL_PARAMETERS:
+        return settings.num_slots or 1
+    layout = lay_out(msgspec.structs.replace(settings, num_slots=1), Path(info.path))
+    return slots_beside(layout, SMALL_MODEL_SLOTS, settings.reserve_bytes)

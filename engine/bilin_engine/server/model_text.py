@@ -5,12 +5,14 @@ both lanes of the supervisor ask here.
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bilin_engine.chat_format import ChatFormat, fit_messages, load_chat_format
 from bilin_engine.chat_format.base import require_room
 from bilin_engine.chat_format.causal import causal_layout
+from bilin_engine.chat_format.thought import CLOSE_TAG, OPEN_TAG, begins_with_thought
 from bilin_engine.errors import BadRequestError, ContextOverflowError
 from bilin_engine.generation.masks import encode_segments, layout_blank, stop_ids
 from bilin_engine.generation.request import PromptLayout
@@ -28,7 +30,6 @@ from bilin_engine.protocol import (
     TextSegment,
     TokenCount,
 )
-from bilin_engine.server.thinking import CLOSE_TAG, OPEN_TAG
 from bilin_engine.tokenizers.base import Tokenizer
 from bilin_engine.tokenizers.load import load_tokenizer
 from bilin_engine.tokenizers.streaming import StreamDecoder
@@ -47,6 +48,7 @@ class ChatPrompt:
     """A conversation ready for the model. `dropped`: messages (by index) that no longer fit.
 
     may_think: the answer may begin with reasoning; opens_thinking: the prompt has begun it.
+    drops_lead: white space that the answer begins with belongs to its turn.
     """
 
     layout: PromptLayout
@@ -55,6 +57,7 @@ class ChatPrompt:
     dropped: tuple[int, ...]
     may_think: bool
     opens_thinking: bool
+    drops_lead: bool
 
 
 class ModelText:
@@ -101,15 +104,16 @@ class ModelText:
         context_length: int,
         *,
         thinks: bool = True,
+        check: Callable[[], None] = lambda: None,
     ) -> ChatPrompt:
         """The prompt of a chat; the oldest exchanges fall out when it has outgrown the model.
 
-        thinks: as in `Sampling`.
+        thinks: as in `Sampling`. check: as in `fit_messages`.
         """
         chat_format = self._format(thinks=thinks)
         chat_format.layout(messages[-1:], self.tokenizer, context_length, prefill)  # must fit alone
         most = context_length - answer_room(context_length)
-        fitted = fit_messages(chat_format, messages, self.tokenizer, most, prefill)
+        fitted = fit_messages(chat_format, messages, self.tokenizer, most, prefill, check)
         layout = chat_format.layout(fitted.messages, self.tokenizer, context_length, prefill)
         return ChatPrompt(
             layout=layout,
@@ -118,6 +122,7 @@ class ModelText:
             dropped=fitted.dropped,
             may_think=chat_format.may_think,
             opens_thinking=chat_format.may_think and self._opens_thinking(layout, prefill),
+            drops_lead=bool(chat_format.lead) and not prefill,
         )
 
     def continuation(self, segments: tuple[Segment, ...], context_length: int) -> PromptLayout:
@@ -232,8 +237,8 @@ class ModelText:
 
     def _opens_thinking(self, layout: PromptLayout, prefill: str) -> bool:
         """Whether the prompt ends inside <think>: the template's own, or that of the prefill."""
-        if prefill:
-            return prefill.lstrip().startswith(OPEN_TAG) and CLOSE_TAG not in prefill
+        if prefill:  # one without reasoning comes after the template's: `join_thought`
+            return begins_with_thought(prefill) and CLOSE_TAG not in prefill
         end = self.tokenizer.decode(layout.token_ids[-_TAG_TOKENS:])
         return end.rstrip().endswith(OPEN_TAG)
 

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bilin_engine.errors import BadRequestError
 from bilin_engine.generation.fim import FimTokens, fim_tokens
@@ -35,6 +36,7 @@ BLANK_CHARACTER = "\ufffc"
 CONTEXT_CHARACTERS = 160  # of the paragraph, on each side of a sentence
 WORDS_AT_ONCE = 32  # in one request to the workers: a cancel waits for no more
 NUM_EXPECTED = 3
+SPARE_REACH = 1.5  # of the characters that fill the model's context, as some tokens hold more
 EXPECTED_ROOM = 8  # tokens left for a word, and for what the model would write in its place
 # Of a model that was not measured: the threshold of a measured one would promise too much.
 UNTESTED_THRESHOLD = -6.0
@@ -47,14 +49,19 @@ _SENTENCE = re.compile(
 _CJK = re.compile(r"[\u3400-\u9fff]")
 
 Span = tuple[int, int]
+Side = TypeVar("Side", str, list[int])
 
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """A sentence with what stands around it in its paragraph. start: of `text`, in the document."""
+    """A sentence with what stands around it in its paragraph. start: of `text`, in the document.
+
+    reach: characters around a word that its prompt can hold, all of them where everything fits.
+    """
 
     text: str
     start: int
+    reach: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +172,23 @@ class Proofreading:
         return threshold(figures, is_chinese=place.is_chinese)
 
     def _places(self, text: str, span: Span) -> Iterator[_Place]:
-        context = _context(text, span)
+        context = self._context(text, span)
         for start, end in units(text[span[0] : span[1]]):
+            self._task.check()
             start, end = start + span[0], end + span[0]
             word = self._placed(context, start - context.start, end - context.start)
             if word is not None:
                 is_chinese = _CJK.match(text, start) is not None
                 yield _Place((start, end), is_chinese, word)
+
+    def _context(self, text: str, span: Span) -> _Context:
+        """Encoding a line of a book whole for each of its words would take minutes."""
+        shown, start = _around(text, span)
+        num_tokens = len(self._ids(shown, starts=True))
+        if num_tokens <= self._context_length:
+            return _Context(shown, start, len(shown))
+        reach = SPARE_REACH * self._context_length * len(shown) / num_tokens
+        return _Context(shown, start, int(reach))
 
     def _placed(self, context: _Context, start: int, end: int) -> PlacedWord | None:
         """The prompt of a place. The space before a word is the word's, as in the vocabulary."""
@@ -185,7 +202,9 @@ class Proofreading:
         room = self._context_length - max(len(word_ids), EXPECTED_ROOM) - overhead
         if room < 0:
             return None  # one endless "word": nothing to say about it
-        left, right = _nearest(self._ids(before, starts=True), self._ids(after, starts=False), room)
+        near, after = _nearest(before, after, context.reach)
+        near_ids = self._ids(near, starts=len(near) == len(before))
+        left, right = _nearest(near_ids, self._ids(after, starts=False), room)
         layout = self._layout(left, right)
         return PlacedWord(
             token_ids=layout.token_ids,
@@ -274,8 +293,8 @@ def _least_likely(places: Sequence[_Place], scores: Sequence[float]) -> list[int
     return kept
 
 
-def _context(text: str, span: Span) -> _Context:
-    """The sentence and the nearest text of its paragraph, cut between words."""
+def _around(text: str, span: Span) -> tuple[str, int]:
+    """The sentence in the nearest text of its paragraph, cut between words; where that begins."""
     low = max(span[0] - CONTEXT_CHARACTERS, text.rfind("\n", 0, span[0]) + 1)
     end_of_line = text.find("\n", span[1])
     high = min(span[1] + CONTEXT_CHARACTERS, len(text) if end_of_line < 0 else end_of_line)
@@ -285,11 +304,11 @@ def _context(text: str, span: Span) -> _Context:
     while span[1] < high < len(text) and text[high].isascii() and text[high].isalnum():
         high -= 1
     before = text[low : span[0]].lstrip(" ")
-    return _Context(before + text[span[0] : high].rstrip(" "), span[0] - len(before))
+    return before + text[span[0] : high].rstrip(" "), span[0] - len(before)
 
 
-def _nearest(left: list[int], right: list[int], room: int) -> tuple[list[int], list[int]]:
-    """Both sides' ids nearest to the word: half of the room each, and what the other leaves."""
+def _nearest(left: Side, right: Side, room: int) -> tuple[Side, Side]:
+    """The nearest of both sides to the word: half of the room each, and what the other leaves."""
     half = room // 2
     num_left = min(len(left), max(half, room - len(right)))
     num_right = min(len(right), room - num_left)

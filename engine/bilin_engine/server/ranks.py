@@ -64,6 +64,26 @@ def lay_out(
     return RankLayout(predicted={name: _predicted(ModelCost(config), context, name, settings)})
 
 
+def slots_beside(
+    layout: RankLayout,
+    most: int,
+    reserve_bytes: int,
+    devices: Callable[[], Sequence[DeviceInfo]] = list_devices,
+) -> int:
+    """Texts at a time, 1 to `most`, whose keys and values the GPUs of a layout for one text hold.
+
+    On the processor memory goes to tokens really written: there it is `most`.
+    """
+    held = {n: part for n, part in layout.predicted.items() if n.startswith("cuda")}
+    free = {device.name: device.free_bytes for device in devices()} if held else {}
+    fitting = [
+        1 + (free[name] - reserve_bytes - part.total) // max(1, part.kv_cache)
+        for name, part in held.items()
+        if name in free
+    ]
+    return max(1, min([most, *fitting]))
+
+
 def _alone_on(
     name: str, settings: LoadSettings, devices: Callable[[], Sequence[DeviceInfo]]
 ) -> str:

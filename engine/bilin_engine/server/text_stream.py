@@ -5,7 +5,11 @@ Knows neither models nor requests.
 
 from collections.abc import Iterable, Sequence
 
+from bilin_engine.protocol import FinishReason
 from bilin_engine.tokenizers.streaming import StreamDecoder
+
+# Why an answer ends where the model would have gone on, perhaps within a character.
+CUT_REASONS: frozenset[FinishReason] = frozenset({"length", "context"})
 
 
 class StopTextCutter:
@@ -54,8 +58,12 @@ class StopTextCutter:
 class TextStream:
     """One candidate: ids in, text out, both counted."""
 
-    def __init__(self, decoder: StreamDecoder, stop_texts: Iterable[str] = ()) -> None:
+    def __init__(
+        self, decoder: StreamDecoder, stop_texts: Iterable[str] = (), *, drops_lead: bool = False
+    ) -> None:
+        """drops_lead: white space at the beginning is no part of the text."""
         self._decoder = decoder
+        self._drops_lead = drops_lead
         self._cutter = StopTextCutter(stop_texts)
         self._parts: list[str] = []
         self.num_tokens = 0
@@ -74,10 +82,19 @@ class TextStream:
     def feed(self, token_id: int) -> str:
         """The text `token_id` lets out; "" while it is held back."""
         self.num_tokens += 1
-        return self._keep(self._cutter.feed(self._decoder.feed(token_id)))
+        text = self._decoder.feed(token_id)
+        if self._drops_lead:
+            text = text.lstrip()
+            self._drops_lead = not text
+        return self._keep(self._cutter.feed(text))
 
-    def finish(self) -> str:
-        """The last of the text: nothing more can complete what was held back."""
+    def finish(self, *, is_cut: bool = False) -> str:
+        """The last of the text: nothing more can complete what was held back.
+
+        is_cut: it was not the model that ended it; a character it had begun is left out.
+        """
+        if is_cut:
+            self._decoder.drop_unfinished()
         text = self._cutter.feed(self._decoder.flush())
         return self._keep(text + self._cutter.flush())
 

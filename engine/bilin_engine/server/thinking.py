@@ -5,10 +5,8 @@ Knows text only. Reasoning stands at the beginning of an answer or nowhere; a ta
 
 from typing import Literal
 
+from bilin_engine.chat_format.thought import CLOSE_TAG, OPEN_TAG
 from bilin_engine.protocol import TextPart
-
-OPEN_TAG = "<think>"
-CLOSE_TAG = "</think>"
 
 
 class ThinkingSplitter:

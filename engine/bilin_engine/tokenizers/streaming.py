@@ -34,6 +34,10 @@ class StreamDecoder:
                 self._strips = False
         return self._utf8.decode(data)
 
+    def drop_unfinished(self) -> None:
+        """Forgets the bytes that are held back."""
+        self._utf8.reset()
+
     def flush(self) -> str:
         """What is held back, broken bytes as U+FFFD; the decoder is then ready for more."""
         text = self._utf8.decode(b"", final=True)

@@ -1,0 +1,136 @@
+"""Answers of workers that say what a test gives them: where a text begins and where it is cut."""
+
+import runpy
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import pytest
+from letter_models import letter_model
+
+from bilin_engine.chat_format import load_chat_format
+from bilin_engine.protocol import (
+    BatchPrompt,
+    BlankSegment,
+    Chat,
+    Fill,
+    FinishReason,
+    GenerateBatch,
+    GenerationStats,
+    Message,
+    Sampling,
+    TextDelta,
+    TextSegment,
+    WorkerCandidate,
+    WorkerGenerated,
+    WorkerTokens,
+)
+from bilin_engine.server.answers import Answering, LoadedModel
+from bilin_engine.server.batch_answers import answer_batch
+from bilin_engine.server.model_text import ModelText
+from bilin_engine.server.tasks import Task
+from bilin_engine.server.worker_pool import WorkerPool
+from bilin_engine.tokenizers.huggingface import HuggingFaceTokenizer
+
+DATA = Path(__file__).parents[1] / "data" / "templates"
+TEMPLATES = runpy.run_path(str(DATA / "templates.py"))["TEMPLATES"]
+TOKENIZER = HuggingFaceTokenizer(DATA / "tokenizer.json", eos_token="<|endoftext|>")
+TOWER = TOKENIZER.encode("🗼")  # a token a byte
+QUESTION = Message("user", "hi")
+
+
+@dataclass
+class SayingPool:
+    """Workers that say the same ids to whatever is asked."""
+
+    says: list[int]
+    reason: FinishReason = "stop"
+
+    def next_id(self):
+        return 1
+
+    def generate(self, _task, request, on_tokens):
+        count = len(self.says)
+        for token_id in self.says:
+            on_tokens(WorkerTokens(id=1, candidates=(0,), token_ids=(token_id,), logprobs=(-1.0,)))
+        stats = GenerationStats(
+            prompt_tokens=len(request.token_ids), new_tokens=count, time_to_first_token_s=0.0,
+            prefill_s=0.0, decode_s=0.0, seed=1,
+        )  # fmt: skip
+        candidate = WorkerCandidate(
+            token_ids=tuple(self.says),
+            logprobs=(-1.0,) * count,
+            score=-1.0 * count,
+            finish_reason=self.reason,
+        )
+        return WorkerGenerated(id=1, candidates=(candidate,), stats=stats)
+
+    def generate_batch(self, task, batch, on_tokens):
+        return [
+            self.generate(
+                task,
+                request,
+                lambda tokens, row=row: on_tokens(
+                    msgspec.structs.replace(tokens, candidates=(row,))
+                ),
+            )
+            for row, request in enumerate(batch.requests)
+        ]
+
+
+def loaded(folder, pool, family="glm-4-0414") -> LoadedModel:
+    shutil.copyfile(DATA / "tokenizer_config.json", folder / "tokenizer_config.json")
+    (folder / "chat_template.jinja").write_text(TEMPLATES[family], encoding="utf-8")
+    info = msgspec.structs.replace(letter_model(), blank_kinds=())
+    text = ModelText(info, TOKENIZER, load_chat_format("template", folder))
+    return LoadedModel(text, cast(WorkerPool, pool), 512, TOKENIZER.vocab_size)
+
+
+def chat(folder, pool, *, prefill="", stop_texts=(), family="glm-4-0414"):
+    """The result and the text that was told before it."""
+    sampling = Sampling(stop_texts=stop_texts)
+    request = Chat(id=7, model="letters", messages=(QUESTION,), prefill=prefill, sampling=sampling)
+    told = []
+    result = Answering(loaded(folder, pool, family), Task(request), told.append).chat(request)
+    return result, "".join(e.text for e in told if isinstance(e, TextDelta))
+
+
+def test_the_line_break_of_the_turn_is_no_part_of_the_answer(tmp_path):
+    """Else the next prompt holds it twice, and a stop text of a line break stops everything."""
+    pool = SayingPool(TOKENIZER.encode("\nHello\n\nyou"))
+    result, told = chat(tmp_path, pool)
+    assert result.text == told == "Hello\n\nyou"
+    assert chat(tmp_path, pool, stop_texts=("\n",))[0].text == "Hello"
+    assert chat(tmp_path, pool, prefill="So")[0].text == "\nHello\n\nyou"  # goes on in mid-text
+    assert chat(tmp_path, pool, family="qwen2")[0].text == "\nHello\n\nyou"
+
+
+@pytest.mark.parametrize("reason", ["length", "context"])
+def test_a_character_that_the_length_cuts_is_left_out(tmp_path, reason):
+    result, told = chat(tmp_path, SayingPool([*TOKENIZER.encode("Paris "), *TOWER[:2]], reason))
+    assert result.text == told == "Paris "
+    assert result.finish_reason == reason
+    assert chat(tmp_path, SayingPool([*TOWER], reason))[0].text == "🗼"
+
+
+def test_a_character_that_the_model_breaks_is_shown(tmp_path):
+    result, told = chat(tmp_path, SayingPool([*TOKENIZER.encode("Paris "), *TOWER[:2]]))
+    assert result.text == told == "Paris \ufffd"
+
+
+def test_a_fill_and_a_batch_leave_a_cut_character_out(tmp_path):
+    pool = SayingPool([*TOKENIZER.encode("blue"), *TOWER[:3]], "length")
+    model = loaded(tmp_path, pool)
+    segments = (TextSegment("The sky is "), BlankSegment("short"))
+    fill = Fill(id=7, model="letters", segments=segments)
+    told = []
+    result = Answering(model, Task(fill), told.append).fill(fill)
+    assert result.blanks[0].candidates[0].text == "blue"
+    assert "".join(e.text for e in told if isinstance(e, TextDelta)) == "blue"
+    batch = GenerateBatch(id=7, model="letters", prompts=(BatchPrompt(segments=segments[:1]),) * 2)
+    told = []
+    found = answer_batch(model, Task(batch), batch, told.append).results
+    assert [one.text for one in found] == ["blue", "blue"]
+    assert [e.text for e in told if isinstance(e, TextDelta)][-1] == "e"
