@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 import console
-from environment import ROOT, VENV
+from environment import ROOT, VENV, own_variables
 
 PARTS = ("lint", "type", "test", "gpu", "full")
 STAGES = {
@@ -49,8 +49,10 @@ def commands(stage: str, build: str) -> list[list[str]]:
 
 def run(part: str | None, build: str) -> int:
     """Runs the stages of `part`, all of them even if one fails. Returns the exit status."""
-    environment = {**os.environ, "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
-    environment["PYTHONPATH"] = str(ROOT / "packaging")  # for the plugin no_skips
+    environment = own_variables(
+        PATH=f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
+        PYTHONPATH=str(ROOT / "packaging"),  # for the plugin no_skips
+    )
     # Hundreds of tests start programs of ours: each would compile all it imports anew.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     results: list[tuple[str, bool, float]] = []

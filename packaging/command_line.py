@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import checks
@@ -85,7 +86,7 @@ def provide_system(*, for_tests: bool, may_install: bool) -> list[str]:
     if absent:
         purpose = ("窗口所需的系统库", "system libraries for the window")
         packages = libraries.packages_for(absent)
-        todo = libraries.provide(packages, purpose, may_install=may_install)
+        todo = libraries.provide(packages, purpose, may_install=may_install, sonames=absent)
     for line in provide_compiler(for_tests=for_tests, may_install=may_install):
         console.note(line)
     is_needed = todo and libraries.missing(libraries.needed_now(os.environ))
@@ -109,12 +110,15 @@ def provide_compiler(*, for_tests: bool, may_install: bool) -> list[str]:
     return libraries.provide(["gcc", "libc6-dev"], purpose, may_install=may_install)
 
 
+def becomes_app(environ: Mapping[str, str], rest: Sequence[str]) -> bool:
+    """Whether a start becomes the app, which needs Qt, and not the terminal chat."""
+    shown = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    return any(environ.get(name) for name in shown) or not WINDOWLESS.isdisjoint(rest)
+
+
 def start(rest: list[str]) -> None:
     """Becomes the app, or the terminal chat where there is no display."""
-    has_display = any(
-        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
-    )
-    if has_display or WINDOWLESS & set(rest):
+    if becomes_app(os.environ, rest):
         command = [str(PYTHON), "-P", "-m", "bilin_app", *rest]
     else:
         console.step("没有图形界面，改用终端对话", "No display here: starting the terminal chat")
@@ -122,18 +126,13 @@ def start(rest: list[str]) -> None:
             console.note(f"{' '.join(rest)}: 只用于窗口 / only for the window, left out")
         command = [str(PYTHON), "-P", "-m", "bilin_engine", "chat", "bilin-mini"]
     sys.stdout.flush()
-    os.execv(command[0], command)
+    os.execve(command[0], command, environment.own_variables())
 
 
-def has_display() -> bool:
-    """Whether a window can be opened here."""
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-
-
-def set_up(chosen: argparse.Namespace) -> str:
+def set_up(chosen: argparse.Namespace, rest: list[str]) -> str:
     """Does what is missing. Returns the build of torch in .venv. Raises LaunchError."""
     for_tests = chosen.command == "test"
-    window = chosen.command is not None or has_display()
+    window = chosen.command is not None or becomes_app(os.environ, rest)
     build = environment.current_build(chosen.wish, dev=for_tests, window=window)
     if build is None:
         check_platform()
@@ -141,14 +140,14 @@ def set_up(chosen: argparse.Namespace) -> str:
             # The other start may have done it all.
             build = environment.current_build(chosen.wish, dev=for_tests, window=window)
             if build is None:
-                return install(chosen)
+                return install(chosen, window=window)
     if chosen.command == "prepare":
         console.step("已经准备好了", "Everything is ready")
     return build
 
 
-def install(chosen: argparse.Namespace) -> str:
-    """Sets up .venv and what it needs of the system. As set_up."""
+def install(chosen: argparse.Namespace, *, window: bool) -> str:
+    """Sets up .venv and what it needs of the system. As set_up; window: it is to open one."""
     for_tests = chosen.command == "test"
     may_install = not chosen.no_system
     console.step("准备 Bilin 比邻", "Setting Bilin up")
@@ -157,7 +156,7 @@ def install(chosen: argparse.Namespace) -> str:
         chosen.wish, dev=for_tests, may_install=may_install, may_stay=chosen.command is None
     )
     if todo:
-        if chosen.command is None and not has_display():
+        if not window:
             # The terminal chat does not need them; a start with a display comes here again.
             environment.write_stamp(replace(stamp, has_window=False))
             return stamp.build
@@ -173,7 +172,7 @@ def main(argv: list[str]) -> int:
     console.use_any_terminal()
     chosen, rest = parse(argv)
     try:
-        build = set_up(chosen)
+        build = set_up(chosen, rest)
         if chosen.command == "test":
             return checks.run(chosen.part, build)
         if chosen.command is None:

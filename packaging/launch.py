@@ -27,7 +27,13 @@ def use_fitting_python():  # noqa: ANN201 -- old Pythons read this
                 os.execv(other, [other] + sys.argv)  # noqa: RUF005 -- old Pythons read this
     sys.exit(
         "✗ Bilin 需要 Python 3.11 到 3.13，这里是 {0}.{1}\n"
-        "  Bilin needs Python 3.11 to 3.13; this is {0}.{1}".format(*sys.version_info[:2])
+        "  Bilin needs Python 3.11 to 3.13; this is {0}.{1}\n"
+        "  → Install one beside it, in any of these ways, and start again:\n"
+        "  → sudo apt-get install python3.11 python3.11-venv    (Ubuntu 22.04)\n"
+        "  → uv python install 3.12\n"
+        "  → conda create -n bilin python=3.12 && conda activate bilin".format(
+            *sys.version_info[:2]
+        )
     )
 
 

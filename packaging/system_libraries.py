@@ -133,15 +133,23 @@ def _apt(command: Sequence[str]) -> list[str]:
     return lines[-6:] or [f"apt-get ended with {done.returncode}"]
 
 
-def provide(packages: Sequence[str], purpose: tuple[str, str], *, may_install: bool) -> list[str]:
+def provide(
+    packages: Sequence[str],
+    purpose: tuple[str, str],
+    *,
+    may_install: bool,
+    sonames: Sequence[str] = (),
+) -> list[str]:
     """Says which `packages` are missing for `purpose` (zh, en) and installs them where it may.
 
+    sonames: what is wanted of them, for distributions that name packages differently.
     Returns what to tell the person if they are still missing (empty: they are there now).
     """
     console.step(f"缺少{purpose[0]}", f"Missing: {purpose[1]}")
     console.note(" ".join(packages))
     if not shutil.which("apt-get"):
-        return [f"Install what your distribution calls: {' '.join(packages)}"]
+        wanted = [f"They hold: {' '.join(sonames)}"] if sonames else []
+        return [f"Install what your distribution calls: {' '.join(packages)}", *wanted]
     if not may_install or not can_install():
         return [apt_line(packages)]
     console.note(f"apt-get install {' '.join(packages)}")

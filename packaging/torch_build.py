@@ -30,12 +30,24 @@ CPU_DISK_MB = 900
 CUDA_DISK_MB = 7500
 
 
+# As they are told.
+BUILDS = {"cpu": "CPU", "cuda12": "CUDA 12.6", "cuda13": "CUDA 13"}
+
+
+class NvidiaSmiSilentError(Exception):
+    """nvidia-smi is there and does not answer: what driver and cards there are is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """What the NVIDIA driver says. `driver` None: none there. `capabilities`: one per card."""
+    """What the NVIDIA driver says. `driver` None: none there. `capabilities`: one per card.
+
+    `is_silent`: nvidia-smi was asked and did not answer, so the rest may be more than this.
+    """
 
     driver: str | None
     capabilities: tuple[float, ...] = ()
+    is_silent: bool = False
 
     @property
     def driver_major(self) -> int:
@@ -64,7 +76,10 @@ class TorchBuild:
 
 
 def read_driver_version(kernel_module: Path = KERNEL_MODULE) -> str | None:
-    """The NVIDIA driver's version, quickly: from the kernel module, else from nvidia-smi."""
+    """The NVIDIA driver's version, quickly: from the kernel module, else from nvidia-smi.
+
+    Raises NvidiaSmiSilentError.
+    """
     try:
         return parse_kernel_module(kernel_module.read_text(encoding="utf-8", errors="replace"))
     except OSError:
@@ -74,11 +89,14 @@ def read_driver_version(kernel_module: Path = KERNEL_MODULE) -> str | None:
 
 def read_gpu() -> Gpu:
     """Asks the driver for its version and the cards; an empty answer where there is none."""
-    driver = read_driver_version()
-    capabilities = tuple(
-        float(line) for line in _nvidia_smi("compute_cap") if re.fullmatch(r"\d+\.\d+", line)
-    )
-    return Gpu(driver, capabilities)
+    driver, lines, is_silent = None, [], False
+    try:
+        driver = read_driver_version()
+        lines = _nvidia_smi("compute_cap")
+    except NvidiaSmiSilentError:
+        is_silent = True
+    capabilities = tuple(float(line) for line in lines if re.fullmatch(r"\d+\.\d+", line))
+    return Gpu(driver, capabilities, is_silent)
 
 
 def parse_kernel_module(text: str) -> str | None:
@@ -99,21 +117,34 @@ def _nvidia_smi(field: str) -> list[str]:
             timeout=30,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NvidiaSmiSilentError from error
     if done.returncode != 0:
-        return []
+        raise NvidiaSmiSilentError
     return [line.strip() for line in done.stdout.splitlines() if line.strip()]
 
 
-def decide(wish: str, gpu: Gpu) -> Decision:
-    """The build that fits. `wish`: "auto", "cpu" or "cuda"."""
+def decide(wish: str, gpu: Gpu, kept: str = "") -> Decision:
+    """The build that fits. `wish`: "auto", "cpu" or "cuda".
+
+    kept: the build that was chosen by this wish before; it stays where nvidia-smi is silent.
+    """
     has_cuda12_driver = DRIVER_FOR_CUDA12 <= gpu.driver_major < DRIVER_FOR_CUDA13
     if wish == "cpu":
         return Decision("cpu", "CPU 版：按 --cpu", "CPU build, as --cpu asks")
+    if gpu.is_silent and kept:
+        return Decision(
+            kept,
+            f"{BUILDS[kept]} 版：nvidia-smi 没有应答，保留原来的选择（--auto 重新选择）",
+            f"{BUILDS[kept]} build, as before: nvidia-smi does not answer; --auto chooses again",
+        )
     if wish == "cuda":
         build = "cuda12" if has_cuda12_driver else "cuda13"
         return Decision(build, "CUDA 版：按 --cuda", "CUDA build, as --cuda asks")
+    if gpu.driver is None and gpu.is_silent:
+        return Decision(
+            "cpu", "CPU 版：nvidia-smi 没有应答", "CPU build: nvidia-smi does not answer"
+        )
     if gpu.driver is None:
         return Decision("cpu", "CPU 版：没有 NVIDIA 驱动", "CPU build: no NVIDIA driver here")
     if gpu.capabilities and max(gpu.capabilities) < LOWEST_CAPABILITY:

@@ -304,7 +304,9 @@ class Application(QObject):
     def _on_menu_entry_requested(self, is_wanted: bool) -> None:
         try:
             if is_wanted:
-                self._menu.add((sys.executable, "-P", "-m", "bilin_app"))
+                # A folder that this start was given stands in no settings.
+                folder = () if self._can_move else ("--data-dir", str(self._paths.data_dir))
+                self._menu.add((sys.executable, "-P", "-m", "bilin_app", *folder))
             else:
                 self._menu.remove()
         except OSError as error:

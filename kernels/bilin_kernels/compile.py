@@ -90,7 +90,7 @@ def compiler_version() -> str:
 
 _MISSING = (
     "compiling the CUDA kernels needs cuda-core, cuda-bindings and NVRTC ({}); "
-    "install bilin[cuda], which brings cuda-core, beside a CUDA build of torch"
+    "`pip install cuda-core` beside a CUDA build of torch"
 )
 
 

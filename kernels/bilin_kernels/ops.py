@@ -113,9 +113,9 @@ def dequantize(packed: PackedWeight, backend: Backend = "cuda") -> torch.Tensor:
     return (pairs if packed.gating == "gate_up" else pairs.flip(0)).reshape(packed.n, packed.k)
 
 
-def reserve_workspace(device: torch.device, size_bytes: int = 32 << 20) -> None:
+def reserve_workspace(device: torch.device) -> None:
     """Allocates what split-k launches on `device` share; needed before a graph is captured."""
-    Workspace.of(device).reserve(size_bytes // 4, 1 << 16)
+    Workspace.of(device).reserve(8 << 20, 1 << 16)  # 32 MiB of float32
 
 
 # --- from arguments to operators ------------------------------------------------------------------

@@ -86,6 +86,21 @@ def test_files_given_before_all_is_there_are_opened_then(start, qtbot, tmp_path)
     assert application.window.editor.isVisible()
 
 
+@pytest.mark.parametrize("is_given", [True, False])
+def test_the_menu_entry_starts_bilin_with_the_data_folder_of_this_start(
+    qapp, tmp_path, monkeypatch, is_given
+):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "menu"))
+    folder = tmp_path / "portable"
+    application = Application(qapp, app_paths(folder), can_move=not is_given)
+    application._on_menu_entry_requested(True)
+    application.close()
+    application.deleteLater()
+    written = (tmp_path / "menu" / "applications" / "bilin.desktop").read_text(encoding="utf-8")
+    given = f' "--data-dir" "{folder}"' if is_given else ""
+    assert f'"-P" "-m" "bilin_app"{given} %F\n' in written
+
+
 def test_a_window_closed_at_once_leaves_no_process_and_starts_again(start, qtbot):
     application = start()
     qtbot.waitSignal(application.window.painted, timeout=20_000).wait()

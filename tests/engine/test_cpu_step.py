@@ -8,6 +8,7 @@ from tiny_causal import ANSWER, PROMPT, as_chatglm, random_weights, tiny_config
 from bilin_engine.checkpoints.model_folder import write_model_folder
 from bilin_engine.config import QuantizationConfig, Rope
 from bilin_engine.layers.cpu_linear import HEAD_GROUP, quantized_head
+from bilin_engine.models.causal import CausalModel
 from bilin_engine.models.cpu_step import CpuStep
 from bilin_engine.runners.base import PrefillRow
 from bilin_engine.runners.load import load_runner
@@ -90,6 +91,22 @@ def test_heads_that_no_power_of_two_halves_are_left_to_the_forward_pass(tmp_path
     runner = load_runner(folder, num_threads=1)
     assert isinstance(runner, LocalRunner)
     assert runner._cpu_step is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_an_embedding_that_is_only_looked_up_is_what_was_stored(tmp_path, dtype):
+    config = tiny_config("llama", dtype=dtype)
+    weights = random_weights(config)
+    quantization = QuantizationConfig.uniform(4, 32)
+    folder = write_model_folder(
+        tmp_path / "model", config, weights.items(), quantization=quantization
+    )
+    runner = load_runner(folder, num_threads=1)
+    assert isinstance(runner, LocalRunner)
+    assert isinstance(runner._model, CausalModel)
+    stored = weights["model.embed_tokens.weight"].to(getattr(torch, dtype))
+    assert torch.equal(runner._model.embedding.embed(torch.arange(64)), stored.float())
+    assert runner._model.embedding.size_bytes == stored.nbytes
 
 
 @pytest.mark.parametrize("least", [1.0, 1e-5])

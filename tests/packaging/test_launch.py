@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command_line
 import environment
 import launch
 import pytest
@@ -16,16 +17,18 @@ from console import LaunchError
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Stands for .venv/bin/python: tells what it was asked for, fails pip the way $FAIL says, and all
 # that holds the text $BROKEN; asked for $SLOW, it ends with what is written into the pipe $PIPE.
+# What would show it packages from elsewhere is told, too.
 FAKE_PYTHON = """#!/bin/sh
 case "$*" in *"${SLOW:-nothing}"*) cat "$PIPE" ;; esac
 case "$*" in
   *"${BROKEN:-nothing}"*) echo "broken: $*"; exit 1 ;;
   *"pip install --progress-bar"*)
-    echo "Collecting torch"
+    echo "Collecting torch into $TMPDIR"; touch "$TMPDIR/torch.whl"
     [ "$PIP_USER" = 1 ] && FAIL="ERROR: Can not perform a '--user' install."
     if [ -n "$FAIL" ]; then echo "$FAIL"; exit 1; fi ;;
   *"pip index"*) echo "Available versions: 2.13.0, 2.12.0" ;;
 esac
+[ -z "$PYTHONPATH$PYTHONHOME" ] || echo "seen: $PYTHONPATH $PYTHONHOME" >> "$ASKED"
 echo "python $*" >> "$ASKED"
 echo "python $*"
 """
@@ -46,8 +49,10 @@ class Checkout:
         python.parent.mkdir(parents=True)
         python.write_text(FAKE_PYTHON)
         python.chmod(0o755)
+        (python.parent / "pip").write_text(f"#!{python}\n")
         # As if torch were there already: no test asks the disk for its gigabytes.
-        (root / ".venv/lib/python3/site-packages/torch").mkdir(parents=True)
+        for name in ("torch", "torch-2.13.0+cpu.dist-info", "torch-2.13.0.dist-info"):
+            (root / ".venv/lib/python3/site-packages" / name).mkdir(parents=True)
 
     def launch(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         self.asked.write_text("")
@@ -150,6 +155,7 @@ def test_options_of_the_window_are_left_out_where_there_is_none(checkout):
         ("ERROR: [Errno 28] No space left on device", "The disk is full"),
         ("ERROR: No matching distribution found for torch==2.13.0+cpu", "cannot be reached"),
         ("ReadTimeoutError: Read timed out.", "cannot be reached"),
+        ("ERROR: OSError: Missing dependencies for SOCKS support.", "cannot use a SOCKS proxy"),
         ("ERROR: something else", "pip could not install Bilin"),
     ],
 )
@@ -169,13 +175,61 @@ def test_pip_installs_into_the_environment_whatever_its_own_settings_say(checkou
     assert done.returncode == 0, done.stderr
 
 
-def test_a_failed_update_keeps_what_was_asked_for(checkout):
-    checkout.launch("test", "lint", "--cuda", "--no-system")
+def test_pip_sees_no_packages_from_elsewhere_and_neither_do_qt_and_the_app(checkout, tmp_path):
+    foreign = {"PYTHONPATH": str(tmp_path), "PYTHONHOME": sys.base_prefix}
+    started = checkout.launch("--cpu", "--no-system", DISPLAY=":0", **foreign)
+    assert started.returncode == 0, started.stderr
+    assert checkout.questions()[-1] == "python -P -m bilin_app"
+    assert not [line for line in checkout.questions() if line.startswith("seen")]
+
+
+def test_pip_unpacks_on_the_disk_that_was_looked_at(checkout):
+    checkout.launch("prepare", "--cpu", "--no-system")
+    scratch = checkout.root / ".venv" / "tmp"
+    log = checkout.root / ".venv" / environment.LOG.name
+    assert f"Collecting torch into {scratch}\n" in log.read_text()
+    assert not scratch.exists()
+
+
+def test_a_socks_proxy_is_named_with_what_pip_takes_instead(checkout):
+    words = "ERROR: OSError: Missing dependencies for SOCKS support."
+    proxy = {"all_proxy": "socks5://127.0.0.1:1", "http_proxy": "http://127.0.0.1:2"}
+    failed = checkout.launch("prepare", "--cpu", "--no-system", FAIL=words, **proxy)
+    assert "cannot use a SOCKS proxy (all_proxy)" in failed.stderr
+    assert "export HTTPS_PROXY=http://host:port" in failed.stderr
+    assert "→ python3 packaging/launch.py prepare --cpu --no-system" in failed.stderr
+
+
+def test_a_failed_first_installation_keeps_what_was_asked_for(checkout):
     checkout.launch("prepare", "--cpu", "--no-system", FAIL="ERROR: something else")
     checkout.launch("prepare", "--no-system")
     (install,) = [line for line in checkout.questions() if "pip install --progress-bar" in line]
-    assert "[dev]" in install
+    assert "+cpu" in install
     assert json.loads(checkout.stamp.read_text())["wish"] == "cpu"
+
+
+def test_a_change_that_fails_leaves_the_build_that_is_there(checkout):
+    if torch_build.decide("cuda", torch_build.read_gpu()).build != "cuda13":
+        pytest.skip("the driver of this machine takes a CUDA 12 build, which needs the network")
+    checkout.launch("test", "lint", "--cpu", "--no-system")
+    failed = checkout.launch(
+        "prepare", "--cuda", "--no-system", FAIL="ERROR: [Errno 28] No space left on device"
+    )
+    assert "→ python3 packaging/launch.py prepare --cuda --no-system" in failed.stderr
+    assert "Or with the CPU build (1.4 GB in all):" in failed.stderr
+    checkout.launch("prepare", "--no-system")
+    (install,) = [line for line in checkout.questions() if "pip install --progress-bar" in line]
+    assert "[dev]" in install
+    assert "torch==2.13.0+cpu" in install
+    assert json.loads(checkout.stamp.read_text())["wish"] == "cpu"
+
+
+def test_auto_decides_again_each_time(checkout):
+    checkout.launch("prepare", "--auto", "--no-system")
+    checkout.launch("prepare", "--no-system")
+    assert checkout.questions() == []
+    checkout.launch("prepare", "--auto", "--no-system")
+    assert any("pip install --progress-bar" in line for line in checkout.questions())
 
 
 def test_without_a_network_the_app_starts_as_it_is_installed(checkout):
@@ -250,9 +304,27 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(monkeypatch, tmp
     monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: usage)
     torch = torch_build.find_build("cuda13", lambda _: [])
     assert torch is not None
-    with pytest.raises(LaunchError, match=r"about 8.1 GB needed, 700 MB free"):
+    with pytest.raises(LaunchError, match=r"about 10.9 GB needed, 700 MB free"):  # wheels, too
         environment.say_size(torch, dev=False)
-    assert "2.9 GB to download" in capsys.readouterr().out
+    assert "2.9 GB to download, 8.1 GB on disk" in capsys.readouterr().out
+
+
+def test_a_change_of_the_build_looks_at_the_disk_and_an_update_of_the_rest_does_not(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(environment, "VENV", tmp_path)
+    for name in ("torch", "torch-2.13.0+cpu.dist-info"):
+        (tmp_path / "lib/python3.11/site-packages" / name).mkdir(parents=True)
+    usage = type("Usage", (), {"free": 700_000_000})
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: usage)
+    cpu = torch_build.find_build("cpu", lambda _: [])
+    cuda = torch_build.find_build("cuda13", lambda _: [])
+    assert cpu is not None
+    assert cuda is not None
+    environment.say_size(cpu, dev=True)
+    with pytest.raises(LaunchError, match=r"about 10.2 GB needed, 700 MB free") as raised:
+        environment.say_size(cuda, dev=True)
+    assert "python3 packaging/launch.py --cpu" in raised.value.todo
 
 
 def test_qt_that_does_not_start_is_told_at_every_start(checkout):
@@ -304,12 +376,12 @@ def test_new_requirements_change_the_key_and_new_lint_rules_do_not(tmp_path, mon
 
     def key(changed: str) -> str:
         (tmp_path / "pyproject.toml").write_text(changed, encoding="utf-8")
-        return environment.installation_key("auto", None)
+        return environment.installation_key("auto", "cpu")
 
     before = key(text)
     assert key(text.replace("line-length = 100", "line-length = 99")) == before
     assert key(text.replace('"psutil>=7,<8"', '"psutil>=7,<9"')) != before
-    assert environment.installation_key("cpu", None) != environment.installation_key("auto", None)
+    assert environment.installation_key("cpu", "cpu") != before
 
 
 @pytest.mark.parametrize(
@@ -326,8 +398,47 @@ def test_new_requirements_change_the_key_and_new_lint_rules_do_not(tmp_path, mon
     ],
 )
 def test_only_a_driver_that_takes_another_build_changes_the_key(wish, before, after, is_same):
-    key = environment.installation_key
-    assert (key(wish, before) == key(wish, after)) is is_same
+    def key(driver):
+        takes = torch_build.decide(wish, torch_build.Gpu(driver)).build
+        return environment.installation_key(wish, takes)
+
+    assert (key(before) == key(after)) is is_same
+
+
+@pytest.fixture
+def silent_driver(monkeypatch, tmp_path):
+    """A .venv with CUDA, on a machine whose nvidia-smi has stopped to answer."""
+
+    def no_answer():
+        raise torch_build.NvidiaSmiSilentError
+
+    silent = torch_build.Gpu(None, is_silent=True)
+    monkeypatch.setattr(torch_build, "read_driver_version", no_answer)
+    monkeypatch.setattr(torch_build, "read_gpu", lambda: silent)
+    monkeypatch.setattr(environment, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(environment, "STAMP", tmp_path / "stamp.json")
+    monkeypatch.setattr(environment, "list_torch_versions", lambda _: [])
+    for name in ("make_venv", "say_size", "pip_install"):
+        monkeypatch.setattr(environment, name, lambda *_, **__: None)
+    key = environment.installation_key("auto", "cuda13")
+    environment.write_stamp(environment.Stamp(key, "auto", "cuda13", has_dev=False))
+
+
+@pytest.mark.usefixtures("silent_driver")
+def test_an_nvidia_smi_that_does_not_answer_changes_no_build(capsys):
+    assert environment.current_build(None, dev=False, window=False) == "cuda13"
+
+    def prepared(wish):
+        stamp = environment.prepare(wish, dev=False, may_install=False, may_stay=False)
+        environment.write_stamp(stamp)
+        assert environment.current_build(None, dev=False, window=False) == stamp.build
+        return stamp.build
+
+    assert prepared(None) == "cuda13"  # new requirements, say
+    assert "CUDA 13 build, as before: nvidia-smi does not answer" in capsys.readouterr().out
+    assert prepared("auto") == "cpu"
+    assert prepared("cuda") == "cuda13"
+    assert prepared("cpu") == "cpu"
 
 
 def test_a_part_without_test_is_refused(checkout):
@@ -355,8 +466,10 @@ def test_an_unfit_python_is_told_so_where_no_other_is_found(monkeypatch, tmp_pat
     monkeypatch.setenv("PATH", str(tmp_path))
     for version in ((3, 9, 2), (3, 14, 0)):
         monkeypatch.setattr(sys, "version_info", version)
-        with pytest.raises(SystemExit, match=f"this is 3.{version[1]}"):
+        with pytest.raises(SystemExit, match=f"this is 3.{version[1]}\n  → Install") as ended:
             launch.use_fitting_python()
+        for way in ("apt-get install python3.11 python3.11-venv", "uv python", "conda create"):
+            assert way in str(ended.value)
 
 
 def test_a_python_that_only_prints_an_error_is_passed_over(tmp_path):
@@ -422,6 +535,71 @@ def test_without_qts_libraries_the_terminal_starts_and_a_window_sets_up_again(mo
     assert environment.current_build(None, dev=False, window=True) is None
 
 
+@pytest.mark.parametrize(
+    ("variables", "rest", "needs_qt"),
+    [
+        ({}, [], False),
+        ({}, ["--data-dir", "x"], False),
+        ({"DISPLAY": ":0"}, [], True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, [], True),
+        ({"QT_QPA_PLATFORM": "offscreen"}, [], True),
+        ({}, ["--tour", "pictures"], True),
+    ],
+)
+def test_whatever_becomes_the_app_is_set_up_with_qt(
+    monkeypatch, tmp_path, variables, rest, needs_qt
+):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    stamp = environment.Stamp("key", "auto", "cpu", has_dev=False, has_window=False)
+    monkeypatch.setattr(environment, "read_stamp", lambda: stamp)
+    monkeypatch.setattr(environment, "write_stamp", lambda _: None)
+    monkeypatch.setattr(environment, "installation_key", lambda *_: "key")
+    monkeypatch.setattr(environment, "prepare", lambda *_, **__: stamp)
+    monkeypatch.setattr(environment, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(environment, "LOCK", tmp_path / "lock")
+    asked: list[str] = []
+    missing: list[str] = []
+
+    def provide_system(**_):
+        asked.append("libraries")
+        return missing
+
+    monkeypatch.setattr(command_line, "provide_system", provide_system)
+    monkeypatch.setattr(environment, "verify_qt", lambda: asked.append("qt"))
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execve", lambda _, command, __: started.append(command))
+    assert command_line.main(["--", *rest]) == 0
+    assert asked == (["libraries", "qt"] if needs_qt else [])
+    assert ("bilin_app" in started[0]) is needs_qt
+    missing.append("apt-get install libegl1")
+    assert command_line.main(["--", *rest]) == int(needs_qt)
+
+
+@pytest.mark.parametrize(
+    ("head", "is_fit"),
+    [
+        ("#!{here}/bin/python3", True),
+        ('#!/bin/sh\n\'\'\'exec\' "{here}/bin/python3" "$0" "$@"', True),
+        ("#!/elsewhere{here}/bin/python3", False),
+        ('#!/bin/sh\n\'\'\'exec\' "/else where{here}/bin/python" "$0" "$@"', False),
+    ],
+)
+def test_a_checkout_that_was_moved_or_copied_gets_a_venv_of_its_own(
+    monkeypatch, tmp_path, head, is_fit
+):
+    monkeypatch.setattr(environment, "VENV", tmp_path)
+    monkeypatch.setattr(environment, "PYTHON", tmp_path / "bin" / "python")
+    monkeypatch.setattr(
+        environment, "_run", lambda command: subprocess.CompletedProcess(command, 0, "")
+    )
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pip").write_text(head.format(here=tmp_path) + "\nimport sys\n")
+    assert environment._is_fit() is is_fit
+
+
 def test_an_index_that_does_not_answer_is_not_one_without_builds(monkeypatch):
     """Else a driver would be called too old, and the CPU build kept for good."""
     words = "WARNING: Retrying (Retry(total=4)) after connection broken\nERROR: No matching"
@@ -433,10 +611,27 @@ def test_an_index_that_does_not_answer_is_not_one_without_builds(monkeypatch):
     assert environment.list_torch_versions(()) == []
     with pytest.raises(environment.IndexUnreachable):
         environment.list_torch_versions(("--index-url", "https://example.com"))
+    words = "requests.exceptions.InvalidSchema: Missing dependencies for SOCKS support."
+    with pytest.raises(environment.IndexUnreachable, match="SOCKS"):
+        environment.list_torch_versions(("--index-url", "https://example.com"))
     words = "ERROR: No matching distribution found for torch"
     assert environment.list_torch_versions(("--index-url", "https://example.com")) == []
 
 
-def test_a_venv_of_another_python_is_made_anew(checkout):
-    done = checkout.launch("prepare", "--cpu", "--no-system", BROKEN="version_info")
-    assert "Making the virtual environment" in done.stdout
+@pytest.mark.parametrize("unfit", ["", "version_info", "pip --version", "moved"])
+def test_a_venv_that_is_not_fit_is_made_anew(checkout, monkeypatch, unfit):
+    venv = checkout.root / ".venv"
+    monkeypatch.setattr(environment, "VENV", venv)
+    monkeypatch.setattr(environment, "PYTHON", venv / "bin" / "python")
+    if unfit == "moved":
+        (venv / "bin" / "pip").write_text("#!/elsewhere/.venv/bin/python\n")
+    asked: list[str] = []
+
+    def run(command):
+        asked.append(" ".join(command))
+        is_broken = bool(unfit) and unfit in asked[-1]
+        return subprocess.CompletedProcess(command, int(is_broken), "")
+
+    monkeypatch.setattr(environment, "_run", run)
+    environment.make_venv(may_install=False)
+    assert asked[-1].endswith(f"-m venv --clear {venv}") is bool(unfit)

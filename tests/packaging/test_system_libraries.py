@@ -4,6 +4,7 @@ import importlib.util
 import struct
 from pathlib import Path
 
+import command_line
 import pytest
 import system_libraries as libraries
 
@@ -104,3 +105,13 @@ def test_without_permission_the_line_to_type_is_given():
     told = libraries.provide(["libegl1", "libgl1"], purpose, may_install=False)
     assert len(told) == 1
     assert told[0].endswith("libegl1 libgl1")
+
+
+def test_where_packages_have_other_names_the_libraries_are_named(monkeypatch):
+    monkeypatch.setattr(libraries, "missing", lambda _: ["libEGL.so.1", "libxcb-cursor.so.0"])
+    monkeypatch.setattr(libraries.shutil, "which", lambda *_, **__: None)
+    told = command_line.provide_system(for_tests=False, may_install=True)
+    assert told == [
+        "Install what your distribution calls: libegl1 libxcb-cursor0",
+        "They hold: libEGL.so.1 libxcb-cursor.so.0",
+    ]

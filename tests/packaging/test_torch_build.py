@@ -21,6 +21,7 @@ from torch_build import Gpu, decide, find_build
         ("cpu", Gpu("580.65.06", (8.9,)), "cpu", "--cpu"),
         ("cuda", Gpu(None), "cuda13", "--cuda"),
         ("cuda", Gpu("550.54", (8.0,)), "cuda12", "--cuda"),
+        ("auto", Gpu(None, is_silent=True), "cpu", "nvidia-smi does not answer"),
     ],
 )
 def test_the_build_follows_driver_and_card(wish, gpu, build, reason):
@@ -28,6 +29,30 @@ def test_the_build_follows_driver_and_card(wish, gpu, build, reason):
     assert decision.build == build
     assert reason in decision.en
     assert decision.zh != decision.en
+
+
+def test_a_choice_stays_where_nvidia_smi_does_not_answer():
+    silent = Gpu(None, is_silent=True)
+    kept = decide("auto", silent, "cuda12")
+    assert (kept.build, "as before" in kept.en) == ("cuda12", True)
+    assert decide("cuda", silent, "cuda12").build == "cuda12"
+    assert decide("cpu", silent, "cpu").en == "CPU build, as --cpu asks"
+    assert decide("auto", Gpu(None), "cuda12").build == "cpu"  # the driver is gone
+
+
+def test_an_nvidia_smi_that_fails_is_told_from_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if torch_build.shutil.which("nvidia-smi", path="/usr/lib/wsl/lib") is None:
+        assert torch_build.read_driver_version(tmp_path / "none") is None
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 550.54\n")
+    program.chmod(0o755)
+    assert torch_build.read_driver_version(tmp_path / "none") == "550.54"
+    for broken in ("#!/bin/sh\necho Failed to initialize NVML\nexit 9\n", "no program"):
+        program.write_text(broken)
+        with pytest.raises(torch_build.NvidiaSmiSilentError):
+            torch_build.read_driver_version(tmp_path / "none")
+        assert torch_build.read_gpu().is_silent
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,6 @@ def import_gguf(
     *,
     on_progress: OnProgress = lambda _progress: None,
     should_stop: Callable[[], bool] = lambda: False,
-    max_shard_bytes: int = 4 * 1024**3,
     calibrate: CalibrateSource | None = None,
 ) -> Path:
     """Writes the model folder `dst`; goes on where an interrupted call with the same values was.
@@ -80,7 +79,6 @@ def import_gguf(
             write_small_files,
             on_progress=on_progress,
             should_stop=should_stop,
-            max_shard_bytes=max_shard_bytes,
             calibrate=calibration_of(calibrate, source, source.config, source.encode),
         )
 

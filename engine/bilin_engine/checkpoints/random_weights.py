@@ -18,12 +18,11 @@ _CODE_DEVIATION = {4: 4.61, 8: 73.9}
 
 
 class RandomWeights:
-    """Implements layers.weights.WeightSource. The same seed and name give the same numbers."""
+    """Implements layers.weights.WeightSource. The same name gives the same numbers."""
 
-    def __init__(self, config: ModelConfig, device: torch.device, seed: int = 0) -> None:
+    def __init__(self, config: ModelConfig, device: torch.device) -> None:
         self.config = config
         self._device = device
-        self._seed = seed
         self._specs = {spec.name: spec for spec in config.tensors()}
 
     def scheme(self, module: str) -> QuantizationScheme | None:
@@ -42,7 +41,7 @@ class RandomWeights:
         shape = self._stored_shape(name, spec)
         part = [len(range(size)[cut]) for size, cut in zip(shape, (rows, columns), strict=False)]
         generator = torch.Generator(self._device)
-        place = f"{self._seed} {name} {rows.start} {columns.start}"
+        place = f"{name} {rows.start} {columns.start}"
         generator.manual_seed(zlib.crc32(place.encode()))
         if name != stored:
             return self._packed(name, spec, part, generator)

@@ -127,7 +127,7 @@ def stream_to_folder(
     *,
     on_progress: OnProgress,
     should_stop: Callable[[], bool],
-    max_shard_bytes: int,
+    max_shard_bytes: int = 4 * 1024**3,
     calibrate: Calibrate | None = None,
 ) -> Path:
     """Writes the model folder `dst`; goes on where an interrupted call with the same values was.

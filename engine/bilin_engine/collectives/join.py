@@ -1,7 +1,6 @@
 """Chooses what carries a group's data, and lets the board show who waits for whom."""
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -11,7 +10,6 @@ from bilin_engine.collectives.process_group import ProcessGroupCollective
 from bilin_engine.collectives.shared_memory import SharedMemoryCollective
 from bilin_engine.errors import BadRequestError
 
-CollectiveName = Literal["auto", "gloo", "nccl", "shared_memory"]
 CONTROL_SLOT_BYTES = 64 * 1024
 
 

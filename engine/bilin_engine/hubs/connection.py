@@ -7,11 +7,14 @@ machine. Hosts that it redirects to are remembered, for people to see.
 import email.utils
 import ipaddress
 import json
+import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.request import getproxies
 
 import httpx2
 
@@ -58,8 +61,14 @@ class Connection:
                 },
             )
         except (ValueError, httpx2.InvalidURL) as error:
+            reason = f"{error}; SOCKS is written socks5://host:port"
             raise BadRequestError(
-                f'the proxy "{proxy[:120]}" is none; write it as http://host:port ({error})'
+                f'the proxy "{_refused(proxy)}" is none; write it as http://host:port ({reason})'
+            ) from error
+        except ImportError as error:  # an environment from before socksio was asked for
+            raise BadRequestError(
+                f'the proxy "{_refused(proxy)}" needs socksio: pip install socksio, or name one as '
+                "http://host:port"
             ) from error
 
     @property
@@ -148,12 +157,38 @@ def _told(host: str, what: str, hosts: list[str]) -> Iterator[None]:
         raise HubBusyError(f"{host}{way} cannot be reached: {error}") from error
     except httpx2.TimeoutException as error:
         raise HubBusyError(f"{host}{way} does not answer ({what})") from error
-    except httpx2.ProxyError as error:
+    except (httpx2.ProxyError, *_socks_errors()) as error:
         raise HubBusyError(f"the proxy does not let through to {host}: {error}") from error
     except httpx2.UnsupportedProtocol as error:
         raise HubError(f"{host}{way} has no address that can be asked: {error}") from error
     except httpx2.TransportError as error:
         raise HubBusyError(f"the connection to {host}{way} broke ({what}): {error}") from error
+
+
+def _socks_errors() -> tuple[type[Exception], ...]:
+    """What comes through from socksio, which is loaded with the first SOCKS proxy."""
+    socksio = sys.modules.get("socksio")
+    return (socksio.SOCKSError,) if socksio is not None else ()
+
+
+def _refused(given: str) -> str:
+    """The proxy that the client does not take, without a password: as given, else its variable."""
+    if given:
+        return _shown(given)
+    found = getproxies()  # as httpx2 reads the environment
+    for scheme in ("http", "https", "all"):
+        address = found.get(scheme, "")
+        try:
+            httpx2.HTTPTransport(proxy=address if "://" in address else None).close()
+        except (ValueError, httpx2.InvalidURL, ImportError):
+            name = f"{scheme}_proxy"
+            return f"{name if os.environ.get(name) else name.upper()}={_shown(address)}"
+    return ""
+
+
+def _shown(address: str) -> str:
+    scheme, mark, rest = address.rpartition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"[:120]
 
 
 def _check_status(response: httpx2.Response, what: str) -> None:

@@ -41,35 +41,34 @@ class Card:
     """Data-sheet values: GB/s and dense fp16 Tflop/s with fp32 accumulation."""
 
     name: str
-    memory_gib: float
     bandwidth_gb_s: float
     rate_tflop_s: float
 
 
 # Kept to cards people run language models on; matched by name (longest first) or by memory size.
 CARDS = (
-    Card("RTX 2080 Ti", 11, 616, 54),
-    Card("RTX 3060", 12, 360, 25),
-    Card("RTX 4060 Ti", 16, 288, 44),
-    Card("RTX 4080", 16, 717, 97),
-    Card("Tesla T4", 16, 320, 33),
-    Card("RTX 3080", 10, 760, 59),
-    Card("RTX 4090", 24, 1008, 165),
-    Card("RTX 3090", 24, 936, 71),
-    Card("RTX 5090", 32, 1792, 210),
-    Card("A100 40GB", 40, 1555, 312),
-    Card("L40S", 48, 864, 181),
-    Card("RTX A6000", 48, 768, 77),
-    Card("A100", 80, 2039, 312),
-    Card("RTX PRO 6000", 96, 1792, 250),
-    Card("H100 PCIe", 80, 2039, 600),
-    Card("H100", 80, 3350, 800),
-    Card("H200", 141, 4800, 800),
+    Card("RTX 2080 Ti", 616, 54),
+    Card("RTX 3060", 360, 25),
+    Card("RTX 4060 Ti", 288, 44),
+    Card("RTX 4080", 717, 97),
+    Card("Tesla T4", 320, 33),
+    Card("RTX 3080", 760, 59),
+    Card("RTX 4090", 1008, 165),
+    Card("RTX 3090", 936, 71),
+    Card("RTX 5090", 1792, 210),
+    Card("A100 40GB", 1555, 312),
+    Card("L40S", 864, 181),
+    Card("RTX A6000", 768, 77),
+    Card("A100", 2039, 312),
+    Card("RTX PRO 6000", 1792, 250),
+    Card("H100 PCIe", 2039, 600),
+    Card("H100", 3350, 800),
+    Card("H200", 4800, 800),
 )
 _BY_MEMORY = {11: "RTX 2080 Ti", 12: "RTX 3060", 16: "RTX 4080", 24: "RTX 3090", 40: "A100 40GB"}
 _BY_MEMORY |= {10: "RTX 3080", 32: "RTX 5090", 48: "L40S", 80: "H100", 96: "RTX PRO 6000"}
 _BY_MEMORY |= {141: "H200"}
-_UNKNOWN_GPU = Card("an unknown card", 0, 400, 30)
+_UNKNOWN_GPU = Card("an unknown card", 400, 30)
 CPU_BANDWIDTH = 60e9
 CPU_RATE = 0.4e12
 

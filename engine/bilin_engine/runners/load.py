@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import torch
 
@@ -38,7 +38,6 @@ from bilin_kernels.loader import KernelLoadError, default_launcher
 
 logger = logging.getLogger(__name__)
 
-DTypeOption = Literal["float32", "bfloat16", "float16"]
 OnProgress = Callable[[str, float], None]
 
 # Below this size in bfloat16 the cpu backend keeps a dense copy beside the INT4 weights.
