@@ -58,8 +58,8 @@ class _Engine(QObject):
         self._sent.append((make(1), handle))
         return handle
 
-    def answer(self) -> None:
-        """Answers what was sent."""
+    def answer(self) -> bool:
+        """Answers what was sent. False: nothing was."""
         expected = (ExpectedWord("甲", -1.0), ExpectedWord("乙", -2.0))
         for request, handle in self._sent:
             for index, (start, _end) in enumerate(request.spans):
@@ -70,6 +70,7 @@ class _Engine(QObject):
                 words = () if index % EVERY else (word,)
                 handle.sentence_read.emit(SentenceRead(id=1, index=index, words=words))
             handle.done.emit(ProofreadResult(num_words=len(request.spans), seconds=1.0, way="mask"))
+        return bool(self._sent)
 
 
 def measure_reader() -> dict[str, float]:
@@ -96,7 +97,8 @@ def _measure() -> dict[str, float]:
     reader.show_session(session)
     reader.set_open(True)
     reader.read(0, len(session.document))
-    engine.answer()
+    while not engine.answer():
+        QApplication.processEvents()  # cuts the text into sentences
     QApplication.processEvents()
     refreshes = []
     for number in range(NUM_LETTERS):

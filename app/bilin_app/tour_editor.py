@@ -12,6 +12,7 @@ from bilin_app.controllers.editor_views import (
     RevisionView,
     WindowRuler,
     WordFlag,
+    WordFlags,
 )
 from bilin_app.controllers.list_views import ListRow
 from bilin_app.controllers.sentences import revision_reason
@@ -207,7 +208,7 @@ def show_reader(window: MainWindow, language: Language, *, is_reading: bool = Fa
             num_known=2 if is_reading else num,
             num_sentences=num,
             rate_words_s=0.0 if is_reading else 41.0,
-            flags=tuple(flags),
+            flags=WordFlags([(0, tuple(flags))]),
             figures=None if is_reading else figures,
         )
     )

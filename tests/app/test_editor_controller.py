@@ -179,6 +179,27 @@ def test_an_earlier_version_comes_back_with_what_was_offered(desk, qtbot):
     assert session.shown_text(session.document.blanks[1][1].id) == "春"
 
 
+def test_a_version_is_never_put_into_another_document(desk, qtbot):
+    desk.editor.open_text("the first")
+    qtbot.waitUntil(lambda: desk.on_disk() == ["the first"], timeout=5000)
+    desk.editor._keeper.keep_revision(desk.editor._snapshot(), "filled")
+    desk.editor.list_revisions()
+    qtbot.waitUntil(lambda: bool(desk.revisions), timeout=5000)
+    [revision] = {one.id for one in desk.revisions}
+    desk.revisions.clear()
+    read: list = []
+    desk.editor.revision_read.connect(lambda number, _view: read.append(number))
+    desk.editor.list_revisions()  # answered when another one is on show
+    desk.editor.open_text("the second")
+    qtbot.waitUntil(lambda: len(desk.on_disk()) == 2, timeout=5000)
+    desk.editor.read_revision(revision)
+    desk.editor.restore_revision(revision)
+    desk.store.read_latest(lambda _connection: None).result(10)
+    qtbot.wait(10)
+    assert desk.editor.session.document.plain_text == "the second"
+    assert (desk.revisions, read) == ([], [])
+
+
 class FullDisk:
     """Every transaction fails at its end, as long as it is full."""
 
@@ -262,6 +283,63 @@ def test_an_empty_file_is_an_empty_document(desk, qtbot, tmp_path):
     qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
     assert desk.opened[-1].title == "empty"
     assert desk.notices == []
+
+
+def saved(desk, qtbot, path: Path) -> str:
+    """What was said of it."""
+    desk.notices.clear()
+    desk.editor.save_file(path)
+    qtbot.waitUntil(lambda: desk.notices != [], timeout=5000)
+    return desk.notices[-1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_file_that_is_saved_over_keeps_its_characters(desk, qtbot, tmp_path, end, encoding):
+    text = f"10\u00a0000 不可分\u202f。{end}第二行{end}"
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode(encoding))
+    desk.editor.open_file(path)
+    qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
+    saved(desk, qtbot, path)
+    assert path.read_bytes().decode() == text
+    saved(desk, qtbot, tmp_path / "new.txt")
+    assert (tmp_path / "new.txt").read_bytes().decode() == text.replace(end, "\n")
+
+
+def test_saving_over_a_file_keeps_its_link_and_its_mode(desk, qtbot, tmp_path):
+    desk.editor.open_text("new")
+    kept, link, part = (tmp_path / name for name in ("kept.txt", "link.txt", "kept.txt.part"))
+    kept.write_text("old", encoding="utf-8")
+    kept.chmod(0o600)
+    part.write_text("a person's own", encoding="utf-8")
+    link.symlink_to(kept.name)
+    saved(desk, qtbot, link)
+    assert (link.is_symlink(), kept.read_text(encoding="utf-8")) == (True, "new")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert part.read_text(encoding="utf-8") == "a person's own"
+    before = os.umask(0o027)
+    try:
+        saved(desk, qtbot, tmp_path / "other.txt")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "other.txt").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_full_disk_leaves_the_file_as_it_was_and_nothing_beside_it(
+    desk, qtbot, tmp_path, monkeypatch
+):
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    desk.editor.open_text("new")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_text("old", encoding="utf-8")
+    monkeypatch.setattr(os, "fsync", full)
+    assert "the disk is full" in saved(desk, qtbot, folder / "a.txt")
+    assert [path.name for path in folder.iterdir()] == ["a.txt"]
+    assert (folder / "a.txt").read_text(encoding="utf-8") == "old"
 
 
 def test_a_selection_that_becomes_a_blank_suggests_its_length(desk):

@@ -2,13 +2,15 @@
 
 import pytest
 from editor_desk import EditorDesk
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QCoreApplication, QEvent, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QStackedWidget, QWidget
 
+from bilin_app.pages.editor.inspector import InspectorDialog
+from bilin_app.pages.editor.revisions import RevisionsDialog
 from bilin_app.pages.editor.view import EditorView
 from bilin_app.theme.theme import Look, start_theme
-from bilin_engine.protocol import Candidate, FillConstraints, LengthLimit
+from bilin_engine.protocol import Candidate, FillConstraints, LengthLimit, PromptView
 
 Key, Mod = Qt.Key, Qt.KeyboardModifier
 
@@ -158,6 +160,46 @@ def test_a_fill_that_waits_for_the_model_is_of_no_other_document(make_desk, qtbo
     qtbot.waitUntil(lambda: desk.engine.model is not None, timeout=20000)
     assert desk.editor.running == ()
     assert desk.editor.session.shown_text(1) == "calm"
+
+
+def test_a_length_that_is_being_typed_is_left_alone_while_the_blank_is_filled(desk, qtbot):
+    desk.editor.open_text("a [MASK] b [MASK]")
+    first, second = (blank(desk, number) for number in (0, 1))
+    limit = FillConstraints(length=LengthLimit(12, "words"))
+    for blank_id in (first, second):
+        desk.editor.set_constraints(blank_id, limit)
+    session, field = desk.editor.session, desk.view.panel._count
+    session.begin_stream(first)
+    desk.view.activateWindow()
+    field.setFocus()
+    qtbot.waitUntil(field.hasFocus)
+    field.selectAll()
+    QTest.keyClick(field, Key.Key_3)
+    session.append_stream(first, "word")
+    assert field.text() == "3"
+    QTest.keyClick(field, Key.Key_Return)
+    assert session.fill(first).constraints.length == LengthLimit(3, "words")
+    session.end_stream(first)
+    desk.view.text.select_blank(second)
+    assert field.value() == 12
+
+
+def test_the_prompt_s_dialog_goes_when_it_is_closed(desk):
+    desk.editor.prompt_inspected.emit(PromptView(tokens=(), prefix_len=0, context_length=512))
+    [dialog] = desk.view.findChildren(InspectorDialog)
+    dialog.accept()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    assert desk.view.findChildren(InspectorDialog) == []
+
+
+def test_earlier_versions_are_put_away_with_their_document(desk, qtbot):
+    desk.editor.open_text("the first")
+    desk.editor.list_revisions()
+    qtbot.waitUntil(lambda: desk.view.findChildren(RevisionsDialog) != [])
+    [dialog] = desk.view.findChildren(RevisionsDialog)
+    assert dialog.isVisible()
+    desk.editor.open_text("the second")  # handed over by a second start
+    assert dialog.isHidden()
 
 
 @pytest.mark.expects_log

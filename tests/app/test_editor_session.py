@@ -383,6 +383,26 @@ def test_words_are_accepted_one_by_one_and_given_back_together_with_the_rest():
     assert session.document.plain_text == "by Stanford University."
 
 
+def test_a_fill_that_brings_nothing_takes_nothing_away():
+    session = session_of("The sky is [MASK].")
+    [(_, blank)] = session.document.blanks
+    offer(session, blank.id, "blue", "grey")
+    session.choose(blank.id, 1)
+    before = session.snapshot("t")
+    session.begin_stream(blank.id)
+    assert view_of(session, blank.id).state == "waiting"
+    assert view_of(session, blank.id).candidates == ()
+    assert session.shown_text(blank.id) == ""
+    assert session.snapshot("t") == before  # what is saved meanwhile: a kill loses nothing
+    session.end_stream(blank.id)
+    assert session.snapshot("t") == before
+    assert session.shown_text(blank.id) == "grey"
+    session.begin_stream(blank.id)
+    session.append_stream(blank.id, "red")
+    session.end_stream(blank.id)
+    assert [c.text for c in session.fill(blank.id).candidates] == ["red"]
+
+
 def test_constraints_stay_with_their_blank_and_its_next_fill():
     session = session_of("[MASK]")
     [(_, blank)] = session.document.blanks
@@ -429,3 +449,4 @@ def test_characters_are_counted_as_a_person_counts():
 
 def test_what_no_document_may_hold_is_taken_out():
     assert plain_slice("a\r\nb\u2029c\ufffcd\0").text == "a\nb\ncd"
+    assert plain_slice("10\xa0000").text == "10\xa0000"

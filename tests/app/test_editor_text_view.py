@@ -3,8 +3,14 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PySide6.QtCore import QMimeData, QPointF, Qt
-from PySide6.QtGui import QDropEvent, QInputMethodEvent, QTextCursor
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt
+from PySide6.QtGui import (
+    QDragEnterEvent,
+    QDragMoveEvent,
+    QDropEvent,
+    QInputMethodEvent,
+    QTextCursor,
+)
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
@@ -48,7 +54,8 @@ class Bench:
     @property
     def shown(self) -> str:
         """What stands in the field, blanks as ▢."""
-        return self.view.toPlainText().replace("\ufffc", "▢")
+        text = self.view.document().toRawText()  # toPlainText takes all spaces for plain ones
+        return text.replace("\u2029", "\n").replace("\u2028", "\n").replace("\ufffc", "▢")
 
     @property
     def expected(self) -> str:
@@ -349,6 +356,39 @@ def test_what_is_dragged_within_the_text_moves_unless_a_copy_is_asked_for(bench,
     assert one.shown == "甲乙春天丙丁"
 
 
+def test_the_page_stands_still_after_a_drop_near_its_edge(bench, qtbot):
+    one = bench("line\n" * 200)
+    view, data = one.view, QMimeData()
+    data.setText("dropped")
+    place = QPoint(60, view.viewport().height() - 4)
+    actions, button = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    enter = QDragEnterEvent(place, actions, data, button, Mod.NoModifier)
+    move = QDragMoveEvent(place, actions, data, button, Mod.NoModifier)
+    drop = QDropEvent(QPointF(place), actions, data, button, Mod.NoModifier)
+    QApplication.sendEvent(view.viewport(), enter)
+    QApplication.sendEvent(view.viewport(), move)
+    bar = view.verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.value() > 0)  # Qt scrolls as long as something is held there
+    QApplication.sendEvent(view.viewport(), drop)
+    assert "dropped" in one.session.document.plain_text
+    at = bar.value()
+    qtbot.wait(250)
+    assert bar.value() == at
+
+
+def test_spaces_that_break_no_line_stay_what_they_are(bench):
+    one = bench("10\u00a0000 km")
+    one.at(6)
+    one.preedit("", "\u00a0\u202f")
+    assert one.session.document.plain_text == "10\u00a0000\u00a0\u202f km"
+    assert one.view.places_of("10 0") == [(0, 4)]
+    one.at(0, 4)
+    assert one.view.createMimeDataFromSelection().text() == "10\u00a00"
+    one.key(Key.Key_Backspace)
+    assert one.session.document.plain_text == "00\u00a0\u202f km"
+    one.session.undo()
+
+
 def test_text_outside_of_the_window_is_dimmed(bench):
     one = bench("前前前甲[MASK]乙后后后")
     one.view.show_window(WindowRuler(one.blank(), 3, 6, 5, 11, 8, "mask"))
@@ -389,7 +429,9 @@ def test_a_word_taken_beside_an_offer_parts_the_two(bench):
 
 
 ACT = st.one_of(
-    st.tuples(st.just("type"), st.floats(0, 1), st.floats(0, 1), st.text("ab 空🏛\n", max_size=4)),
+    st.tuples(
+        st.just("type"), st.floats(0, 1), st.floats(0, 1), st.text("ab \xa0空🏛\n", max_size=4)
+    ),
     st.tuples(st.just("delete"), st.floats(0, 1), st.floats(0, 1), st.just("")),
     st.tuples(st.just("blank"), st.floats(0, 1), st.floats(0, 1), st.just("")),
     st.tuples(st.just("offer"), st.floats(0, 1), st.just(0.0), st.text("xy🏛字", max_size=4)),

@@ -1,7 +1,10 @@
 """A fill on its way: what is asked, what is shown meanwhile, and how it ends."""
 
+import gc
+import weakref
+
 import pytest
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QCoreApplication, QEvent, QObject
 
 from bilin_app.controllers.editor_session import EditorSession
 from bilin_app.controllers.editor_views import FillSettings
@@ -193,3 +196,34 @@ def test_a_failure_is_told_and_frees_the_blanks():
     assert len(bench.ended) == 1
     assert bench.ended[0]
     assert bench.session.view(bench.ids[0]).state == "open"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_another_fill_that_fails_before_its_first_word_leaves_the_earlier_one(is_cancelled):
+    bench = Bench("在[MASK]和[MASK]")
+    bench.start(*bench.ids)
+    bench.engine.fill("春", "冬")
+    bench.start(bench.ids[0])
+    assert bench.shown() == ["", "冬"]
+    if is_cancelled:
+        bench.engine.last.end_cancelled()
+    else:
+        bench.engine.last.end_failed(RequestFailure("model_broken", "the worker has died"))
+    assert bench.shown() == ["春", "冬"]
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+def test_a_fill_that_has_ended_keeps_its_document_no_longer(is_left):
+    bench = Bench("在[MASK]")
+    run = bench.start(*bench.ids)
+    if is_left:
+        run.leave()
+        bench.engine.last.end_cancelled()
+    else:
+        bench.engine.fill("春")
+    kept = [weakref.ref(one) for one in (run, bench.session, bench.engine.last)]
+    bench.parent.deleteLater()
+    del run, bench
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    gc.collect()
+    assert [one() for one in kept] == [None] * 3

@@ -9,7 +9,8 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QToolTip
 
 from bilin_app import bench_reader
-from bilin_app.controllers.editor_views import ReaderView, WordFlag
+from bilin_app.controllers import proofreader
+from bilin_app.controllers.editor_views import ReaderView, WordFlag, WordFlags
 from bilin_app.controllers.engine_views import EngineView, ModelView
 from bilin_app.pages.editor.reader_panel import MAX_CARDS
 from bilin_app.pages.editor.view import EditorView
@@ -74,7 +75,8 @@ def test_cards_come_a_few_at_a_time_the_least_likely_first(qtbot):
     qtbot.addWidget(view)
     view.show()
     text = "".join(f"w{n} " for n in range(60))
-    flags = tuple(WordFlag(n * 2, n * 2 + 1, text, n * 2, -float(n * 7 % 60)) for n in range(60))
+    words = tuple(WordFlag(n * 2, n * 2 + 1, text, n * 2, -float(n * 7 % 60)) for n in range(60))
+    flags = WordFlags([(0, words)])
     reader = view.reader
     reader.show_reader(ReaderView(flags=flags))
     assert [flag.score for flag in reader.flags] == [-float(59 - n) for n in range(MAX_CARDS)]
@@ -92,15 +94,88 @@ def test_a_long_text_is_looked_at_in_parts_until_all_of_it_is(make_desk, qtbot):
     told: list[ReaderView] = []
     desk.editor.reader.changed.connect(told.append)
     desk.editor.reader.set_open(True)
-    assert 0 < told[-1].num_sentences < 20_000
+    assert 0 < told[-1].num_sentences < 20_000 / 10
     qtbot.waitUntil(lambda: told[-1].num_sentences == 20_000)
     assert len(told) < 5
+
+
+def test_a_long_text_is_cut_between_events_before_it_is_read(make_desk, qtbot, monkeypatch):
+    monkeypatch.setattr(proofreader, "MAX_NEW_CHARACTERS", 20)
+    desk = make_desk()
+    text = "One bad word. " + "All well. " * 20 + "The last bad one."
+    desk.editor.open_text(text)
+    qtbot.waitUntil(lambda: desk.engine.model is not None, timeout=20000)
+    cut: list[int] = []
+    of = Paragraphs.of
+
+    def counted(self, one):
+        before = self.num_cut and self.size
+        found = of(self, one)
+        cut.append(self.size - before)
+        return found
+
+    monkeypatch.setattr(Paragraphs, "of", counted)
+    desk.page.proofread()
+    assert desk.asked == []
+    assert desk.view.reader._view.is_reading
+    qtbot.waitUntil(lambda: desk.marked == ["bad", "bad"], timeout=20000)
+    assert 0 < max(cut) <= 20
+    assert desk.asked[0][0] == "One bad word."
+    assert desk.asked[0][-1] == "The last bad one."
+
+
+def test_a_long_text_is_read_by_several_requests_as_one_run(make_desk, qtbot, monkeypatch):
+    monkeypatch.setattr(proofreader, "MAX_ASKED", 2)
+    desk = make_desk("--gap", "0.05")
+    desk.editor.open_text("One bad word. A second. Number three. The last bad one. 🏛 Five.")
+    told: list[ReaderView] = []
+    desk.editor.reader.changed.connect(told.append)
+    desk.page.proofread()
+    qtbot.waitUntil(lambda: len(desk.asked) == 2, timeout=20000)
+    desk.editor.session.type_text(0, 0, "x\n")  # what is left to be asked moves with its text
+    qtbot.waitUntil(lambda: desk.marked == ["bad", "bad"], timeout=20000)
+    qtbot.waitUntil(lambda: not desk.view.reader._view.is_reading)
+    assert desk.asked == [
+        ["One bad word.", "A second."],
+        ["Number three.", "The last bad one."],
+        ["🏛 Five."],
+    ]
+    reading = [view for view in told if view.is_reading and view.num_asked]
+    assert {view.num_asked for view in reading} == {5}
+    assert [view.num_done for view in reading] == sorted(view.num_done for view in reading)
+
+
+def test_a_stop_asks_for_nothing_of_the_rest(make_desk, qtbot, monkeypatch):
+    monkeypatch.setattr(proofreader, "MAX_ASKED", 8)
+    desk = make_desk("--gap", "0.15")
+    desk.editor.open_text(" ".join(["One bad word."] + [f"Number {n}." for n in range(40)]))
+    desk.page.proofread()
+    qtbot.waitUntil(lambda: desk.marked == ["bad"], timeout=20000)
+    desk.view.reader.read.click()  # Stop
+    qtbot.waitUntil(lambda: not desk.view.reader._view.is_reading)
+    assert sum(map(len, desk.asked)) < 41
+
+
+def test_flags_get_their_places_when_they_are_asked_for():
+    line = "a bad word"
+    one = (WordFlag(2, 5, line, 2, -3.0), WordFlag(6, 10, line, 6, -1.0))
+    flags = WordFlags([(0, one), (10, ()), (20, one[:1]), (30, one)])
+    assert [flag.start for flag in flags] == [2, 6, 22, 32, 36]
+    assert len(flags) == 5
+    assert (flags[-1], flags[1:3]) == (one[1].moved(30), [one[1], one[0].moved(20)])
+    assert [(flag.start, flag.score) for flag in flags.least(4)] == [
+        (2, -3.0), (22, -3.0), (32, -3.0), (6, -1.0)
+    ]  # fmt: skip
+    assert one[0].moved(20) in flags
+    assert one[0].moved(21) not in flags
+    assert not WordFlags()
 
 
 def test_a_card_shows_the_blanks_beside_its_word(make_desk):
     desk = make_desk()
     text = f"The sky is {BLANK_MARK} bad."
-    desk.view.reader.show_reader(ReaderView(flags=(WordFlag(13, 16, text, 13),)))
+    flags = WordFlags([(0, (WordFlag(13, 16, text, 13),))])
+    desk.view.reader.show_reader(ReaderView(flags=flags))
     assert "sky is ▁▁▁ " in desk.view.reader.cards[0]._where.text()
 
 

@@ -65,9 +65,11 @@ def test_revisions_are_kept_once_and_the_oldest_make_room(connection):
     revisions = stored.list_revisions(connection, number)
     assert len(revisions) == stored.MAX_REVISIONS
     assert revisions[0].created_at == stored.MAX_REVISIONS + 4
-    restored = stored.load_revision(connection, revisions[0].id)
+    restored = stored.load_revision(connection, number, revisions[0].id)
     assert restored is not None
     assert restored.content.plain_text == f"text {stored.MAX_REVISIONS + 4}"
+    other = stored.save_document(connection, 0, snapshot("b"), 1.0)
+    assert stored.load_revision(connection, other, revisions[0].id) is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """What the lists of conversations and of documents have in common, on a real database."""
 
+from dataclasses import replace
+from threading import Event
+
 import pytest
 from PySide6.QtWidgets import QWidget
 
@@ -101,6 +104,25 @@ def test_both_are_found_alike(listed, qtbot, query, title_marks, snippet_marks):
     assert {(hit.title_highlights, hit.highlights) for hit in hits} == {
         (title_marks, snippet_marks)
     }
+
+
+def test_a_search_that_is_outdated_when_its_turn_comes_is_not_made(listed, qtbot):
+    stored_list, _ids = listed
+    made: list[str] = []
+    find = stored_list._storage.find
+
+    def counted(connection, query):
+        made.append(query)
+        return find(connection, query)
+
+    stored_list._storage = replace(stored_list._storage, find=counted)
+    turn = Event()
+    stored_list._store.read(lambda _connection: turn.wait(10))
+    with qtbot.waitSignal(stored_list.search_done) as told:
+        for query in ("避", "避寒", "三亚"):
+            stored_list.search(query)
+        turn.set()
+    assert (told.args[0], made) == ("三亚", ["三亚"])
 
 
 def test_the_trash_asks_before_anything_goes_for_good(qtbot, monkeypatch):

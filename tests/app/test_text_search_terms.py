@@ -1,16 +1,18 @@
 """Terms as SQLite's FTS5 really matches them."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bilin_app.text import search_terms
 from bilin_app.text.pinyin import find_reading, reading_pattern, readings
-from bilin_app.text.search_terms import highlights, index_terms, match_expression, snippet
+from bilin_app.text.search_terms import fold, highlights, index_terms, match_expression, snippet
 from bilin_app.text.simplified import simplify
 from bilin_app.text.titles import MAX_TITLE_COLUMNS, file_name_of, title_from
 
@@ -86,6 +88,40 @@ def test_snippet_shows_the_first_hit_with_its_place():
     assert shown.startswith("…")
     assert shown.endswith("…")
     assert shown[hit[0] : hit[1]] == "量子"
+
+
+def test_the_snippet_of_a_long_text_is_cut_from_around_the_hit(monkeypatch):
+    """Folding each character by itself takes a second for half a million."""
+    folded: list[int] = []
+    monkeypatch.setattr(
+        search_terms, "_fold", lambda text, fold=search_terms._fold: folded.append(1) or fold(text)
+    )
+    shown, [hit] = snippet("风，" * 200_000 + "凱旋門\n甲" + "。" * 1000, "凯旋门")
+    assert shown[hit[0] : hit[1]] == "凱旋門"
+    assert shown.startswith("…")
+    assert shown.endswith("…")
+    assert len(folded) < 10_000
+
+
+WORDS = st.sampled_from(
+    ["ab", "AB", "catab", "凯旋", "凱旋門", "，", "。", " ", "\n", "ﬁn", "e\u0301", "☃"]
+)
+
+
+@given(st.lists(WORDS, max_size=40).map("".join), st.sampled_from(["ab", "旋门", "fi", "é", "x"]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_folded_in_pieces_is_the_same_as_at_once(monkeypatch, text, query):
+    monkeypatch.setattr(search_terms, "PIECE", 1000)
+    at_once = fold(text), snippet(text, query, 20)
+    monkeypatch.setattr(search_terms, "PIECE", 2)
+    assert (fold(text), snippet(text, query, 20)) == at_once
+    assert at_once[0] == search_terms._fold(text)
+    first = highlights(re.sub(r"\s+", " ", text).strip(), query)[:1]
+    shown, inside = at_once[1]
+    assert bool(first) == bool(inside)
+    assert [shown[start:end] for start, end in inside[:1]] == [
+        re.sub(r"\s+", " ", text).strip()[start:end] for start, end in first
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,10 @@ The one place of the editor that knows both the database and the engine. All on 
 storage and files beside it.
 """
 
+import codecs
+import os
+import re
+import secrets
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,6 +49,8 @@ from bilin_engine.protocol import BlankKind, FillConstraints, InspectPrompt, Len
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 _TITLE_CHARACTERS = 400
+_HEAD_BYTES = 65_536
+_LINE_END = re.compile("\r\n?|\n")
 
 
 class EditorController(QObject):
@@ -220,33 +226,45 @@ class EditorController(QObject):
         self._list.search(text)
 
     def list_revisions(self) -> None:
-        """`revisions_listed` follows."""
+        """`revisions_listed` follows, unless another document is on show by then."""
+        session = self.session
 
         def listed(records: list[RevisionRecord]) -> None:
-            self.revisions_listed.emit(
-                [
-                    RevisionView(
-                        r.id, r.created_at, sentences.revision_reason(r.reason), r.num_characters
-                    )
-                    for r in records
-                ]
-            )
+            if session is self.session:
+                self.revisions_listed.emit(
+                    [
+                        RevisionView(
+                            r.id,
+                            r.created_at,
+                            sentences.revision_reason(r.reason),
+                            r.num_characters,
+                        )
+                        for r in records
+                    ]
+                )
 
         future = self._store.read_latest(stored.list_revisions, self.document_id)
         self._mailbox.when(future, listed, self._tell)
 
     def read_revision(self, revision_id: int) -> None:
-        """An earlier state to be read, with what was on offer then; `revision_read` follows."""
+        """An earlier state of the document on show, to be read; `revision_read` follows.
+
+        With what was on offer then. One of another document is not read.
+        """
 
         def read(snapshot: Snapshot | None) -> None:
             if snapshot is not None:
                 session = EditorSession(snapshot)
                 self.revision_read.emit(revision_id, _document_view(0, session, snapshot.title))
 
-        self._mailbox.when(self._store.read(stored.load_revision, revision_id), read, self._tell)
+        future = self._store.read(stored.load_revision, self.document_id, revision_id)
+        self._mailbox.when(future, read, self._tell)
 
     def restore_revision(self, revision_id: int) -> None:
-        """Puts an earlier state in place of the text: one step, and the present one is kept."""
+        """Puts an earlier state in place of the text: one step, and the present one is kept.
+
+        One of another document changes nothing.
+        """
         visit = self._visit
 
         def restore(snapshot: Snapshot | None) -> None:
@@ -258,7 +276,8 @@ class EditorController(QObject):
                 ids = {old.id: new.id for (_, old), (_, new) in pairs}
                 self.session.replace_all(content, {ids[i]: fill for i, fill in fills.items()})
 
-        self._mailbox.when(self._store.read(stored.load_revision, revision_id), restore, self._tell)
+        future = self._store.read(stored.load_revision, self.document_id, revision_id)
+        self._mailbox.when(future, restore, self._tell)
 
     def _take(self, document_id: int, snapshot: Snapshot) -> None:
         self._waiting = ()
@@ -483,11 +502,46 @@ def _read_file(path: Path) -> Snapshot:
 
 
 def _write_file(path: Path, snapshot: Snapshot) -> None:
+    """A link stays one, and the lines end as those of the file that is there."""
     is_json = path.suffix.lower() == ".json"
-    data = pretty_document(snapshot) if is_json else snapshot.content.plain_text.encode()
-    part = path.with_name(path.name + ".part")
+    path = Path(os.path.realpath(path))
     try:
-        part.write_bytes(data)
-        part.replace(path)
+        if is_json:
+            _write_whole(path, pretty_document(snapshot))
+        else:
+            text = snapshot.content.plain_text
+            _write_whole(path, text.replace("\n", _line_end(path)).encode())
     except OSError as error:
         raise storage_error(error) from error
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Writes beside the file, which it then replaces; its mode stays. Leaves nothing behind."""
+    mode = path.stat().st_mode & 0o7777 if path.exists() else None
+    partial = path.with_name(f".bilin-{secrets.token_hex(8)}")
+    allowed = 0o666 if mode is None else mode  # less the umask, from its first moment
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, allowed)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the name with nothing in it
+        if mode is not None:
+            partial.chmod(mode)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _line_end(path: Path) -> str:
+    """What ends the first line of a text file; a line feed where there is none."""
+    if not path.is_file():
+        return "\n"
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    is_wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    # In all other encodings that are read, no part of a character looks like the end of a line.
+    text = head.decode("utf-16" if is_wide else "latin-1", "ignore")
+    found = _LINE_END.search(text.replace("\0", ""))  # UTF-32 has it between
+    return found[0] if found else "\n"

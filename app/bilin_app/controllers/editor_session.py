@@ -73,7 +73,7 @@ class EditorSession(QObject):
         return Snapshot(title, self.document.content, fills)
 
     def fill(self, blank_id: int) -> BlankFill:
-        """What is offered for a blank."""
+        """What is offered for a blank, or was until the model began to fill it."""
         return self._fills.get(blank_id, BlankFill())
 
     def shown_text(self, blank_id: int) -> str:
@@ -106,6 +106,8 @@ class EditorSession(QObject):
         if place is None:
             return None
         fill = self.fill(blank_id)
+        if blank_id in self._streams:
+            fill = BlankFill(constraints=fill.constraints)
         return BlankView(
             id=blank_id,
             number=self.document.index(blank_id) + 1,
@@ -204,9 +206,8 @@ class EditorSession(QObject):
     # --- What the model offers --------------------------------------------------------------------
 
     def begin_stream(self, blank_id: int) -> None:
-        """The model begins to fill a blank: earlier offers give way."""
+        """The model begins to fill a blank: earlier offers are out of sight until it has done."""
         self._streams[blank_id] = ""
-        self._fills[blank_id] = BlankFill(constraints=self.fill(blank_id).constraints)
         self._show(blank_id)
 
     def append_stream(self, blank_id: int, text: str) -> None:
@@ -216,16 +217,18 @@ class EditorSession(QObject):
             self.blank_changed.emit(blank_id)
 
     def end_stream(self, blank_id: int, candidates: Sequence[Candidate] = ()) -> None:
-        """The model has done: these are offered, or (stopped, failed) what came so far."""
+        """The model has done: these are offered, or (stopped, failed) what came so far.
+
+        Where nothing came, what was offered before is offered again.
+        """
         text = self._streams.pop(blank_id, None)
         if text is None:
             return
         if not candidates and text.strip():
             candidates = (Candidate(text=text, logprob=0.0, num_tokens=0),)
-        fill = self.fill(blank_id)
-        self._fills[blank_id] = replace(
-            fill, candidates=tuple(candidates), chosen=0 if candidates else -1
-        )
+        if candidates:
+            fill = self.fill(blank_id)
+            self._fills[blank_id] = replace(fill, candidates=tuple(candidates), chosen=0)
         self._show(blank_id)
 
     def set_constraints(self, blank_id: int, constraints: FillConstraints) -> None:

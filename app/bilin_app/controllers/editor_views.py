@@ -3,8 +3,13 @@
 Positions count as in text.document. Ids of documents are the database's; 0 = not stored yet.
 """
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from heapq import nsmallest
+from itertools import accumulate
+from operator import itemgetter
+from typing import Literal, NamedTuple, overload
 
 from bilin_app.text.document import Slice
 from bilin_engine.protocol import (
@@ -117,6 +122,44 @@ class WordFlag(NamedTuple):
         return self._make((self.start + by, self.end + by, *self[2:]))
 
 
+class WordFlags(Sequence[WordFlag]):
+    """Flags in the order of the text, kept by stretches: one gets its place when it is asked for.
+
+    A key typed before thousands of them moves none, then.
+    """
+
+    def __init__(self, stretches: Sequence[tuple[int, tuple[WordFlag, ...]]] = ()) -> None:
+        """stretches: where each begins, and its flags, their positions counted from there."""
+        self._stretches = [(at, flags) for at, flags in stretches if flags]
+        self._ends = list(accumulate(len(flags) for _, flags in self._stretches))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, index: int) -> WordFlag: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[WordFlag]: ...
+    def __getitem__(self, index: int | slice) -> WordFlag | list[WordFlag]:
+        numbers = range(len(self))[index]
+        if isinstance(numbers, range):
+            return [self[number] for number in numbers]
+        stretch = bisect_right(self._ends, numbers)
+        at, flags = self._stretches[stretch]
+        return flags[numbers - self._ends[stretch]].moved(at)
+
+    def __contains__(self, flag: object) -> bool:
+        if not isinstance(flag, WordFlag):
+            return False
+        number = bisect_left(self, flag.start, key=lambda one: one.start)
+        return number < len(self) and self[number] == flag
+
+    def least(self, number: int) -> list[WordFlag]:
+        """So many with the lowest scores, the lowest first."""
+        placed = ((flag.score, at, flag) for at, flags in self._stretches for flag in flags)
+        return [flag.moved(at) for _, at, flag in nsmallest(number, placed, key=itemgetter(0))]
+
+
 @dataclass(frozen=True, slots=True)
 class ReaderView:
     """What the second reader does and has found, in the order of the text.
@@ -131,7 +174,7 @@ class ReaderView:
     num_known: int = 0
     num_sentences: int = 0
     rate_words_s: float = 0.0
-    flags: tuple[WordFlag, ...] = ()
+    flags: WordFlags = field(default_factory=WordFlags)
     figures: ProofreadFigures | None = None
 
 

@@ -190,7 +190,7 @@ class FillRun(QObject):
         self._handle = handle
         handle.delta_received.connect(self._on_delta)
         handle.done.connect(self._on_done)
-        handle.cancelled.connect(lambda: self._end(self._notice))
+        handle.cancelled.connect(self._on_cancelled)
         handle.failed.connect(self._on_failed)
 
     def stop(self) -> None:
@@ -231,6 +231,9 @@ class FillRun(QObject):
                 self.session.end_stream(blank_id, filled.candidates)
         self._ask_next()
 
+    def _on_cancelled(self) -> None:
+        self._end(self._notice)
+
     def _on_failed(self, failure: RequestFailure) -> None:
         if failure.end is not None:
             self._end(sentences.engine_ended(failure.end))
@@ -252,6 +255,7 @@ class FillRun(QObject):
         self._timer.stop()
         self._flush()
         self._is_ended = True
+        self._handle = None
         for blank_id in self.blank_ids:
             self.session.end_stream(blank_id)
         self.ended.emit(notice)

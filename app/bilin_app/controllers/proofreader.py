@@ -11,7 +11,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from bilin_app.controllers import sentences
 from bilin_app.controllers.editor_session import EditorSession
-from bilin_app.controllers.editor_views import ReaderView, WordFlag
+from bilin_app.controllers.editor_views import ReaderView, WordFlag, WordFlags
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.engine_views import EngineView
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
@@ -20,7 +20,8 @@ from bilin_app.text.sentence_spans import Paragraph, Paragraphs, Span, UnitMap
 from bilin_engine.protocol import Proofread, ProofreadResult, SentenceRead
 
 MAX_SENTENCES = 20_000  # kept of one model; the oldest go first
-MAX_NEW_CHARACTERS = 65_536  # cut into sentences at once
+MAX_NEW_CHARACTERS = 8_192  # cut into sentences at once
+MAX_ASKED = 2_048  # sentences of a request
 LOOK_AGAIN_MS = 250
 
 
@@ -36,17 +37,10 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was known of a paragraph at `at` when that many answers had come (`version`)."""
+    """What is known of a paragraph. flags: their positions counted from its start."""
 
-    version: int
-    at: int
     num_known: int
     flags: tuple[WordFlag, ...]
-
-    def moved_to(self, at: int) -> "_Seen":
-        """The same of the same paragraph elsewhere."""
-        flags = tuple(flag.moved(at - self.at) for flag in self.flags)
-        return _Seen(self.version, at, self.num_known, flags)
 
 
 class Proofreader(QObject):
@@ -62,13 +56,15 @@ class Proofreader(QObject):
         self._session: EditorSession | None = None
         self._model_id = ""
         self._known: dict[str, tuple[_Found, ...]] = {}
-        self._version = 0  # of what is known
+        self._fresh: set[str] = set()  # sentences that became known since the last look
         self._paragraphs = Paragraphs()
         self._seen: dict[Paragraph, _Seen] = {}
         self._handle: RequestHandle | None = None
         self._asked: tuple[str, ...] = ()  # the sentences under way
         self._asked_model = ""
         self._wanted: list[Span] = []  # when a model is loaded and the read under way has ended
+        self._rest: list[Span] = []  # what is asked for after them
+        self._num_asked = 0  # with the rest, and with what was asked before
         self._num_done = 0
         self._rate_words_s = 0.0
         self._is_open = False
@@ -76,6 +72,9 @@ class Proofreader(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(LOOK_AGAIN_MS)
         self._timer.timeout.connect(self._tell)
+        self._cutting = QTimer(self)  # between the steps of cutting a long text
+        self._cutting.setSingleShot(True)
+        self._cutting.timeout.connect(self._cut_on)
         engine.ready.connect(self._on_ready)
         engine.view_changed.connect(self._on_engine_changed)
 
@@ -108,24 +107,68 @@ class Proofreader(QObject):
             self._tell()
             self._on_engine_changed(self._engine.view)
             return
-        wanted, self._wanted = self._wanted, []
-        self._know_for(model.id)
-        text = session.document.text
-        spans = [
-            (at + low, at + low + len(sentence))
-            for at, paragraph in self._paragraphs.of(text)
-            for low, sentence in zip(paragraph.starts, paragraph.sentences, strict=True)
-            if sentence not in self._known
-            and any(at + low < end and start < at + low + len(sentence) for start, end in wanted)
-        ]
-        if not spans:
+        if not self._cut(session):
             self._tell()
             return
-        self._ask(model.id, text, spans)
+        wanted, self._wanted = self._wanted, []
+        self._know_for(model.id)
+        unread, num_behind = self._unread(session, wanted)
+        if not unread:
+            self._num_asked = self._num_done = 0
+            self._tell()
+            return
+        self._num_asked = self._num_done + len(unread) + num_behind
+        unread, behind = unread[:MAX_ASKED], unread[MAX_ASKED:]
+        if behind:
+            low = behind[0][0]
+            self._rest = [(max(start, low), end) for start, end in wanted if low < end]
+        self._ask(model.id, session.document.text, unread)
+
+    def _cut(self, session: EditorSession) -> bool:
+        """Cuts what was edited, and the next stretch that never was. Whether all is cut now."""
+        text = session.document.text
+        self._paragraphs.of(text[: self._paragraphs.size + MAX_NEW_CHARACTERS])
+        return self._paragraphs.size == len(text)
+
+    def _cut_on(self) -> None:
+        """Between events, for a long text: no key waits for all of it."""
+        if self._session is None or not (self._is_open or self._wanted):
+            return
+        if not self._cut(self._session):
+            self._cutting.start()
+        else:
+            self._tell()
+            QTimer.singleShot(0, self, self._read_on)
+
+    def _unread(
+        self, session: EditorSession, wanted: list[Span]
+    ) -> tuple[list[tuple[int, str]], int]:
+        """The sentences (start, text) that the wanted stretches touch and that are not known.
+
+        Some more than one request takes, then only how many there are, by the last look.
+        """
+        found: list[tuple[int, str]] = []
+        num_behind = 0
+        for at, paragraph in self._paragraphs.of(session.document.text):
+            stop = at + len(paragraph.text)
+            near = [(start, end) for start, end in wanted if at < end and start < stop]
+            if near and len(found) > MAX_ASKED:
+                seen = self._seen.get(paragraph)
+                num_behind += len(paragraph.sentences) - (seen.num_known if seen else 0)
+            elif near:
+                is_whole = any(start <= at and stop <= end for start, end in near)
+                found += [
+                    (at + low, sentence)
+                    for low, sentence in zip(paragraph.starts, paragraph.sentences, strict=True)
+                    if sentence not in self._known
+                    and (is_whole or _touch(at + low, at + low + len(sentence), near))
+                ]
+        return found, num_behind
 
     def stop(self) -> None:
         """Ends reading; what was read stays known."""
         self._wanted = []
+        self._rest = []
         if self._handle is not None:
             self._handle.cancel()
         self._tell()
@@ -145,36 +188,37 @@ class Proofreader(QObject):
         if session is None or not self._is_open:
             return ReaderView()
         self._know_for(model.id if model is not None else self._model_id)
-        flags: list[WordFlag] = []
+        self._cut(session)
+        fresh, self._fresh = self._fresh, set()
+        flags: list[tuple[int, tuple[WordFlag, ...]]] = []
         num_known = num_sentences = 0
         seen: dict[Paragraph, _Seen] = {}
-        text = session.document.text[: self._paragraphs.size + MAX_NEW_CHARACTERS]
-        for at, paragraph in self._paragraphs.of(text):
+        for at, paragraph in self._paragraphs.found:
             one = self._seen.get(paragraph)
+            size = len(paragraph.sentences)
             if one is None or (
-                one.version != self._version and one.num_known < len(paragraph.sentences)
+                fresh and one.num_known < size and not fresh.isdisjoint(paragraph.sentences)
             ):
-                one = self._look_at(paragraph, at)
-            elif one.at != at:
-                one = one.moved_to(at)
+                one = self._look_at(paragraph)
             seen[paragraph] = one
-            num_sentences += len(paragraph.sentences)
+            num_sentences += size
             num_known += one.num_known
-            flags += one.flags
+            if one.flags:
+                flags.append((at, one.flags))
         self._seen = seen
         return ReaderView(
             is_reading=self._handle is not None or bool(self._wanted),
             num_done=self._num_done,
-            num_asked=len(self._asked),
+            num_asked=self._num_asked,
             num_known=num_known,
             num_sentences=num_sentences,
             rate_words_s=self._rate_words_s,
-            flags=tuple(flags),
+            flags=WordFlags(flags),
             figures=self._engine.proofread_figures,
         )
 
-    def _look_at(self, paragraph: Paragraph, place: int) -> _Seen:
-        """What is known of a paragraph that begins at `place`."""
+    def _look_at(self, paragraph: Paragraph) -> _Seen:
+        """What is known of a paragraph."""
         flags: list[WordFlag] = []
         num_known = 0
         for start, sentence in zip(paragraph.starts, paragraph.sentences, strict=True):
@@ -182,27 +226,25 @@ class Proofreader(QObject):
             if found is not None:
                 num_known += 1
                 for one in found:
-                    at, size = start + one.start, one.end - one.start
-                    low, text = place + at, paragraph.text
-                    flags.append(WordFlag(low, low + size, text, at, one.score, one.expected))
-        return _Seen(self._version, place, num_known, tuple(flags))
+                    at, end = start + one.start, start + one.end
+                    flags.append(WordFlag(at, end, paragraph.text, at, one.score, one.expected))
+        return _Seen(num_known, tuple(flags))
 
-    def _ask(self, model_id: str, text: str, spans: list[Span]) -> None:
+    def _ask(self, model_id: str, text: str, unread: list[tuple[int, str]]) -> None:
         units = UnitMap(text)
         self._asked_model = model_id
-        self._asked = tuple(text[slice(*span)] for span in spans)
-        self._num_done = 0
+        self._asked = tuple(sentence for _, sentence in unread)
         handle = self._handle = self._engine.send(
             lambda i: Proofread(
                 id=i,
                 model=model_id,
                 text=from_units(text),
-                spans=tuple((units.characters(a), units.characters(b)) for a, b in spans),
+                spans=tuple(units.spans(unread)),
             )
         )
 
         def read(event: SentenceRead) -> None:
-            self._take(event, spans[event.index][0], units)
+            self._take(event, unread[event.index][0], units)
 
         handle.sentence_read.connect(read)
         handle.done.connect(self._on_done)
@@ -217,7 +259,8 @@ class Proofreader(QObject):
         """
         if self._asked_model != self._model_id:
             return
-        self._known[self._asked[event.index]] = tuple(
+        sentence = self._asked[event.index]
+        self._known[sentence] = tuple(
             _Found(
                 units.units(word.start) - start,
                 units.units(word.end) - start,
@@ -227,7 +270,7 @@ class Proofreader(QObject):
             for word in event.words
             if word.is_unlikely
         )
-        self._version += 1
+        self._fresh.add(sentence)
         while len(self._known) > MAX_SENTENCES:
             del self._known[next(iter(self._known))]
         self._num_done += 1
@@ -236,7 +279,7 @@ class Proofreader(QObject):
     def _on_done(self, result: ProofreadResult) -> None:
         if result.seconds:
             self._rate_words_s = result.num_words / result.seconds
-        self._end()
+        self._go_on(self._rest)
 
     def _on_failed(self, failure: RequestFailure) -> None:
         self._wanted = []
@@ -247,9 +290,16 @@ class Proofreader(QObject):
             self.notice.emit(sentences.request_failed(failure.code, failure.message))
 
     def _end(self) -> None:
+        """Before all was read: of the rest, nothing is."""
+        self._go_on([])
+
+    def _go_on(self, rest: list[Span]) -> None:
         self._handle = None
         self._asked = ()
-        self._num_done = 0
+        self._rest = []
+        if not rest:
+            self._num_asked = self._num_done = 0
+        self._wanted = [*rest, *self._wanted]
         self._tell()
         self._read_on()
 
@@ -258,7 +308,7 @@ class Proofreader(QObject):
             self._model_id = model_id
             self._known.clear()
             self._seen.clear()
-            self._version += 1
+            self._fresh.clear()
 
     def _on_ready(self, _model_id: str) -> None:
         self._tell()
@@ -275,7 +325,12 @@ class Proofreader(QObject):
                 self.notice.emit(view.reason)
 
     def _on_edited(self, edit: Edit, _is_ahead: bool) -> None:
-        self._wanted = [(edit.moved(start), edit.moved(end)) for start, end in self._wanted]
+        self._wanted, self._rest = (
+            [(edit.moved(start), edit.moved(end)) for start, end in stretches]
+            for stretches in (self._wanted, self._rest)
+        )
+        if len(edit.inserted.text) > MAX_NEW_CHARACTERS:
+            self._paragraphs = Paragraphs()  # in steps, as a text that was never looked at
         self._look_again()
 
     def _look_again(self) -> None:
@@ -285,7 +340,12 @@ class Proofreader(QObject):
     def _tell(self) -> None:
         self._timer.stop()
         self.changed.emit(self.view)
-        if self._is_open and self._session is not None:
-            is_whole = self._paragraphs.size >= len(self._session.document)
-            if not is_whole:
-                QTimer.singleShot(0, self, self._tell)
+        session = self._session
+        if session is None or not (self._is_open or self._wanted):
+            return
+        if self._paragraphs.size < len(session.document):
+            self._cutting.start()
+
+
+def _touch(low: int, high: int, stretches: list[Span]) -> bool:
+    return any(low < end and start < high for start, end in stretches)

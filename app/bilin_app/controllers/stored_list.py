@@ -132,11 +132,15 @@ class StoredList(QObject, Generic[R]):
         self._search += 1
         number = self._search
 
+        def find(connection: sqlite3.Connection) -> list[SearchHit]:
+            """On the reading thread, where all reading waits for it: not if it is outdated."""
+            return self._storage.find(connection, text) if number == self._search else []
+
         def done(hits: list[SearchHit]) -> None:
             if number == self._search:
                 self.search_done.emit(text, hits)
 
-        self._mailbox.when(self._store.read(self._storage.find, text), done, self.refused.emit)
+        self._mailbox.when(self._store.read(find), done, self.refused.emit)
 
     def tell_changed(self) -> None:
         """`changed` at once, from what was read last."""

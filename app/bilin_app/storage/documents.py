@@ -140,12 +140,14 @@ def list_revisions(connection: sqlite3.Connection, document_id: int) -> list[Rev
     return [RevisionRecord(*row) for row in rows]
 
 
-def load_revision(connection: sqlite3.Connection, revision_id: int) -> Snapshot | None:
-    """An earlier state; None if it has made room."""
+def load_revision(
+    connection: sqlite3.Connection, document_id: int, revision_id: int
+) -> Snapshot | None:
+    """An earlier state of a document; None if it has made room, or is another document's."""
     row = connection.execute(
         "SELECT d.title, r.content FROM document_revisions r"
-        " JOIN documents d ON d.id = r.document_id WHERE r.id = ?",
-        (revision_id,),
+        " JOIN documents d ON d.id = r.document_id WHERE r.id = ? AND d.id = ?",
+        (revision_id, document_id),
     ).fetchone()
     return None if row is None else _snapshot(*row)
 

@@ -289,7 +289,7 @@ def word_end(text: str) -> int:
 def clean(text: str) -> str:
     """Line ends as line feeds; what stands for objects and paragraphs in text fields taken out."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = text.replace("\u2029", "\n").replace("\u2028", "\n").replace("\xa0", " ")
+    text = text.replace("\u2029", "\n").replace("\u2028", "\n")
     return (
         text.replace(BLANK_MARK, "").replace("\0", "").replace("\ufdd0", "").replace("\ufdd1", "")
     )

@@ -9,24 +9,28 @@ the store rebuilds.
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bilin_app.text.simplified import simplify
 
 TERMS_VERSION = 2
+PIECE = 4096  # characters folded in one call, about: other threads stand still until it ends
 
 # Han with its extensions and compatibility forms, kana, hangul, bopomofo.
 _CJK = (
     "\u3005\u3007\u3040-\u30ff\u3105-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 )
+_REACH = 10  # a snippet is cut from so many times its length on each side: white space goes
 _RUN = re.compile(f"[{_CJK}]+")
 _TOKEN = re.compile(f"[{_CJK}]+|[^\\W_{_CJK}]+")
+# Nothing that follows one of these composes with it, and no term holds one.
+_PIECE_END = re.compile(r"[\s,.!?:，。！？：；、]")
 
 
 def index_terms(text: str) -> str:
     """The text as the index takes it: words as they are, CJK runs as pairs and a last character."""
-    return _RUN.sub(_pairs_and_last, _fold(text))
+    return _RUN.sub(_pairs_and_last, fold(text))
 
 
 def match_expression(query: str) -> str:
@@ -83,11 +87,15 @@ def _fold_with_origins(text: str) -> tuple[str, Sequence[int]]:
 
 def snippet(text: str, query: str, length: int = 80) -> tuple[str, tuple[tuple[int, int], ...]]:
     """About `length` characters around the first hit, on one line, and the hits in them."""
-    line = re.sub(r"\s+", " ", text).strip()
-    hits = highlights(line, query)
+    first = _first_hit(text, query)
+    low, high = max(0, first - _REACH * length), first + _REACH * length
+    head = re.sub(r"\s+", " ", text[low:first]).lstrip()
+    line = (head + re.sub(r"\s+", " ", text[first:high])).strip()
+    hits = [hit for hit in highlights(line, query) if hit[0] >= len(head)]
     start = max(0, hits[0][0] - length // 4) if hits else 0
     end = min(len(line), start + length)
-    before, after = "…" if start else "", "…" if end < len(line) else ""
+    before = "…" if start or low else ""
+    after = "…" if end < len(line) or high < len(text) else ""
     shift = len(before) - start
     inside = tuple(
         (max(hit_start, start) + shift, min(hit_end, end) + shift)
@@ -97,6 +105,18 @@ def snippet(text: str, query: str, length: int = 80) -> tuple[str, tuple[tuple[i
     return before + line[start:end] + after, inside
 
 
+def _first_hit(text: str, query: str) -> int:
+    """Where the first of the query's terms stands in `text`; 0 for nowhere."""
+    tokens = set(query_words(query))
+    for at, piece in _pieces(text):
+        folded = _fold(piece)
+        if any(token in folded for token in tokens):
+            hits = highlights(piece, query)
+            if hits:
+                return at + hits[0][0]
+    return 0
+
+
 def query_words(query: str) -> list[str]:
     """What a text must hold, folded, to match without an index: the query's runs, as they are."""
     return _TOKEN.findall(_fold(query))
@@ -104,7 +124,17 @@ def query_words(query: str) -> list[str]:
 
 def fold(text: str) -> str:
     """The text as comparing takes it: compatibility forms, case and Chinese scripts made one."""
-    return _fold(text)
+    return "".join(_fold(piece) for _, piece in _pieces(text))
+
+
+def _pieces(text: str) -> Iterator[tuple[int, str]]:
+    """The text cut where neither folding nor looking for a term can tell: (start, piece)."""
+    at = 0
+    while at < len(text):
+        found = _PIECE_END.search(text, at + PIECE)
+        end = found.end() if found else len(text)
+        yield at, text[at:end]
+        at = end
 
 
 def _fold(text: str) -> str:

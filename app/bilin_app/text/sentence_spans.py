@@ -65,6 +65,11 @@ class Paragraphs:
         """Of the text that was looked at last."""
         return len(self._text)
 
+    @property
+    def found(self) -> list[tuple[int, Paragraph]]:
+        """Of that text, as `of` told."""
+        return self._found
+
     def of(self, text: str) -> list[tuple[int, Paragraph]]:
         """Where each paragraph begins, and its sentences: together those of `sentence_spans`."""
         old = self._text
@@ -134,6 +139,12 @@ class UnitMap:
     def characters(self, position: int) -> int:
         """The number of characters before a position in units."""
         return position - bisect_right(self._pairs, position - 2)
+
+    def spans(self, stretches: list[tuple[int, str]]) -> Iterator[Span]:
+        """In characters, for stretches as (start, text) in units."""
+        for start, text in stretches:
+            end = start + len(text)
+            yield (self.characters(start), self.characters(end)) if self._pairs else (start, end)
 
     def units(self, characters: int) -> int:
         """The position in units behind so many characters."""

@@ -15,6 +15,7 @@ class InspectorDialog(QDialog):
 
     def __init__(self, parent: QWidget, prompt: PromptView) -> None:
         super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(self.tr("What the model sees"))
         self.resize(640, 460)
         heading = label(self, "heading")

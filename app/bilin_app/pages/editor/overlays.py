@@ -1,6 +1,7 @@
 """What lies over the text without being of it: what the model would not see, unlikely words."""
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 
 from PySide6.QtCore import QPoint
 from PySide6.QtGui import QColor, QTextCursor
@@ -22,7 +23,7 @@ class Overlays:
         self._shown = shown
         self._window: WindowRuler | None = None
         self._dimmed: list[QTextEdit.ExtraSelection] = []
-        self.flags: tuple[WordFlag, ...] = ()
+        self.flags: Sequence[WordFlag] = ()
         # One for each flag near what is in view, from this one on; they move with the text.
         self._marks: list[QTextEdit.ExtraSelection] = []
         self._first_marked = 0
@@ -43,7 +44,7 @@ class Overlays:
         self._window = ruler
         self._dim()
 
-    def show_flags(self, flags: tuple[WordFlag, ...]) -> None:
+    def show_flags(self, flags: Sequence[WordFlag]) -> None:
         """Underlines these words, which are in text order; () = none."""
         self.flags = flags
         self.mark_flags()

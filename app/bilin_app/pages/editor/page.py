@@ -239,6 +239,7 @@ class EditorPage(QObject):
         dialog.read_requested.connect(editor.read_revision)
         dialog.restore_requested.connect(editor.restore_revision)
         editor.revision_read.connect(dialog.show_text)
+        editor.document_opened.connect(dialog.reject)  # its versions are not the new one's
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.show_revisions(revisions)
         dialog.open()

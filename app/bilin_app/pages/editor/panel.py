@@ -25,6 +25,7 @@ from bilin_app.pages.editor.candidates import Candidates
 from bilin_app.pages.editor.segmented import Segmented
 from bilin_app.pages.editor.side_panel import SidePanel
 from bilin_app.pages.keymap import keymap
+from bilin_app.pages.wheel import leave_wheel_to_page
 from bilin_app.text.document import MASK_TEXTS
 from bilin_engine.protocol import BlankKind, FillConstraints, LengthLimit
 
@@ -88,6 +89,7 @@ class BlankPanel(SidePanel):
         self._build()
         self._connect()
         self.show_settings(self._settings)
+        leave_wheel_to_page(self)
         self._retranslate()
 
     def _build(self) -> None:
@@ -216,7 +218,7 @@ class BlankPanel(SidePanel):
 
     def _show_constraints(self, constraints: FillConstraints, *, fields: bool) -> None:
         limit = constraints.length
-        if limit is not None:
+        if limit is not None and (fields or not self._count.hasFocus()):
             self._count.setValue(limit.count)
         self.length.set_current(0 if limit is None else 2 if limit.exact else 1)
         count = self._count.value()

@@ -1,8 +1,6 @@
 """The second reader's side: what it can do, how far it is, and the words it finds unlikely."""
 
-from heapq import nsmallest
 from html import escape
-from operator import attrgetter
 
 from PySide6.QtCore import QEvent, QLocale, Qt, QTimer, Signal
 from PySide6.QtGui import QMouseEvent
@@ -194,7 +192,7 @@ class ReaderPanel(SidePanel):
     def _ranked(self) -> list[WordFlag]:
         """Those that have a card: the first, if it is still there, then the least likely."""
         flags, first = self._view.flags, self._first
-        least = nsmallest(MAX_CARDS, flags, key=attrgetter("score"))
+        least = flags.least(MAX_CARDS)
         if first is None or first not in flags:
             return least
         return [first, *(flag for flag in least if flag != first)][:MAX_CARDS]

@@ -7,6 +7,7 @@ Data in, signals out.
 """
 
 import re
+from collections.abc import Sequence
 from html import escape
 
 from PySide6.QtCore import QEvent, QMimeData, Qt, Signal
@@ -225,7 +226,7 @@ class TextView(QTextEdit):
         """Dims what the model would not see of the text."""
         self._overlays.show_window(ruler)
 
-    def show_flags(self, flags: tuple[WordFlag, ...]) -> None:
+    def show_flags(self, flags: Sequence[WordFlag]) -> None:
         """Underlines the words that the second reader finds unlikely; () = none. In text order."""
         self._overlays.show_flags(flags)
 
@@ -238,8 +239,12 @@ class TextView(QTextEdit):
         self.ensureCursorVisible()
 
     def places_of(self, query: str) -> list[tuple[int, int]]:
-        """Where a text stands in the document, whatever the case of its letters."""
-        found = re.finditer(re.escape(to_units(query)), self._shown.document.text, re.IGNORECASE)
+        """Where a text stands in the document, whatever the case of its letters.
+
+        A space finds one that breaks no line as well.
+        """
+        pattern = re.escape(to_units(query)).replace(r"\ ", "[ \xa0]")
+        found = re.finditer(pattern, self._shown.document.text, re.IGNORECASE)
         return [match.span() for match in found] if query else []
 
     def flag_at(self, place: int) -> int:
@@ -354,8 +359,7 @@ class TextView(QTextEdit):
         cursor = QTextCursor(self.document())
         cursor.setPosition(start)
         cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
-        text = cursor.selectedText().replace("\u2029", "\n").replace("\u2028", "\n")
-        return to_units(text.replace("\xa0", " "))
+        return to_units(cursor.selectedText().replace("\u2029", "\n").replace("\u2028", "\n"))
 
     def _renumber(self) -> None:
         """Lays the blanks out again whose number or look has changed."""
@@ -610,6 +614,11 @@ class TextView(QTextEdit):
             self.moved.emit(*self.selection, at)
         elif e.mimeData().hasText():
             self.pasted.emit(at, at, e.mimeData().text())
+        # Qt's own end of the drag, with nothing to insert: its caret goes, its scrolling stops.
+        nothing = QMimeData()
+        super().dropEvent(
+            QDropEvent(e.position(), e.possibleActions(), nothing, e.buttons(), e.modifiers())
+        )
 
     # --- Size -------------------------------------------------------------------------------------
 
