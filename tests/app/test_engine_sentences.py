@@ -1,5 +1,7 @@
 """The engine's sentences in Chinese: each template is one the engine really writes."""
 
+import errno
+import re
 import string
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from engine_sentences import written_templates
 from bilin_app.controllers.engine_sentences import SENTENCES, engine_sentence
 from bilin_app.controllers.job_views import job_view
 from bilin_app.controllers.sentences import file_refused, request_failed
+from bilin_app.engine_client.client import NOT_CONNECTED, TOO_LARGE
 from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import JobInfo, VerifyModel
 
@@ -70,13 +73,34 @@ def test_values_that_are_the_engine_s_words_are_told_in_chinese_too():
     ("reason", "told"),
     [
         (str(FileNotFoundError(2, "No such file or directory", "/tmp/a.md")), "文件不存在"),
-        (str(OSError(5, "Input/output error", "/tmp/a.md")), "Input/output error"),
+        (str(OSError(errno.ENAMETOOLONG, "File name too long", "/tmp/a.md")), "文件名太长"),
+        (str(OSError(errno.EDQUOT, "Disk quota exceeded", "/tmp/a.md")), "磁盘配额已用完"),
+        (str(OSError(errno.EPERM, "Operation not permitted", "/tmp/a.md")), "系统不允许"),
+        (str(OSError(errno.EIO, "Input/output error", "/tmp/a.md")), "磁盘报告错误"),
+        (str(OSError(errno.EBUSY, "Device busy", "/tmp/a.md")), "另一个程序正在使用它"),
+        (str(OSError(errno.ENXIO, "No such device", "/tmp/a.md")), "No such device"),
         ("this is no JSON: x", "不是 JSON：x"),
         ("something else", "something else"),
     ],
 )
 def test_why_a_file_is_refused_is_told_in_chinese(reason, told):
     assert file_refused(Path("/tmp/a.md"), reason) == f"无法使用 a.md：{told}"
+
+
+@pytest.mark.usefixtures("chinese")
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (NOT_CONNECTED, "the engine is not running"),
+        (TOO_LARGE, "a Chat of 300000000 bytes is too large; the limit is 268435456"),
+        ("not_loaded", 'the model "one" is not loaded; "two" is'),
+        ("error", "a/b holds no weights: neither safetensors nor GGUF files"),
+        ("bad_request", "the queue has other work that makes /m/glm; choose another name"),
+    ],
+)
+def test_a_common_failure_is_told_without_a_word_of_english(code, message):
+    told = request_failed(code, message)
+    assert not re.search(r"\b(the|engine|is|model|bytes|holds|work)\b", told), told
 
 
 @pytest.mark.usefixtures("chinese")

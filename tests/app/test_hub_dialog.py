@@ -9,7 +9,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from bilin_app import tour_hubs
-from bilin_app.controllers.hub_views import HubChoice, RepositoryView
+from bilin_app.controllers.hub_views import HubChoice, HubFileView, RepositoryView
 from bilin_app.controllers.hubs import HubsController
 from bilin_app.controllers.models_folder import ModelsFolder
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
@@ -117,6 +117,20 @@ def test_of_several_gguf_files_one_is_chosen_first(dialog, qtbot):
     with qtbot.waitSignal(dialog.list_requested) as heard:
         dialog.gguf.setCurrentIndex(1)
     assert heard.args[0] == HubChoice(hub="hugging_face", name="a/b", file=files[0].name)
+
+
+def test_the_room_for_the_model_made_of_a_gguf_is_counted(dialog):
+    dialog.repository.setText("a/b")
+    file = HubFileView("a-Q4_0.gguf", 5 * 10**9)
+    choice = HubChoice(hub="hugging_face", name="a/b", file=file.name)
+    view = RepositoryView(choice, (file,), needed_bytes={"": 9 * 10**9}, free_bytes=13 * 10**9)
+    dialog.show_repository(view)
+    dialog.name.setText("a")
+    assert "Needs 14.0 GB, but only 13.0 GB are free." in dialog._needs.text()
+    assert not dialog.go.isEnabled()
+    dialog.show_repository(replace(view, free_bytes=15 * 10**9))
+    assert "takes up to 9.0 GB; the download is then removed" in dialog._needs.text()
+    assert dialog.go.isEnabled()
 
 
 def test_nothing_is_downloaded_but_what_the_last_answer_lists(dialog):

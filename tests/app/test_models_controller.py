@@ -1,5 +1,6 @@
 """The models controller with a fake engine: loads what the card shows, measures, moves, mends."""
 
+import dataclasses
 import os
 from dataclasses import replace
 
@@ -8,15 +9,16 @@ import pytest
 from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import job_views
+from bilin_app.controllers.engine import EngineController, Place
 from bilin_app.controllers.engine_views import EngineView, ModelView
 from bilin_app.controllers.model_views import Fix, PlacementChoice
 from bilin_app.controllers.models import ModelsController
 from bilin_app.controllers.models_folder import ModelsFolder
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
-from bilin_app.engine_client.process import EngineCommand
+from bilin_app.engine_client.process import EngineCommand, EngineEnd
 from bilin_app.pages.models.page import ModelsPage
 from bilin_app.pages.models.view import ModelsView
-from bilin_app.storage.model_notes import ModelNotes
+from bilin_app.storage.model_notes import ModelNote, ModelNotes
 from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import (
     AddJob,
@@ -25,16 +27,23 @@ from bilin_engine.protocol import (
     DeleteModel,
     DeviceInfo,
     DevicePlan,
+    DevicesListed,
     EmptyTrash,
+    EngineStatus,
     JobInfo,
     JobsChanged,
+    ListDevices,
+    ListModels,
+    LoadModel,
     LoadSettings,
     MeasuredSpeed,
     MeasureModel,
     ModelDeleted,
     ModelInfo,
     ModelLoaded,
+    ModelsListed,
     MoveLibrary,
+    PlacementMode,
     PlanModel,
     PlanResult,
     Progress,
@@ -57,10 +66,41 @@ def info(model_id, name_zh="", **values):
 
 
 class FakeClient(QObject):
+    """Keeps what is sent; answers when a test says so."""
+
     jobs_changed = Signal(object)
     request_failed = Signal(object)
     greeted = Signal(object)
-    is_connected = True
+    status_changed = Signal(object)
+    ended = Signal(object)
+    is_connected = is_running = is_started = True
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.asked = []
+        self.handles = {}
+        self.num_starts = 0
+
+    def start(self):
+        self.num_starts += 1
+
+    def send(self, make):
+        handle = RequestHandle(len(self.asked) + 1, lambda _handle: None)
+        self.asked.append(make(handle.id))
+        self.handles[handle.id] = handle
+        return handle
+
+    def answer(self, kind, result=None):
+        """Answers the last request of a kind."""
+        request = next(one for one in reversed(self.asked) if isinstance(one, kind))
+        self.handles[request.id].end_done(result)
+        return request
+
+    def answer_plans(self):
+        """Answers every plan that is asked for, and those that are asked for then."""
+        for request in self.asked:  # grows meanwhile
+            if isinstance(request, PlanModel) and request.id in self.handles:
+                self.handles.pop(request.id).end_done(plan_for(request))
 
 
 class FakeEngine(QObject):
@@ -80,33 +120,31 @@ class FakeEngine(QObject):
         self.models_folder = "there"
         self.found = ()  # what is new when the library is read again
         self.view = EngineView("empty")
-        self.asked = []
-        self.handles = {}
+        self.asked, self.handles = self.client.asked, self.client.handles
         self.loads = []
+        self.refusals = []
         self.restarts = []
-        self.settings_of = lambda _model_id: LoadSettings()
+        self.place: Place = lambda _model_id, placed, _refused: placed(LoadSettings())
 
     @property
     def model(self):
         return self.view.model if self.view.state in ("ready", "busy") else None
 
     def send(self, make):
-        handle = RequestHandle(len(self.asked) + 1, lambda _handle: None)
-        self.asked.append(make(handle.id))
-        self.handles[handle.id] = handle
-        return handle
+        return self.client.send(make)
 
     def answer(self, kind, result=None):
-        """Answers the last request of a kind."""
-        request = next(one for one in reversed(self.asked) if isinstance(one, kind))
-        self.handles[request.id].end_done(result)
-        return request
+        return self.client.answer(kind, result)
 
     def of(self, kind):
         return [one for one in self.asked if isinstance(one, kind)]
 
     def load(self, model_id):
-        self.loads.append((model_id, self.settings_of(model_id)))
+        self.place(
+            model_id,
+            lambda settings: self.loads.append((model_id, settings)),
+            self.refusals.append,
+        )
 
     def becomes(self, state, model_id="", **values):
         model = ModelView(model_id, model_id, model_id) if model_id else None
@@ -124,22 +162,35 @@ class FakeEngine(QObject):
         self.restarts.append(command)
 
 
-def two_cards(context=1024, *, fits=True):
+def two_cards(
+    context=1024,
+    *,
+    fits=True,
+    mode: PlacementMode = "tensor_parallel",
+    names=("cuda:0", "cuda:1"),
+):
     devices = tuple(
         DevicePlan(
-            name=f"cuda:{i}", label="RTX 3090", total=24, other_programs=0, weights=10, kv_cache=1,
+            name=name, label="RTX 3090", total=24, other_programs=0, weights=10, kv_cache=1,
             activations=1, communication=0, reserve=1, free=11, num_layers=5,
         )
-        for i in range(2)
+        for name in names
     )  # fmt: skip
     available = tuple(
         DeviceInfo(name=name, label=name, total_bytes=24, free_bytes=24)
         for name in ("cuda:0", "cuda:1", "cpu")
     )
     return PlanResult(
-        fits=fits, mode="tensor_parallel", context=context, prompt_tokens=512, devices=devices,
+        fits=fits, mode=mode, context=context, prompt_tokens=512, devices=devices,
         roofline_tok_s=9.0, decode_tok_s=7.0, first_token_s=1.0, available=available,
     )  # fmt: skip
+
+
+def plan_for(request):
+    """Whatever is on takes a part, in the mode that is asked for."""
+    mode = "tensor_parallel" if request.settings.mode == "auto" else request.settings.mode
+    names = request.enabled or ("cuda:0", "cuda:1", "cpu")
+    return two_cards(request.settings.context or 1024, mode=mode, names=names)
 
 
 @pytest.fixture
@@ -158,8 +209,150 @@ def models(engine, tmp_path):
     return controller
 
 
+class Wired:
+    """The real engine controller and the models page's, at a client that is answered here."""
+
+    def __init__(self, notes, folder):
+        self.client = FakeClient()
+        self.engine = EngineController(self.client, "two")  # type: ignore[arg-type]
+        self.models = ModelsController(
+            self.engine,
+            notes,
+            ModelsFolder(folder, self.engine, lambda _path: EngineCommand("engine", ())),
+        )
+
+    def greet(self):
+        self.client.greeted.emit(None)
+        self.client.answer(ListModels, ModelsListed((info("one"), info("two"))))
+        self.client.answer_plans()
+
+    def loads(self):
+        return [request for request in self.client.asked if isinstance(request, LoadModel)]
+
+    def finish_load(self):
+        loaded = ModelLoaded(
+            model=self.loads()[-1].model, context_length=64, backend="cpu", num_threads=1,
+            load_s=1.0, memory_bytes={},
+        )  # fmt: skip
+        self.client.answer(LoadModel, loaded)
+        self.client.answer_plans()
+
+
+NOTE = ModelNote(
+    context=512, prompt_tokens=100, mode="layer_split", off=("cuda:1",), reserve_mib=1000,
+    cpu_layers=3,
+)  # fmt: skip
+NOTED = LoadSettings(
+    context=512, prompt_tokens=512, mode="layer_split", device="cuda:0,cpu",
+    reserve_bytes=1000 * 2**20, cpu_layers=3,
+)  # fmt: skip
+
+
+@pytest.fixture
+def wired(tmp_path):
+    notes = ModelNotes()
+    notes.change("two", **dataclasses.asdict(NOTE))
+    return Wired(notes, tmp_path)
+
+
+def test_the_model_of_last_time_is_loaded_as_it_was_set_though_another_is_on_show(wired):
+    wired.greet()
+    assert wired.models.chosen.id == "one"
+    (load,) = wired.loads()
+    assert (load.model, load.settings) == ("two", NOTED)
+
+
+def test_whoever_loads_a_model_it_is_loaded_as_it_was_set(wired):
+    wired.greet()
+    wired.finish_load()
+    wired.client.status_changed.emit(EngineStatus(state="empty"))  # unloaded when idle
+    for load_it in (
+        wired.engine.load_wanted,
+        wired.engine.mend,
+        lambda: wired.engine.load("two"),  # as a conversation chooses it
+        lambda: wired.models.load("two"),
+    ):
+        before = len(wired.loads())
+        load_it()
+        wired.client.answer_plans()
+        assert [load.settings for load in wired.loads()[before:]] == [NOTED]
+        wired.finish_load()
+
+
+def test_a_load_that_waits_for_its_plan_is_stopped_and_nothing_is_loaded_then(wired):
+    wired.greet()
+    wired.finish_load()
+    wired.engine.load("one")
+    wired.engine.load_wanted()  # one is under way
+    assert wired.engine.view.state == "loading"
+    wired.engine.stop_loading()
+    assert wired.engine.view.state == "empty"
+    wired.client.answer_plans()
+    assert len(wired.loads()) == 1
+
+
+def test_only_the_last_of_two_loads_that_wait_for_their_plans_is_sent(wired):
+    wired.greet()
+    wired.engine.load("two")
+    wired.engine.load("one")
+    wired.client.answer_plans()
+    assert [load.model for load in wired.loads()] == ["two", "one"]
+
+
+@pytest.mark.expects_log
+def test_a_placement_that_is_refused_says_why_and_leads_to_its_card(wired):
+    wired.greet()
+    wired.engine.load("two")
+    plan = wired.client.asked[-1]
+    assert isinstance(plan, PlanModel)
+    reason = "tensor parallel needs 2 or more GPUs; 1 is switched on"
+    wired.client.handles[plan.id].end_failed(RequestFailure("bad_request", reason))
+    view = wired.engine.view
+    assert (view.state, view.reason, view.action) == ("fault", reason, "models")
+    assert wired.engine.model is None
+
+
+def test_a_model_that_has_no_plan_is_left_to_the_engine_where_nothing_was_set(engine, models):
+    models.load("one")
+    plan = engine.of(PlanModel)[-1]
+    engine.handles[plan.id].end_failed(RequestFailure("bad_request", "no"))
+    assert engine.loads == [("one", LoadSettings())]
+
+
+def test_a_plan_of_all_devices_is_not_shown_where_some_are_off(engine, models):
+    shown = []
+    models.placement_changed.connect(shown.append)
+    models.set_choice(PlacementChoice(off=frozenset({"cuda:1"})))
+    engine.client.answer_plans()
+    models.choose("two")
+    models.choose("one")
+    shown.clear()
+    engine.client.answer_plans()
+    assert engine.of(PlanModel)[-1].enabled == ("cuda:0", "cpu")
+    assert [bar.name for bar in shown[0].bars if bar.is_used] == ["cuda:0", "cpu"]
+
+
+def test_the_devices_stay_on_show_where_a_new_model_has_no_plan(engine, models):
+    shown = []
+    models.placement_changed.connect(shown.append)
+    models.set_shown(True)
+    engine.answer(ListDevices, DevicesListed(two_cards().available))
+    models.set_shown(False)
+    engine.client.answer_plans()
+    models.choose("two")
+    refused = engine.of(PlanModel)[-1]
+    engine.handles[refused.id].end_failed(RequestFailure("bad_request", "no"))
+    assert shown[-1].problem
+    assert [bar.name for bar in shown[-1].bars] == ["cuda:0", "cuda:1", "cpu"]
+    models.set_choice(PlacementChoice(off=frozenset({"cuda:0", "cuda:1", "cpu"})))
+    engine.client.answer_plans()
+    assert "No device" in shown[-1].problem
+    assert [bar.is_on for bar in shown[-1].bars] == [False, False, False]
+
+
 def test_a_model_is_loaded_on_the_devices_its_card_shows(engine, models):
     models.load("one")
+    engine.answer(PlanModel, two_cards())
     ((model_id, settings),) = engine.loads
     assert model_id == "one"
     assert (settings.device, settings.mode) == ("cuda:0,cuda:1", "tensor_parallel")
@@ -170,7 +363,9 @@ def test_invented_devices_never_decide_how_a_model_is_loaded(engine, models):
     models.set_choice(PlacementChoice(devices="8x11GiB"))
     engine.answer(PlanModel, two_cards())
     models.load("one")
-    assert engine.loads[0][1].device == "auto"
+    assert engine.of(PlanModel)[-1].devices == ""
+    engine.client.answer_plans()
+    assert engine.loads[0][1].device == "cuda:0,cuda:1,cpu"
 
 
 def test_a_deleted_model_is_named_in_the_language_of_the_window(qapp, qtbot, engine, models):
@@ -218,6 +413,7 @@ def test_measuring_loads_first_and_then_keeps_the_date(engine, models):
     models.load_changed.connect(views.append)
     models.measured.connect(measured.append)
     models.measure("one")
+    engine.client.answer_plans()
     assert [load[0] for load in engine.loads] == ["one"]
     engine.becomes("ready", "one")
     engine.loaded.emit(
@@ -243,8 +439,10 @@ def test_measuring_loads_first_and_then_keeps_the_date(engine, models):
 
 def test_a_failed_load_ends_the_measurement_that_waited_for_it(engine, models):
     models.measure("one")
+    engine.client.answer_plans()
     engine.becomes("fault", "one", reason="no", code="out_of_memory")
     models.measure("two")
+    engine.client.answer_plans()
     assert [load[0] for load in engine.loads] == ["one", "two"]
 
 
@@ -273,21 +471,37 @@ def test_an_answer_that_ran_out_of_memory_is_mended_here(engine, models):
     assert views[-1].reason == ""
 
 
-def test_without_an_engine_a_fix_loads_at_once_and_once(engine, models):
-    engine.client.is_connected = False
-    models.load_with(Fix("again", PlacementChoice(context=512)))
-    assert [(model, settings.context) for model, settings in engine.loads] == [("one", 512)]
-    engine.client.is_connected = True
-    models.set_choice(PlacementChoice(context=256))
-    engine.answer(PlanModel, two_cards(256))
-    assert len(engine.loads) == 1
+def test_without_an_engine_a_fix_starts_it_and_is_loaded_once_it_is_there(wired):
+    client = wired.client
+    wired.greet()
+    client.ended.emit(EngineEnd("stopped", 0, "", ""))
+    client.is_connected = client.is_running = client.is_started = False
+    wired.models.load_with(Fix("again", PlacementChoice(context=512)))
+    assert (client.num_starts, len(wired.loads())) == (1, 1)
+    client.is_connected = client.is_running = client.is_started = True
+    wired.greet()
+    assert [(load.model, load.settings.context) for load in wired.loads()[1:]] == [("one", 512)]
+    wired.models.set_choice(PlacementChoice(context=256))
+    client.answer_plans()
+    assert len(wired.loads()) == 2
 
 
 def test_a_load_that_cannot_be_planned_is_not_begun(engine, models):
-    models.load_with(Fix("context", PlacementChoice(context=99)))
+    models.load_with(Fix("context", PlacementChoice(context=99, mode="tensor_parallel")))
     request = engine.of(PlanModel)[-1]
     engine.handles[request.id].end_failed(RequestFailure("bad_request", "no"))
     assert engine.loads == []
+    assert [failure.message for failure in engine.refusals] == ["no"]
+
+
+def test_a_load_without_a_device_is_refused_and_does_not_fire_later(engine, models):
+    everything = frozenset({"cuda:0", "cuda:1", "cpu"})
+    models.load_with(Fix("again", PlacementChoice(off=everything)))
+    engine.client.answer_plans()
+    models.set_choice(PlacementChoice(off=everything - {"cuda:0"}))
+    engine.client.answer_plans()
+    assert engine.loads == []
+    assert "no device is switched on" in engine.refusals[0].message
 
 
 def test_the_self_test_and_a_tokenizer_are_asked_for(engine, models):

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from PySide6.QtCore import QEvent, QMimeData, QPoint, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from PySide6.QtCore import QCoreApplication, QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QWheelEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QCheckBox, QLabel
+from PySide6.QtWidgets import QAbstractButton, QCheckBox, QLabel, QSpinBox
 
 from bilin_app import tour_models
 from bilin_app.controllers.model_views import FolderView, LoadView, PlacementChoice
@@ -77,6 +77,64 @@ def test_invented_devices_are_asked_for(view, qtbot):
     with qtbot.waitSignal(card.choice_changed) as heard:
         QTest.keyClick(card.devices, Qt.Key.Key_Return)
     assert heard.args[0].devices == "8x11GiB"
+
+
+def test_a_plan_that_comes_while_one_types_changes_no_field_under_the_hands(view, qtbot):
+    card = view.detail.placement
+    boxes = [box for box in card.findChildren(QSpinBox) if box.isVisible()]
+    assert boxes
+    for box in boxes:
+        box.setFocus()
+        qtbot.waitUntil(box.hasFocus)
+        box.selectAll()
+        QTest.keyClicks(box, "17")
+        card.show_placement(tour_models.short_placement())
+        assert box.cleanText() == "17"
+        with qtbot.waitSignal(card.choice_changed):
+            QTest.keyClick(box, Qt.Key.Key_Return)
+
+
+def test_the_wheel_turns_the_page_of_models_and_changes_no_placement(view):
+    card = view.detail.placement
+    said = []
+    card.choice_changed.connect(said.append)
+    fields = [*card.findChildren(QSpinBox), card.slider]
+    before = [field.value() for field in fields]
+    for field in fields:
+        field.clearFocus()
+        place = QPointF(field.rect().center())
+        turned = QWheelEvent(
+            place, QPointF(field.mapToGlobal(place)), QPoint(), QPoint(0, 120),
+            Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )  # fmt: skip
+        QCoreApplication.sendEvent(field, turned)
+    assert [field.value() for field in fields] == before
+    card._timer.stop()
+    assert said == []
+
+
+def test_another_model_s_values_are_shown_whatever_was_being_typed(view, qtbot):
+    card = view.detail.placement
+    box = card._reserve
+    box.setFocus()
+    qtbot.waitUntil(box.hasFocus)
+    box.selectAll()
+    QTest.keyClicks(box, "17")
+    row = next(row for row in tour_models.rows("en") if row.id != "glm-130b" and row.num_layers)
+    card.show_model(row, PlacementChoice(reserve_mib=512))
+    assert box.value() == 512
+
+
+def test_a_suggestion_keeps_the_focus_while_it_stays_the_same(view, qtbot):
+    card = view.detail.placement
+    offered = button(card, "Use context 512")
+    offered.setFocus()
+    qtbot.waitUntil(offered.hasFocus)
+    card.show_placement(tour_models.short_placement())
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    assert button(card, "Use context 512") is offered
+    assert offered.hasFocus()
 
 
 def test_jobs_say_what_a_person_wants_of_them(view, qtbot):

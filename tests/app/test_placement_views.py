@@ -96,6 +96,17 @@ def test_a_processor_alone_is_left_to_the_engine():
     assert placement_views.load_settings(ModelNote(), result).device == "auto"
 
 
+def test_what_does_not_fit_is_loaded_where_a_person_put_it_and_else_left_to_the_engine():
+    choice = PlacementChoice(devices="4x8GiB", mode="tensor_parallel")
+    result = plan_of(choice)
+    assert not result.fits
+    note = ModelNote(mode="tensor_parallel", cpu_layers=0, reserve_mib=1000)
+    asked = placement_views.load_settings(note, result)
+    assert (asked.mode, asked.device) == ("tensor_parallel", "cuda:0,cuda:1,cuda:2,cuda:3")
+    assert asked.reserve_bytes == 1000 * 2**20
+    assert placement_views.load_settings(ModelNote(), result).device == "auto"
+
+
 class _Paints(QObject):
     """Counts how often each bar is painted."""
 

@@ -8,18 +8,23 @@ import errno
 import json
 import os
 import shutil
+import socket
+import socketserver
 import stat
+import sys
 import threading
 
 import pytest
+import socksio
 from hub_server import Fault, HubServer
 from published_model import write_source
 
+from bilin_engine.checkpoints.gguf_file import BLOCKS
 from bilin_engine.checkpoints.huggingface import ImportSettings, import_folder
 from bilin_engine.errors import BadRequestError, BilinError, DiskFullError
-from bilin_engine.hubs.base import HubBusyError, HubError
-from bilin_engine.hubs.connection import Connection
-from bilin_engine.hubs.inspect import inspect_repository
+from bilin_engine.hubs.base import HubBusyError, HubError, HubFile
+from bilin_engine.hubs.connection import Connection, _told
+from bilin_engine.hubs.inspect import gguf_model_bytes, inspect_repository
 from bilin_engine.hubs.open import open_repository
 from bilin_engine.hubs.tokens import TokenFile
 from bilin_engine.jobs import download_files
@@ -27,6 +32,8 @@ from bilin_engine.jobs.base import JobReporter, JobStopped
 from bilin_engine.jobs.convert import convert_model
 from bilin_engine.jobs.download import Patience, download_model
 from bilin_engine.library import Library, download_folder
+from bilin_engine.placement.cost import file_bytes
+from bilin_engine.placement.known_configs import known_config
 from bilin_engine.protocol import ConvertModel, DownloadModel, Hub, JobDone, Repository
 
 HUBS = ("hugging_face", "modelscope")
@@ -118,6 +125,12 @@ def test_what_was_fetched_converts_to_a_model(hub, models):
     infos = Library(models, bundled_dir=models / "none").models()
     assert [(info.path, info.problem) for info in infos] == [(str(folder), "")]
     assert infos[0].precision == "INT4 · 32"
+
+
+def test_a_group_size_that_the_model_cannot_have_is_said_before_the_first_byte(hub, models):
+    with pytest.raises(BadRequestError, match=r'"100" is not for this model; possible: .*row'):
+        fetch(hub, models, group_size="100")
+    assert not [a for a in hub.asked if "/blob/" in a.path and SHARD in a.path]
 
 
 def test_a_ready_int4_repository_is_a_model_at_once(published, models, tmp_path):
@@ -357,6 +370,38 @@ def test_too_little_room_is_said_before_the_first_byte(hub, models, monkeypatch)
     assert not [a for a in hub.asked if "/blob/" in a.path]
 
 
+def test_a_gguf_is_not_fetched_where_its_model_would_have_no_room(models, monkeypatch):
+    server = HubServer({"a-Q4_0.gguf": b"x" * 9000})
+    for free, has_room in ((24_999, False), (25_000, True)):  # 9000, and a byte a value
+        disk = shutil._ntuple_diskusage(10**6, 0, free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _p, disk=disk: disk)
+        with contextlib.nullcontext() if has_room else pytest.raises(DiskFullError):
+            fetch(server, models, file="a-Q4_0.gguf")
+        assert bool([a for a in server.asked if "/blob/" in a.path]) == has_room
+    server.close()
+
+
+@pytest.mark.parametrize("model", ["glm-4-9b-0414", "glm-4-32b-0414"])
+@pytest.mark.parametrize(
+    ("name", "type_"),
+    [
+        ("glm-F16.gguf", "F16"),
+        ("glm-q8_0-00001-of-00002.gguf", "Q8_0"),
+        ("GLM.Q6_K.gguf", "Q6_K"),
+        ("glm-Q5_K_M.gguf", "Q5_K"),
+        ("glm-UD-Q4_K_XL.gguf", "Q4_K"),
+        ("q5-by-f16.Q4_0.gguf", "Q4_0"),
+        ("glm-4-9b.gguf", "Q4_0"),
+    ],
+)
+def test_the_room_for_a_gguf_s_model_is_enough_and_not_twice_what_it_takes(model, name, type_):
+    config = known_config(model, group_size=32)
+    num_values, num_bytes = BLOCKS[type_]
+    file = HubFile(name, config.num_parameters * num_bytes // num_values)
+    takes = file_bytes(config)
+    assert takes <= gguf_model_bytes([file]) < 2 * takes
+
+
 def test_a_disk_that_fills_up_keeps_what_is_there(hub, models, published, monkeypatch):
     real, room = os.write, [30_000]
     lock = threading.Lock()
@@ -438,6 +483,81 @@ def test_an_unencrypted_redirect_of_an_encrypted_hub_is_refused():
             connection._next(httpx2.URL("https://hub.example/x"), "http://cdn.example/x", "x")
     finally:
         connection.close()
+
+
+# --- Proxies --------------------------------------------------------------------------------------
+
+
+class SocksProxy(socketserver.ThreadingTCPServer):
+    """SOCKS5 without passwords (RFC 1928) for one request a connection; `asked` has the hosts."""
+
+    daemon_threads = True
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(257)
+            self.request.sendall(b"\x05\x00")
+            asked = self.request.recv(262)  # version, command, 0, kind of address, address, port
+            host = socket.inet_ntoa(asked[4:8]) if asked[3] == 1 else asked[5:-2].decode()
+            assert isinstance(self.server, SocksProxy)
+            self.server.asked.append(host)
+            port = int.from_bytes(asked[-2:], "big")
+            with socket.create_connection(("127.0.0.1", port)) as there:
+                self.request.sendall(b"\x05\x00\x00\x01" + bytes(6))
+                there.sendall(self.request.recv(65536))
+                while block := there.recv(65536):
+                    self.request.sendall(block)
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.asked = []
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+def test_a_socks_proxy_of_the_environment_is_used(hub, monkeypatch):
+    with SocksProxy() as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"socks5h://127.0.0.1:{proxy.server_address[1]}")
+        connection = Connection(hub.endpoint, {})
+        url = f"{hub.storage}/blob/config.json".replace("localhost", "hub.example")
+        with connection.open(url, "config.json", {"Connection": "close"}) as answer:
+            assert answer.response.read() == hub.files["config.json"]
+        connection.close()
+        proxy.shutdown()
+    assert proxy.asked == ["hub.example"]
+
+
+def test_what_is_no_socks_proxy_is_told_in_a_sentence():
+    told = "the proxy does not let through to hub.example: Malformed reply"
+    with pytest.raises(HubBusyError, match=told), _told("hub.example", "x", ["hub.example"]):
+        raise socksio.ProtocolError("Malformed reply")  # httpx2 lets it through
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        (
+            {"https_proxy": "http://127.0.0.1:1", "all_proxy": "socks://me:secret@127.0.0.1:2"},
+            r'"all_proxy=socks://127.0.0.1:2" is none; .* written socks5://host:port',
+        ),
+        ({"HTTPS_PROXY": "ftp://127.0.0.1:1"}, '"HTTPS_PROXY=ftp://127.0.0.1:1" is none'),
+    ],
+)
+def test_a_proxy_of_the_environment_that_is_none_is_named(monkeypatch, variables, told):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadRequestError, match=told) as raised:
+        Connection("https://hub.example", {})
+    assert "secret" not in str(raised.value)
+
+
+def test_a_socks_proxy_without_socksio_is_named_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    for name in [name for name in sys.modules if name.startswith("httpcore2._sync.socks")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    told = '"ALL_PROXY=socks5://127.0.0.1:1" needs socksio: pip install socksio'
+    with pytest.raises(BadRequestError, match=told):
+        Connection("https://hub.example", {})
 
 
 # --- Tokens ---------------------------------------------------------------------------------------
@@ -532,6 +652,8 @@ def test_gguf_files_are_offered_to_choose_from(models):
         found = inspect(server)
         assert [file.name for file in found.gguf_files] == ["a-Q4_0.gguf", "田中-Q8_0.gguf"]
         assert "choose one of them" in found.problem
+        assert found.needed_bytes == {}
+        assert inspect(server, file="a-Q4_0.gguf").needed_bytes == {"": 89}
         assert [file.name for file in inspect(server, file="田中-Q8_0.gguf").files] == [
             "田中-Q8_0.gguf"
         ]

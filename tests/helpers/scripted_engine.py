@@ -46,6 +46,7 @@ from bilin_engine.protocol import (
     Chat,
     ChatResult,
     CountTokens,
+    DeviceInfo,
     Done,
     EngineStatus,
     Example,
@@ -64,6 +65,8 @@ from bilin_engine.protocol import (
     ModelInfo,
     ModelLoaded,
     ModelsListed,
+    PlanModel,
+    PlanResult,
     Progress,
     PromptToken,
     PromptView,
@@ -125,6 +128,13 @@ MODELS = (
         is_bundled=False,
     ),
 )
+
+
+PLAN = PlanResult(
+    fits=True, mode="single", context=CONTEXT_LENGTH, prompt_tokens=CONTEXT_LENGTH // 2,
+    devices=(), roofline_tok_s=9.0, decode_tok_s=7.0, first_token_s=1.0,
+    available=(DeviceInfo(name="cpu", label="CPU", total_bytes=2**34, free_bytes=2**33),),
+)  # fmt: skip
 
 
 class ScriptedEngine:
@@ -206,6 +216,8 @@ class ScriptedEngine:
             self.send(EngineStatus(state="empty"))
         elif isinstance(request, ListDevices):
             self.send(Done(request.id))
+        elif isinstance(request, PlanModel):
+            self.send(Done(request.id, PLAN))
         elif isinstance(request, Shutdown):
             self.send(Done(request.id))
             os._exit(0)

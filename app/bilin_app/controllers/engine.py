@@ -36,6 +36,11 @@ from bilin_engine.protocol import (
 
 logger = logging.getLogger(__name__)
 
+Place = Callable[
+    [str, Callable[[LoadSettings], None], Callable[[RequestFailure], None]],
+    None,
+]
+
 _MODEL_AT_FAULT = ("model_broken", "model_not_found", "unsupported_model")
 
 
@@ -46,7 +51,8 @@ class EngineController(QObject):
     asked. model_chosen(str): one that a person asked for is loaded, to be remembered.
     loaded(ModelLoaded), load_progressed(Progress): as the engine says them. interrupted(): what is
     being written has to stop.
-    settings_of: how a model is to be loaded, by its id; whoever knows may put it in.
+    place: finds out how a model is to be loaded, and says that or why it cannot be known; whoever
+    knows may put it in. It is asked before every load, whoever wants that one.
     """
 
     view_changed = Signal(object)
@@ -70,10 +76,12 @@ class EngineController(QObject):
         self._restart_limit = RestartLimit()
         self._is_mending = self._is_restarting = False
         self._load_id: int | None = None
+        self._num_loads = 0
+        self._placing: int | None = None  # the load that waits to hear how
         self._trash: tuple[TrashedModel, ...] = ()
         self._known: tuple[ModelInfo, ...] = ()
         self.models_folder: ModelsFolderState = "there"  # when it was last read
-        self.settings_of: Callable[[str], LoadSettings] = lambda _model_id: LoadSettings()
+        self.place: Place = lambda _model_id, placed, _refused: placed(LoadSettings())
         self.view = EngineView("stopped", action="restart")
         self.context_length = 0
         client.greeted.connect(self._on_greeted)
@@ -163,7 +171,19 @@ class EngineController(QObject):
     def _load(self, model_id: str) -> None:
         info = self._info(model_id)
         self._set(EngineView("loading", model=model_view(info) if info else None))
-        settings = self.settings_of(model_id)
+        self._load_id = None  # an earlier load says nothing more
+        self._num_loads += 1
+        self._placing = number = self._num_loads
+        self.place(
+            model_id,
+            lambda settings: self._on_placed(number, model_id, settings),
+            lambda failure: self._on_place_refused(number, failure),
+        )
+
+    def _on_placed(self, number: int, model_id: str, settings: LoadSettings) -> None:
+        if number != self._placing:
+            return
+        self._placing = None
         handle = self._client.send(lambda i: LoadModel(id=i, model=model_id, settings=settings))
         # The id, not the handle: a handle whose own connection holds it is never freed.
         self._load_id = load_id = handle.id
@@ -172,17 +192,30 @@ class EngineController(QObject):
         handle.failed.connect(lambda failure: self._on_load_failed(load_id, failure))
         handle.cancelled.connect(lambda: self._on_load_cancelled(load_id))
 
+    def _on_place_refused(self, number: int, failure: RequestFailure) -> None:
+        if number != self._placing:
+            return
+        self._placing = None
+        if failure.end is None:
+            self._fault(failure, "models")  # what was set there is what has to change
+
+    @property
+    def _is_loading(self) -> bool:
+        return self._load_id is not None or self._placing is not None
+
     def stop_loading(self) -> None:
         """Gives up the load that is under way; nothing is loaded then."""
         load_id = self._load_id
-        if load_id is not None:
+        if self._placing is not None:
+            self._end_load()
+        elif load_id is not None:
             self._client.send(lambda i: Cancel(id=i, target=load_id))
 
     def load_wanted(self) -> None:
         """Loads the model again that was there before (an idle engine lets go of it)."""
         if not self._client.is_running:
             self.start()
-        elif self._client.is_connected and self._load_id is None:
+        elif self._client.is_connected and not self._is_loading:
             self._choose_and_load()
 
     def interrupt(self) -> None:
@@ -300,9 +333,12 @@ class EngineController(QObject):
 
     def _on_load_cancelled(self, load_id: int) -> None:
         if load_id == self._load_id:
-            self._load_id = None
-            self._is_mending = False
-            self._set(EngineView("empty", model=self.view.model, action="load"))
+            self._end_load()
+
+    def _end_load(self) -> None:
+        self._load_id = self._placing = None
+        self._is_mending = False
+        self._set(EngineView("empty", model=self.view.model, action="load"))
 
     def _on_load_failed(self, load_id: int, failure: RequestFailure) -> None:
         if load_id != self._load_id:
@@ -328,7 +364,7 @@ class EngineController(QObject):
         )
 
     def _on_status(self, status: EngineStatus) -> None:
-        if self._load_id is not None or self.view.state in ("starting", "stopped"):
+        if self._is_loading or self.view.state in ("starting", "stopped"):
             return  # the request that is under way tells more
         info = self._info(status.model)
         model = model_view(info) if info else self.view.model
@@ -349,7 +385,7 @@ class EngineController(QObject):
 
     def _on_ended(self, end: EngineEnd) -> None:
         was_idle = self.view.state in ("ready", "empty")
-        self._load_id = None
+        self._load_id = self._placing = None
         self._is_mending = False
         reason = sentences.engine_ended(end)
         detail = f"{end.message}\n{end.stderr_tail}".strip()

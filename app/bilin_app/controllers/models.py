@@ -6,6 +6,7 @@ Knows the engine and what this machine noted of each model; knows no widget.
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -27,6 +28,7 @@ from bilin_app.controllers.model_views import (
     TrashView,
 )
 from bilin_app.controllers.models_folder import ModelsFolder
+from bilin_app.controllers.plan_asking import ask_plan
 from bilin_app.controllers.speed_run import SpeedRun
 from bilin_app.engine_client.client import RequestFailure
 from bilin_app.storage.model_notes import ModelNotes
@@ -52,7 +54,6 @@ from bilin_engine.protocol import (
     ModelDeleted,
     ModelInfo,
     ModelLoaded,
-    PlanModel,
     PlanResult,
     Progress,
     RenameModel,
@@ -64,6 +65,7 @@ from bilin_engine.protocol import (
 logger = logging.getLogger(__name__)
 
 DEVICES_INTERVAL_MS = 2000
+NONE_ON = "no device is switched on; at least one is needed"  # in the engine's words
 NEWS_BYTES = 16 * 2**20  # a change of free memory that is worth another plan
 
 
@@ -116,12 +118,11 @@ class ModelsController(QObject):
         self._progress: Progress | None = None
         self._devices: tuple[DeviceInfo, ...] = ()
         self._trouble = ""  # why an answer of the loaded model failed, where that can be mended
-        self._plan_then: Callable[[], None] | None = None
         self._is_planning = self._is_plan_wanted = self._is_asking = False
         self._timer = QTimer(self)
         self._timer.setInterval(DEVICES_INTERVAL_MS)
         self._timer.timeout.connect(self._ask_devices)
-        engine.settings_of = self.load_settings
+        engine.place = self.place
         engine.models_changed.connect(lambda _models: self._on_models_changed())
         engine.view_changed.connect(self._on_engine_changed)
         engine.loaded.connect(self._on_loaded)
@@ -162,7 +163,7 @@ class ModelsController(QObject):
     def choose(self, model_id: str) -> None:
         """Puts a model on show."""
         self._chosen = model_id
-        self._plan = self._plan_then = None
+        self._plan = None
         note = self._notes.get(model_id)
         self._choice = replace(placement_views.noted_choice(note), devices=self._invented)
         row = self.chosen
@@ -233,16 +234,40 @@ class ModelsController(QObject):
 
     def set_choice(self, choice: PlacementChoice) -> None:
         """Plans for what a person set on the card, and keeps it for this model."""
+        if choice.devices != self._choice.devices:
+            self._plan = None  # it names other devices than those to switch on and off now
         self._choice = choice
         self._invented = choice.devices
         if not choice.devices:  # a plan for a machine that is not there is not kept
             self._notes.change(self._chosen, **placement_views.note_values(choice))
         self._want_plan()
 
-    def load_settings(self, model_id: str) -> LoadSettings:
-        """How a model is loaded: as it was set on its card."""
-        return placement_views.load_settings(
-            self._notes.get(model_id), self._real_plan if model_id == self._chosen else None
+    def place(
+        self,
+        model_id: str,
+        placed: Callable[[LoadSettings], None],
+        refused: Callable[[RequestFailure], None],
+    ) -> None:
+        """Finds out how a model is to be loaded: as it was set on its card, where that lies now.
+
+        What cannot be planned is refused where a person set it, else left to the engine.
+        """
+        note = self._notes.get(model_id)
+
+        def on_refused(failure: RequestFailure) -> None:
+            if failure.end is not None or placement_views.is_placed(note):
+                refused(failure)
+            else:
+                placed(placement_views.load_settings(note, None))
+
+        ask_plan(
+            self._engine.send,
+            model_id,
+            placement_views.noted_choice(note),
+            (),
+            planned=lambda plan: placed(placement_views.load_settings(note, plan)),
+            none_on=lambda: refused(RequestFailure("bad_request", NONE_ON)),
+            refused=on_refused,
         )
 
     def load(self, model_id: str) -> None:
@@ -250,18 +275,12 @@ class ModelsController(QObject):
         self._engine.load(model_id)
 
     def load_with(self, fix: Fix) -> None:
-        """Loads the model on show with something changed, once that is planned."""
-        is_connected = self._engine.client.is_connected
-        self._plan_then = self._load_chosen if is_connected else None
+        """Loads the model on show with something changed."""
         self.set_choice(fix.choice)
-        if not is_connected:  # nobody plans; loading starts the engine
-            self._load_chosen()
+        self._engine.load(self._chosen)
         row = self.chosen
         if row is not None:
             self.model_chosen.emit(row, fix.choice)
-
-    def _load_chosen(self) -> None:
-        self._engine.load(self._chosen)
 
     def unload(self) -> None:
         """Frees the memory."""
@@ -483,32 +502,16 @@ class ModelsController(QObject):
             self._is_plan_wanted = True
             return
         model_id, choice = self._chosen, self._choice
-        enabled = self._enabled()
-        if enabled is None:
-            bars = placement_views.device_bars(self._plan, choice, {}) if self._plan else ()
-            reason = self.tr("No device is switched on; at least one is needed.")
-            self.placement_changed.emit(PlacementView(bars=bars, problem=reason))
-            return
         self._is_planning, self._is_plan_wanted = True, False
-        handle = self._engine.send(
-            lambda i: PlanModel(
-                id=i,
-                model=model_id,
-                devices=choice.devices,
-                enabled=enabled,
-                settings=placement_views.plan_settings(choice),
-            )
+        ask_plan(
+            self._engine.send,
+            model_id,
+            choice,
+            self._plan.available if self._plan is not None else (),
+            planned=partial(self._on_planned, model_id),
+            none_on=partial(self._on_none_on, model_id),
+            refused=self._on_plan_refused,
         )
-        handle.done.connect(lambda result: self._on_planned(model_id, result))
-        handle.failed.connect(self._on_plan_refused)
-
-    def _enabled(self) -> tuple[str, ...] | None:
-        """Names of the devices to plan for, () for all; None where all are switched off."""
-        if self._plan is None or not self._choice.off:
-            return ()
-        names = [device.name for device in self._plan.available]
-        on = tuple(name for name in names if name not in self._choice.off)
-        return on if on else None
 
     def _on_planned(self, model_id: str, result: PlanResult) -> None:
         self._is_planning = False
@@ -517,24 +520,29 @@ class ModelsController(QObject):
             self._show_plan()
         if self._is_plan_wanted or model_id != self._chosen:
             self._want_plan()
-        elif self._plan_then is not None:
-            then, self._plan_then = self._plan_then, None
-            then()
+
+    def _on_none_on(self, model_id: str) -> None:
+        self._is_planning = False
+        if model_id == self._chosen:
+            self._show_no_plan(self.tr("No device is switched on; at least one is needed."))
+        if self._is_plan_wanted or model_id != self._chosen:
+            self._want_plan()
 
     def _on_plan_refused(self, failure: RequestFailure) -> None:
         self._is_planning = False
-        self._plan_then = None
         if failure.end is not None:
             return
-        bars = placement_views.device_bars(self._plan, self._choice, {}) if self._plan else ()
-        reason = sentences.request_failed(failure.code, failure.message)
-        self.placement_changed.emit(PlacementView(bars=bars, problem=reason))
+        self._show_no_plan(sentences.request_failed(failure.code, failure.message))
         if self._is_plan_wanted:
             self._want_plan()
 
-    @property
-    def _real_plan(self) -> PlanResult | None:
-        return None if self._choice.devices else self._plan
+    def _show_no_plan(self, reason: str) -> None:
+        """The devices stay on show: switching one on may be what is needed."""
+        if self._plan is not None:
+            bars = placement_views.device_bars(self._plan, self._choice, {})
+        else:
+            bars = placement_views.bare_bars(self._devices, self._choice)
+        self.placement_changed.emit(PlacementView(bars=bars, problem=reason))
 
     def _show_plan(self) -> None:
         if self._plan is not None:

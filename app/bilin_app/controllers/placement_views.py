@@ -1,5 +1,6 @@
 """Between the engine's plans and the placement card: requests out, bars and suggestions back."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, cast, get_args
 
@@ -70,12 +71,22 @@ def _kv_dtype(name: str) -> KVDType:
     return cast(KVDType, name) if name in get_args(KVDType) else "auto"
 
 
+def is_placed(note: ModelNote) -> bool:
+    """Whether a person said where a model is to lie."""
+    return note.mode != "auto" or bool(note.off) or note.cpu_layers > 0
+
+
 def load_settings(note: ModelNote, plan: PlanResult | None) -> LoadSettings:
     """How a model is loaded: on the devices and in the way that its card shows.
 
-    Without a plan that fits the engine chooses, as on a machine that has only a processor.
+    Without a plan, or where it does not fit and nobody said where it is to lie, the engine chooses,
+    as on a machine that has only a processor.
     """
-    if plan is None or not plan.fits or all(one.name == "cpu" for one in plan.available):
+    if (
+        plan is None
+        or not (plan.fits or is_placed(note))
+        or all(one.name == "cpu" for one in plan.available)
+    ):
         return LoadSettings(context=note.context, kv_dtype=_kv_dtype(note.kv_dtype))
     used = [one.name for one in plan.devices if one.weights]
     return LoadSettings(
@@ -118,6 +129,11 @@ def device_bars(
         _bar(device, plans.get(device.name), choice, real.get(device.name))
         for device in plan.available
     )
+
+
+def bare_bars(devices: Sequence[DeviceInfo], choice: PlacementChoice) -> tuple[DeviceBar, ...]:
+    """A bar for every device there is, where no plan says what would lie on it."""
+    return tuple(_bar(device, None, choice, None) for device in devices)
 
 
 def _bar(

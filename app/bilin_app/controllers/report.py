@@ -6,7 +6,6 @@ whoever is asked; the home folder's name is left out.
 
 import platform
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import PySide6
@@ -99,6 +98,6 @@ def _tail(path: Path) -> list[str]:
     return text.splitlines()[-MAX_LOG_LINES:]
 
 
-def _without_home(text: str, home: Callable[[], Path] = Path.home) -> str:
-    name = str(home())
+def _without_home(text: str) -> str:
+    name = str(Path.home())
     return text.replace(name, "~") if len(name) > 1 else text

@@ -33,9 +33,14 @@ def _told(reason: str) -> str:
     known = {
         errno.ENOENT: translate("Sentences", "it is not there"),
         errno.EACCES: translate("Sentences", "the system does not allow it"),
+        errno.EPERM: translate("Sentences", "the system does not allow it"),
         errno.EISDIR: translate("Sentences", "it is a folder"),
         errno.ENOSPC: translate("Sentences", "the disk is full"),
+        errno.EDQUOT: translate("Sentences", "the disk quota is used up"),
         errno.EROFS: translate("Sentences", "the disk can only be read"),
+        errno.EIO: translate("Sentences", "the disk reports an error"),
+        errno.EBUSY: translate("Sentences", "another program is using it"),
+        errno.ENAMETOOLONG: translate("Sentences", "its name is too long"),
     }
     return known.get(int(system[1]), system[2])
 

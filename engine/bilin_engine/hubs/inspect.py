@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import math
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from bilin_engine.config import (
@@ -19,6 +22,16 @@ from bilin_engine.protocol import Repository, RepositoryFile, RepositoryListed
 
 CONFIG = "config.json"
 DESCRIPTION = "bilin.json"
+# Bytes of a value in a GGUF file, by the type in its name (github ggml-org/ggml, docs/gguf.md,
+# "GGUF Naming Convention"); the least where the name stands for several types.
+_GGUF_VALUE_BYTES = {
+    "f32": 4.0, "f16": 2.0, "bf16": 2.0, "fp16": 2.0, "q8": 34 / 32, "q6": 210 / 256,
+    "q5": 22 / 32, "q4": 18 / 32,
+}  # fmt: skip
+_GGUF_TYPE = re.compile(rf"(?<![^\W_])({'|'.join(_GGUF_VALUE_BYTES)})(?![^\W_])")
+# Of a value of the model made of it: INT4 in groups of 32 takes 18/32, embedding and head 2, and
+# those are up to 30 % of a small model's values.
+_GGUF_MODEL_VALUE_BYTES = 1.0
 
 
 def inspect_repository(source: HubSource, repository: Repository, file: str) -> RepositoryListed:
@@ -40,6 +53,8 @@ def inspect_repository(source: HubSource, repository: Repository, file: str) -> 
             is_ready = is_ready or config.quantization is not None
         except BilinError as error:
             problem = error.message
+    elif not problem and file:
+        needed = {"": gguf_model_bytes(chosen.files)}
     if chosen.files and not problem:
         hosts = _hosts(source, max(chosen.files, key=lambda one: one.size_bytes))
     return RepositoryListed(
@@ -92,6 +107,17 @@ def needed_bytes(config: ModelConfig, content: dict[str, Any]) -> dict[str, int]
         quantization = QuantizationConfig.uniform(gptq.bits, gptq.group_size)
         return {"": file_bytes(dataclasses.replace(config, quantization=quantization))}
     return file_bytes_by_group(config)
+
+
+def gguf_model_bytes(files: Sequence[HubFile]) -> int:
+    """A bound on the disk that the model made of a GGUF file takes. files: all its parts.
+
+    From its size and name: what it holds is told behind its vocabulary, some MB into the file.
+    """
+    types = _GGUF_TYPE.findall(files[0].name.lower())
+    value_bytes = min(_GGUF_VALUE_BYTES[kind] for kind in types or ("q4",))
+    num_values = sum(file.size_bytes for file in files) / value_bytes
+    return math.ceil(num_values * _GGUF_MODEL_VALUE_BYTES)
 
 
 def _gptq(content: dict[str, Any], where: str) -> Gptq | None:

@@ -16,7 +16,14 @@ from typing import TypeVar
 from bilin_engine import processes
 from bilin_engine.errors import BadRequestError, DiskFullError
 from bilin_engine.hubs.base import HubBusyError, HubError, HubFile, HubSource
-from bilin_engine.hubs.inspect import CONFIG, DESCRIPTION, needed_bytes, parse_config, read_config
+from bilin_engine.hubs.inspect import (
+    CONFIG,
+    DESCRIPTION,
+    gguf_model_bytes,
+    needed_bytes,
+    parse_config,
+    read_config,
+)
 from bilin_engine.hubs.open import open_repository
 from bilin_engine.hubs.selection import choose_files
 from bilin_engine.jobs.base import JobReporter
@@ -97,7 +104,7 @@ class _Fetch:
         chosen = choose_files(listing.files, name, work.file)
         if chosen.problem:
             raise HubError(chosen.problem)
-        needed = 0
+        needed = gguf_model_bytes(chosen.files) if work.file else 0
         config_file = next((file for file in chosen.files if file.name == CONFIG), None)
         is_described = any(file.name == DESCRIPTION for file in chosen.files)
         if config_file is not None and not is_described:
@@ -105,6 +112,11 @@ class _Fetch:
             config = parse_config(content, name)
             if config.quantization is None:
                 by_group = needed_bytes(config, content)
+                if work.group_size and not {"", work.group_size} & by_group.keys():
+                    raise BadRequestError(
+                        f'group size "{work.group_size}" is not for this model; '
+                        f"possible: {', '.join(by_group)}"
+                    )
                 needed = by_group.get(work.group_size) or max(by_group.values())
         self._place.open(work.repository)
         self._place.clear_others({file.name for file in chosen.files})

@@ -1215,6 +1215,14 @@
             <translation>{} 有权重，却没有 config.json，无从知道是什么模型</translation>
         </message>
         <message>
+            <source>{} has its weights as pickles only ({}), which can run code when they are read; take a repository with safetensors</source>
+            <translation>{} 的权重只有 pickle 格式（{}），读取它可能会运行其中的代码；请换一个有 safetensors 的仓库</translation>
+        </message>
+        <message>
+            <source>{} holds no weights: neither safetensors nor GGUF files</source>
+            <translation>{} 里没有权重：既没有 safetensors，也没有 GGUF 文件</translation>
+        </message>
+        <message>
             <source>{} is not whole: {} is missing</source>
             <translation>{} 不完整：缺少 {}</translation>
         </message>
@@ -1407,6 +1415,10 @@
             <translation>队列里已经有这一项</translation>
         </message>
         <message>
+            <source>the queue has other work that makes {}; choose another name</source>
+            <translation>队列里已有别的任务要生成 {}；请换个名字</translation>
+        </message>
+        <message>
             <source>the queue holds {} jobs; clear some first</source>
             <translation>队列里已有 {} 项；请先清掉一些</translation>
         </message>
@@ -1451,6 +1463,14 @@
             <translation>没有可选的词元了：限制条件把它们全都排除了。</translation>
         </message>
         <message>
+            <source>the model "{}" sees only what stands before a word; proofreading needs a model that fills blanks by mask or by fill-in-the-middle tokens</source>
+            <translation>模型“{}”只看得到一个词前面的文字；校读需要能用标记填空或有中间填充标记的模型。</translation>
+        </message>
+        <message>
+            <source>a {} of {} bytes is too large; the limit is {}</source>
+            <translation>请求太大：{} 有 {} 字节，上限是 {} 字节。</translation>
+        </message>
+        <message>
             <source>there is too little free memory for this; use a shorter context or free some memory</source>
             <translation>可用内存不足；请缩短上下文，或释放一些内存。</translation>
         </message>
@@ -1461,6 +1481,10 @@
         <message>
             <source>no device is switched on; at least one is needed</source>
             <translation>没有启用任何设备，至少要启用一个。</translation>
+        </message>
+        <message>
+            <source>tensor parallel needs 2 or more GPUs; {} is switched on</source>
+            <translation>张量并行需要两块以上的 GPU；现在启用了 {} 块。</translation>
         </message>
         <message>
             <source>device "{}" is not there; there are {} GPUs, from cuda:0</source>
@@ -1547,8 +1571,16 @@
             <translation>退出码 {}</translation>
         </message>
         <message>
+            <source>the engine is not running</source>
+            <translation>引擎没有运行。</translation>
+        </message>
+        <message>
             <source>the model "{}" is not loaded; load it first</source>
             <translation>模型“{}”尚未载入，请先载入。</translation>
+        </message>
+        <message>
+            <source>the model "{}" is not loaded; "{}" is</source>
+            <translation>模型“{}”没有载入，现在载入的是“{}”。</translation>
         </message>
         <message>
             <source>there is no model "{}"; known: {}</source>
@@ -1838,6 +1870,10 @@
             <translation>转换为 INT4 后占 {0}，下载的文件随后删除。</translation>
         </message>
         <message>
+            <source>Converted to INT4 it takes up to {0}; the download is then removed.</source>
+            <translation>转换为 INT4 后最多占 {0}，下载的文件随后删除。</translation>
+        </message>
+        <message>
             <source>From a hub</source>
             <translation>从模型库下载</translation>
         </message>
@@ -2063,6 +2099,22 @@
             <source>The answer is there.</source>
             <translation>回答写完了。</translation>
         </message>
+        <message>
+            <source>The answer failed.</source>
+            <translation>回答失败了。</translation>
+        </message>
+        <message>
+            <source>The answer broke off.</source>
+            <translation>回答中断了。</translation>
+        </message>
+        <message>
+            <source>✗ Failed: {0}</source>
+            <translation>✗ 回答失败：{0}</translation>
+        </message>
+        <message>
+            <source>✗ Broken off: {0}</source>
+            <translation>✗ 回答中断：{0}</translation>
+        </message>
     </context>
     <context>
         <name>MessageBody</name>
@@ -2092,6 +2144,10 @@
         <message>
             <source>Message from {0}</source>
             <translation>{0}的消息</translation>
+        </message>
+        <message>
+            <source>Queued: sent with your next message</source>
+            <translation>排队中：随下一条消息一起发送</translation>
         </message>
         <message>
             <source>Queued: sent when this answer ends</source>
@@ -3145,6 +3201,22 @@
         <message>
             <source>the disk can only be read</source>
             <translation>磁盘只读</translation>
+        </message>
+        <message>
+            <source>the disk quota is used up</source>
+            <translation>磁盘配额已用完</translation>
+        </message>
+        <message>
+            <source>the disk reports an error</source>
+            <translation>磁盘报告错误</translation>
+        </message>
+        <message>
+            <source>another program is using it</source>
+            <translation>另一个程序正在使用它</translation>
+        </message>
+        <message>
+            <source>its name is too long</source>
+            <translation>文件名太长</translation>
         </message>
         <message>
             <source>as it was opened</source>

@@ -261,6 +261,10 @@ class HubDialog(QDialog):
         text = self.tr("Needs {0} of disk; {1} are free.").format(needed, free)
         if self._extra_bytes:
             after = self.tr("Converted to INT4 it takes {0}; the download is then removed.")
+            if view.choice.file:  # a GGUF file: a bound
+                after = self.tr(
+                    "Converted to INT4 it takes up to {0}; the download is then removed."
+                )
             text += " " + after.format(words.disk_size(self._extra_bytes))
         return text
 

@@ -32,6 +32,7 @@ from bilin_app.pages.controls import SPIN_MARGINS, TextButton, label
 from bilin_app.pages.dates import day
 from bilin_app.pages.models import words
 from bilin_app.pages.models.bars import Bar, Legend
+from bilin_app.pages.wheel import leave_wheel_to_page
 
 CHOICE_DELAY_MS = 60  # a moving slider asks for a plan so often at most
 NUM_CONTEXT_STEPS = 64
@@ -78,6 +79,7 @@ class PlacementCard(QFrame):
         self._measured_tok_s = self._measured_at = 0.0
         self._num_layers = 0
         self._rows: list[_DeviceRow] = []
+        self._suggested: tuple[Suggestion, ...] = ()  # what the buttons offer
         self._buttons: list[TextButton] = []
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -85,6 +87,7 @@ class PlacementCard(QFrame):
         self._timer.timeout.connect(lambda: self.choice_changed.emit(self._choice))
         self._make_controls()
         self._build()
+        leave_wheel_to_page(self)
         self._retranslate()
 
     # --- Construction -----------------------------------------------------------------------------
@@ -137,6 +140,7 @@ class PlacementCard(QFrame):
         box.setKeyboardTracking(False)
         box.lineEdit().setTextMargins(*SPIN_MARGINS)
         box.setFixedWidth(104)
+        box.editingFinished.connect(self._show)  # what came while it was left alone
         return box
 
     def _build(self) -> None:
@@ -210,7 +214,7 @@ class PlacementCard(QFrame):
         self._step = max(SMALLEST_CONTEXT_STEP, max_context // NUM_CONTEXT_STEPS)
         self._choice = choice
         self._view = PlacementView(context=choice.context or max_context)
-        self._show()
+        self._show(is_typing_kept=False)
 
     def show_measured(self, measured_tok_s: float, measured_at: float) -> None:
         """What this model reached on this machine, and when (seconds since the epoch)."""
@@ -227,7 +231,7 @@ class PlacementCard(QFrame):
         """What is set now."""
         return self._choice
 
-    def _show(self) -> None:
+    def _show(self, *, is_typing_kept: bool = True) -> None:
         view, choice = self._view, self._choice
         self._show_rows(view.bars)
         self._modes.button(MODES.index(choice.mode)).setChecked(True)
@@ -239,15 +243,19 @@ class PlacementCard(QFrame):
         self._problem.setText(problem)
         self._problem.setVisible(bool(problem))
         context = choice.context or view.context or self._max_context
-        with QSignalBlocker(self.slider), QSignalBlocker(self._prompt):
+        with QSignalBlocker(self.slider):
             self.slider.setMaximum(max(1, -(-self._max_context // self._step)))
             self.slider.setValue(-(-context // self._step))
-            self._prompt.setMaximum(max(1, context))
-            self._prompt.setValue(choice.prompt_tokens or view.prompt_tokens or 1)
-        with QSignalBlocker(self._reserve), QSignalBlocker(self._cpu):
-            self._reserve.setValue(choice.reserve_mib)
-            self._cpu.setMaximum(max(1, self._num_layers))
-            self._cpu.setValue(choice.cpu_layers)
+        for box, most, value in (
+            (self._prompt, context, choice.prompt_tokens or view.prompt_tokens or 1),
+            (self._reserve, self._reserve.maximum(), choice.reserve_mib),
+            (self._cpu, self._num_layers, choice.cpu_layers),
+        ):
+            if is_typing_kept and box.hasFocus():
+                continue  # plans come every few seconds and would overwrite what is being typed
+            with QSignalBlocker(box):
+                box.setMaximum(max(1, most))
+                box.setValue(value)
         names = [bar.name for bar in view.bars]
         can_share = len(names) > 1 and "cpu" in names and "cpu" not in choice.off
         self._cpu.setVisible(can_share)
@@ -256,7 +264,7 @@ class PlacementCard(QFrame):
         self._reserve.setVisible(has_gpus)
         self._reserve_name.setVisible(has_gpus)
         self._segments.setVisible(len(names) > 1)
-        if not self.devices.hasFocus():
+        if not (is_typing_kept and self.devices.hasFocus()):
             self.devices.setText(choice.devices)
         self._show_context(context)
         self._show_expected()
@@ -326,17 +334,22 @@ class PlacementCard(QFrame):
             one.setToolTip("\n".join(view.assumptions))
 
     def _show_suggestions(self, suggestions: tuple[Suggestion, ...]) -> None:
+        if suggestions != self._suggested:  # a new button has not the focus of the old one
+            self._suggested = suggestions
+            self._make_buttons()
+        for button, suggestion in zip(self._buttons, suggestions, strict=True):
+            button.set_texts(self._suggestion_words(suggestion))
+        self._order_tabs()
+
+    def _make_buttons(self) -> None:
         for button in self._buttons:
             self._suggestions.removeWidget(button)
             button.deleteLater()
-        self._buttons = []
-        for index, suggestion in enumerate(suggestions):
-            button = TextButton("suggestion", self)
-            button.set_texts(self._suggestion_words(suggestion))
+        self._buttons = [TextButton("suggestion", self) for _ in self._suggested]
+        for index, button in enumerate(self._buttons):
+            suggestion = self._suggested[index]
             button.clicked.connect(lambda _checked, s=suggestion: self._on_suggested(s))
             self._suggestions.insertWidget(index, button)
-            self._buttons.append(button)
-        self._order_tabs()
 
     def _order_tabs(self) -> None:
         """From top to bottom: devices and suggestions come and go, and Qt puts new ones last."""
