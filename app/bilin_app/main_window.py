@@ -67,7 +67,7 @@ class MainWindow(QMainWindow):
             self.chat = ChatView(self)
             self._put_together()
         self._conversation_title = ""
-        self._has_news = False
+        self._news: tuple[str, str] | None = None  # an answer's conversation, and how it ended
         self.notice = DesktopNotice(self)
         self.notice.clicked.connect(self.come_to_front)
         self.rail.page_requested.connect(self.show_page)
@@ -170,11 +170,18 @@ class MainWindow(QMainWindow):
         self._conversation_title = title
         self._show_title()
 
-    def tell_answer_ended(self, seconds: float = 0.0) -> None:
-        """Marks the title if the window is not looked at; of a long answer the desktop may tell."""
-        self._has_news = not self.isActiveWindow()
+    def tell_answer_ended(self, seconds: float, title: str, state: str) -> None:
+        """Marks the title if the window is not looked at; of a long answer the desktop may tell.
+
+        title: of the answer's conversation. state: "done", "failed" or "interrupted".
+        """
+        self._news = None if self.isActiveWindow() else (title, state)
         self._show_title()
-        self.notice.tell(self._conversation_title, self.tr("The answer is there."), seconds)
+        sentence = {
+            "failed": self.tr("The answer failed."),
+            "interrupted": self.tr("The answer broke off."),
+        }.get(state, self.tr("The answer is there."))
+        self.notice.tell(title or self.tr("Bilin"), sentence, seconds)
 
     def come_to_front(self) -> None:
         """Shows the window over others, as far as the desktop allows."""
@@ -263,15 +270,22 @@ class MainWindow(QMainWindow):
 
     def _show_title(self) -> None:
         name = self.tr("Bilin")
-        title = f"{self._conversation_title} · {name}" if self._conversation_title else name
-        self.setWindowTitle(self.tr("✓ Answered: {0}").format(title) if self._has_news else title)
+        about, state = self._news or (self._conversation_title, "")
+        title = f"{about} · {name}" if about else name
+        if self._news is not None:
+            news = {
+                "failed": self.tr("✗ Failed: {0}"),
+                "interrupted": self.tr("✗ Broken off: {0}"),
+            }.get(state, self.tr("✓ Answered: {0}"))
+            title = news.format(title)
+        self.setWindowTitle(title)
 
     @override
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.LanguageChange:
             self._show_title()
         elif event.type() == QEvent.Type.ActivationChange and self.isActiveWindow():
-            self._has_news = False
+            self._news = None
             self._show_title()
             self.notice.take_back()
         super().changeEvent(event)

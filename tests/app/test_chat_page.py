@@ -15,6 +15,7 @@ from bilin_app.application import Application
 from bilin_app.controllers.list_views import ListRow
 from bilin_app.engine_client.process import EngineCommand
 from bilin_app.pages.chat.conversation_list import ConversationList
+from bilin_app.pages.chat.page import ChatPage
 from bilin_app.pages.chat.prompt_dialog import PromptDialog
 from bilin_app.paths import app_paths
 from bilin_app.theme.theme import Look, start_theme
@@ -66,6 +67,18 @@ def texts(application):
         (widget.view.role, widget.body.content.text)
         for widget in application.window.chat.transcript.widgets_in_order()
     ]
+
+
+def test_what_is_typed_before_anything_stands_behind_the_field_is_a_draft(qapp, qtbot, tmp_path):
+    command = EngineCommand(sys.executable, ("-P", SCRIPT))
+    application = Application(qapp, app_paths(tmp_path), command)
+    composer = application.window.chat.composer
+    QTest.keyClicks(composer.edit, "he")
+    with qtbot.waitSignal(application.chat.conversation_opened, timeout=20_000):
+        application.show()
+    assert composer.text == "he"
+    application.close()
+    application.deleteLater()
 
 
 def test_after_an_example_one_goes_on_typing(application, qtbot):
@@ -120,6 +133,35 @@ def test_a_deleted_conversation_can_be_brought_back(application, qtbot):
     qtbot.waitUntil(lambda: texts(application) == [], timeout=5_000)
     chat.toast.acted.emit()
     qtbot.waitUntil(lambda: len(texts(application)) == 2, timeout=5_000)
+
+
+def test_deletions_are_undone_one_after_the_other_whatever_is_told_between(application, qtbot):
+    ask(application, qtbot, "one")
+    ask(application, qtbot, "two")
+    chat = application.window.chat
+    ids = [widget.view.id for widget in chat.transcript.widgets_in_order()]
+    for message_id in (ids[2], ids[1]):
+        with qtbot.waitSignal(application.chat.messages_deleted, timeout=5_000):
+            chat.transcript.delete_requested.emit(message_id)
+    application.chat.notice.emit("The disk is full.")
+    qtbot.waitUntil(lambda: len(texts(application)) == 1, timeout=5_000)
+    chat.toast._action.click()
+    qtbot.waitUntil(lambda: len(texts(application)) == 2, timeout=5_000)
+    chat.toast._action.click()
+    qtbot.waitUntil(lambda: len(texts(application)) == 4, timeout=5_000)
+    assert chat.toast._text.text() == "The disk is full."
+
+
+def test_an_answer_that_ends_is_told_with_its_own_conversation_and_how(application, qtbot):
+    told = []
+    page = application.window.chat.findChild(ChatPage)
+    page.answer_ended.connect(lambda *what: told.append(what[1:]))
+    ask(application, qtbot, "one")
+    first = application.chat.conversation_id
+    application.window.chat.list.new_requested.emit()
+    application.chat.answer_ended.emit(first, "failed")
+    application.chat.answer_ended.emit(first, "stopped")
+    assert told == [("one", "done"), ("one", "failed")]
 
 
 def test_a_search_finds_and_opens_the_message(application, qtbot):
@@ -241,6 +283,15 @@ def test_reset_draws_answers_as_the_model_recommends(application):
     popover._reset.click()
     assert application.chat.sampling == recommended
     assert popover._top_k.value() == recommended.top_k
+
+
+def test_what_is_typed_into_sampling_stays_while_a_model_loads(application):
+    popover = application.window.chat.header.popover
+    popover._seed.setText("77")
+    for percent in range(3):
+        engine = replace(application.engine.view, state="loading", fraction=percent / 100)
+        application.engine.view_changed.emit(engine)
+    assert popover._seed.text() == "77"
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The chat controller against a scripted engine and a real database, as a page sees it."""
 
+import errno
 import os
 import signal
 import sys
@@ -24,6 +25,12 @@ from bilin_app.storage.conversations import (
     set_trashed,
 )
 from bilin_app.storage.store import Store
+from bilin_app.text.conversation_file import (
+    FileConversation,
+    FileMessage,
+    read_conversations,
+    to_json,
+)
 from bilin_engine.protocol import Sampling
 
 SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
@@ -141,6 +148,25 @@ def test_a_message_sent_while_an_answer_runs_waits_for_it(start_app, until):
     until(lambda: page.queued == [])
     before, after = reopened(app, until)
     assert before == after
+
+
+def test_a_message_that_an_earlier_run_left_waiting_is_sent_after_the_answer(start_app, until):
+    app = start_app("--gap", "0.05")
+    app.chat.send("one")
+    until(lambda: app.page.num_appends)
+    app.chat.send("two")
+    until(lambda: app.page.queued)
+    conversation_id = app.chat.conversation_id
+    app.close()
+    again = start_app()
+    page = again.page
+    again.chat.open_conversation(conversation_id)
+    until(lambda: [m.text for m in page.queued] == ["two"])
+    assert page.states == ["done", "interrupted"]
+    again.chat.continue_answer(page.messages[1].id)
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["one", WHOLE, "two", WHOLE]
+    assert page.queued == []
 
 
 def test_enter_pressed_twice_sends_once(start_app, until):
@@ -358,6 +384,62 @@ def test_drafts_belong_to_their_conversation_and_survive(start_app, until):
     assert again.page.conversation.draft == "another"
     again.chat.open_conversation(first)
     until(lambda: again.page.conversation.draft == "half a thought")
+
+
+def test_what_is_written_before_the_database_is_open_follows_what_it_has(
+    start_app, until, tmp_path
+):
+    app = start_app()
+    app.chat.set_draft("stored")
+    app.chat.attach_text("first")
+    app.close()
+    again = App(tmp_path)
+    again.start()
+    again.chat.set_draft("h")  # the first key, at the first picture
+    again.chat.attach_text("second")
+    until(lambda: again.page.conversation is not None)
+    assert again.page.conversation is not None
+    assert again.page.conversation.draft == "stored\nh"
+    assert [a.text for a in again.chat.attachments] == ["first", "second"]
+    again.close()
+    third = start_app()
+    assert third.page.conversation is not None
+    assert third.page.conversation.draft == "stored\nh"
+    assert [a.text for a in third.chat.attachments] == ["first", "second"]
+
+
+def test_closing_before_the_database_is_open_keeps_both_drafts(start_app, tmp_path):
+    app = start_app()
+    app.chat.set_draft("stored")
+    app.close()
+    again = App(tmp_path)
+    again.start()
+    again.chat.set_draft("typed")
+    again.close()
+    third = start_app()
+    assert third.page.conversation is not None
+    assert third.page.conversation.draft == "stored\ntyped"
+
+
+def test_a_message_sent_before_the_database_is_open_costs_no_stored_draft(
+    start_app, until, tmp_path
+):
+    app = start_app()
+    app.chat.set_draft("stored")
+    app.close()
+    again = App(tmp_path)
+    again.start()
+    again.chat.set_draft("now")
+    again.chat.send("now")
+    until(lambda: again.page.finished)
+    assert again.page.texts == ["now", WHOLE]
+    again.close()
+    third = start_app()
+    until(lambda: third.page.rows)
+    third.chat.open_conversation(third.page.rows[0].id)
+    until(lambda: third.page.conversation is not None and third.page.conversation.id)
+    assert third.page.conversation is not None
+    assert third.page.conversation.draft == "stored"
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -723,10 +805,10 @@ def test_the_examples_of_the_loaded_model_are_shown(start_app, until):
     assert app.engine.examples == []
 
 
-def test_unload_frees_and_the_next_message_loads_again(start_app, until, qtbot):
+def test_unload_frees_and_the_next_message_loads_again(start_app, until):
     app = start_app()
     app.engine.unload()
-    qtbot.wait(50)
+    until(lambda: app.engine.view.state == "empty")
     app.chat.send("one")
     until(lambda: app.page.finished)
 
@@ -922,6 +1004,77 @@ def test_a_conversation_that_is_gone_is_not_said_to_be_exported(start_app, until
     assert not (tmp_path / "kept.json").exists()
 
 
+def test_an_export_has_the_answer_as_far_as_it_is_written(start_app, until, tmp_path):
+    app = start_app("--gap", "0.1")
+    app.chat.send("one")
+    until(lambda: app.page.num_appends)
+    app.chat.export_conversation(app.chat.conversation_id, tmp_path / "kept.json")
+    until(lambda: app.page.notices)
+    assert app.page.finished == []
+    [kept] = read_conversations((tmp_path / "kept.json").read_text())
+    assert [m.role for m in kept.messages] == ["user", "assistant"]
+    assert kept.messages[1].text
+    assert WHOLE.startswith(kept.messages[1].text)
+
+
+def test_an_export_that_fails_leaves_the_file_that_is_there(
+    start_app, until, tmp_path, monkeypatch
+):
+    app = start_app()
+    app.chat.send("one")
+    until(lambda: app.page.finished)
+    path = tmp_path / "read.md"
+    path.write_text("from before")
+
+    def half(self, text, **_):
+        self.write_bytes(text.encode()[:5])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", half)
+        app.chat.export_conversation(app.chat.conversation_id, path)
+        until(lambda: app.page.notices)
+    assert app.page.notices[0].endswith("could not be written: the disk is full")
+    assert path.read_text() == "from before"
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_disk_that_takes_no_export_holds_up_no_conversation(
+    start_app, until, tmp_path, monkeypatch
+):
+    app = start_app()
+    app.chat.send("one")
+    until(lambda: app.page.finished)
+    answers = threading.Event()
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: answers.wait(60))
+    try:
+        app.chat.export_conversation(app.chat.conversation_id, tmp_path / "read.md")
+        reopened(app, until)
+        app.chat.send("two")
+        until(lambda: len(app.page.finished) == 2)
+        app.close()
+    finally:
+        answers.set()
+
+
+def test_another_version_of_an_answer_to_nothing_begins_the_conversation(
+    start_app, until, tmp_path
+):
+    app = start_app()
+    page = app.page
+    turns = (FileMessage("assistant", "hello"), FileMessage("user", "hi"))
+    path = tmp_path / "kept.json"
+    path.write_text(to_json(FileConversation("t", turns)), encoding="utf-8")
+    app.chat.import_file(path)
+    until(lambda: page.texts == ["hello", "hi"])
+    assert [m.is_opening for m in page.messages] == [True, False]  # nothing to answer again
+    app.chat.write_answer(page.messages[0].id, "good day", goes_on=False)
+    until(lambda: page.texts == ["good day"])
+    assert (page.messages[0].version, page.messages[0].num_versions) == (2, 2)
+    app.chat.show_version(page.messages[0].id, -1)
+    until(lambda: page.texts == ["hello", "hi"])
+
+
 # --- Deleting, beginning an answer, attachments, presets, models ----------------------------------
 
 
@@ -1048,6 +1201,44 @@ def test_attachments_go_with_the_message_and_come_before_its_words(start_app, un
     app.chat.edit_message(page.messages[0].id, "and y?")
     until(lambda: len(page.finished) == 2)
     assert page.messages[0].attachments == (attached,)
+
+
+def test_a_file_on_a_disk_that_does_not_answer_holds_up_its_message_only(
+    start_app, until, tmp_path, monkeypatch
+):
+    app = start_app()
+    page = app.page
+    answers = threading.Event()
+    read = attachments._read
+
+    def read_or_hang(path):
+        if path.name == "hangs.txt":
+            answers.wait(60)
+        return read(path)
+
+    monkeypatch.setattr(attachments, "_read", read_or_hang)
+    (tmp_path / "a.txt").write_text("the file")
+    app.chat.send("one")
+    until(lambda: page.finished)
+    first = app.chat.conversation_id
+    try:
+        app.chat.new_conversation()
+        app.chat.attach_files([tmp_path / "hangs.txt"])
+        app.chat.set_draft("waits")
+        app.chat.send("waits")
+        app.chat.open_conversation(first)
+        until(lambda: app.chat.conversation_id == first)
+        app.chat.attach_files([tmp_path / "a.txt"])
+        app.chat.send("two")
+        until(lambda: len(page.finished) == 2)
+        assert page.texts == ["one", WHOLE, "two", WHOLE]
+        assert [a.text for a in page.messages[2].attachments] == ["the file"]
+        app.close()
+    finally:
+        answers.set()
+    again = start_app()
+    assert again.page.conversation is not None
+    assert again.page.conversation.draft == "waits"
 
 
 @pytest.mark.parametrize("is_new", [False, True])
@@ -1191,6 +1382,20 @@ def test_a_conversation_is_answered_by_the_model_chosen_for_it(start_app, until)
     assert page.conversation.model == "second"
     app.chat.new_conversation()
     assert app.chat.model == ""
+
+
+def test_a_model_chosen_while_an_answer_waits_writes_it(start_app, until):
+    app = start_app("--load-s", "0.5", is_ready=False)
+    page = app.page
+    app.chat.set_model("bilin-mini")
+    app.chat.send("one")
+    until(lambda: page.states == ["done", "waiting"])
+    app.chat.set_model("second")
+    until(lambda: page.finished)
+    assert page.messages[1].facts is not None
+    assert page.messages[1].facts.model.id == "second"
+    assert app.engine.model is not None
+    assert app.engine.model.id == "second"
 
 
 def test_a_model_that_is_gone_leaves_the_answer_to_the_loaded_one(start_app, until):

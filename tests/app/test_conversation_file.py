@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bilin_app.text.conversation_file import (
@@ -79,3 +79,35 @@ def test_a_loop_in_a_file_ends():
 def test_other_files_are_refused_with_a_reason(text):
     with pytest.raises(ValueError, match=r"no JSON|neither|not known"):
         read_conversations(text)
+
+
+@given(st.text(' \n[],{}":1a', max_size=12).map(lambda text: f"[{text}"))
+@example("[]")
+@example(' [1, {"a": []}] ')
+@example("[1 2]")
+@example("[1,]")
+@example("[] 1")
+def test_an_array_is_refused_as_one_json_text_would_be(text):
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:  # how it says so differs between Pythons
+        with pytest.raises(ValueError, match="this is no JSON: "):
+            read_conversations(text)
+    else:
+        assert read_conversations(text) == []
+
+
+def test_other_threads_wait_for_the_decoding_of_one_conversation_at_most(monkeypatch):
+    sizes = []
+    decode = json.JSONDecoder.raw_decode
+
+    def measured(self, text, start=0):
+        element, end = decode(self, text, start)
+        sizes.append(end - start)
+        return element, end
+
+    monkeypatch.setattr(json.JSONDecoder, "raw_decode", measured)
+    node = {"message": {"author": {"role": "user"}, "content": {"parts": ["hello"]}}}
+    entry = {"title": "t", "current_node": "a", "mapping": {"a": node}}
+    assert len(read_conversations(json.dumps([entry] * 50, indent=1))) == 50
+    assert max(sizes) < 2 * len(json.dumps(entry, indent=2))

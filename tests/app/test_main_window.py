@@ -1,5 +1,5 @@
 import pytest
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QAccessible
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
@@ -234,6 +234,25 @@ def test_a_notice_is_whole_and_leaves_the_trash_to_be_clicked(window, qapp, page
         assert not view.toast.geometry().contains(trash)
 
 
+def test_a_notice_waits_for_the_action_on_show(window):
+    toast = window.chat.toast
+    lapsed = []
+    toast.lapsed.connect(lambda: lapsed.append(toast._text.text()))
+    toast.show_text("Deleted", "Undo")
+    for text in ("one", "two", "one"):
+        toast.show_text(text)
+    assert (toast._text.text(), toast._action.isHidden()) == ("Deleted", False)
+    toast._action.click()
+    assert (toast._text.text(), toast._action.isHidden()) == ("one", True)
+    toast._timer.timeout.emit()
+    assert (toast._text.text(), lapsed) == ("two", [])
+    toast._timer.timeout.emit()
+    assert toast.isHidden()
+    toast.show_text("Deleted", "Undo")
+    toast._timer.timeout.emit()
+    assert lapsed == ["Deleted"]
+
+
 def test_samples_in_the_menu_are_those_of_the_empty_document_as_people_read_them(window):
     header = window.editor.header
     header.show_samples((ExampleView("zh", "天空是[MASK]的。"), ExampleView("en", "A [gMASK]")))
@@ -371,6 +390,38 @@ def test_settings_say_what_changed(window):
     assert [(s.language, s.theme) for s in said] == [("zh", "system"), ("zh", "dark")]
 
 
+def test_the_wheel_turns_the_page_of_settings_and_changes_none(window, qapp, qtbot):
+    said = []
+    window.resize(900, 500)
+    window.settings.settings_changed.connect(said.append)
+    window.settings.show_settings(Settings(), "/data")
+    window.show_page("settings")
+    qapp.processEvents()
+    bar = window.settings._scroll.verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() > 0)
+    settings = window.settings
+    combos = settings.findChildren(QComboBox)
+    spins = settings.findChildren(QAbstractSpinBox)
+    assert (len(combos), len(spins)) == (7, 4)
+    combos[0].setFocus()  # as the page has it when it opens
+    for field in (*combos, *spins):
+        settings._scroll.ensureWidgetVisible(field)
+        before = bar.value()
+        turn_wheel(window, field, -120 if before < bar.maximum() else 120)
+        assert bar.value() != before
+    assert said == []
+    assert combos[0].hasFocus()
+    settings._idle_unload.setFocus()
+    turn_wheel(window, settings._idle_unload, 120)
+    assert [one.idle_unload_min for one in said] == [Settings().idle_unload_min + 1]
+
+
+def turn_wheel(window, widget, delta):
+    place = widget.mapTo(window, widget.rect().center())
+    QTest.wheelEvent(window.windowHandle(), QPointF(place), QPoint(0, delta))
+    QApplication.processEvents()
+
+
 def test_the_restart_for_another_data_folder_is_offered_whatever_else_changes(window):
     settings = window.settings
     settings.show_settings(Settings(), "/data")
@@ -385,8 +436,19 @@ def test_an_answer_that_ended_out_of_view_is_told_in_the_title(window, monkeypat
     window.show_conversation_title("Trip")
     assert window.windowTitle() == "Trip · Bilin"
     monkeypatch.setattr(window, "isActiveWindow", lambda: False)
-    window.tell_answer_ended()
-    assert window.windowTitle() == "✓ Answered: Trip · Bilin"
+    told = []
+    monkeypatch.setattr(window.notice, "tell", lambda *what: told.append(what))
+    for state in ("done", "failed", "interrupted"):
+        window.tell_answer_ended(20.0, "Marlin", state)  # another conversation than is on show
+        told.append(window.windowTitle())
+    assert told == [
+        ("Marlin", "The answer is there.", 20.0),
+        "✓ Answered: Marlin · Bilin",
+        ("Marlin", "The answer failed.", 20.0),
+        "✗ Failed: Marlin · Bilin",
+        ("Marlin", "The answer broke off.", 20.0),
+        "✗ Broken off: Marlin · Bilin",
+    ]
 
 
 def test_a_message_that_is_not_on_show_changes_nothing(window):

@@ -51,6 +51,14 @@ def facts_of(widget):
     return widget._row._facts.accessibleName()
 
 
+def test_what_is_queued_tells_when_it_is_sent(make):
+    widget = make(MessageView(3, 1, "user", "two", "queued", 0.0))
+    widget.set_can_act(False)
+    assert facts_of(widget) == "Queued: sent when this answer ends"
+    widget.set_can_act(True)  # the answer failed, or an earlier run of the app left it
+    assert facts_of(widget) == "Queued: sent with your next message"
+
+
 def test_a_seam_is_told_below_the_answer_and_drawn_where_it_is(make):
     plain = make(ANSWER)
     widget = make(replace(ANSWER, seams=(Seam(7, "The engine crashed (SIGSEGV)."),)))
@@ -80,6 +88,35 @@ def test_a_seam_counts_from_the_answer_behind_a_thought(make):
     text = "<think>\nhm\n</think>\n\none two"
     widget = make(replace(ANSWER, text=text, seams=(Seam(len(text) - 1, "why"),)))
     assert widget.body.content.place(0).position() == 6
+
+
+def test_an_open_thought_is_only_appended_to_and_a_folded_one_not_set_at_all(make):
+    lines = [f"<b>line {i}</b>, of which there are many in a thought\n" for i in range(40)]
+    widget = make(replace(ANSWER, text="<think>", state="running", facts=None))
+    thought = widget._thought
+    assert thought is not None
+    document = thought.text.document()
+    changes = []
+    document.contentsChange.connect(lambda *change: changes.append(change))
+    for line in lines[:20]:
+        widget.append_text(line)
+    assert changes == []
+    folded = widget.height_for(600)
+    widget.unfold_thought()
+    assert document.toPlainText() == "".join(lines[:20]).strip()
+    before = document.characterCount()
+    changes.clear()
+    for line in lines[20:]:
+        widget.append_text(line)
+    assert len(changes) == 20
+    assert min(position for position, _removed, _added in changes) >= before - 1
+    widget.append_text("</think>The answer")
+    widget.resize(600, widget.height_for(600))
+    assert document.toPlainText() == "".join(lines).strip()
+    assert widget.body.content.text == "The answer"
+    assert thought.text.height() == document.size().height() > 500
+    assert widget.height_for(600) > folded + 500
+    assert thought.text.verticalScrollBar().maximum() == 0
 
 
 def test_words_of_the_persons_are_said_to_be_theirs(make):
@@ -244,6 +281,10 @@ def test_a_deleted_answers_question_offers_to_be_answered(make):
     widget._row.again.click()
     assert wanted == [1]
     assert not make(replace(asked, is_unanswered=False))._row.again.isVisibleTo(widget)
+    answer = MessageView(2, 1, "assistant", "so", "done", 0.0)
+    for view, is_offered in ((answer, True), (replace(answer, is_opening=True), False)):
+        widget = make(view)
+        assert widget._row.again.isVisibleTo(widget) == is_offered
 
 
 def test_editing_an_answer_keeps_it_or_lets_the_model_go_on(make):

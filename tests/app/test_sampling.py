@@ -2,6 +2,7 @@
 
 import pytest
 from msgspec import structs
+from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
@@ -56,6 +57,26 @@ def test_thinking_is_a_choice_where_the_model_has_one(popover, changes):
     assert popover._thinks.isHidden()
     popover._top_k.setValue(5)
     assert changes[-1] == Sampling(thinks=False, top_k=5), "kept for the next model that asks"
+
+
+def test_a_number_being_typed_stays_while_values_are_shown_again(popover, changes, qapp):
+    popover.show()
+    popover.activateWindow()
+    for field in (popover._temperature, popover._seed):
+        field.setFocus()
+        field.selectAll()
+        QTest.keyClick(field, Qt.Key.Key_0)
+        qapp.processEvents()
+        last = changes[-1] if changes else Sampling()
+        popover.show_values(last, "")
+        QTest.keyClicks(field, ".85" if field is popover._temperature else "85")
+    assert popover._temperature.value() == 0.85
+    assert popover._seed.text() == "085"
+    assert changes[-1].temperature == 0.85
+    popover._seed.clearFocus()
+    popover.show_values(Sampling(temperature=0.5, seed=7), "")
+    assert (popover._temperature.value(), popover._seed.text()) == (0.5, "7")
+    popover.close()
 
 
 def test_what_has_no_field_stays_as_it_was(popover, changes):

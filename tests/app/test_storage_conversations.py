@@ -70,7 +70,7 @@ def test_versions_keep_their_whole_branch(store):
     end(store, first.answer_id, "A")
     second = begin(store, "two", conversation_id, first.answer_id)
     end(store, second.answer_id, "B")
-    again = store.write(c.add_answer, first.message_id, 3.0).result()
+    again = store.write(c.add_answer, first.conversation_id, first.message_id, 3.0).result()
     end(store, again, "A2")
     assert branch(store, conversation_id) == [("u", "one", "1/1"), ("a", "A2", "2/2")]
     assert store.write(c.show_version, again, -1).result() == first.answer_id
@@ -329,7 +329,9 @@ class TreeMachine(RuleBasedStateMachine):
     def regenerate(self, place):
         questions = [m for m in self.content().messages if m.role == "user"]
         if questions:
-            c.add_answer(self.connection, questions[place % len(questions)].id, 1.0)
+            c.add_answer(
+                self.connection, self.conversation_id, questions[place % len(questions)].id, 1.0
+            )
 
     @precondition(lambda self: self.conversation_id)
     @rule(place=st.integers(0, 50), delta=st.integers(-2, 2))

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from bilin_app.storage import conversations as c
-from bilin_app.storage import recovery
+from bilin_app.storage import database, recovery
 from bilin_app.storage.conversations import AnswerEnd
 from bilin_app.storage.database import mark_damaged, open_database
 from bilin_app.storage.documents import find_documents
@@ -277,6 +277,134 @@ def test_salvage_mends_what_hangs_in_the_air(tmp_path):
     content = c.load_conversation(target, conversation)
     assert content is not None
     assert [m.id for m in content.messages] == [2, 3, 5, 6]
+    target.close()
+
+
+def test_a_damage_mark_without_a_database_is_of_no_account(tmp_path):
+    path = tmp_path / "bilin.db"
+    fill(path, 3)
+    mark_damaged(path)
+    path.rename(tmp_path / "elsewhere.db")
+    with opened(path) as (store, report):
+        assert (report.problem, report.is_in_memory) == (None, False)
+        begin(store, "life goes on")
+    with opened(path) as (store, report):
+        assert report.problem is None
+        assert texts(store) == ["life goes on"]
+
+
+def test_what_was_rescued_takes_the_path_after_a_kill_right_before_that(tmp_path, monkeypatch):
+    path = tmp_path / "bilin.db"
+    fill(path, 3)
+    mark_damaged(path)
+    wal = path.with_name("bilin.db-wal")
+    wal.write_bytes(b"of the damaged file")
+
+    def killed(one):
+        one.rename(tmp_path / "bilin.damaged-now.db")  # the side files are not renamed yet
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "set_aside", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_database(path)
+    assert not path.exists()
+    with opened(path) as (store, report):
+        assert (report.problem, report.is_in_memory) == (None, False)
+        assert len(texts(store)) == 6
+        begin(store, "life goes on")
+    with opened(path) as (store, _):
+        assert len(texts(store)) == 7
+    assert [kept.read_bytes() for kept in tmp_path.glob("*damaged-2*-wal")] == [
+        b"of the damaged file"
+    ]
+
+
+def test_what_was_half_rescued_does_not_take_the_path(tmp_path, monkeypatch):
+    path = tmp_path / "bilin.db"
+    fill(path, 3)
+    mark_damaged(path)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recovery, "_mend_trees", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_database(path)
+    path.rename(tmp_path / "elsewhere.db")
+    with opened(path) as (store, report):
+        assert report.problem is None
+        assert texts(store) == []
+    (tmp_path / "elsewhere.db").rename(path)
+    mark_damaged(path)
+    with opened(path) as (store, report):
+        assert (report.problem, report.num_messages) == ("damaged", 6)
+    assert not list(tmp_path.glob("*.new*"))
+
+
+def test_a_disk_without_room_for_what_is_rescued_costs_nothing(tmp_path, monkeypatch):
+    """It is rescued at a start that has room; until then no empty database takes its place."""
+    path = tmp_path / "bilin.db"
+    fill(path, 3)
+    mark_damaged(path)
+    content = path.read_bytes()
+
+    def full(*_):
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "salvage", full)
+        with opened(path) as (_, report):
+            assert (report.problem, report.is_in_memory) == ("full", True)
+    assert path.read_bytes() == content
+    with opened(path) as (_, report):
+        assert (report.problem, report.num_messages) == ("damaged", 6)
+
+
+def queue(store, text, conversation_id):
+    return store.write(
+        c.queue_message,
+        conversation_id=conversation_id,
+        message=c.NewMessage(text),
+        new=c.NewConversation(""),
+        now=1.0,
+    ).result()
+
+
+def test_salvage_keeps_the_order_of_messages_that_were_queued(tmp_path):
+    path = tmp_path / "bilin.db"
+    with opened(path) as (store, _):
+        conversation_id = begin(store, "one").conversation_id
+        for waiting in [queue(store, text, conversation_id) for text in ("two", "three")]:
+            store.write(c.send_queued, waiting.message_id, 1.0).result()
+        before = store.read(c.load_conversation, conversation_id).result()
+        assert before is not None
+    target, _ = open_database(tmp_path / "new.db")
+    salvage(path, target)
+    content = c.load_conversation(target, conversation_id)
+    assert content is not None
+    assert [(m.id, m.parent_id) for m in content.messages] == [
+        (m.id, m.parent_id) for m in before.messages
+    ]
+    assert [m.text for m in content.messages if m.text] == ["one", "two", "three"]
+    target.close()
+
+
+def test_salvage_breaks_a_loop(tmp_path):
+    path = tmp_path / "bilin.db"
+    conversation = fill(path, 3)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE messages SET parent_id = 4 WHERE id IN (1, 3)")
+    connection.commit()
+    connection.close()
+    target, _ = open_database(tmp_path / "new.db")
+    salvage(path, target)
+    content = c.load_conversation(target, conversation)
+    assert content is not None
+    assert [m.id for m in content.messages] == [1, 2, 3, 4, 5, 6]
     target.close()
 
 

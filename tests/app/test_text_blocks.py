@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bilin_app.text import blocks
 from bilin_app.text.blocks import BlockSplitter, split_blocks
 
 LINES = st.sampled_from(
@@ -88,6 +89,43 @@ def test_code_is_a_part_of_its_source(text):
 )
 def test_cuts(text, expected):
     assert [block.text for block in split_blocks(text)] == (expected or [text])
+
+
+@given(TEXTS, st.lists(st.integers(0, 80), max_size=12), st.integers(0, 30))
+def test_long_lists_and_tables_are_cut_the_same_however_they_come(text, cuts, limit):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "MAX_SLICE_CHARS", limit)
+        whole, cut = feed(text, []), feed(text, cuts)
+    assert cut.blocks == whole.blocks
+    assert cut.tail == whole.tail
+    assert "".join(block.text for block in whole.blocks) + whole.tail.text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1. a\n\n   b\n\n2. c\n", ["1. a\n\n   b\n\n", "2. c\n"]),
+        ("- a\n  - b\n- c\n", ["- a\n  - b\n", "- c\n"]),
+        ("- a\n1. b\n", None),  # another list
+        ("- a\n  ```\n- b\n  ```\n", None),
+        ("- ```\n  x\n  ```\n- b\n", ["- ```\n  x\n  ```\n", "- b\n"]),
+        ("|a|b|\n|-|-|\n|1|2|\n\nx", ["|a|b|\n|-|-|\n", "|1|2|\n\n", "x"]),
+        ("|a|b|\n|-|-|-|\n|1|2|\n", None),  # no table
+        ("|a|b|\n|-|-|\n> |1|2|\n|3|4|\n", None),  # a quotation ends it
+        ("one\ntwo\n- three", None),
+    ],
+)
+def test_a_long_block_is_cut_before_an_item_or_a_row(monkeypatch, text, expected):
+    monkeypatch.setattr(blocks, "MAX_SLICE_CHARS", 2)
+    found = split_blocks(text)
+    assert [block.text for block in found] == (expected or [text])
+    cut = [block for block in found[:-1] if block.text.strip()[:1] in "-1|"]
+    assert all(block.goes_on == (not block.text.startswith("|1|2|")) for block in cut)
+
+
+def test_a_fence_on_an_items_first_line_ends_where_it_says():
+    text = "- ```sh\n  x\n  ```\n\ntext\n\n```py\ny\n```\n"
+    assert [block.kind for block in split_blocks(text)] == ["text", "text", "code"]
 
 
 def test_a_code_block_knows_its_language_and_its_lines():

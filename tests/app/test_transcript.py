@@ -1,3 +1,4 @@
+import textwrap
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Literal
@@ -12,7 +13,8 @@ from shown_transcript import shown_transcript
 from bilin_app.controllers.views import MessageState, MessageView
 from bilin_app.pages.chat.document import MAX_BLOCK_CHARS, MessageDocument
 from bilin_app.pages.chat.highlight import WAIT_MS, prepare_lexer
-from bilin_app.pages.chat.markdown import CODE_PROPERTY
+from bilin_app.pages.chat.markdown import CODE_PROPERTY, MARKER_PROPERTY, MAX_LINE_CHARS
+from bilin_app.pages.chat.message_body import plain_text
 from bilin_app.theme.fonts import families
 from bilin_app.theme.theme import Look, start_theme
 from bilin_app.tour_texts import TEXTS
@@ -120,9 +122,86 @@ def test_a_huge_paragraph_is_only_appended_to_and_cut(document):
     document.finish()
     block = document.qt.begin()
     while block.isValid():
-        assert block.length() <= MAX_BLOCK_CHARS + 1
+        assert block.length() <= MAX_LINE_CHARS + 1
         block = block.next()
     assert document.qt.toPlainText().count("字") == MAX_BLOCK_CHARS + 1 + 40_000
+
+
+STEPS = [f"**Step {i}**, then `code`, so that it, in all, is {i}." for i in range(1, 201)]
+LONG_LIST = "".join(
+    textwrap.indent(f"{text}\n\n```\na, b, {i}\n```\n\n", " " * len(f"{i}. ")).replace(
+        " " * len(f"{i}. "), f"{i}. ", 1
+    )
+    for i, text in enumerate(STEPS, 1)
+)
+TIGHT_LIST = "".join(f"1. {text}\n   - deeper\n" for text in STEPS)
+ROWS = [f"| **row {i}**, one | `c{i}` | last {i} |" for i in range(1, 151)]
+LONG_TABLE = "| a | b | c |\n|---|---|:-:|\n" + "\n".join(ROWS)
+
+
+def stream(document, text, size=300):
+    document.set_text("", is_complete=False)
+    for start in range(0, len(text), size):
+        document.append(text[start : start + size])
+    document.finish()
+
+
+def marked(document):
+    """The marks of list items, and the letters beside them."""
+    block, result = document.qt.begin(), []
+    while block.isValid():
+        if marker := block.blockFormat().property(MARKER_PROPERTY):
+            result.append((marker, block.text()))
+        block = block.next()
+    return result
+
+
+@pytest.mark.parametrize("source", [LONG_LIST, TIGHT_LIST], ids=["loose", "tight"])
+def test_a_long_list_is_set_as_one_and_only_its_end_is_written_again(document, source):
+    assert len(source) > 2 * MAX_BLOCK_CHARS
+    stream(document, source)
+    streamed = shown(document)
+    document.set_text(source, is_complete=True)
+    assert shown(document) == streamed
+    marks = [item for item in marked(document) if item[0] != "◦"]
+    assert marks == [
+        (f"{i}.", text.replace("**", "").replace("`", "")) for i, text in enumerate(STEPS, 1)
+    ]
+    assert "```" not in document.qt.toPlainText()
+    gaps = {b[3] for b in streamed[:-1] if "Step" in b[0]}
+    assert gaps == ({6} if source is LONG_LIST else {2})  # no wider one where it was cut
+    assert document.counts.appends == 0
+
+
+@pytest.mark.parametrize("before", ["", "Before it:\n"])
+def test_a_long_table_is_one_table(document, before):
+    stream(document, before + LONG_TABLE + "\n\nend")
+    streamed = shown(document)
+    text = plain_text(document.qt, 0, document.qt.characterCount())
+    document.set_text(before + LONG_TABLE + "\n\nend", is_complete=True)
+    assert shown(document) == streamed
+    rows = [f"row {i}, one\tc{i}\tlast {i}" for i in range(1, 151)]
+    lines = [line for line in text.split("\n") if line]
+    assert lines == [line for line in before.split("\n") if line] + ["a\tb\tc", *rows, "end"]
+    [table] = {id(f): f for f in document.qt.rootFrame().childFrames()}.values()
+    assert table.rows() == 151
+    assert document.counts.appends == 0
+
+
+def test_an_open_end_of_a_long_table_shows_as_rows(document):
+    document.set_text(LONG_TABLE, is_complete=False)
+    assert "|" not in document.qt.toPlainText()
+    assert "**" not in document.qt.toPlainText()
+
+
+def test_a_long_paragraph_is_not_broken_and_a_longer_one_is_copied_whole(document):
+    words = "**bold words**, then others, " * 250
+    document.set_text(words, is_complete=True)
+    assert document.qt.blockCount() == 1
+    document.set_text(words * 3, is_complete=True)
+    assert document.qt.blockCount() > 1
+    text = plain_text(document.qt, 0, document.qt.characterCount())
+    assert text == (words * 3).replace("**", "").strip()
 
 
 def test_highlighting_colours_every_line_once(document):

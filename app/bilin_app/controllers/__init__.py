@@ -15,6 +15,7 @@ ChatController     signals  conversations_changed(list[ListRow])
                             text_appended(int, str)                    at most 30 a second
                             answer_finished(int, AnswerFacts)  answer_stopped(int)
                             answer_failed(int, str, str)               message id, sentence, detail
+                            answer_ended(int, str)                     conversation id, how
                             running_changed(int)                       message id, 0 = none
                             draft_cleared()  draft_replaced(str)  notice(str)
                             context_counted(TokenCountView | None)

@@ -3,10 +3,11 @@
 import itertools
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Literal
 
 from PySide6.QtCore import QObject, Signal
@@ -61,15 +62,11 @@ class Attachments(QObject):
         self._store = store
         self._engine = engine
         self._mailbox = Mailbox(self)
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="bilin-attachments")
         self._lists: dict[int, tuple[Attachment, ...]] = {}
+        self._is_new_seen = False  # until then, what comes first must not take its place
         self._reading: dict[Future[_Read], int] = {}  # the conversation that a file is for
-        self._after_reading: list[Callable[[], None]] = []
+        self._after_reading: list[tuple[int, Callable[[], None]]] = []
         self._numbers = itertools.count(1)
-
-    def close(self) -> None:
-        """Waits for the file that is being read."""
-        self._reader.shutdown(cancel_futures=True)
 
     def of(self, conversation_id: int) -> tuple[Attachment, ...]:
         """What is attached now."""
@@ -79,13 +76,23 @@ class Attachments(QObject):
         """What the database has, unless this run of the app knows better."""
         self._lists.setdefault(conversation_id, stored)
 
+    def show_new(self, stored: tuple[Attachment, ...]) -> None:
+        """What the database has for a new conversation; what came since the start follows."""
+        self._is_new_seen = True
+        if attached := self.of(0):
+            self.set(0, (*stored, *attached))
+        else:
+            self._lists[0] = stored
+
     def add_files(self, conversation_id: int, paths: list[Path]) -> None:
         """Reads files beside the GUI thread; each is attached, or `refused` says why not."""
-        for path in paths:
-            future = self._reader.submit(_read, path)
+        files: list[tuple[Path, Future[_Read]]] = [(path, Future()) for path in paths]
+        for path, future in files:
             self._reading[future] = conversation_id
             done = partial(self._on_read, future, path)
             self._mailbox.when(future, done, lambda error, done=done: done(_unreadable(error)))
+        # A disk that does not answer keeps no other files waiting, and no app from closing.
+        Thread(target=_read_all, args=(files,), name="bilin-attachments", daemon=True).start()
 
     def add_text(self, conversation_id: int, text: str) -> None:
         """Attaches a text that was pasted."""
@@ -104,6 +111,8 @@ class Attachments(QObject):
         """Attaches these and no others."""
         self._lists[conversation_id] = attached
         self.changed.emit(conversation_id)
+        if not conversation_id and not self._is_new_seen:
+            return
         future = self._store.write_soon(
             set_draft_attachments, conversation_id, encode_attachments(attached)
         )
@@ -120,14 +129,17 @@ class Attachments(QObject):
         for future, conversation_id in self._reading.items():
             if conversation_id == old:
                 self._reading[future] = new
+        self._after_reading = [
+            (new if waiting == old else waiting, action) for waiting, action in self._after_reading
+        ]
         if attached := self.of(old):
             self.set(old, ())
             self.set(new, attached)
 
-    def when_read(self, action: Callable[[], None]) -> None:
-        """Acts once no file is being read any more."""
-        if self._reading:
-            self._after_reading.append(action)
+    def when_read(self, conversation_id: int, action: Callable[[], None]) -> None:
+        """Acts once no file is being read for this conversation any more."""
+        if conversation_id in self._reading.values():
+            self._after_reading.append((conversation_id, action))
         else:
             action()
 
@@ -137,10 +149,13 @@ class Attachments(QObject):
             self.refused.emit(_refusal(path, read))
         else:
             self._add(conversation_id, Attachment(clean_name(path.name), read.text))
-        if not self._reading:
-            actions, self._after_reading = self._after_reading, []
-            for action in actions:
-                action()
+        if conversation_id not in self._reading.values():
+            waiting, self._after_reading = self._after_reading, []
+            for one, action in waiting:
+                if one == conversation_id:
+                    action()
+                else:
+                    self._after_reading.append((one, action))
 
     def _add(self, conversation_id: int, attachment: Attachment) -> None:
         attached = self.of(conversation_id)
@@ -172,6 +187,14 @@ class Attachments(QObject):
 
     def _on_store_refused(self, error: StorageError) -> None:
         self.store_refused.emit(error)
+
+
+def _read_all(files: list[tuple[Path, Future[_Read]]]) -> None:
+    for path, future in files:
+        try:
+            future.set_result(_read(path))
+        except Exception as error:  # noqa: BLE001 - the edge of the thread: the future tells
+            future.set_exception(error)
 
 
 def _read(path: Path) -> _Read:

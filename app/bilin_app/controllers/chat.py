@@ -65,6 +65,7 @@ class ChatController(QObject):
     answer_finished = Signal(int, object)
     answer_stopped = Signal(int)
     answer_failed = Signal(int, str, str)
+    answer_ended = Signal(int, str)
     running_changed = Signal(int)
     draft_cleared = Signal()
     draft_replaced = Signal(str)
@@ -91,6 +92,7 @@ class ChatController(QObject):
         self._engine = engine
         self._mailbox = Mailbox(self)
         self._told_problem = ""
+        self._answered_id = 0  # the conversation of the answer begun last
         speeds = AnswerSpeeds(notes or ModelNotes())
         self._running = RunningAnswer(store, engine, speeds, lambda i: self._transcript.visit_of(i))
         self._transcript = Transcript(self._running.overlay)
@@ -104,7 +106,7 @@ class ChatController(QObject):
             engine, self._counting_model, self._counted_messages, lambda: self.sampling.thinks
         )
         self._inspector = PromptInspector(store, engine)
-        self._exchange = Exchange(store)
+        self._exchange = Exchange(store, self._running.overlay)
         self._list = ConversationList(store, lambda: self._running.conversation_id)
         self.presets = Presets(store)
         self._connect()
@@ -158,16 +160,16 @@ class ChatController(QObject):
     def start(self) -> None:
         """Opens the database; conversations_changed and conversation_opened (a new one) follow."""
         self._mailbox.when(self._store.open(), self._on_store_open)
-        self._ask(self._store.read(stored.new_draft), self._on_new_draft)
+        # Where it is written: before a first message, sent at once, clears it.
+        self._ask(self._store.write_soon(stored.new_draft), self._on_new_draft)
         self._list.refresh()
         self.presets.load()
 
     def close(self) -> None:
         """Keeps the running answer and the draft, then closes the database. Blocks shortly."""
         self._meter.stop()
-        self._attachments.close()
         self._running.close(sentences.app_was_closed())
-        self._drafts.save()
+        self._drafts.close()
         self._store.close()
 
     def _on_store_open(self, report: OpenReport) -> None:
@@ -176,9 +178,9 @@ class ChatController(QObject):
             self.notice.emit(sentence)
 
     def _on_new_draft(self, draft: NewMessage) -> None:
-        self._attachments.show_stored(0, decode_attachments(draft.attachments))
+        self._attachments.show_new(decode_attachments(draft.attachments))
+        self._drafts.show_new(draft.text)
         if self._transcript.record is None and not self._transcript.messages:
-            self._drafts.set(0, self._drafts.get(0) or draft.text)
             self._transcript.opened.emit()
 
     # --- What is on show --------------------------------------------------------------------------
@@ -354,6 +356,7 @@ class ChatController(QObject):
 
     def _on_begun(self, answer_id: int, content: ConversationContent | None, visit: int) -> None:
         self._update(content, visit)
+        self._answered_id = self._running.conversation_id
         self.running_changed.emit(answer_id)
         self._list.tell_changed()
 
@@ -370,6 +373,7 @@ class ChatController(QObject):
             self.answer_stopped.emit(message_id)
         else:
             self.answer_failed.emit(message_id, outcome.failure, outcome.detail)
+        self.answer_ended.emit(self._answered_id, outcome.state)
         self._list.tell_changed()
         self._meter.count_soon()
 
@@ -423,6 +427,7 @@ class ChatController(QObject):
         """
         self._transcript.model = model_id
         self.model_changed.emit(model_id)
+        self._running.choose_model(self.conversation_id, model_id)
         if self.conversation_id:
             future = self._store.write(stored.set_model, self.conversation_id, model_id)
             self._mailbox.when(future, None, self._tell)

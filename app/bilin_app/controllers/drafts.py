@@ -1,5 +1,7 @@
 """What is being typed, per conversation: in memory at once, in the database a moment later."""
 
+import sqlite3
+
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from bilin_app.controllers.mailbox import Mailbox
@@ -21,6 +23,7 @@ class Drafts(QObject):
         self._mailbox = Mailbox(self)
         self._texts: dict[int, str] = {}
         self._unsaved: dict[int, str] = {}
+        self._is_new_seen = False  # until then, what is typed first must not take its place
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(SAVE_MS)
@@ -34,6 +37,12 @@ class Drafts(QObject):
         """What the database has, unless this run of the app knows better."""
         self._texts.setdefault(conversation_id, text)
 
+    def show_new(self, text: str) -> None:
+        """What the database has for a new conversation; what was typed since the start follows."""
+        self._is_new_seen = True
+        self.put_back(0, text)
+        self.save()
+
     def set(self, conversation_id: int, text: str) -> None:
         """Keeps a draft; it is saved soon."""
         if self._texts.get(conversation_id) != text:
@@ -44,9 +53,7 @@ class Drafts(QObject):
 
     def put_back(self, conversation_id: int, text: str) -> None:
         """What was to be sent is typed again, before what was typed since."""
-        draft = self.get(conversation_id)
-        if not draft.startswith(text):
-            self.set(conversation_id, f"{text}\n{draft}" if draft.strip() else text)
+        self.set(conversation_id, _joined(text, self.get(conversation_id)))
 
     def move(self, old: int, new: int) -> None:
         """The draft of one conversation is that of another."""
@@ -64,7 +71,16 @@ class Drafts(QObject):
         self._timer.stop()
         unsaved, self._unsaved = self._unsaved, {}
         for conversation_id, text in unsaved.items():
-            self._save(conversation_id, text)
+            if conversation_id or self._is_new_seen:
+                self._save(conversation_id, text)
+            else:
+                self._unsaved[conversation_id] = text
+
+    def close(self) -> None:
+        """Saves for the last time; also what was typed before the database was open."""
+        self.save()
+        if typed := self._unsaved.get(0):
+            self._store.write_soon(_add_to_new, typed)
 
     def _save(self, conversation_id: int, text: str) -> None:
         def refused(error: StorageError) -> None:
@@ -73,3 +89,14 @@ class Drafts(QObject):
 
         future = self._store.write_soon(stored.set_draft, conversation_id, text)
         self._mailbox.when(future, None, refused)
+
+
+def _joined(text: str, draft: str) -> str:
+    """A text with what was typed since; once where that begins with it."""
+    if draft.startswith(text):
+        return draft
+    return f"{text}\n{draft}" if draft.strip() else text
+
+
+def _add_to_new(connection: sqlite3.Connection, typed: str) -> None:
+    stored.set_draft(connection, 0, _joined(stored.new_draft(connection).text, typed))

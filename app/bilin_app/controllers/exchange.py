@@ -1,21 +1,27 @@
 """Conversations to files and from files, beside the GUI thread."""
 
+import contextlib
 import sqlite3
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import sentences
 from bilin_app.controllers.mailbox import Mailbox
+from bilin_app.controllers.message_views import message_view
+from bilin_app.controllers.transcript import Overlay
+from bilin_app.controllers.views import MessageView
 from bilin_app.storage import conversations as stored
+from bilin_app.storage.conversations import ConversationRecord
 from bilin_app.storage.errors import StorageError
 from bilin_app.storage.store import Store
-from bilin_app.text.attachments import decode_attachments
 from bilin_app.text.conversation_file import (
     MAX_FILE_BYTES,
     FileConversation,
@@ -26,6 +32,8 @@ from bilin_app.text.conversation_file import (
 )
 from bilin_app.text.titles import title_from
 
+T = TypeVar("T")
+
 
 class Exchange(QObject):
     """told(str): a sentence about what was done, or why not. imported(int): a new conversation."""
@@ -33,25 +41,33 @@ class Exchange(QObject):
     told = Signal(str)
     imported = Signal(int)
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, overlay: Overlay) -> None:
         super().__init__()
         self._store = store
+        self._overlay = overlay
         self._mailbox = Mailbox(self)
 
     def export(self, conversation_id: int, path: Path) -> None:
         """Writes the branch on show to a file: JSON for `.json`, else Markdown."""
         names = (sentences.person_name(), sentences.answer_name())
 
-        def done(reason: str | None) -> None:
-            if reason is None:
-                reason = sentences.conversation_gone()
+        def read(found: tuple[ConversationRecord, list[MessageView]] | None) -> None:
+            if found is None:
+                written(sentences.conversation_gone())
+                return
+            record, views = found
+            made = _made(record, [self._overlay(view) for view in views])
+            future = _in_a_thread(lambda: _write(made, path, names))
+            self._mailbox.when(future, written, self._on_refused)
+
+        def written(reason: str) -> None:
             self.told.emit(
                 sentences.not_exported(path, reason) if reason else sentences.exported(path)
             )
 
         # The end of the answer just given may still be on its way to the disk.
-        future = self._store.read_latest(_export, conversation_id, path, names)
-        self._mailbox.when(future, done, self._on_refused)
+        future = self._store.read_latest(_content, conversation_id)
+        self._mailbox.when(future, read, self._on_refused)
 
     def import_file(self, path: Path) -> None:
         """Takes all conversations of a file; `imported` follows with the newest of them.
@@ -67,10 +83,7 @@ class Exchange(QObject):
             else:
                 self._take(deque(conversations), [])
 
-        future: Future[tuple[list[FileConversation], str]] = Future()
-        # A daemon: a file that cannot be read to its end keeps no app from closing.
-        Thread(target=lambda: future.set_result(_read(path)), daemon=True).start()
-        self._mailbox.when(future, done, self._on_refused)
+        self._mailbox.when(_in_a_thread(lambda: _read(path)), done, self._on_refused)
 
     def _take(self, rest: deque[FileConversation], taken: list[int]) -> None:
         if not rest:
@@ -89,24 +102,48 @@ class Exchange(QObject):
         self.told.emit(sentences.storage_refused(error.problem, self._store.path))
 
 
-def _export(
-    connection: sqlite3.Connection, conversation_id: int, path: Path, names: tuple[str, str]
-) -> str | None:
-    """Why it was not written, or ""; None: there is no such conversation any more."""
+def _in_a_thread(job: Callable[[], T]) -> Future[T]:
+    """A daemon: a file that cannot be read or written to its end keeps no app from closing."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(job())
+        except Exception as error:  # noqa: BLE001 - the edge of the thread: the future tells
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
+
+
+def _content(
+    connection: sqlite3.Connection, conversation_id: int
+) -> tuple[ConversationRecord, list[MessageView]] | None:
     content = stored.load_conversation(connection, conversation_id)
     if content is None:
         return None
+    return content.record, [message_view(m, is_last=False) for m in content.messages]
+
+
+def _made(record: ConversationRecord, views: list[MessageView]) -> FileConversation:
     messages = tuple(
-        FileMessage(m.role, m.text, m.created_at, decode_attachments(m.attachments))
-        for m in content.messages
-        if m.text or m.attachments
+        FileMessage(view.role, view.text, view.created_at, view.attachments)
+        for view in views
+        if view.text or view.attachments
     )
-    record = content.record
-    made = FileConversation(record.title, messages, record.system_prompt, record.created_at)
+    return FileConversation(record.title, messages, record.system_prompt, record.created_at)
+
+
+def _write(made: FileConversation, path: Path, names: tuple[str, str]) -> str:
+    """Why it was not written, or "". What the file held before stays until the new one is whole."""
     text = to_json(made) if path.suffix.lower() == ".json" else to_markdown(made, *names)
+    part = path.with_name(path.name + ".part")
     try:
-        path.write_text(text, encoding="utf-8", errors="replace")
+        part.write_text(text, encoding="utf-8", errors="replace")
+        part.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         return str(error)
     return ""
 

@@ -32,6 +32,8 @@ def message_view(record: MessageRecord, *, is_last: bool) -> MessageView:
     if state == "interrupted" and not failure:
         failure = sentences.app_was_closed()  # nobody was left to write down why
     facts = decode(record.facts, AnswerFacts)
+    is_opening = record.role == "assistant" and record.parent_id is None
+    is_last_answer = is_last and record.role == "assistant" and not is_opening
     return MessageView(
         id=record.id,
         conversation_id=record.conversation_id,
@@ -46,8 +48,9 @@ def message_view(record: MessageRecord, *, is_last: bool) -> MessageView:
         seams=decode(record.seams, tuple[Seam, ...]) or (),
         failure=failure,
         detail=record.failure_detail,
-        can_continue=is_last and record.role == "assistant" and is_open_ended(state, facts),
+        can_continue=is_last_answer and is_open_ended(state, facts),
         is_unanswered=is_last and record.role == "user",
+        is_opening=is_opening,
     )
 
 

@@ -89,7 +89,7 @@ class Outbox(QObject):
         shown = self._transcript
         new = NewConversation("", shown.system_prompt, shown.sampling, shown.model)
         out = _Outgoing(shown.visit, shown.conversation_id, new, text, answer_start.strip())
-        self._attachments.when_read(lambda: self._add(out))
+        self._attachments.when_read(self._conversation_of(out), lambda: self._add(out))
 
     def _add(self, out: _Outgoing) -> None:
         if out.answer_start and (self._running.is_running or self._queue):
@@ -137,9 +137,8 @@ class Outbox(QObject):
             self.pump()
 
         is_shown = conversation_id == self._transcript.conversation_id
-        if is_shown:  # those an earlier run of the app left waiting go first
-            waiting = [m.id for m in self._transcript.queued if m.id not in self._queue]
-            self._queue.extend(waiting)
+        if is_shown:
+            self._take_up_shown()
         names = [attachment.name for attachment in out.attachments]
         new = replace(out.new, title=title_from("\n".join([out.text, *names])))
         message = NewMessage(out.text, encode_attachments(out.attachments))
@@ -203,7 +202,10 @@ class Outbox(QObject):
 
     def pump(self) -> None:
         """Sends what waits, if nothing runs."""
-        if self._running.is_running or self._running.is_beginning or not self._queue:
+        if self._running.is_running or self._running.is_beginning:
+            return
+        self._take_up_shown()
+        if not self._queue:
             return
         message_id = self._queue.popleft()
 
@@ -222,6 +224,11 @@ class Outbox(QObject):
 
         future = self._store.write(stored.send_queued, message_id, time.time())
         self._running.begin(future, sent, refused)
+
+    def _take_up_shown(self) -> None:
+        """What an earlier run of the app left waiting in the conversation on show has its turn."""
+        known = {*self._queue, *self._passed_over}
+        self._queue.extend(m.id for m in self._transcript.queued if m.id not in known)
 
     def take_up(self) -> None:
         """What was passed over waits for another turn: it may be out of the trash."""

@@ -208,6 +208,12 @@ class RunningAnswer(QObject):
 
         self.begin(self._store.write(resume), resumed)
 
+    def choose_model(self, conversation_id: int, model_id: str) -> None:
+        """An answer in this conversation that was not asked for yet is another model's."""
+        run = self._run
+        if run is not None and run.is_waiting and conversation_id == self.conversation_id:
+            run.job = replace(run.job, model=model_id)
+
     def stop(self) -> None:
         """Ends the running answer; what it has stays."""
         if self._run is not None:

@@ -85,12 +85,18 @@ class Versions(QObject):
         index, messages = self._transcript.index(message_id), self._transcript.messages
         if index is None:
             return
-        question = messages[index if messages[index].role == "user" else index - 1]
+        asked = index if messages[index].role == "user" else index - 1
+        question_id = messages[asked].id if asked >= 0 else None  # an import may begin with it
         conversation_id = self._transcript.conversation_id
 
         def begin() -> None:
             future = self._store.write(
-                stored.add_answer, question.id, time.time(), start, is_written=is_written
+                stored.add_answer,
+                conversation_id,
+                question_id,
+                time.time(),
+                start,
+                is_written=is_written,
             )
             self._running.begin(future, added, refused)
 

@@ -60,7 +60,8 @@ class MessageView:
 
     failure: the sentence why the answer ended early ("failed", "interrupted"), detail behind it.
     can_continue: `continue_answer(id)` would go on from this text. is_unanswered: a person's last
-    message, whose answers were deleted; `regenerate(id)` asks for one.
+    message, whose answers were deleted; `regenerate(id)` asks for one. is_opening: an answer to
+    nothing, with which an imported conversation begins; no model can give another.
     """
 
     id: int
@@ -78,6 +79,7 @@ class MessageView:
     can_continue: bool = False
     attachments: tuple[Attachment, ...] = ()
     is_unanswered: bool = False
+    is_opening: bool = False
 
 
 @dataclass(frozen=True, slots=True)

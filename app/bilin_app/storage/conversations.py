@@ -303,7 +303,8 @@ def withdraw_queued(connection: sqlite3.Connection, message_id: int) -> NewMessa
 
 def add_answer(
     connection: sqlite3.Connection,
-    question_id: int,
+    conversation_id: int,
+    question_id: int | None,
     now: float,
     start: AnswerStart = AnswerStart(),
     *,
@@ -311,11 +312,9 @@ def add_answer(
 ) -> int:
     """Another answer to the same message; returns its id.
 
-    is_written: the person wrote all of it; else it runs, from what it starts with.
+    question_id None: to none, it begins the conversation. is_written: the person wrote all of it;
+    else it runs, from what it starts with.
     """
-    conversation_id = connection.execute(
-        "SELECT conversation_id FROM messages WHERE id = ?", (question_id,)
-    ).fetchone()[0]
     answer_id = _insert_answer(connection, conversation_id, question_id, start, now)
     if is_written:
         connection.execute("UPDATE messages SET state = 'done' WHERE id = ?", (answer_id,))
@@ -606,7 +605,7 @@ def _insert(
 def _insert_answer(
     connection: sqlite3.Connection,
     conversation_id: int,
-    question_id: int,
+    question_id: int | None,
     start: AnswerStart,
     now: float,
 ) -> int:

@@ -97,6 +97,7 @@ def _damage_mark(path: Path) -> Path:
 def _open_or_replace(
     path: Path, migrations: Sequence[Migration]
 ) -> tuple[sqlite3.Connection, OpenReport]:
+    _take_rescued(path)
     try:
         if _damage_mark(path).exists():
             raise _damaged("damage was found while it was in use")
@@ -108,6 +109,25 @@ def _open_or_replace(
         connection, report = _replace_damaged(path, migrations, str(error))
         _damage_mark(path).unlink(missing_ok=True)
         return connection, replace(report, num_interrupted=_recover(connection))
+
+
+def _rescued(path: Path) -> Path:
+    """Where what was read from a damaged database lies, once it is whole, until it has the path."""
+    return path.with_name(path.name + ".new")
+
+
+def _take_rescued(path: Path) -> None:
+    """Where the damaged file is out of the way already: a kill came then, or the person moved it.
+
+    What marks it as damaged says nothing of the file that takes its place.
+    """
+    if path.exists():
+        return
+    rescued = _rescued(path)
+    if rescued.exists():
+        set_aside(path)  # its -wal may be there still: SQLite would apply it to the new file
+        rescued.rename(path)
+    _damage_mark(path).unlink(missing_ok=True)
 
 
 def _damaged(reason: str) -> sqlite3.DatabaseError:
@@ -157,16 +177,21 @@ def _replace_damaged(
 
     It is read again at the next start, then.
     """
-    new = path.with_name(path.name + ".new")
-    remove_database(new)
-    connection = _open_file(new, migrations)
+    new = _rescued(path)
+    part = new.with_name(new.name + ".part")
+    for left in (new, part):
+        remove_database(left)
+    connection = _open_file(part, migrations)
     found = Salvage(0, 0)
     try:
         found = salvage(path, connection)
     except sqlite3.Error as error:
+        if storage_error(error).problem == "full":  # it can be read where there is room for it
+            raise
         logger.warning("nothing could be read from %s: %s", path.name, error)
     finally:
         connection.close()  # folds the -wal in
+    part.rename(new)
     kept_as = set_aside(path)
     logger.warning("the database is damaged (%s); it is kept as %s", reason, kept_as.name)
     new.rename(path)

@@ -201,13 +201,20 @@ def _mend_trees(target: sqlite3.Connection) -> None:
         " SELECT conversation_id, '', min(created_at), max(created_at) FROM messages"
         " WHERE conversation_id NOT IN (SELECT id FROM conversations) GROUP BY conversation_id"
     )
-    target.execute(
-        "UPDATE messages SET parent_id = (SELECT max(b.id) FROM messages b"
-        "  WHERE b.conversation_id = messages.conversation_id AND b.id < messages.id"
-        "  AND b.state != 'queued')"
-        " WHERE parent_id IS NOT NULL AND parent_id NOT IN"
-        " (SELECT b.id FROM messages b WHERE b.conversation_id = messages.conversation_id"
-        "  AND b.id < messages.id)"
+    # A queued message has its id early and its parent late: that one's id may be the higher one.
+    _follow_the_one_before(
+        target,
+        "parent_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM messages b"
+        " WHERE b.id = messages.parent_id AND b.conversation_id = messages.conversation_id)",
+    )
+    # What no first message leads to is a loop, or hangs below one: there the ids go down, then.
+    _follow_the_one_before(
+        target,
+        "parent_id >= id AND id NOT IN (WITH RECURSIVE found (id, conversation_id) AS"
+        " (SELECT id, conversation_id FROM messages WHERE parent_id IS NULL"
+        "  UNION SELECT m.id, m.conversation_id FROM found JOIN messages m"
+        "   ON m.conversation_id = found.conversation_id AND m.parent_id = found.id)"
+        " SELECT id FROM found)",
     )
     # The newest child is shown where the one on show is lost.
     target.execute(
@@ -223,4 +230,13 @@ def _mend_trees(target: sqlite3.Connection) -> None:
         " WHERE active_root_id IS NULL OR active_root_id NOT IN"
         " (SELECT b.id FROM messages b WHERE b.conversation_id = conversations.id"
         "  AND b.parent_id IS NULL AND b.state != 'queued' AND b.deleted_at IS NULL)"
+    )
+
+
+def _follow_the_one_before(target: sqlite3.Connection, condition: str) -> None:
+    target.execute(
+        "UPDATE messages SET parent_id = (SELECT max(b.id) FROM messages b"
+        "  WHERE b.conversation_id = messages.conversation_id AND b.id < messages.id"
+        "  AND b.state != 'queued')"
+        f" WHERE {condition}"
     )

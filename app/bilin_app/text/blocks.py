@@ -3,7 +3,8 @@
 A closed block never changes; the open tail is what still may. Blocks and tail joined are the text,
 to the character, and depend on the text alone, not on the pieces in which it came. Block rules are
 CommonMark's (spec 0.31.2) as far as the cut needs them: blank lines, fences, headings, lists;
-what is inside a block is the renderer's business.
+what is inside a block is the renderer's business. A long list or table is cut before an item or a
+row: its tail stays short, too.
 """
 
 import re
@@ -13,8 +14,12 @@ from typing import Literal
 _FENCE = re.compile(r"( *)(`{3,}(?=[^`]*$)|~{3,})[ \t]*([^\s`]*)")
 _HEADING = re.compile(r" {0,3}#{1,6}([ \t]|$)")
 _LIST_ITEM = re.compile(r" {0,3}([-*+]|\d{1,9}[.)])([ \t]|$)")
+_ITEM_MARKS = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*")
+_TABLE_RULE = re.compile(r" {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
+_CELL_END = re.compile(r"(?<!\\)\|")
 _LIST_FIRST = frozenset("-*+0123456789")
 _CODE_INDENT = 4
+MAX_SLICE_CHARS = 1000  # a list or table that has more is cut before its next item or row
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +27,15 @@ class Block:
     """A stretch of the source. kind "code" = a fenced block: `language` and `code` are set.
 
     text: the source, with the blank lines that belong to it. code: the lines between the fences;
-    of an open fence, all that is certain to stay, so it only ever grows.
+    of an open fence, all that is certain to stay, so it only ever grows. goes_on: the list or table
+    at its end goes on in the next block.
     """
 
     kind: Literal["text", "code"]
     text: str
     language: str = ""
     code: str = ""
+    goes_on: bool = False
 
 
 @dataclass(slots=True)
@@ -48,6 +55,8 @@ class BlockSplitter:
         self._fence: _Fence | None = None  # the open block is this fence
         self._list_fence: _Fence | None = None  # a fence inside the open list
         self._is_list = False
+        self._list_mark = ""  # of its newest item: "-", or "." for "1."
+        self._is_table = False
         self._is_indented = False
         self._has_content = False
         self._saw_blank = False  # the last whole line of the open block is blank
@@ -116,18 +125,34 @@ class BlockSplitter:
             interrupts = indent < _CODE_INDENT and (fence or _HEADING.match(content))
             if starts_new or interrupts:
                 self._close()
+        mark = _top_mark(content)
+        self._cut_long(mark, content)
         self._saw_blank = False
         if not self._has_content:
             self._has_content = True
             self._is_list = _LIST_ITEM.match(content) is not None
             self._is_indented = indent >= _CODE_INDENT or content.startswith("\t")
         self._lines.append(line)
-        if fence and is_inside_list:
-            self._list_fence = _Fence(fence[2], indent, fence[3])
-        elif fence and indent < _CODE_INDENT and not self._is_list:
+        if self._is_list:
+            self._list_mark = mark or self._list_mark
+            inner_fence = _inner_fence(content)
+            if inner_fence and (is_inside_list or mark):
+                self._list_fence = _Fence(inner_fence[2], indent, inner_fence[3])
+        elif fence and indent < _CODE_INDENT:
             self._fence = _Fence(fence[2], indent, fence[3])
-        elif _HEADING.match(content) and not self._is_list:
+        elif _HEADING.match(content):
             self._close()
+        elif len(self._lines) > 1 and not self._is_indented:
+            self._is_table = self._is_table or _begins_table(self._lines[-2], content)
+
+    def _cut_long(self, mark: str, content: str) -> None:
+        """Closes a long list or table before another item or row of it."""
+        is_table = self._is_table = self._is_table and _is_row(content)
+        if not is_table and not (self._is_list and mark and mark == self._list_mark):
+            return
+        if sum(map(len, self._lines)) > MAX_SLICE_CHARS:
+            self._close(goes_on=True)
+            self._is_table = is_table
 
     def _continues(self, content: str, indent: int) -> bool:
         """Whether a line after a blank one still belongs to the open block."""
@@ -159,17 +184,19 @@ class BlockSplitter:
             lines = [_outdent(line, indent) for line in lines]
         return "".join(lines)
 
-    def _close(self, code: str = "") -> None:
+    def _close(self, code: str = "", *, goes_on: bool = False) -> None:
         if not self._lines:
             return
         if self._fence is None:
-            self.blocks.append(Block("text", "".join(self._lines)))
+            self.blocks.append(Block("text", "".join(self._lines), goes_on=goes_on))
         else:
             code = code or self._code("")
             self.blocks.append(Block("code", "".join(self._lines), self._fence.language, code))
         self._lines = []
         self._fence = self._list_fence = None
-        self._is_list = self._is_indented = self._has_content = self._saw_blank = False
+        self._is_list = self._is_table = self._is_indented = False
+        self._has_content = self._saw_blank = False
+        self._list_mark = ""
 
 
 def split_blocks(text: str) -> list[Block]:
@@ -178,6 +205,39 @@ def split_blocks(text: str) -> list[Block]:
     splitter.feed(text)
     splitter.finish()
     return splitter.blocks
+
+
+def _top_mark(content: str) -> str:
+    """What an item's mark ends with, where no deeper list can have it; "" = this is none."""
+    item = _LIST_ITEM.match(content)
+    is_top = item is not None and not content.startswith("  ")
+    return item[1][-1] if item is not None and is_top else ""
+
+
+def _inner_fence(content: str) -> re.Match[str] | None:
+    """A fence that begins inside an item, on its first line or on a later one."""
+    marks = _ITEM_MARKS.match(content)
+    return _FENCE.match(content, marks.end() if marks else 0)
+
+
+def _is_row(content: str) -> bool:
+    """Whether a line after a table's is another row; those without a bar are not looked for."""
+    is_other = content.startswith((" " * _CODE_INDENT, "\t")) or content.lstrip()[:1] == ">"
+    return "|" in content and not is_other and not _LIST_ITEM.match(content)
+
+
+def _begins_table(head: str, content: str) -> bool:
+    """Whether two lines are a table's first: as many cells in the rule as in the head."""
+    if not _is_row(head) or "|" not in content or not _TABLE_RULE.fullmatch(content):
+        return False
+    return _num_cells(head) == _num_cells(content)
+
+
+def _num_cells(row: str) -> int:
+    inner = row.strip().removeprefix("|")
+    if inner.endswith("|") and not inner.endswith("\\|"):
+        inner = inner[:-1]
+    return len(_CELL_END.findall(inner)) + 1
 
 
 def _closes(content: str, fence: _Fence) -> bool:

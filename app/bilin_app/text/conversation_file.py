@@ -4,6 +4,8 @@ Only the branch on show is exported. Knows no database.
 """
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +14,7 @@ from bilin_app.text.document import from_units
 
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 512 * 1024 * 1024
+_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +82,48 @@ def read_conversations(text: str) -> list[FileConversation]:
     out, and so are conversations without any.
     """
     try:
-        content = json.loads(text)
+        if (start := _after_space(text, 0)) < len(text) and text[start] == "[":
+            found = [_chatgpt(one) for one in _elements(text, start) if isinstance(one, dict)]
+        else:
+            found = [_ours(json.loads(text))]
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"this is no JSON: {error}") from error
-    if isinstance(content, dict) and "bilin_conversation" in content:
-        version = content["bilin_conversation"]
-        if version != FORMAT_VERSION:
-            raise ValueError(f"format {version} is not known; this Bilin reads {FORMAT_VERSION}")
-        found = [_ours(content)]
-    elif isinstance(content, list):
-        found = [_chatgpt(entry) for entry in content if isinstance(entry, dict)]
-    else:
-        raise ValueError("neither a conversation of Bilin nor ChatGPT's conversations.json")
     return [conversation for conversation in found if conversation.messages]
 
 
-def _ours(content: dict[str, Any]) -> FileConversation:
+def _elements(text: str, start: int) -> Iterator[object]:
+    """The elements of the array that the JSON is, one by one. Raises JSONDecodeError.
+
+    Decoding holds all other threads up, also the window's: for one conversation at most.
+    """
+    decoder = json.JSONDecoder()
+    place = _after_space(text, start + 1)
+    is_open = not text.startswith("]", place)
+    while is_open:
+        element, place = decoder.raw_decode(text, place)
+        yield element
+        place = _after_space(text, place)
+        is_open = not text.startswith("]", place)
+        if is_open:
+            if not text.startswith(",", place):
+                raise json.JSONDecodeError("Expecting ',' delimiter", text, place)
+            place = _after_space(text, place + 1)
+    place = _after_space(text, place + 1)
+    if place < len(text):
+        raise json.JSONDecodeError("Extra data", text, place)
+
+
+def _after_space(text: str, place: int) -> int:
+    found = _SPACE.match(text, place)
+    return found.end() if found else place
+
+
+def _ours(content: object) -> FileConversation:
+    if not isinstance(content, dict) or "bilin_conversation" not in content:
+        raise ValueError("neither a conversation of Bilin nor ChatGPT's conversations.json")
+    version = content["bilin_conversation"]
+    if version != FORMAT_VERSION:
+        raise ValueError(f"format {version} is not known; this Bilin reads {FORMAT_VERSION}")
     listed = content.get("messages")
     messages = [
         FileMessage(m["role"], _text(m["text"]), _time(m.get("created_at")), _attachments(m))

@@ -21,7 +21,6 @@ QToolTip { background: $surface; color: $ink; border: 1px solid $line; padding: 
 QLineEdit#titleEdit { font-size: ${title}px; font-weight: 700; padding: 3px 6px; }
 
 QLabel[role="muted"] { color: $muted; font-size: ${small}px; }
-QLabel[role="thought"] { color: $muted; padding-left: 10px; }
 QLabel[role="danger"] { color: $danger; font-size: ${small}px; }
 QLabel[role="section"] { font-weight: 700; }
 QLabel[role="heading"] { font-size: ${heading}px; font-weight: 700; }
@@ -110,6 +109,8 @@ QPushButton[role="chip"]:focus { border: 2px solid $accent; padding: 1px 5px; }
 #answerStart { background: $paper; }
 #bubble { background: $raised; border-radius: 10px; }
 #messageBody { background: transparent; border: none;
+    selection-background-color: $accent; selection-color: $on_accent; }
+#thought { background: transparent; border: none; color: $muted;
     selection-background-color: $accent; selection-color: $on_accent; }
 #notice { background: $danger_soft; border: 1px solid $danger; border-radius: 8px; }
 #notice QPushButton[role="link"] { color: $ink; }

@@ -5,8 +5,7 @@ again as text arrives, and an open code fence is only appended to. `counts` says
 happened, so that a test can hold the scheme to it.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QObject, QUrl, Signal
 from PySide6.QtGui import QTextBlock, QTextBlockFormat, QTextCursor, QTextDocument
@@ -16,9 +15,12 @@ from bilin_app.pages.chat.formulas import FormulaKey, formulas
 from bilin_app.pages.chat.highlight import Highlighter, prepare_lexer
 from bilin_app.pages.chat.markdown import (
     MarkdownWriter,
+    OpenList,
+    OpenTable,
     WaitingFormula,
     code_block_format,
     code_char_format,
+    cut,
     is_behind_table,
     set_first_format,
     spacer_format,
@@ -27,11 +29,9 @@ from bilin_app.pages.chat.markdown import (
 )
 from bilin_app.text.blocks import Block, BlockSplitter
 
-# A longer block is laid out in pieces, and while it is open it is appended to as plain text:
-# writing one huge block again and again would hold up the window.
+# While a longer block is open, it is appended to as plain text: writing one huge block again and
+# again would hold up the window. What is not Markdown is laid out in pieces of this size.
 MAX_BLOCK_CHARS = 4000
-
-_CUT_AFTER = "\n。！？；!?;.，, "
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ class MessageDocument(QObject):
         self._reset()
         self.text = text
         # Qt takes minutes to break one line of 100,000 letters.
-        lines = (piece for line in text.split("\n") for piece in (tuple(_cut(line)) or ("",)))
+        lines = (piece for line in text.split("\n") for piece in _pieces(line))
         MarkdownWriter(QTextCursor(self.qt), is_fresh=True).write_plain("\n".join(lines), gap=0)
 
     def append(self, text: str) -> None:
@@ -151,6 +151,7 @@ class MessageDocument(QObject):
         self._tail: QTextCursor | None = None  # moves with what a drawn formula takes away above it
         self._open_code: str | None = None  # what is shown of an open fence
         self._open_plain: str | None = None  # what is shown of a huge open block
+        self._unfinished: OpenList | OpenTable | None = None  # what the next block goes on with
 
     def _update(self, closed: list[Block]) -> None:
         cursor = QTextCursor(self.qt)
@@ -166,6 +167,7 @@ class MessageDocument(QObject):
         if not block.text.strip():
             return
         self.counts.closed_blocks += 1
+        after, self._unfinished = self._unfinished, None
         if block.kind == "code":
             code = block.code.removesuffix("\n")
             self._append_code(cursor, block.language, code)
@@ -173,8 +175,8 @@ class MessageDocument(QObject):
             self._highlighter.add(QTextCursor(self.fences[-1].start), code, block.language)
             return
         self._remove_tail(cursor)
-        for piece in _cut(block.text):
-            self._write_markdown(cursor, piece)
+        writer = self._write_markdown(cursor, block.text, after, goes_on=block.goes_on)
+        self._unfinished = writer.unfinished
 
     def _write_tail(self, cursor: QTextCursor, tail: Block) -> None:
         if tail.kind == "code":
@@ -186,7 +188,10 @@ class MessageDocument(QObject):
         elif tail.text.strip():
             self.counts.tail_writes += 1
             self._begin_tail(cursor)
-            self._write_markdown(cursor, tail.text)
+            after = self._unfinished
+            if isinstance(after, OpenTable):  # whose rows could not be taken back
+                after = replace(after, table=None)
+            self._write_markdown(cursor, tail.text, after)
 
     def _begin_tail(self, cursor: QTextCursor) -> None:
         self._remove_tail(cursor)
@@ -205,18 +210,26 @@ class MessageDocument(QObject):
         for index, line in enumerate(text[len(self._open_plain) :].split("\n")):
             if index:
                 cursor.insertBlock(text_block_format(0))
-            for piece in _cut(line):
+            for piece in cut(line, MAX_BLOCK_CHARS):
                 if cursor.block().length() > MAX_BLOCK_CHARS:
                     cursor.insertBlock(text_block_format(0))
                 cursor.insertText(piece, text_char_format(piece))
         self._open_plain = text
 
-    def _write_markdown(self, cursor: QTextCursor, source: str) -> None:
+    def _write_markdown(
+        self,
+        cursor: QTextCursor,
+        source: str,
+        after: OpenList | OpenTable | None,
+        *,
+        goes_on: bool = False,
+    ) -> MarkdownWriter:
         cursor.movePosition(QTextCursor.MoveOperation.End)
-        writer = MarkdownWriter(cursor, is_fresh=self._is_fresh)
-        writer.write(source)
+        writer = MarkdownWriter(cursor, is_fresh=self._is_fresh, after=after)
+        writer.write(source, goes_on=goes_on)
         self._is_fresh = writer.is_fresh
         self._waiting += writer.waiting
+        return writer
 
     def _on_drawn(self, key: FormulaKey) -> None:
         mine = [formula for formula in self._waiting if formula.key == key]
@@ -266,7 +279,7 @@ class MessageDocument(QObject):
         for index, line in enumerate(new.split("\n")):
             if index:
                 self._next_code_line(cursor, number)
-            for piece in _cut(line):
+            for piece in cut(line, MAX_BLOCK_CHARS):
                 if cursor.block().length() > MAX_BLOCK_CHARS:
                     self._next_code_line(cursor, number)
                 cursor.insertText(piece, code_char_format())
@@ -281,14 +294,6 @@ class MessageDocument(QObject):
         cursor.insertBlock(code_block_format(number, first=False, last=True))
 
 
-def _cut(text: str) -> Iterator[str]:
-    """Pieces of at most MAX_BLOCK_CHARS, cut after punctuation where there is some."""
-    while len(text) > MAX_BLOCK_CHARS:
-        window = text[:MAX_BLOCK_CHARS]
-        end = max(window.rfind(char) for char in _CUT_AFTER) + 1
-        if end <= MAX_BLOCK_CHARS // 2:
-            end = MAX_BLOCK_CHARS
-        yield text[:end]
-        text = text[end:]
-    if text:
-        yield text
+def _pieces(line: str) -> tuple[str, ...]:
+    """A line, in pieces if it is very long."""
+    return tuple(cut(line, MAX_BLOCK_CHARS)) or ("",)

@@ -24,6 +24,7 @@ from PySide6.QtGui import (
     QTextFrameFormat,
     QTextImageFormat,
     QTextLength,
+    QTextTable,
     QTextTableFormat,
 )
 
@@ -39,6 +40,7 @@ RULE_PROPERTY = QTextFormat.Property.UserProperty.value + 3  # a thematic break
 MARKER_PROPERTY = QTextFormat.Property.UserProperty.value + 4  # a list item's "•" or "3."
 FORMULA_PROPERTY = QTextFormat.Property.UserProperty.value + 5  # a picture's source, to be copied
 BEHIND_TABLE_PROPERTY = QTextFormat.Property.UserProperty.value + 6  # the block a table ends at
+GOES_ON_PROPERTY = QTextFormat.Property.UserProperty.value + 7  # the paragraph of the block before
 
 PARAGRAPH_GAP = 8
 CODE_HEADER = 28
@@ -47,8 +49,12 @@ CODE_INDENT = 14
 LIST_INDENT = 24
 QUOTE_INDENT = 16
 MAX_DEPTH = 12
+MAX_LINE_CHARS = 8000  # Qt takes minutes to break one line of 100,000 letters
+_CUT_AFTER = "\n。！？；!?;.，, "
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
@@ -155,6 +161,19 @@ def insert_text(cursor: QTextCursor, text: str, char_format: QTextCharFormat) ->
     cursor.insertText(text[begin:], char_format)
 
 
+def cut(text: str, max_chars: int) -> Iterator[str]:
+    """Pieces of letters of at most max_chars, cut after punctuation where there is some."""
+    while len(text) > max_chars:
+        window = text[:max_chars]
+        end = max(window.rfind(char) for char in _CUT_AFTER) + 1
+        if end <= max_chars // 2:
+            end = max_chars
+        yield text[:end]
+        text = text[end:]
+    if text:
+        yield text
+
+
 def code_char_format() -> QTextCharFormat:
     """Letters for code."""
     result = QTextCharFormat()
@@ -222,25 +241,67 @@ def _padded(image: QImage, top: float, bottom: float) -> QImage:
 @dataclass(slots=True)
 class _List:
     number: int | None  # of the next item; None = bullets
+    mark: str  # "-", or "." for "1."
+    is_loose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenList:
+    """A list that goes on in the next source: how its items are marked and set."""
+
+    number: int | None
+    mark: str
+    is_loose: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTable:
+    """A table that goes on. head: the source of its two first lines.
+
+    table: what more rows are added to; None = they are put in a table of their own.
+    """
+
+    head: str
+    table: QTextTable | None
 
 
 class MarkdownWriter:
     """Appends blocks at a cursor, which stands at the end of its document."""
 
-    def __init__(self, cursor: QTextCursor, *, is_fresh: bool) -> None:
-        """is_fresh: the block at the cursor is unused and is to be filled first."""
+    def __init__(
+        self,
+        cursor: QTextCursor,
+        *,
+        is_fresh: bool,
+        after: OpenList | OpenTable | None = None,
+    ) -> None:
+        """is_fresh: the block at the cursor is unused and is to be filled first.
+
+        after: what the source goes on with, if that is how it begins.
+        """
         self._cursor = cursor
         self.is_fresh = is_fresh
         self.waiting: list[WaitingFormula] = []
+        self.unfinished: OpenList | OpenTable | None = None
+        self._after = after
+        self._source = ""
+        self._goes_on = False
         self._lists: list[_List] = []
         self._has_marker = False
         self._is_task = False  # the next text begins with a task's box
         self._quote_depth = 0
         self._heading_level = 0
 
-    def write(self, source: str) -> None:
-        """Writes the blocks of a Markdown source."""
-        tokens = _parser().parse(source)
+    def write(self, source: str, *, goes_on: bool = False) -> None:
+        """Writes the blocks of a Markdown source.
+
+        goes_on: the list or table at its end does, in another source; `unfinished` is set then.
+        """
+        self._goes_on = goes_on
+        self._source = source
+        if isinstance(self._after, OpenTable):
+            self._source = self._after.head + source
+        tokens = _parser().parse(self._source)
         index = 0
         while index < len(tokens):
             index = self._write_token(tokens, index)
@@ -281,23 +342,39 @@ class MarkdownWriter:
                 self._heading_level = 0
             case "paragraph_open":
                 self._start_paragraph(tokens[index + 1].content, is_tight=token.hidden)
+            case "bullet_list_open" | "ordered_list_open":
+                self._begin_list(token, is_first=index == 0)
+            case "bullet_list_close" | "ordered_list_close":
+                self._end_list(is_last=index == len(tokens) - 1)
             case _:
                 self._track(token)
         return index + 1
 
+    def _begin_list(self, token: Token, *, is_first: bool) -> None:
+        is_ordered = token.type == "ordered_list_open"
+        new = _List(int(token.attrs.get("start", 1)) if is_ordered else None, token.markup)
+        after = self._after
+        if is_first and isinstance(after, OpenList) and after.mark == new.mark:
+            new.number, new.is_loose = after.number, after.is_loose
+        if not self._lists and self._goes_on:
+            last_line = self._source.removesuffix("\n").rpartition("\n")[2]
+            new.is_loose = new.is_loose or not last_line.strip()
+        self._lists.append(new)
+
+    def _end_list(self, *, is_last: bool) -> None:
+        ended = self._lists.pop()
+        if self._lists:
+            return
+        if is_last and self._goes_on:
+            self.unfinished = OpenList(ended.number, ended.mark, ended.is_loose)
+            return
+        block_format = self._cursor.blockFormat()
+        block_format.setBottomMargin(PARAGRAPH_GAP)
+        self._cursor.setBlockFormat(block_format)
+
     def _track(self, token: Token) -> None:
-        """Follows lists and quotations in and out."""
+        """Follows items and quotations in and out."""
         match token.type:
-            case "bullet_list_open":
-                self._lists.append(_List(None))
-            case "ordered_list_open":
-                self._lists.append(_List(int(token.attrs.get("start", 1))))
-            case "bullet_list_close" | "ordered_list_close":
-                self._lists.pop()
-                if not self._lists:
-                    block_format = self._cursor.blockFormat()
-                    block_format.setBottomMargin(PARAGRAPH_GAP)
-                    self._cursor.setBlockFormat(block_format)
             case "list_item_open":
                 self._has_marker = True
             case "list_item_close" if self._has_marker:
@@ -322,11 +399,11 @@ class MarkdownWriter:
             self._start_block(text_block_format(PARAGRAPH_GAP))
             return
         depth = min(len(self._lists), MAX_DEPTH)
-        block_format = text_block_format(2 if is_tight else 6)
+        current = self._lists[-1]
+        block_format = text_block_format(2 if is_tight and not current.is_loose else 6)
         block_format.setLeftMargin(LIST_INDENT * depth)
         if self._has_marker:
             self._has_marker = False
-            current = self._lists[-1]
             if task := _TASK.match(text):  # the box takes the bullet's place
                 self._is_task = True
                 block_format.setProperty(MARKER_PROPERTY, _TASK_MARKS[task[1].lower()])
@@ -342,8 +419,23 @@ class MarkdownWriter:
         for line in code.rstrip("\n").split("\n"):
             block_format = text_block_format(0, line_height=theme().sizes.code_line_height)
             block_format.setLeftMargin(LIST_INDENT * (min(len(self._lists), MAX_DEPTH) + 1))
-            self._start_block(block_format)
-            self._cursor.insertText(line, code_char_format())
+            for piece in tuple(cut(line, MAX_LINE_CHARS)) or ("",):
+                self._start_block(QTextBlockFormat(block_format))
+                self._cursor.insertText(piece, code_char_format())
+
+    def _make_room(self) -> None:
+        """Goes on with a very long paragraph in another block, for Qt's sake."""
+        if self._cursor.block().length() <= MAX_LINE_CHARS:
+            return
+        upper = self._cursor.blockFormat()
+        lower = QTextBlockFormat(upper)
+        upper.setBottomMargin(0)
+        self._cursor.setBlockFormat(upper)
+        lower.setTopMargin(0)
+        lower.clearProperty(MARKER_PROPERTY)
+        lower.clearProperty(BEHIND_TABLE_PROPERTY)
+        lower.setProperty(GOES_ON_PROPERTY, True)
+        self._cursor.insertBlock(lower)
 
     def _start_block(self, block_format: QTextBlockFormat) -> None:
         if self._quote_depth:
@@ -359,6 +451,7 @@ class MarkdownWriter:
     # --- Tables -----------------------------------------------------------------------------------
 
     def _write_table(self, tokens: list[Token], index: int) -> int:
+        begin = index
         rows: list[list[Token]] = []
         while tokens[index].type != "table_close":
             token = tokens[index]
@@ -367,22 +460,57 @@ class MarkdownWriter:
             elif token.type == "inline":
                 rows[-1].append(token)
             index += 1
-        if not self.is_fresh:
-            self._cursor.insertBlock(spacer_format())
-        table = self._cursor.insertTable(len(rows), max(len(row) for row in rows), _table_format())
-        for row_index, row in enumerate(rows):
+        num_columns = max(len(row) for row in rows)
+        after = self._after if begin == 0 else None
+        is_rest = isinstance(after, OpenTable)
+        if is_rest:
+            rows = rows[1:]  # the head is on show
+        table = after.table if isinstance(after, OpenTable) else None
+        if rows:
+            table = self._write_rows(rows, num_columns, table, has_head=not is_rest)
+        if is_rest and table is not None and not self._goes_on:
+            table.setFormat(_table_format(has_head=True))  # with the margin below
+        if self._goes_on and index == len(tokens) - 1:
+            head = after.head if isinstance(after, OpenTable) else self._table_head(tokens[begin])
+            self.unfinished = OpenTable(head, table)
+        return index + 1
+
+    def _table_head(self, token: Token) -> str:
+        assert token.map is not None
+        lines = self._source.split("\n")[token.map[0] : token.map[0] + 2]
+        return "".join(f"{line}\n" for line in lines)
+
+    def _write_rows(
+        self, rows: list[list[Token]], num_columns: int, table: QTextTable | None, *, has_head: bool
+    ) -> QTextTable:
+        """Adds rows to a table, or to a new one."""
+        if table is not None:
+            first = table.rows()
+            table.appendRows(len(rows))
+        else:
+            first = 0
+            if self.is_fresh:
+                behind_table = is_behind_table(self._cursor.block())
+                self._cursor.setBlockFormat(spacer_format(behind_table=behind_table))
+            else:
+                self._cursor.insertBlock(spacer_format())
+            table_format = _table_format(has_head=has_head)
+            if self._goes_on:
+                table_format.setBottomMargin(0)  # so that its open end stands close below
+            table = self._cursor.insertTable(len(rows), num_columns, table_format)
+        for row_index, row in enumerate(rows, first):
             for column, token in enumerate(row):
                 self._cursor = table.cellAt(row_index, column).firstCursorPosition()
                 self._cursor.setBlockFormat(text_block_format(0))
                 base = text_char_format(token.content)
-                if row_index == 0:
+                if row_index == 0 and has_head:
                     base.setFontWeight(BOLD)
                 self._write_inline(token, base)
         self._cursor = table.lastCursorPosition()
         self._cursor.movePosition(QTextCursor.MoveOperation.End)
         self._cursor.setBlockFormat(spacer_format(behind_table=True))
         self.is_fresh = True
-        return index + 1
+        return table
 
     # --- Inline -----------------------------------------------------------------------------------
 
@@ -408,21 +536,37 @@ class MarkdownWriter:
     def _write_leaf(self, child: Token, current: QTextCharFormat) -> None:
         match child.type:
             case "code_inline":
-                self._cursor.insertText(child.content, _inline_code_format(current))
+                for piece in cut(child.content, MAX_LINE_CHARS):
+                    self._make_room()
+                    self._cursor.insertText(piece, _inline_code_format(current))
             case "softbreak" | "hardbreak":
-                self._cursor.insertText("\u2028", current)
+                self._break_line(current)
             case _ if child.type == FORMULA:
                 self._write_formula(child, current)
             case "image":
                 address = str(child.attrs.get("src", ""))
                 link = _link_format(current, address) if is_safe_link(address) else current
-                self._cursor.insertText(child.content or address, link)
+                for piece in cut(child.content or address, MAX_LINE_CHARS):
+                    self._make_room()
+                    self._cursor.insertText(piece, link)
             case _:
                 text = child.content
                 if self._is_task:
                     self._is_task = False
                     text = _TASK.sub("", text, count=1)
-                insert_text(self._cursor, text, current)
+                for piece in cut(text, MAX_LINE_CHARS):
+                    self._make_room()
+                    insert_text(self._cursor, piece, current)
+
+    def _break_line(self, current: QTextCharFormat) -> None:
+        before = self._cursor.block()
+        self._make_room()
+        if self._cursor.block() == before:
+            self._cursor.insertText("\u2028", current)
+        else:  # that broke it
+            block_format = self._cursor.blockFormat()
+            block_format.clearProperty(GOES_ON_PROPERTY)
+            self._cursor.setBlockFormat(block_format)
 
     def _write_formula(self, child: Token, current: QTextCharFormat) -> None:
         key = formulas().key(child.content, is_display=child.hidden)
@@ -469,7 +613,7 @@ def _inline_code_format(outer: QTextCharFormat) -> QTextCharFormat:
     return result
 
 
-def _table_format() -> QTextTableFormat:
+def _table_format(*, has_head: bool) -> QTextTableFormat:
     result = QTextTableFormat()
     result.setBorderCollapse(True)
     result.setBorder(1)
@@ -477,8 +621,8 @@ def _table_format() -> QTextTableFormat:
     result.setBorderBrush(theme().palette.color("line"))
     result.setCellPadding(6)
     result.setCellSpacing(0)
-    result.setTopMargin(2)
+    result.setTopMargin(2 if has_head else 0)
     result.setBottomMargin(PARAGRAPH_GAP + 4)
-    result.setHeaderRowCount(1)
+    result.setHeaderRowCount(1 if has_head else 0)
     result.setWidth(QTextLength())
     return result

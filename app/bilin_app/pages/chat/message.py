@@ -60,6 +60,7 @@ class MessageWidget(QWidget):
         self.view = view
         self._unfolded = set() if unfolded is None else unfolded
         self._name_text = name
+        self._can_act = True
         self._source = ""  # the text on show, with its thought
         self._thought: Thought | None = None
         self._editor: InlineEditor | None = None
@@ -144,6 +145,9 @@ class MessageWidget(QWidget):
 
     def set_can_act(self, can_act: bool) -> None:
         """Whether an answer may be asked for now: not while another is being written."""
+        self._can_act = can_act
+        if self.view.state == "queued":
+            self._show_rest()
         for button in (self._row.edit, self._row.again, self._row.carry_on):
             button.setEnabled(can_act)
 
@@ -339,6 +343,8 @@ class MessageWidget(QWidget):
 
     def _facts_text(self) -> str:
         view, facts = self.view, self.view.facts
+        if view.state == "queued" and self._can_act:  # that answer failed, or the app was closed
+            return self.tr("Queued: sent with your next message")
         if view.state == "queued":
             return self.tr("Queued: sent when this answer ends")
         if view.state == "waiting":

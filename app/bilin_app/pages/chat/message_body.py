@@ -48,6 +48,7 @@ from bilin_app.pages.chat.markdown import (
     CODE_PADDING,
     CODE_PROPERTY,
     FORMULA_PROPERTY,
+    GOES_ON_PROPERTY,
     LIST_INDENT,
     MARKER_PROPERTY,
     QUOTE_INDENT,
@@ -94,7 +95,10 @@ def plain_text(document: QTextDocument, start: int, end: int) -> str:
             row = here
         else:
             row = None
-            lines.append(_mark_of(block, start) + text)
+            if lines and block.blockFormat().hasProperty(GOES_ON_PROPERTY):
+                lines[-1] += text
+            else:
+                lines.append(_mark_of(block, start) + text)
         block = block.next()
     return "\n".join(lines)
 

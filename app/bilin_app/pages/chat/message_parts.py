@@ -76,7 +76,8 @@ class ActionRow(QWidget):
         is_done = not self._is_running and not is_queued
         self.copy.setVisible(is_done and bool(view.text))
         self.edit.setVisible(is_done)
-        self.again.setVisible(is_done and (not self._is_person or view.is_unanswered))
+        is_answer = not self._is_person and not view.is_opening
+        self.again.setVisible(is_done and (is_answer or view.is_unanswered))
         self.carry_on.setVisible(is_done and view.can_continue)
         self.cancel.setVisible(is_queued)
         self.more.setVisible(is_done)

@@ -23,6 +23,7 @@ from bilin_app.pages.chat.markdown import is_safe_link
 from bilin_app.pages.chat.view import ChatView
 from bilin_app.pages.model_name import model_name
 from bilin_app.theme.theme import theme
+from bilin_engine.protocol import Sampling
 
 
 class ChatPage(QObject):
@@ -30,7 +31,8 @@ class ChatPage(QObject):
 
     title_changed = Signal(str)
     model_given = Signal(str)  # a folder or a GGUF file: nothing to attach, but a model to add
-    answer_ended = Signal(float)  # seconds since it was begun
+    # Seconds since it was begun, its conversation's title, how: "done", "failed", "interrupted".
+    answer_ended = Signal(float, str, str)
 
     def __init__(self, view: ChatView, chat: ChatController, engine: EngineController) -> None:
         super().__init__(view)
@@ -41,12 +43,16 @@ class ChatPage(QObject):
         self._began_at = 0.0
         self._num_queued = 0
         self._conversation = ConversationView(0, "")
-        self._undo: Callable[[], None] | None = None
+        self._titles: dict[int, str] = {}
+        self._undos: list[tuple[str, Callable[[], None]]] = []  # what is offered, the last on show
+        self._recommended: Sampling | None = None  # by the model that was on show last
         self._wanted_message = 0  # to scroll to once its conversation is open
         self._connect_chat()
         self._connect_engine()
         self._connect_widgets()
         self._on_engine_changed(engine.view)
+        if view.composer.text:  # typed while the window had nothing behind it yet
+            chat.set_draft(view.composer.text)
 
     def _connect_chat(self) -> None:
         chat, view = self._chat, self._view
@@ -58,6 +64,7 @@ class ChatPage(QObject):
         chat.message_changed.connect(view.change_message)
         chat.text_appended.connect(view.append_text)
         chat.running_changed.connect(self._on_running_changed)
+        chat.answer_ended.connect(self._on_answer_ended)
         chat.draft_cleared.connect(self._on_draft_cleared)
         chat.draft_replaced.connect(view.composer.set_text)
         chat.notice.connect(view.toast.show_text)
@@ -93,6 +100,7 @@ class ChatPage(QObject):
         view.list.export_requested.connect(self._on_export_requested)
         view.list.import_requested.connect(self._on_import_requested)
         view.toast.acted.connect(self._on_undo)
+        view.toast.lapsed.connect(self._undos.clear)
         view.list.trash_requested.connect(self._open_trash)
         view.header.title_changed.connect(self._on_title_changed)
         view.header.model_chosen.connect(chat.set_model)
@@ -150,6 +158,7 @@ class ChatPage(QObject):
 
     def _on_conversations_changed(self, rows: Sequence[ListRow]) -> None:
         self._view.list.show_conversations(rows)
+        self._titles = {row.id: row.title for row in rows}
         shown = self._conversation
         title = next((row.title for row in rows if row.id == shown.id), shown.title)
         if title != shown.title:
@@ -167,12 +176,15 @@ class ChatPage(QObject):
         self._show_running()
 
     def _on_running_changed(self, message_id: int) -> None:
-        was_running, self._running = self._running, message_id
+        self._running = message_id
         self._show_running()
-        if was_running and not message_id:
-            self.answer_ended.emit(time.monotonic() - self._began_at)
-        elif message_id:
+        if message_id:
             self._began_at = time.monotonic()
+
+    def _on_answer_ended(self, conversation_id: int, state: str) -> None:
+        if state != "stopped":  # the person's own doing
+            title = self._titles.get(conversation_id, "")
+            self.answer_ended.emit(time.monotonic() - self._began_at, title, state)
 
     def _show_running(self) -> None:
         self._view.composer.set_running(bool(self._running), self._num_queued)
@@ -198,13 +210,15 @@ class ChatPage(QObject):
         )
 
     def _offer_undo(self, text: str, undo: Callable[[], None]) -> None:
-        self._undo = undo
+        self._undos.append((text, undo))
         self._view.toast.show_text(text, self.tr("Undo"))
 
     def _on_undo(self) -> None:
-        undo, self._undo = self._undo, None
-        if undo is not None:
+        if self._undos:
+            _text, undo = self._undos.pop()
             undo()
+        if self._undos:  # what was deleted before it
+            self._view.toast.show_text(self._undos[-1][0], self.tr("Undo"))
 
     def _on_draft_cleared(self) -> None:
         self._view.composer.set_text("")
@@ -213,7 +227,10 @@ class ChatPage(QObject):
     def _on_engine_changed(self, engine: EngineView) -> None:
         if engine.model is not None:
             self._show_name()
-            self._show_sampling()
+            recommended = self._engine.recommended_sampling
+            if recommended != self._recommended:  # else all stays as it was shown, or typed since
+                self._recommended = recommended
+                self._show_sampling()
         self._show_model()
 
     def _show_sampling(self) -> None:

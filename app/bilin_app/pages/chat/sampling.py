@@ -164,16 +164,21 @@ class SamplingPopover(Popover):
             self.fit()
 
     def show_values(self, sampling: Sampling, system_prompt: str) -> None:
-        """Shows values without saying that they changed."""
+        """Shows values without saying that they changed; a field being typed into keeps its own."""
         self._sampling = sampling
         self._is_showing = True
-        self._temperature.setValue(sampling.temperature)
-        self._top_p.setValue(sampling.top_p)
-        self._top_k.setValue(sampling.top_k)
-        self._repetition.setValue(sampling.repetition_penalty)
-        self._max_tokens.setValue(sampling.max_new_tokens)
+        for box, value in (
+            (self._temperature, sampling.temperature),
+            (self._top_p, sampling.top_p),
+            (self._repetition, sampling.repetition_penalty),
+            (self._top_k, sampling.top_k),
+            (self._max_tokens, sampling.max_new_tokens),
+        ):
+            if not _is_typed_into(box.lineEdit()):
+                box.setValue(value)  # type: ignore[arg-type]
         self._thinks.setChecked(sampling.thinks)
-        self._seed.setText("" if sampling.seed is None else str(sampling.seed))
+        if not _is_typed_into(self._seed):
+            self._seed.setText("" if sampling.seed is None else str(sampling.seed))
         if self._system.toPlainText() != system_prompt:
             was_blocked = self._system.blockSignals(True)
             self._system.setPlainText(system_prompt)
@@ -229,3 +234,9 @@ class SamplingPopover(Popover):
         self._system.setPlaceholderText(
             self.tr("What the model should know or how it should speak")
         )
+
+
+def _is_typed_into(edit: QLineEdit) -> bool:
+    """Whether a field has the keys and letters of the person's; a spin box has its edit's."""
+    owner = edit.focusProxy() or edit
+    return owner.hasFocus() and edit.isModified()

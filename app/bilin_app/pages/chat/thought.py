@@ -1,14 +1,57 @@
 """What a model thought before it answered: a line that unfolds."""
 
+import math
+
 from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtWidgets import QLabel, QWidget
+from PySide6.QtGui import QTextCursor, QWheelEvent
+from PySide6.QtWidgets import QFrame, QTextEdit, QWidget
 from typing_extensions import override
 
-from bilin_app.pages.controls import IconButton, label
+from bilin_app.pages.controls import IconButton
 
 LINE_HEIGHT = 28
-INDENT = 14
+INDENT = 24
 GAP = 8
+
+
+class _ThoughtText(QTextEdit):
+    """Plain text, as high as it is. Text that only grew is only appended."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("thought")
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.viewport().setAutoFillBackground(False)
+        self.document().setUndoRedoEnabled(False)
+        self.document().setDocumentMargin(0)
+        self._shown = ""
+        self._width = -1
+
+    def show_text(self, text: str) -> None:
+        """Shows a text, from the start only if it is another than the one that grew so far."""
+        if not text.startswith(self._shown):
+            self.clear()
+            self._shown = ""
+        if new := text[len(self._shown) :]:
+            cursor = QTextCursor(self.document())
+            cursor.movePosition(QTextCursor.MoveOperation.End)
+            cursor.insertText(new)
+            self._shown = text
+
+    def height_for(self, width: int) -> int:
+        """The text's height at a width, px."""
+        if width != self._width:
+            self._width = width
+            self.document().setTextWidth(width)  # relays out even for the same width
+        return math.ceil(self.document().size().height())
+
+    @override
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        event.ignore()  # the transcript scrolls, not the thought
 
 
 class Thought(QWidget):
@@ -20,17 +63,20 @@ class Thought(QWidget):
         super().__init__(parent)
         self._is_open = is_open
         self._is_thinking = False
+        self._thought = ""
         self._line = IconButton("caret-right", self)
         self._line.clicked.connect(self._on_clicked)
-        self._text: QLabel = label(self, "thought", wraps=True)
-        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.text = _ThoughtText(self)
         self._show()
 
     def set_thought(self, text: str, *, is_thinking: bool) -> None:
         """Shows the thought as far as it is known; plain text, whatever is in it."""
-        self._is_thinking = is_thinking
-        self._text.setText(text)
-        self._show()
+        self._thought = text
+        if self._is_open:
+            self.text.show_text(text)
+        if is_thinking != self._is_thinking:
+            self._is_thinking = is_thinking
+            self._show()
 
     def unfold(self) -> None:
         """Shows the thought."""
@@ -39,9 +85,9 @@ class Thought(QWidget):
 
     def height_for(self, width: int) -> int:
         """The height at a width, px."""
-        if not self._is_open or not self._text.text():
+        if not self._is_open or not self._thought:
             return LINE_HEIGHT + 2
-        return LINE_HEIGHT + self._text.heightForWidth(width - INDENT) + GAP
+        return LINE_HEIGHT + self.text.height_for(width - INDENT) + GAP
 
     def _show(self) -> None:
         self._line.set_icon("caret-down" if self._is_open else "caret-right")
@@ -49,18 +95,22 @@ class Thought(QWidget):
         self._line.set_texts(name, name)
         self._line.adjustSize()
         self._line.move(-5, 0)
-        self._text.setVisible(self._is_open)
+        self.text.setAccessibleName(name)
+        self.text.setVisible(self._is_open)
 
     def _on_clicked(self) -> None:
         self._is_open = not self._is_open
+        if self._is_open:
+            self.text.show_text(self._thought)
         self._show()
         self.toggled.emit(self._is_open)
 
     @override
     def resizeEvent(self, event: QEvent) -> None:  # type: ignore[override]
         super().resizeEvent(event)  # type: ignore[arg-type]
-        width = self.width() - INDENT
-        self._text.setGeometry(INDENT, LINE_HEIGHT, width, self._text.heightForWidth(width))
+        if self._is_open:
+            width = self.width() - INDENT
+            self.text.setGeometry(INDENT, LINE_HEIGHT, width, self.text.height_for(width))
 
     @override
     def changeEvent(self, event: QEvent) -> None:

@@ -305,15 +305,21 @@ class ChatView(QWidget):
 
 
 class Toast(QFrame):
-    """A sentence that stays for some seconds, with one action."""
+    """A sentence that stays for some seconds, with one action.
+
+    One without an action waits until the action on show is taken or has lapsed.
+    """
 
     acted = Signal()
+    lapsed = Signal()  # what was offered is offered no more
 
     def __init__(self, parent: QWidget, *, above: int = 0) -> None:
         """above: px at the parent's bottom that stay free, for what people click there."""
         super().__init__(parent)
         self.setObjectName("toast")
         self._above = above
+        self._has_offer = False
+        self._waiting: list[str] = []
         self._text: QLabel = label(self, wraps=True)
         self._action = TextButton("link", self, icon_name="arrow-u-up-left")
         self._action.clicked.connect(self._on_acted)
@@ -324,11 +330,16 @@ class Toast(QFrame):
         row.addWidget(self._action)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self.hide)
+        self._timer.timeout.connect(self._on_timeout)
         self.hide()
 
     def show_text(self, text: str, action: str = "") -> None:
         """Shows a sentence; `action` names its button ("" = none)."""
+        if self._has_offer and not action:
+            if text not in self._waiting:
+                self._waiting.append(text)
+            return
+        self._has_offer = bool(action)
         self._text.setText(text)
         self._action.set_texts(action)
         self._action.setVisible(bool(action))
@@ -349,5 +360,18 @@ class Toast(QFrame):
         self.move(_TOAST_MARGIN, parent.height() - self.height() - _TOAST_MARGIN - self._above)
 
     def _on_acted(self) -> None:
+        self._has_offer = False
         self.hide()
-        self.acted.emit()
+        self.acted.emit()  # another offer comes before what waits
+        self._show_waiting()
+
+    def _on_timeout(self) -> None:
+        self.hide()
+        if self._has_offer:
+            self._has_offer = False
+            self.lapsed.emit()
+        self._show_waiting()
+
+    def _show_waiting(self) -> None:
+        if self._waiting and self.isHidden():
+            self.show_text(self._waiting.pop(0))

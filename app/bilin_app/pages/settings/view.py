@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from bilin_app.pages.controls import SPIN_MARGINS, TextButton, label
+from bilin_app.pages.wheel import leave_wheel_to_page
 from bilin_app.storage.settings import Settings
 from bilin_app.theme.fonts import selectable_families
 
@@ -196,6 +197,7 @@ class SettingsView(QWidget):
         self._rows["restart"].set_visible(False)
         self._connect()
         self._build()
+        leave_wheel_to_page(self)
         self._retranslate()
 
     def _combo(self, values: tuple[str, ...]) -> QComboBox:
