@@ -258,7 +258,7 @@ def _check_peers(devices: Sequence[str]) -> str:
 
 def _check_all_reduce(ranks: Sequence[str], collective: str) -> str:
     """Every rank, a process, sums and compares with the sum it makes alone."""
-    folder = make_rendezvous()
+    folder = make_rendezvous(len(ranks))
     children: list[subprocess.Popen[bytes]] = []
     try:
         for rank, device in enumerate(ranks):

@@ -75,7 +75,7 @@ def cuda_core() -> Any:  # noqa: ANN401 - a module without types
         return importlib.import_module("cuda.core")
     except ImportError as error:
         raise KernelLoadError(
-            f"the CUDA kernels need cuda-core ({error}); install bilin[cuda]"
+            f"the CUDA kernels need cuda-core ({error}); pip install cuda-core"
         ) from error
 
 
@@ -223,15 +223,44 @@ class CudaLauncher:
         name = f"{source}.sm_{arch}.{hashlib.sha256(key.encode()).hexdigest()[:16]}.cubin"
         folder = self._cache_dir or default_cache_dir()
         path = folder / name
-        if path.exists():
-            return path.read_bytes()
+        kept = _kept(path)
+        if kept is not None:
+            return kept
         logger.info("compiling %s.cu for sm_%d", source, arch)
         code = compile_source(source, arch, self._defines).cubin
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as partial:
-            partial.write(code)
-        Path(partial.name).replace(path)
+        try:
+            _keep(path, code)
+        except OSError as error:
+            logger.warning("%s is compiled at every start, as it cannot be kept: %s", name, error)
         return code
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _kept(path: Path) -> bytes | None:
+    """A cached cubin; None if there is none, or one that is not what was compiled."""
+    try:
+        code = path.read_bytes()
+        digest = _digest_path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return code if hashlib.sha256(code).hexdigest() == digest else None
+
+
+def _keep(path: Path, code: bytes) -> None:
+    """Writes a cubin and its digest to the cache. Raises OSError, and leaves no partial file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(code).hexdigest().encode()
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        for target, content in ((_digest_path(path), digest), (path, code)):
+            partial = Path(scratch) / target.name
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
 
 
 def default_cache_dir() -> Path:

@@ -1,12 +1,16 @@
 """All collectives: the three operations, the same bits on every rank, and a peer that is gone."""
 
+import errno
+import logging
 import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,9 +19,9 @@ from thread_ranks import run_ranks
 
 from bilin_engine.collectives import board as boards
 from bilin_engine.collectives.board import Board, make_rendezvous, remove_rendezvous
-from bilin_engine.collectives.join import join
+from bilin_engine.collectives.join import join, join_control
 from bilin_engine.collectives.shared_memory import SharedMemoryCollective
-from bilin_engine.errors import BadRequestError, WorkerDiedError
+from bilin_engine.errors import BadRequestError, DiskFullError, WorkerDiedError
 
 NAMES = ("gloo", "shared_memory")
 CPU = torch.device("cpu")
@@ -29,7 +33,7 @@ def values(rank, *shape):
 
 @pytest.fixture
 def rendezvous():
-    folder = make_rendezvous()
+    folder = make_rendezvous(3)
     yield folder
     remove_rendezvous(folder)
 
@@ -120,7 +124,7 @@ def test_what_killed_ranks_left_in_memory_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(boards, "_SHARED_MEMORY", tmp_path)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    folders = {name: make_rendezvous() for name in ("left", "young", "alive")}
+    folders = {name: make_rendezvous(2) for name in ("left", "young", "alive")}
     pids = {"left": gone.pid, "young": gone.pid, "alive": os.getpid()}
     for name, folder in folders.items():
         with monkeypatch.context() as patch:
@@ -130,9 +134,46 @@ def test_what_killed_ranks_left_in_memory_is_removed(tmp_path, monkeypatch):
             os.utime(folder, (0, 0))
     (tmp_path / "bilin-other").mkdir()  # without a board
     os.utime(tmp_path / "bilin-other", (0, 0))
-    new = make_rendezvous()
+    new = make_rendezvous(2)
     left = {folder.name for folder in tmp_path.iterdir()}
     assert left == {new.name, "bilin-other", folders["young"].name, folders["alive"].name}
+
+
+@pytest.mark.parametrize(("num_ranks", "in_memory"), [(7, True), (8, False)])
+def test_ranks_meet_in_memory_only_where_it_has_room_for_all(
+    tmp_path, monkeypatch, caplog, num_ranks, in_memory
+):
+    """Docker gives a container 64 MiB."""
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(boards, "_SHARED_MEMORY", tmp_path / "memory")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
+    usage = SimpleNamespace(free=64 * 1024**2)
+    monkeypatch.setattr(boards.shutil, "disk_usage", lambda _folder: usage)
+    with caplog.at_level(logging.INFO, logger=boards.__name__):
+        folder = make_rendezvous(num_ranks)
+    assert folder.parent == tmp_path / ("memory" if in_memory else "disk")
+    assert ("has 64 MiB free and 8 ranks need 66 MiB" in caplog.text) != in_memory
+
+
+@pytest.mark.parametrize("num_ranks", [2, 8])
+def test_a_group_s_files_are_reserved_and_no_larger_than_was_asked_for(tmp_path, num_ranks):
+    """A page that finds no room when it is first written ends the process with SIGBUS."""
+    join(tmp_path, 0, num_ranks, name="shared_memory", device=CPU)
+    join_control(tmp_path, 0, num_ranks)
+    files = [file.stat() for file in tmp_path.iterdir()]
+    assert len(files) == 3
+    assert sum(file.st_size for file in files) <= num_ranks * boards.RANK_BYTES
+    assert all(512 * file.st_blocks >= file.st_size for file in files)
+
+
+def test_no_room_for_a_group_is_a_sentence(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DiskFullError, match=rf"{tmp_path} has no room for the 8,388,\d+ bytes"):
+        SharedMemoryCollective(tmp_path, 0, 1)
 
 
 def test_a_collective_that_does_not_suit_the_device_is_refused(rendezvous):

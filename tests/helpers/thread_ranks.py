@@ -10,7 +10,7 @@ def run_ranks(world_size, work, timeout_s=50.0) -> list:
 
     The first rank's exception is raised again.
     """
-    folder = make_rendezvous()
+    folder = make_rendezvous(world_size)
     results = [None] * world_size
     errors = []
 

@@ -1,8 +1,11 @@
 import contextlib
 import ctypes
+import errno
 import hashlib
 import importlib
 import json
+import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,6 +68,13 @@ def test_cubins_of_other_sources_are_refused(tmp_path):
         CudaLauncher(cubin_dir=tmp_path).machine_code("w4a16", (8, 6))
 
 
+def test_without_cuda_core_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.core", None)
+    loader.cuda_core.cache_clear()
+    with pytest.raises(KernelLoadError, match=r"need cuda-core .*; pip install cuda-core$"):
+        loader.cuda_core()
+
+
 def test_damaged_cubin_is_refused(tmp_path):
     ship(tmp_path, code=b"cubim")
     with pytest.raises(KernelLoadError, match=r"sm_86\.cubin is damaged"):
@@ -107,14 +117,50 @@ def test_compiled_code_is_kept_until_anything_changes(tmp_path, compiled, monkey
     monkeypatch.setattr(loader, "source_hash", lambda: "1" * 64)
     code()
     assert len(compiled) == 3
-    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".cubin"] * 3
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".cubin"] * 3 + [".sha256"] * 3
+
+
+@pytest.mark.parametrize("left", [b"", b"w4a16 9", None])
+def test_a_cached_cubin_that_was_cut_short_is_compiled_again(tmp_path, compiled, left):
+    """What a full disk or a power cut leaves; a driver refuses it at every start."""
+    launcher = CudaLauncher(cubin_dir=tmp_path / "none", cache_dir=tmp_path)
+    whole = launcher.machine_code("w4a16", (9, 0))
+    [path] = tmp_path.glob("*.cubin")
+    if left is None:
+        path.with_suffix(".sha256").unlink()
+    else:
+        path.write_bytes(left)
+    assert launcher.machine_code("w4a16", (9, 0)) == whole == path.read_bytes()
+    assert launcher.machine_code("w4a16", (9, 0)) == whole
+    assert len(compiled) == 2
+
+
+@pytest.mark.expects_log
+@pytest.mark.usefixtures("compiled")
+def test_a_cache_that_cannot_be_written_ends_no_load(tmp_path, caplog):
+    (tmp_path / "file").write_text("no folder")
+    launcher = CudaLauncher(cubin_dir=tmp_path / "none", cache_dir=tmp_path / "file" / "cache")
+    assert launcher.machine_code("w4a16", (9, 0)) == b"w4a16 90 ()"
+    assert "is compiled at every start, as it cannot be kept" in caplog.text
+
+
+@pytest.mark.expects_log
+@pytest.mark.usefixtures("compiled")
+def test_a_full_disk_leaves_nothing_in_the_cache(tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    launcher = CudaLauncher(cubin_dir=tmp_path / "none", cache_dir=tmp_path)
+    assert launcher.machine_code("w4a16", (9, 0)) == b"w4a16 90 ()"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_cache_folder_can_be_moved(tmp_path, compiled, monkeypatch):
     monkeypatch.setenv("BILIN_KERNEL_CACHE", str(tmp_path / "here"))
     CudaLauncher(cubin_dir=tmp_path).machine_code("w4a16", (9, 0))
     assert compiled
-    assert len(list((tmp_path / "here").iterdir())) == 1
+    assert len(list((tmp_path / "here").glob("*.cubin"))) == 1
 
 
 def test_every_source_has_a_kernel_that_loads_it():

@@ -4,6 +4,8 @@ The supervisor reads it to name the rank that hangs, so this module knows no tor
 writes only its own line; a line is one aligned number each, so no lock is needed.
 """
 
+import errno
+import logging
 import mmap
 import os
 import shutil
@@ -13,6 +15,9 @@ import time
 from pathlib import Path
 
 from bilin_engine import processes
+from bilin_engine.errors import DiskFullError
+
+logger = logging.getLogger(__name__)
 
 BOARD_FILE = "board"
 LINE_BYTES = 64  # a cache line each, so that ranks do not slow each other down
@@ -20,17 +25,34 @@ _LINE = struct.Struct("<qqq")  # process id, meetings begun, 1 while in one
 _SHARED_MEMORY = Path("/dev/shm")
 _PREFIX = "bilin-"
 YOUNG_S = 300.0  # in a younger folder ranks may still have to sign
+SLOT_BYTES = 4 * 1024**2  # what one exchange through shared memory carries of each rank
+# Of a group's files for each rank: two slots, and as much as its line, its flags and the slots of
+# the group for commands need at most.
+RANK_BYTES = 2 * SLOT_BYTES + 256 * 1024
+_MIB = 1024**2
 
 
-def make_rendezvous() -> Path:
+def make_rendezvous(num_ranks: int) -> Path:
     """A new folder where the ranks of one group meet; only this user may enter it (0700).
 
-    In main memory where the system offers that, since one collective keeps its data there. What
-    processes that were killed left there is removed: nobody else would before the next start.
+    In main memory where the system offers that and has room for `num_ranks` ranks, since one
+    collective keeps its data there. What processes that were killed left there is removed: nobody
+    else would before the next start.
     """
     in_memory = _SHARED_MEMORY.is_dir() and os.access(_SHARED_MEMORY, os.W_OK)
     if in_memory:
         _remove_left()
+        free, needed = shutil.disk_usage(_SHARED_MEMORY).free, num_ranks * RANK_BYTES
+        if free < needed:  # as in a container, which has 64 MiB if nobody asks for more
+            in_memory = False
+            logger.info(
+                "%s has %d MiB free and %d ranks need %d MiB: they meet in %s",
+                _SHARED_MEMORY,
+                free // _MIB,
+                num_ranks,
+                -(-needed // _MIB),
+                tempfile.gettempdir(),
+            )
     return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_SHARED_MEMORY if in_memory else None))
 
 
@@ -92,10 +114,22 @@ class Board:
 
 
 def map_file(path: Path, size_bytes: int) -> mmap.mmap:
-    """Memory shared by everyone who maps `path`; zeros at first. Made by whoever comes first."""
+    """Memory shared by everyone who maps `path`; zeros at first. Made by whoever comes first.
+
+    Raises DiskFullError if there is no room for it.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         os.ftruncate(descriptor, size_bytes)  # the same size from all: what is there stays
+        # A page that finds no room when it is first written ends the process with SIGBUS.
+        os.posix_fallocate(descriptor, 0, size_bytes)
         return mmap.mmap(descriptor, size_bytes)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(
+            f"{path.parent} has no room for the {size_bytes:,} bytes that the ranks share; "
+            "free some there, or use fewer ranks"
+        ) from error
     finally:
         os.close(descriptor)

@@ -17,10 +17,9 @@ import torch
 
 from bilin_engine import processes
 from bilin_engine.collectives.base import Collective
-from bilin_engine.collectives.board import map_file
+from bilin_engine.collectives.board import SLOT_BYTES, map_file
 from bilin_engine.errors import WorkerDiedError
 
-SLOT_BYTES = 4 * 1024**2
 FLAG_BYTES = 64  # a cache line for each rank's flag and process id
 NUM_SPINS = 50  # looks at the flags before sleeping: a peer is usually some microseconds away
 SLEEP_SHARE = 0.1  # of the time waited so far, so that waiting costs a peer little of its time

@@ -10,7 +10,7 @@ import torch
 
 from bilin_engine.errors import UnsupportedModelError
 from bilin_engine.layers.cpu_linear import quantized_head
-from bilin_engine.layers.linear import Linear
+from bilin_engine.layers.linear import Linear, dense_product, widened_product
 from bilin_engine.layers.weights import Part, RankWeights, StoredRows
 from bilin_kernels import cpu_ops
 
@@ -155,8 +155,11 @@ class _DenseTable:
         return self._rows[ids].float()
 
     def products(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[T, h] times all rows: float32 [T, V]."""
-        return (hidden.to(self._rows.dtype) @ self._rows.T).float()
+        """[T, h] times all rows: float32 [T, V], never through 16 bits, where best ones tie."""
+        rows = self._rows
+        if rows.device.type == "cpu" and rows.dtype != torch.float32:
+            return widened_product(hidden, rows)
+        return dense_product(hidden.to(rows.dtype), rows)
 
     @property
     def size_bytes(self) -> int:

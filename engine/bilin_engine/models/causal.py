@@ -204,13 +204,13 @@ class CausalModel(Model):
             config.num_key_value_heads, weights, "num_key_value_heads"
         ).size
         self._plan = weights.plan
-        # An embedding that is no head is only looked up in.
-        is_looked_up = head_dtype == torch.int8 and not config.is_head_tied
+        embedding_dtype = head_dtype
+        # An embedding that is no head is only looked up in; 16 bits as stored need no rounding.
+        if head_dtype == torch.int8 and not config.is_head_tied:
+            is_half = config.dtype == "float16"
+            embedding_dtype = torch.float16 if is_half else weights.plan.dtype
         self.embedding = VocabParallelEmbedding(
-            weights,
-            self.embedding_name,
-            config.vocab_size,
-            weights.plan.dtype if is_looked_up else head_dtype,
+            weights, self.embedding_name, config.vocab_size, embedding_dtype
         )
         self.rotary = RotaryFrequencies(
             config.rope,

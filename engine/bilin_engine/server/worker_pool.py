@@ -96,14 +96,14 @@ class WorkerPool:
         self._greeted: set[int] = set()
         self.death_reason = ""  # why its processes ended or were ended, "" while they live
         self._last_id = 0
-        self.rendezvous = make_rendezvous() if world_size > 1 else None
+        self.rendezvous = make_rendezvous(world_size) if world_size > 1 else None
         self._board: Board | None = None
         try:
             if self.rendezvous is not None:
                 self._board = Board(self.rendezvous, world_size)
             for rank in range(world_size):
                 self._workers.append(WorkerProcess(command.for_rank(rank), rank, self._receive))
-        except WorkerDiedError:
+        except BilinError:
             self.close()
             raise
 
