@@ -130,6 +130,18 @@ def test_ranks_and_stages_give_the_logprobs_of_one(models, bits, group_size):
     check(folder, [(2 if bits == 4 else 4, "shared_memory"), "split"], expected)
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_groups_that_lie_on_two_ranks_give_the_logprobs_of_one(tmp_path, bits):
+    """As GLM-4-9B's of 128 do on two: 192 columns are three groups of 64."""
+    config = tiny_config(
+        num_layers=2, num_attention_heads=4, hidden_size=128, inner_hidden_size=192
+    )
+    folder = tmp_path / f"cut-{bits}"
+    write_tiny_model(folder, config, quantization=QuantizationConfig.uniform(bits, 64))
+    expected = on_one(folder, teacher_forced)
+    check(folder, [(2, "shared_memory"), (4, "shared_memory")], expected)
+
+
 @pytest.mark.parametrize(("bits", "group_size"), [(16, None), (4, 32), (4, 1536)])
 def test_gloo_gives_the_logprobs_of_one(models, bits, group_size):
     folder, expected = models(bits, group_size)
@@ -249,7 +261,7 @@ def test_a_rank_that_fails_alone_breaks_the_group_and_says_so(folder, monkeypatc
     assert on_ranks(folder, 2, "shared_memory", work)
 
 
-@pytest.mark.parametrize(("world_size", "possible"), [(3, "1, 2$"), (4, "1, 2$")])
+@pytest.mark.parametrize(("world_size", "possible"), [(3, "1, 2, 4$"), (8, "1, 2, 4$")])
 def test_a_degree_that_does_not_divide_is_refused(tmp_path, folder, world_size, possible):
     with pytest.raises(BadRequestError, match=f"possible: {possible}"):
         load_runner(folder, group=RankGroup(tmp_path, 0, world_size), num_threads=1)
