@@ -157,6 +157,7 @@ def _show_streaming(window: MainWindow, texts: TourTexts) -> None:
         window, texts, texts.title, texts.question(), texts.answer(state="running", open_end=True)
     )
     window.chat.composer.set_running(True)
+    window.chat.transcript.set_can_act(False)
     progress = AnswerProgress(214, 38.2, rest_s=8.0)
     window.chat.transcript.show_progress(2, progress)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from PySide6.QtCore import QEvent, QRectF
-from PySide6.QtGui import QTextCursor
+from PySide6.QtGui import QFontMetricsF, QTextCursor
 from PySide6.QtWidgets import QToolButton, QWidget
 
 from bilin_app.controllers.engine_views import ModelView
@@ -15,9 +15,9 @@ from bilin_app.controllers.views import (
     Seam,
 )
 from bilin_app.pages.chat.attachment_dialog import MAX_LINE, AttachmentDialog
-from bilin_app.pages.chat.markdown import CODE_HEADER
+from bilin_app.pages.chat.markdown import CODE_HEADER, LIST_INDENT
 from bilin_app.pages.chat.message import MessageWidget
-from bilin_app.pages.chat.message_body import plain_text
+from bilin_app.pages.chat.message_body import marker_font, plain_text
 from bilin_app.text.attachments import Attachment
 from bilin_app.theme.theme import Look, start_theme
 
@@ -329,3 +329,13 @@ def test_the_buttons_of_a_question_show_while_the_keyboard_is_on_them(make, qtbo
     qtbot.waitUntil(lambda: not button._is_faint)
     button.clearFocus()
     qtbot.waitUntil(lambda: button._is_faint)
+
+
+@pytest.mark.parametrize("marker", ["•", "9.", "10.", "99.", "100.", "2024."])
+def test_no_item_s_number_is_cut_off_at_the_left(qapp, marker):
+    start_theme(qapp, Look("light", "en"))
+    font, end = marker_font(marker, LIST_INDENT)
+    assert QFontMetricsF(font).horizontalAdvance(marker) <= end + 0.5
+    assert end < LIST_INDENT
+    ordinary, _ = marker_font("9.", LIST_INDENT)
+    assert font.pixelSize() == ordinary.pixelSize() or len(marker) > 3

@@ -16,6 +16,8 @@ from PySide6.QtCore import (
 from PySide6.QtGui import (
     QClipboard,
     QContextMenuEvent,
+    QFont,
+    QFontMetricsF,
     QGuiApplication,
     QHelpEvent,
     QKeyEvent,
@@ -62,6 +64,7 @@ from bilin_app.theme.theme import theme
 
 CARET_WIDTH = 7
 MAX_MARKS = 200
+MARKER_GAP, NARROW_MARKER_GAP = 8, 3  # between an item's mark and its text
 
 
 def plain_text(document: QTextDocument, start: int, end: int) -> str:
@@ -111,6 +114,20 @@ def _mark_of(block: QTextBlock, start: int) -> str:
         return ""
     depth = max(1, round(block_format.leftMargin() / LIST_INDENT))
     return f"{'  ' * (depth - 1)}{marker} "
+
+
+def marker_font(marker: str, indent: float) -> tuple[QFont, float]:
+    """How an item's mark is written left of an item with this indent, px; where the mark ends.
+
+    Numbers of two figures stand nearer to their text, longer ones are smaller.
+    """
+    font = text_font("en", theme().sizes.text, use="text")
+    width = QFontMetricsF(font).horizontalAdvance(marker)
+    gap = MARKER_GAP if width <= indent - MARKER_GAP else NARROW_MARKER_GAP
+    room = indent - gap
+    if width > room:
+        font.setPixelSize(max(1, int(font.pixelSize() * room / width)))
+    return font, room
 
 
 class MessageBody(QTextBrowser):
@@ -328,8 +345,9 @@ class MessageBody(QTextBrowser):
         self, painter: QPainter, box: QRectF, block_format: QTextBlockFormat, marker: str
     ) -> None:
         painter.setPen(theme().palette.color("muted"))
-        painter.setFont(text_font("en", theme().sizes.text, use="text"))
-        gutter = QRectF(0, box.top(), block_format.leftMargin() - 8, block_format.lineHeight() + 2)
+        font, width = marker_font(marker, block_format.leftMargin())
+        painter.setFont(font)
+        gutter = QRectF(0, box.top(), width, block_format.lineHeight() + 2)
         align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         painter.drawText(gutter, align, marker)
 
