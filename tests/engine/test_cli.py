@@ -221,6 +221,30 @@ def test_proofread_tells_where_unlikely_words_stand_and_what_is_expected(cli, tm
     assert (result["num_words"], result["way"], result["measured"]) == (3, "mask", None)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("chat", "letters", "--once", "hi"),
+        ("fill", "letters", "a [MASK] b"),
+        ("generate", "letters", "a"),
+        ("proofread", "letters", "One bad word."),
+    ],
+    ids=lambda words: words[0],
+)
+def test_whoever_loads_a_model_can_say_what_that_took(cli, words):
+    code, _, quiet = cli(*words)
+    assert code == 0
+    code, _, told = cli(*words, "--load-report")
+    assert code == 0
+    assert len(told.splitlines()) > len(quiet.splitlines())
+
+
+@pytest.mark.parametrize("command", ["evaluate", "logits"])
+def test_what_a_command_cannot_say_it_does_not_offer(cli, command):
+    assert "--load-report" not in cli(command, "--help")[1]
+    assert "--load-report" in cli("score", "--help")[1]
+
+
 def test_proofread_measures_a_probe_file(cli, tmp_path):
     probe = tmp_path / "probe.jsonl"
     line = {"lang": "en", "text": "One two bad four five.", "wrong": "bad", "right": "three"}

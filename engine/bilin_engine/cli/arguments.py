@@ -26,8 +26,8 @@ class ArgumentParser(argparse.ArgumentParser):
         sys.exit(EXIT_USAGE)
 
 
-def add_load_arguments(parser: argparse.ArgumentParser) -> None:
-    """How the model is loaded."""
+def add_load_arguments(parser: argparse.ArgumentParser, *, tells_memory: bool = True) -> None:
+    """How the model is loaded. tells_memory: the command can say what the load took."""
     group = parser.add_argument_group("loading")
     group.add_argument("--context", type=int, default=0, help="tokens held; 0 = as planned")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda:1; cuda:0,cuda:1")
@@ -39,12 +39,13 @@ def add_load_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="of keys and values (auto: float16 on GPUs, float32 on the processor)",
     )
-    group.add_argument(
-        "--load-report",
-        action="store_true",
-        help="say what the load took of each device, beside what was planned (stderr; on a "
-        "terminal always)",
-    )
+    if tells_memory:
+        group.add_argument(
+            "--load-report",
+            action="store_true",
+            help="say what the load took of each device, beside what was planned (stderr; on a "
+            "terminal always)",
+        )
 
 
 def add_rank_arguments(parser: argparse.ArgumentParser, dtype: str = "auto") -> None:

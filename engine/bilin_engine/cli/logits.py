@@ -42,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE.safetensors", help="`logprobs` [T, V]"
     )
-    add_load_arguments(parser)
+    add_load_arguments(parser, tells_memory=False)
     add_rank_arguments(parser, dtype="float32")
     add_place_arguments(parser)
 

@@ -193,7 +193,7 @@ def _add_checks(
 
     evaluating = add("evaluate", evaluate.run, "Score a model on files. 评测模型。")
     evaluate.add_arguments(evaluating)
-    add_load_arguments(evaluating)
+    add_load_arguments(evaluating, tells_memory=False)
     add_place_arguments(evaluating)
 
 

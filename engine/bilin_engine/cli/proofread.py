@@ -55,7 +55,9 @@ def run(options: argparse.Namespace) -> int:
         shown = plain_text(options.text[:40])
         raise BadRequestError(f'there is no word to read in "{shown}"; give at least one sentence')
     with options.open_session(options) as session:
-        session.load(options.model, load_settings(options))
+        session.load(
+            options.model, load_settings(options), tells_memory=options.load_report or None
+        )
         found, result = _read(session, options.model, options.text, spans)
         figures = session.model(options.model).proofread
     words = [word for sentence in found for word in sentence]
@@ -119,7 +121,9 @@ def _run_probe(options: argparse.Namespace) -> int:
     lines = read_planted(options.probe)
     by_language: dict[Language, LanguageFigures] = {}
     with options.open_session(options) as session:
-        session.load(options.model, load_settings(options))
+        session.load(
+            options.model, load_settings(options), tells_memory=options.load_report or None
+        )
         for lang in LANGUAGES:
             chosen = [line for line in lines if line.lang == lang]
             if not chosen:
