@@ -288,6 +288,16 @@ def test_what_is_not_known_is_refused_by_name(tmp_path, changes, words):
     assert not (tmp_path / "dst").exists()
 
 
+def test_positions_that_are_stretched_in_two_ways_are_refused(tmp_path):
+    config = config_of("llama 3")
+    scaling = dataclasses.replace(config.rope.scaling, original_context=8192)
+    config = dataclasses.replace(config, rope=dataclasses.replace(config.rope, scaling=scaling))
+    both = {"rope.scaling.type": "linear", "rope.scaling.factor": 2.0}
+    source = write_gguf(tmp_path / "m.gguf", "llama 3", config=config, metadata=both)
+    with pytest.raises(UnsupportedModelError, match=r"rope_freqs.weight and rope.scaling.type lin"):
+        import_gguf(source, tmp_path / "dst", ImportSettings())
+
+
 def test_missing_and_needless_tensors_are_named(tmp_path):
     config = config_of("llama")
     tensors = gguf_tensors(config, random_weights(config))

@@ -175,7 +175,13 @@ def _content(model: GgufModel, architecture: str) -> dict[str, Any]:
         "tie_word_embeddings": _HEAD not in model.tensors,
         "torch_dtype": _dtype(model.tensors.values()),
     }
-    scaling = _scaling(fields, context) or _llama3(model, rotary_dim, base)
+    scaling, factors = _scaling(fields, context), _llama3(model, rotary_dim, base)
+    if scaling is not None and factors is not None:
+        raise UnsupportedModelError(
+            f"{model.path}: {_ROPE_FACTORS} and rope.scaling.type {scaling['rope_type']} both "
+            "stretch positions; Bilin knows only one at a time"
+        )
+    scaling = scaling or factors
     fields.finish()
     if scaling is not None:
         content["rope_scaling"] = scaling
