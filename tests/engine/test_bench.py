@@ -66,7 +66,7 @@ def test_random_weights_are_measured_without_a_folder(family):
     assert report.read_per_token < held + cost.kv_bytes(22, kv_dtype="float32")
 
 
-def test_a_measurement_stops_within_a_step(folder):
+def test_a_measurement_stops_within_a_step(folder, monkeypatch):
     """A step of a large model takes longer than a cancel may wait."""
     runner = load_runner(folder, num_slots=1, num_threads=1)
     asked = []
@@ -75,7 +75,7 @@ def test_a_measurement_stops_within_a_step(folder):
         asked.append(should_stop)
         raise StoppedError
 
-    runner.decode = decode
+    monkeypatch.setattr(runner, "decode", decode)
     with pytest.raises(StoppedError):
         measure_runner(
             runner, has_prefix=False, on_progress=lambda _f: None, should_stop=lambda: False

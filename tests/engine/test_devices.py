@@ -1,5 +1,6 @@
 """GPUs as CUDA numbers them, of those that NVML lists."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -32,10 +33,13 @@ def test_cuda_visible_devices_hides_and_reorders(chosen, expected):
     assert visible_gpus(UUIDS, chosen) == expected
 
 
-class Nvml:
+class Nvml(ctypes.CDLL):
     """A GTX 1060 in the first slot, an RTX 3090 in the second."""
 
     CARDS = ((b"GTX 1060", (6, 1)), (b"RTX 3090", (8, 6)))
+
+    def __init__(self):
+        super().__init__(None)  # this process: no library of the driver's
 
     def nvmlDeviceGetHandleByIndex_v2(self, index, handle):  # noqa: N802 -- NVML's names
         handle._obj.value = index + 1
@@ -58,9 +62,10 @@ class Nvml:
 def test_cards_that_the_kernels_do_not_take_are_left_out_and_told_once(caplog):
     devices._tell_once.cache_clear()
     for _ in range(2):
-        found = [devices._gpu(Nvml(), index, index) for index in range(2)]
-        assert found[0] is None
-        assert (found[1].name, found[1].label) == ("cuda:1", "RTX 3090")
+        assert devices._gpu(Nvml(), 0, 0) is None
+        found = devices._gpu(Nvml(), 1, 1)
+        assert found is not None
+        assert (found.name, found.label) == ("cuda:1", "RTX 3090")
     assert caplog.text.count("GTX 1060 is too old for the kernels (compute capability 6.1)") == 1
 
 

@@ -290,6 +290,7 @@ def test_what_is_not_known_is_refused_by_name(tmp_path, changes, words):
 
 def test_positions_that_are_stretched_in_two_ways_are_refused(tmp_path):
     config = config_of("llama 3")
+    assert config.rope.scaling is not None
     scaling = dataclasses.replace(config.rope.scaling, original_context=8192)
     config = dataclasses.replace(config, rope=dataclasses.replace(config.rope, scaling=scaling))
     both = {"rope.scaling.type": "linear", "rope.scaling.factor": 2.0}
