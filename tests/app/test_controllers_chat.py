@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from chat_page import ChatPage
 
-from bilin_app.controllers import attachments
+from bilin_app.controllers import attachments, exchange
 from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.drafts import Drafts
 from bilin_app.controllers.engine import EngineController
@@ -1026,17 +1026,16 @@ def test_an_export_that_fails_leaves_the_file_that_is_there(
     path = tmp_path / "read.md"
     path.write_text("from before")
 
-    def half(self, text, **_):
-        self.write_bytes(text.encode()[:5])
+    def full(_descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", half)
+        patched.setattr(os, "fsync", full)
         app.chat.export_conversation(app.chat.conversation_id, path)
         until(lambda: app.page.notices)
     assert app.page.notices[0].endswith("could not be written: the disk is full")
     assert path.read_text() == "from before"
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".bilin-*"))
 
 
 def test_a_disk_that_takes_no_export_holds_up_no_conversation(
@@ -1046,7 +1045,7 @@ def test_a_disk_that_takes_no_export_holds_up_no_conversation(
     app.chat.send("one")
     until(lambda: app.page.finished)
     answers = threading.Event()
-    monkeypatch.setattr(Path, "write_text", lambda *_, **__: answers.wait(60))
+    monkeypatch.setattr(exchange, "write_whole", lambda *_: answers.wait(60))
     try:
         app.chat.export_conversation(app.chat.conversation_id, tmp_path / "read.md")
         reopened(app, until)

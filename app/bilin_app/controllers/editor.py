@@ -7,7 +7,6 @@ storage and files beside it.
 import codecs
 import os
 import re
-import secrets
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from bilin_app.storage import documents as stored
 from bilin_app.storage.documents import RevisionRecord
 from bilin_app.storage.errors import StorageError, storage_error
 from bilin_app.storage.store import Store
+from bilin_app.storage.whole_file import write_whole
 from bilin_app.text.attachments import NotTextError, decode
 from bilin_app.text.document import (
     Document,
@@ -507,31 +507,12 @@ def _write_file(path: Path, snapshot: Snapshot) -> None:
     path = Path(os.path.realpath(path))
     try:
         if is_json:
-            _write_whole(path, pretty_document(snapshot))
+            write_whole(path, pretty_document(snapshot))
         else:
             text = snapshot.content.plain_text
-            _write_whole(path, text.replace("\n", _line_end(path)).encode())
+            write_whole(path, text.replace("\n", _line_end(path)).encode())
     except OSError as error:
         raise storage_error(error) from error
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Writes beside the file, which it then replaces; its mode stays. Leaves nothing behind."""
-    mode = path.stat().st_mode & 0o7777 if path.exists() else None
-    partial = path.with_name(f".bilin-{secrets.token_hex(8)}")
-    allowed = 0o666 if mode is None else mode  # less the umask, from its first moment
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, allowed)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the name with nothing in it
-        if mode is not None:
-            partial.chmod(mode)
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _line_end(path: Path) -> str:

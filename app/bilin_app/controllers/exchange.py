@@ -1,6 +1,5 @@
 """Conversations to files and from files, beside the GUI thread."""
 
-import contextlib
 import sqlite3
 import time
 from collections import deque
@@ -22,6 +21,7 @@ from bilin_app.storage import conversations as stored
 from bilin_app.storage.conversations import ConversationRecord
 from bilin_app.storage.errors import StorageError
 from bilin_app.storage.store import Store
+from bilin_app.storage.whole_file import write_whole
 from bilin_app.text.conversation_file import (
     MAX_FILE_BYTES,
     FileConversation,
@@ -137,13 +137,9 @@ def _made(record: ConversationRecord, views: list[MessageView]) -> FileConversat
 def _write(made: FileConversation, path: Path, names: tuple[str, str]) -> str:
     """Why it was not written, or "". What the file held before stays until the new one is whole."""
     text = to_json(made) if path.suffix.lower() == ".json" else to_markdown(made, *names)
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(text, encoding="utf-8", errors="replace")
-        part.replace(path)
+        write_whole(path, text.encode("utf-8", "replace"))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         return str(error)
     return ""
 

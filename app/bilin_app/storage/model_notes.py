@@ -5,11 +5,11 @@ A JSON file beside the database; a damaged one is set aside and costs only these
 
 import json
 import logging
-import os
-import tempfile
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+
+from bilin_app.storage.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -94,12 +94,5 @@ def _checked(note: ModelNote) -> ModelNote:
 
 def _write(path: Path, notes: dict[str, ModelNote]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".models-")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({key: asdict(note) for key, note in notes.items()}, file, indent=1)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    content = json.dumps({key: asdict(note) for key, note in notes.items()}, indent=1)
+    write_whole(path, content.encode(), mode=0o600)
