@@ -24,6 +24,12 @@ class Gptq:
         return 1 if self.group_size == "row" else -(-k // self.group_size)
 
 
+def quant_method(content: Mapping[str, Any]) -> object:
+    """What a config.json says its weights are quantized with; None where it says nothing."""
+    quantization = content.get("quantization_config")
+    return quantization.get("quant_method") if isinstance(quantization, Mapping) else None
+
+
 def gptq_of(quantization: object, where: str) -> Gptq | None:
     """How the codes are stored, by `quantization_config`; None for plain weights.
 

@@ -13,7 +13,7 @@ from bilin_engine.config import (
     QuantizationConfig,
     parse_model_config,
 )
-from bilin_engine.config.gptq import Gptq, gptq_of
+from bilin_engine.config.gptq import Gptq, gptq_of, quant_method
 from bilin_engine.errors import BilinError
 from bilin_engine.hubs.base import HubFile, HubSource, Listing
 from bilin_engine.hubs.selection import Selection, choose_files
@@ -121,9 +121,9 @@ def gguf_model_bytes(files: Sequence[HubFile]) -> int:
 
 
 def _gptq(content: dict[str, Any], where: str) -> Gptq | None:
-    quantization = content.get("quantization_config")
-    is_gptq = isinstance(quantization, dict) and quantization.get("quant_method") == "gptq"
-    return gptq_of(quantization, f"{where}: {CONFIG}") if is_gptq else None
+    if quant_method(content) != "gptq":
+        return None
+    return gptq_of(content["quantization_config"], f"{where}: {CONFIG}")
 
 
 def _hosts(source: HubSource, file: HubFile) -> tuple[str, ...]:

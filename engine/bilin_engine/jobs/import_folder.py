@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bilin_engine import processes
 from bilin_engine.config import CONFIG_FILE, read_config_content, read_model_config
+from bilin_engine.config.gptq import quant_method
 from bilin_engine.errors import BadRequestError, BilinError, DiskFullError, ModelBrokenError
 from bilin_engine.jobs.base import JobReporter
 from bilin_engine.library import DESCRIPTION_FILE, read_description
@@ -53,12 +54,10 @@ def is_ready(source: Path) -> bool:
 
 def _is_compressed_tensors(source: Path) -> bool:
     try:
-        quantization = read_config_content(source / CONFIG_FILE).get("quantization_config")
+        content = read_config_content(source / CONFIG_FILE)
     except BilinError:
         return False
-    return isinstance(quantization, dict) and (
-        quantization.get("quant_method") == "compressed-tensors"
-    )
+    return quant_method(content) == "compressed-tensors"
 
 
 def copy_ready(source: Path, folder: Path, reporter: JobReporter) -> Path:

@@ -65,7 +65,7 @@ def _check(source: Path, target: Path) -> None:
         )
     for folder in (*_to_move(source), *_links(source)):
         there = target / folder.relative_to(source)
-        is_same = there.resolve() == folder.resolve() if folder.is_symlink() else False
+        is_same = folder.is_symlink() and there.resolve() == folder.resolve()
         if os.path.lexists(there) and not is_same and not _is_copy(folder, there):
             raise BadRequestError(
                 f"{there} exists already and is another one; rename it, then try again"
