@@ -87,17 +87,22 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_terminal_chat_streams_starts_over_and_leaves(cli, monkeypatch):
-    lines = iter(["你好", "/new", ""])
+def type_lines(monkeypatch, *lines):
+    """A person at a terminal who types these, or does that (an exception), one after the other."""
+    typed = iter(lines)
 
     def type_line(_prompt=""):
-        try:
-            return next(lines)
-        except StopIteration:
-            raise EOFError from None
+        line = next(typed)
+        if isinstance(line, BaseException):
+            raise line
+        return line
 
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setattr("builtins.input", type_line)
+
+
+def test_terminal_chat_streams_starts_over_and_leaves(cli, monkeypatch):
+    type_lines(monkeypatch, "你好", "/new", "", EOFError())
     code, out, _ = cli("chat", "letters")
     assert code == 0
     assert "Bilin 比邻 · Letters · scripted · 2048 tokens" in out
@@ -106,16 +111,8 @@ def test_terminal_chat_streams_starts_over_and_leaves(cli, monkeypatch):
 
 
 def test_terminal_chat_survives_a_line_in_another_encoding(cli, monkeypatch):
-    lines = iter([UnicodeDecodeError("utf-8", "你好".encode("gb18030"), 0, 1, "invalid"), "hi"])
-
-    def type_line(_prompt=""):
-        line = next(lines, EOFError())
-        if isinstance(line, Exception):
-            raise line
-        return line
-
-    monkeypatch.setattr(sys, "stdin", Terminal())
-    monkeypatch.setattr("builtins.input", type_line)
+    other = UnicodeDecodeError("utf-8", "你好".encode("gb18030"), 0, 1, "invalid")
+    type_lines(monkeypatch, other, "hi", EOFError())
     code, out, err = cli("chat", "letters")
     assert code == 0
     assert "! stdin is no UTF-8 text: byte 0 is 0xc4" in err
@@ -132,16 +129,7 @@ def test_what_a_terminal_has_no_letters_for_is_told_all_the_same(cli, monkeypatc
 
 
 def test_terminal_chat_survives_a_question_that_fails(cli, monkeypatch):
-    lines = iter(["x" * 3000, "hi"])
-
-    def type_line(_prompt=""):
-        try:
-            return next(lines)
-        except StopIteration:
-            raise KeyboardInterrupt from None
-
-    monkeypatch.setattr(sys, "stdin", Terminal())
-    monkeypatch.setattr("builtins.input", type_line)
+    type_lines(monkeypatch, "x" * 3000, "hi", KeyboardInterrupt())
     code, out, err = cli("chat", "letters")
     assert code == 0
     assert "! the conversation is" in err
