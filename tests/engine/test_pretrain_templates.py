@@ -39,6 +39,7 @@ from bilin_engine.pretrain.templates.grammar import Pool, parse
 from bilin_engine.pretrain.templates.numbers import (
     KINDS,
     UnitTemplates,
+    answer_sum,
     number_en,
     number_zh,
     sample_sum,
@@ -215,21 +216,63 @@ def test_numbers_are_written_in_words(value, zh, en):
     assert (number_zh(value), number_en(value)) == (zh, en)
 
 
-def test_sums_are_right():
+_WORDS = {"zh": number_zh, "en": number_en}
+_SIGNS = {
+    "加": "+", "减": "-", "乘": "*", "除以": "/",
+    "plus": "+", "minus": "-", "times": "*", "divided by": "/",
+}  # fmt: skip
+_EQUATION = {
+    "zh": re.compile(r"([^加减乘除：，]+)(加|减|乘|除以)([^等：，]+)(?:等于([^，。]+))?"),
+    "en": re.compile(
+        r"([\w -]+?) (plus|minus|times|divided by) ([\w -]+?)(?: is ([\w -]+))?(?=[:,.])"
+    ),
+}
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_sums_and_their_steps_are_right(lang):
+    """Every equation of an answer holds, and its last result is that of the sum it repeats."""
     rng = random.Random(2)
-    words = {number_zh(v): v for v in range(1000)} | {str(v): v for v in range(1000)}
-    signs = {"加": "+", "减": "-", "乘": "*", "除以": "//"}
-    checked = 0
-    for _ in range(300):
-        answer = sample_sum(rng, "zh").answer.rstrip("。")
-        asked, result = answer.split("等于")
-        sign = next(s for s in ("除以", "加", "减", "乘") if s in asked)
-        left, right = (words[part] for part in asked.split(sign))
-        expected = {"+": left + right, "-": left - right, "*": left * right}.get(signs[sign])
-        expected = left // right if expected is None else expected
-        assert words[result] == expected
-        checked += 1
-    assert checked == 300
+    values = {_WORDS[lang](v): v for v in range(1000)} | {str(v): v for v in range(1000)}
+    lengths = []
+    for _ in range(600):
+        answer = sample_sum(rng, lang).answer
+        equations = [
+            (_SIGNS[sign], values[left.strip().lower()], values[right], result and values[result])
+            for left, sign, right, result in _EQUATION[lang].findall(answer)
+        ]
+        results = [
+            {"+": left + right, "-": left - right, "*": left * right, "/": left // (right or 1)}[
+                sign
+            ]
+            for sign, left, right, _ in equations
+        ]
+        said = [result for *_, result in equations]
+        assert said[-1] == results[0], answer
+        assert [result for result in said if result != ""] == results[len(said) > 1 :], answer
+        lengths.append(len(equations))
+    assert lengths.count(1) > 300
+    assert lengths.count(3) > 20
+    assert lengths.count(4) > 20
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (("+", 25, 7, 32), "25加7：5加7等于12，20加12等于32。"),
+        (("+", 46, 37, 83), "46加37：6加7等于13，40加30等于70，70加13等于83。"),
+        (("+", 17, 3, 20), "17加3：7加3等于10，10加10等于20。"),
+        (("-", 52, 6, 46), "52减6：12减6等于6，40加6等于46。"),
+        (("-", 100, 35, 65), "100减35：10减5等于5，90减30等于60，60加5等于65。"),
+        (("-", 31, 25, 6), "31减25：11减5等于6，20减20等于0，0加6等于6。"),
+        (("+", 8, 7, 15), "8加7等于15。"),
+        (("-", 15, 7, 8), "15减7等于8。"),
+        (("+", 43, 25, 68), "43加25等于68。"),
+        (("*", 9, 8, 72), "9乘8等于72。"),
+    ],
+)
+def test_what_carries_or_borrows_is_worked_out_from_the_units(asked, answer):
+    assert answer_sum("zh", asked, str) == answer
 
 
 def test_problems_are_answered_with_their_own_numbers():
@@ -238,8 +281,8 @@ def test_problems_are_answered_with_their_own_numbers():
     problems = [e for e in (sample_sum(rng, "en") for _ in range(4000)) if "sweets" in e.question]
     assert len(problems) > 10
     for exchange in problems:
-        found = re.fullmatch(
-            r"(\S+) (?:plus|minus|times|divided by) (\S+) is \S+\.", exchange.answer
+        found = re.match(
+            r"(\S+) (?:plus|minus|times|divided by) ([\w-]+)(?:: | is )", exchange.answer
         )
         assert found, exchange
         for number in (found[1].lower(), found[2]):

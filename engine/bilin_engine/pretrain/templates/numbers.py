@@ -1,6 +1,7 @@
 """Sums, units and number words in both languages."""
 
 import random
+from collections.abc import Callable
 
 from bilin_engine.pretrain.templates.exchange import Exchange, Lang, read_frames, read_rows, vary
 
@@ -161,8 +162,8 @@ def _operands(rng: random.Random, asked: str) -> tuple[str, int, int, int]:
         return "*", left, right, left * right
     least = 1 if asked == "problem" else 0  # nobody eats no apples
     sign = rng.choices("+-*/", (5, 4, 4, 2))[0]
-    # Below a hundred most often: sums that carry are too many to be known by heart.
-    top = rng.choices((10, 20, 100), (3, 3, 4))[0]
+    # Below a hundred most often: they are too many to be known by heart, and want their steps.
+    top = rng.choices((10, 20, 100), (2, 3, 5))[0]
     if sign == "+":
         left, right = rng.randint(least, top), rng.randint(least, top)
         return sign, left, right, left + right
@@ -174,6 +175,47 @@ def _operands(rng: random.Random, asked: str) -> tuple[str, int, int, int]:
     if sign == "*":
         return sign, left, right, left * right
     return sign, left * right, right, left
+
+
+Sum = tuple[str, int, int, int]  # sign, left, right, result
+# Between words, before a result, between steps, before the first one, behind all.
+_MARKS = {"zh": ("", "等于", "，", "：", "。"), "en": (" ", " is ", ", ", ": ", ".")}
+
+
+def _steps(sign: str, left: int, right: int) -> list[Sum]:
+    """How a sum of 20 and more that carries or borrows is worked out; empty for others.
+
+    Units come first. Digits are written from the left, so that without steps the first one would
+    hang on a carry that has not been written yet.
+    """
+    left_unit, right_unit = left % 10, right % 10
+    left_tens, right_tens = left - left_unit, right - right_unit
+    if sign == "+" and left_unit + right_unit >= 10 and left + right >= 20:
+        units, tens = left_unit + right_unit, left_tens + right_tens
+    elif sign == "-" and left_unit < right_unit and left >= 20:
+        left_unit, left_tens = left_unit + 10, left_tens - 10
+        units, tens = left_unit - right_unit, left_tens - right_tens
+    else:
+        return []
+    with_tens = [(sign, left_tens, right_tens, tens)] if left_tens and right_tens else []
+    return [(sign, left_unit, right_unit, units), *with_tens, ("+", tens, units, tens + units)]
+
+
+def answer_sum(lang: Lang, asked: Sum, show: Callable[[int], str]) -> str:
+    """`asked` as a sentence, with the steps of what carries or borrows; `show` writes a number."""
+    space, equals, comma, colon, end = _MARKS[lang]
+    signs = _ZH_OPS if lang == "zh" else _EN_OPS
+
+    def said(sign: str, left: int, right: int) -> str:
+        return space.join((show(left), signs[sign][0], show(right)))
+
+    sign, left, right, result = asked
+    answer = said(sign, left, right)
+    if steps := _steps(sign, left, right):
+        answer += colon + comma.join(said(*step[:3]) + equals + show(step[3]) for step in steps)
+    else:
+        answer += equals + show(result)
+    return answer[:1].upper() + answer[1:] + end
 
 
 def sample_sum(rng: random.Random, lang: Lang) -> Exchange:
@@ -189,12 +231,10 @@ def sample_sum(rng: random.Random, lang: Lang) -> Exchange:
         show = number_zh if in_words else str
         count = _count_zh if in_words and asked == "problem" else show
         text = text.replace("@", count(left)).replace("%", count(right))
-        answer = f"{show(left)}{_ZH_OPS[sign][0]}{show(right)}等于{show(result)}。"
     else:
         show = number_en if in_words else str
         text = text.replace("@", show(left)).replace("%", show(right)).replace("sixs", "sixes")
-        answer = f"{show(left)} {_EN_OPS[sign][0]} {show(right)} is {show(result)}."
-        answer = answer[:1].upper() + answer[1:]
+    answer = answer_sum(lang, (sign, left, right, result), show)
     return Exchange(lang, vary(rng, lang, text), answer, "sum")
 
 
