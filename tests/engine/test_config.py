@@ -133,7 +133,7 @@ def test_the_first_scheme_that_matches_stores_a_linear():
     ("content", "words"),
     [
         (b"{", "not valid JSON"),
-        (b"[1]", "an object is needed"),
+        (b"[1]", "does not hold a JSON object"),
         (b"\xff\xfe", "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
         (b'{"num_layers": ' + b"9" * 5000 + b"}", "not valid JSON"),

@@ -20,6 +20,7 @@ from bilin_engine.chat_format.thought import encode_begun, join_thought
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
 from bilin_engine.generation.masks import stop_ids
 from bilin_engine.generation.request import PromptLayout
+from bilin_engine.json_file import read_json_object
 from bilin_engine.protocol import Message
 from bilin_engine.tokenizers.base import Tokenizer
 from bilin_engine.tokenizers.huggingface import HuggingFaceTokenizer
@@ -45,7 +46,7 @@ class TemplateFormat:
     may_think = True
 
     def __init__(self, folder: Path) -> None:
-        config = _read_json(folder / TOKENIZER_CONFIG_FILE)
+        config = read_json_object(folder / TOKENIZER_CONFIG_FILE, MAX_JSON_BYTES)
         self._template = _template_of(folder, config)
         self._values: dict[str, str | bool] = {
             key: token for key in _TOKENS if (token := token_text(config.get(key)))
@@ -165,7 +166,7 @@ def find_template(folder: Path) -> str:
     config_path = folder / TOKENIZER_CONFIG_FILE
     if not config_path.is_file():
         return ""
-    return _configured_template(_read_json(config_path))
+    return _configured_template(read_json_object(config_path, MAX_JSON_BYTES))
 
 
 def _template_of(folder: Path, config: dict[str, Any]) -> str:
@@ -199,7 +200,7 @@ def _eos_ids(folder: Path) -> frozenset[int]:
     path = folder / GENERATION_CONFIG_FILE
     if not path.is_file():
         return frozenset()
-    value = _read_json(path).get("eos_token_id")
+    value = read_json_object(path, MAX_JSON_BYTES).get("eos_token_id")
     ids = value if isinstance(value, list) else [value]
     return frozenset(i for i in ids if isinstance(i, int) and not isinstance(i, bool) and i >= 0)
 
@@ -214,14 +215,3 @@ def _read_text(path: Path, limit: int) -> str:
         raise ModelBrokenError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ModelBrokenError(f"{path} is not UTF-8: {error}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    text = _read_text(path, MAX_JSON_BYTES)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelBrokenError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelBrokenError(f"{path} does not hold a JSON object")
-    return content

@@ -41,7 +41,6 @@ from bilin_engine.checkpoints.streaming import (
 )
 from bilin_engine.config import (
     CONFIG_FILE,
-    MAX_CONFIG_BYTES,
     GroupSize,
     ModelConfig,
     QuantizationConfig,
@@ -49,6 +48,7 @@ from bilin_engine.config import (
     TensorSpec,
     largest_group,
     parse_model_config,
+    read_config_content,
 )
 from bilin_engine.config.gptq import Gptq, gptq_of
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
@@ -77,7 +77,7 @@ class ImportSettings:
 def is_huggingface_folder(folder: Path) -> bool:
     """Whether `folder` has a config.json with a model_type, and safetensors."""
     try:
-        content = _read_config(folder)
+        content = read_config_content(folder / CONFIG_FILE)
     except ModelBrokenError:
         return False
     return "model_type" in content and any(folder.glob("*.safetensors"))
@@ -173,7 +173,7 @@ class HuggingFaceCheckpoint:
         (architecture, keys, quantization or tensors that we do not know: named).
         """
         self.folder = folder
-        self.content = _read_config(folder)
+        self.content = read_config_content(folder / CONFIG_FILE)
         where = str(folder / CONFIG_FILE)
         plain = {k: v for k, v in self.content.items() if k != "quantization_config"}
         self.gptq = gptq_of(self.content.get("quantization_config"), where)
@@ -386,18 +386,3 @@ def _generation_config(src: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     if not eos_ids_of(generation) and eos_ids_of(content):
         generation["eos_token_id"] = content["eos_token_id"]
     return generation
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG_FILE
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ModelBrokenError(f"{path}: {path.stat().st_size} bytes is no configuration")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelBrokenError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelBrokenError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelBrokenError(f"{path} does not hold a JSON object")
-    return content

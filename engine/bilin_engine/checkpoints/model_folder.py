@@ -29,12 +29,14 @@ from bilin_engine.config import (
     read_model_config,
 )
 from bilin_engine.errors import BadRequestError, ModelBrokenError
+from bilin_engine.json_file import read_json_object
 from bilin_engine.whole_file import file_sha256, take_place
 
 INDEX_FILE = "model.safetensors.index.json"
 BILIN_FILE = "bilin.json"
 # A folder up to this size is hashed at every load (some 0.2 s); larger ones by `verify`.
 HASHED_AT_LOAD_BYTES = 256 * 1024 * 1024
+MAX_INDEX_BYTES = 64 * 1024 * 1024  # also of bilin.json, which lists every file
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -313,7 +315,7 @@ def shard_names(folder: Path) -> list[str]:
         if len(found := sorted(folder.glob("*.safetensors"))) == 1:  # as AutoGPTQ names them
             return [found[0].name]
         raise ModelBrokenError(f"{index} is missing: {folder} holds no weights")
-    weight_map = _read_json(index).get("weight_map")
+    weight_map = read_json_object(index, MAX_INDEX_BYTES).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ModelBrokenError(f"{index}: weight_map is missing or empty")
     names = sorted({str(name) for name in weight_map.values()})
@@ -327,7 +329,7 @@ def _listed_files(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / BILIN_FILE
     if not path.exists():
         return {}
-    files = _read_json(path).get("files", {})
+    files = read_json_object(path, MAX_INDEX_BYTES).get("files", {})
     whole = isinstance(files, dict) and all(
         Path(name).name == name
         and isinstance(entry, dict)
@@ -338,18 +340,6 @@ def _listed_files(folder: Path) -> dict[str, dict[str, Any]]:
     if not whole:
         raise ModelBrokenError(f"{path}: files must give size_bytes and sha256 for every name")
     return files
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelBrokenError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelBrokenError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelBrokenError(f"{path} does not hold a JSON object")
-    return content
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

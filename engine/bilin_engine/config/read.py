@@ -1,6 +1,5 @@
 """config.json of a model folder: which architecture it is, read and checked."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from bilin_engine.config.chatglm import parse_chatglm
 from bilin_engine.config.fields import ConfigFields, shown
 from bilin_engine.config.glm130b import GLMConfig
 from bilin_engine.errors import ModelBrokenError, UnsupportedModelError
+from bilin_engine.json_file import read_json_object
 
 CONFIG_FILE = "config.json"
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
@@ -38,31 +38,14 @@ def read_model_config(folder: Path) -> ModelConfig:
 
 def read_config_content(path: Path) -> dict[str, Any]:
     """What a config.json holds, unchecked. Raises ModelBrokenError."""
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ModelBrokenError(
-                f"{path}: {path.stat().st_size} bytes is no configuration; "
-                f"at most {MAX_CONFIG_BYTES} bytes are read"
-            )
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelBrokenError(f"{path} is missing: {path.parent} is not a model folder") from error
-    except OSError as error:
-        raise ModelBrokenError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
-        raise ModelBrokenError(f"{path} is not valid JSON: {error}") from error
-    return _object(content, str(path))
-
-
-def _object(content: object, where: str) -> dict[str, Any]:
-    if not isinstance(content, dict):
-        raise ModelBrokenError(f"{where} holds {shown(content)}; an object is needed")
-    return content
+    return read_json_object(path, MAX_CONFIG_BYTES, called="configuration")
 
 
 def parse_model_config(content: object, where: str) -> ModelConfig:
     """`read_model_config` on parsed JSON; `where` names the file in messages. Raises the same."""
-    fields = ConfigFields(_object(content, where), where)
+    if not isinstance(content, dict):
+        raise ModelBrokenError(f"{where} holds {shown(content)}; an object is needed")
+    fields = ConfigFields(content, where)
     architecture = fields.text("model_type")
     parser = PARSERS.get(architecture)
     if parser is None:

@@ -15,6 +15,7 @@ import tokenizers
 
 from bilin_engine.config import SpecialIds
 from bilin_engine.errors import ModelBrokenError
+from bilin_engine.json_file import read_json_object
 from bilin_engine.tokenizers.streaming import StreamDecoder
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -37,7 +38,7 @@ class HuggingFaceTokenizer:
 
     def __init__(self, file: Path, *, eos_token: str) -> None:
         """eos_token: the text of the end token, as tokenizer_config.json has it."""
-        self._read(_json_of(file), str(file), eos_token)
+        self._read(read_json_object(file, MAX_FILE_BYTES, called="tokenizer"), str(file), eos_token)
 
     @classmethod
     def from_json(
@@ -174,23 +175,6 @@ class HuggingFaceTokenizer:
         ids = self._plain.encode("a", add_special_tokens=False).ids
         first = self._full.id_to_token(ids[0]) if ids else ""
         return "one" if first and first.startswith("▁") else "keep"
-
-
-def _json_of(file: Path) -> dict[str, Any]:
-    try:
-        size = file.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ModelBrokenError(
-                f"{file}: {size} bytes is no tokenizer; at most 256 MiB are read"
-            )
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelBrokenError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelBrokenError(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelBrokenError(f"{file} does not hold a JSON object")
-    return content
 
 
 def _build(content: Mapping[str, Any], where: str) -> tokenizers.Tokenizer:
