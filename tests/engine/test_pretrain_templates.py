@@ -320,15 +320,31 @@ def test_several_of_a_unit_are_counted():
     rng = random.Random(6)
     templates = UnitTemplates()
     drawn = [templates.sample(rng, lang) for lang in ("zh", "en") for _ in range(1500)]
-    hours = [e for e in drawn if re.search(r"小时等于\d+分钟|minutes in .* hours", e.answer)]
-    assert len(hours) > 10
     words = {number_zh(v): v for v in range(1, 11)} | {number_en(v): v for v in range(2, 11)}
     words |= {str(v): v for v in range(1, 11)} | {"两": 2}
-    for exchange in hours:
-        zh = re.match(r"(.+?)个?小时等于(\d+)分钟", exchange.answer)
-        en = re.match(r"There are (\d+) minutes in (\S+) hours", exchange.answer)
-        count, minutes = (zh[1], zh[2]) if zh else (en[2], en[1]) if en else ("", "")
-        assert int(minutes) == 60 * words[count], exchange
+    there = [
+        (words[found[1] or found[4]], int(found[2] or found[3]))
+        for e in drawn
+        if (
+            found := re.search(
+                r"，(.+?)个?小时等于(\d+)分钟|and (\d+) minutes in (\S+) hours", e.answer
+            )
+        )
+    ]
+    back = [
+        (int(found[2] or found[4]), int(found[1] or found[3]))
+        for e in drawn
+        if (
+            found := re.search(
+                r"(\d+)分钟等于(\d+)个?小时|and (\d+) minutes are (\d+) hours", e.answer
+            )
+        )
+    ]
+    assert len(there) > 10
+    assert len(back) > 5
+    assert all(minutes == 60 * hours > 60 for hours, minutes in there + back)
+    begun = re.compile(r"一\D+等于\d+\D+[，。]|There are \d+ [a-z ]+ in an? [a-z ]+(?:, and |\.)")
+    assert all(begun.match(e.answer) for e in drawn)
 
 
 def test_poems_are_whole_lines_and_their_next_line_is_taught():

@@ -3,7 +3,14 @@
 import random
 from collections.abc import Callable
 
-from bilin_engine.pretrain.templates.exchange import Exchange, Lang, read_frames, read_rows, vary
+from bilin_engine.pretrain.templates.exchange import (
+    Exchange,
+    Frames,
+    Lang,
+    read_frames,
+    read_rows,
+    vary,
+)
 
 _ZH_DIGITS = "零一二三四五六七八九"
 # fmt: off
@@ -254,6 +261,9 @@ def _question(rng: random.Random, lang: Lang, asked: str, sign: str, *, in_words
 
 
 _SEVERAL = 0.4
+# Of those, the shares that ask for the larger unit: 180 minutes in hours.
+_BACK = 0.25
+_LARGEST_BACK = 1000
 _ZH_UNIT = read_frames("zh_unit")
 _EN_UNIT = read_frames("en_unit")
 _ZH_UNITS = read_frames("zh_units")
@@ -278,7 +288,7 @@ def _plural(unit: str) -> str:
 
 
 class UnitTemplates:
-    """Draws conversions of `units.tsv`, also for two to ten of the larger unit."""
+    """Draws conversions of `units.tsv`, also for two to ten of the larger unit and back to it."""
 
     def __init__(self) -> None:
         rows = [row + [""] * (6 - len(row)) for row in read_rows("units.tsv")]
@@ -286,30 +296,37 @@ class UnitTemplates:
         self._en = [(row[3], row[4], int(row[5] or row[2])) for row in rows if row[3]]
 
     def sample(self, rng: random.Random, lang: Lang) -> Exchange:
-        """One conversion."""
+        """One conversion. That of several begins with that of one, which it is worked out from."""
+        large, small, size = rng.choice(self._zh if lang == "zh" else self._en)
         many = rng.randint(2, 10) if rng.random() < _SEVERAL else 1
+        is_back = many > 1 and size <= _LARGEST_BACK and rng.random() < _BACK
         in_words = rng.random() < 0.5
         if lang == "zh":
-            large, small, size = rng.choice(self._zh)
+            answer = f"一{large}等于{size}{small}"
+            count = _count_zh(many) if in_words else str(many)
             if many == 1:
-                frame = _ZH_UNIT.sample(rng)
-                text = frame.replace("<A>", large).replace("<B>", small)
-                count = "一"
+                text = _ZH_UNIT.sample(rng).replace("<A>", large).replace("<B>", small)
+            elif is_back:
+                text = _asked_of(_ZH_UNITS, rng, str(size * many), small, large)
+                answer += f"，{size * many}{small}等于{many}{large}"
             else:
-                count = _count_zh(many) if in_words else str(many)
-                frame = _ZH_UNITS.sample(rng).replace("<N>", count)
-                text = frame.replace("<A>", large).replace("<B>", small)
-            answer = f"{count}{large}等于{size * many}{small}。"
-            return Exchange(lang, vary(rng, lang, text), answer, "unit")
-        large, small, size = rng.choice(self._en)
+                text = _asked_of(_ZH_UNITS, rng, count, large, small)
+                answer += f"，{count}{large}等于{size * many}{small}"
+            return Exchange(lang, vary(rng, lang, text), answer + "。", "unit")
+        answer = f"There are {size} {small} in {_article(large)} {large}"
+        count, plural = number_en(many) if in_words else str(many), _plural(large)
         if many == 1:
             text = _EN_UNIT.sample(rng)
             text = text.replace("<AN>", _article(large)).replace("<A>", large).replace("<B>", small)
-            answer = f"There are {size} {small} in {_article(large)} {large}."
+        elif is_back:
+            text = _asked_of(_EN_UNITS, rng, str(size * many), small, plural)
+            answer += f", and {size * many} {small} are {many} {plural}"
         else:
-            count, plural = number_en(many) if in_words else str(many), _plural(large)
-            several = f"{count} {plural}"
-            frame = _EN_UNITS.sample(rng).replace("<N>", count)
-            text = frame.replace("<A>", plural).replace("<B>", small)
-            answer = f"There are {size * many} {small} in {several}."
-        return Exchange(lang, vary(rng, lang, text), answer, "unit")
+            text = _asked_of(_EN_UNITS, rng, count, plural, small)
+            answer += f", and {size * many} {small} in {count} {plural}"
+        return Exchange(lang, vary(rng, lang, text), answer + ".", "unit")
+
+
+def _asked_of(frames: Frames, rng: random.Random, count: str, unit: str, wanted: str) -> str:
+    frame = frames.sample(rng)
+    return frame.replace("<N>", count).replace("<A>", unit).replace("<B>", wanted)
