@@ -4,43 +4,12 @@ from hypothesis import strategies as st
 
 from bilin_app.text.attachments import (
     Attachment,
-    NotTextError,
     clean_name,
-    decode,
     decode_attachments,
     encode_attachments,
     fenced,
     with_attachments,
 )
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "gb18030"])
-def test_text_is_read_in_the_encodings_that_people_have(encoding):
-    assert decode("比邻若天涯。\r\nline two\r".encode(encoding)) == "比邻若天涯。\nline two\n"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"\x89PNG\r\n\x1a\n\x00\x00",
-        b"\x7fELF\x02\x01\x01\x00",
-        b"\xff\xd8\xff\xe0JFIF",
-        bytes(range(1, 256)),
-        b"\x01\x02\x03\x04" * 50,
-        b"\xff\xfe\x00",
-    ],
-)
-def test_what_is_no_text_is_refused(content):
-    with pytest.raises(NotTextError) as caught:
-        decode(content)
-    assert caught.value.reason == "binary"
-
-
-@pytest.mark.parametrize("content", [b"", b" \n\t\n", b"\xef\xbb\xbf"])
-def test_a_file_without_words_is_refused(content):
-    with pytest.raises(NotTextError) as caught:
-        decode(content)
-    assert caught.value.reason == "empty"
 
 
 @given(st.text(alphabet="`~\n#ab ", max_size=60))

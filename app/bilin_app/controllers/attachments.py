@@ -21,12 +21,11 @@ from bilin_app.storage.store import Store
 from bilin_app.text.attachments import (
     MAX_BYTES,
     Attachment,
-    NotTextError,
     clean_name,
-    decode,
     encode_attachments,
     fenced,
 )
+from bilin_app.text.file_bytes import NotTextError, decode
 from bilin_engine.protocol import CountTokens, Message, TokenCount
 
 logger = logging.getLogger(__name__)

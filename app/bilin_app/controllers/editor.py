@@ -4,9 +4,7 @@ The one place of the editor that knows both the database and the engine. All on 
 storage and files beside it.
 """
 
-import codecs
 import os
-import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,7 +32,6 @@ from bilin_app.storage.documents import RevisionRecord
 from bilin_app.storage.errors import StorageError, storage_error
 from bilin_app.storage.store import Store
 from bilin_app.storage.whole_file import write_whole
-from bilin_app.text.attachments import NotTextError, decode
 from bilin_app.text.document import (
     Document,
     Edit,
@@ -44,13 +41,12 @@ from bilin_app.text.document import (
     without_blank_ids,
 )
 from bilin_app.text.document_file import Snapshot, decode_document, pretty_document
+from bilin_app.text.file_bytes import NotTextError, decode, encode_like
 from bilin_app.text.titles import printable, title_from
 from bilin_engine.protocol import BlankKind, FillConstraints, InspectPrompt, LengthLimit
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 _TITLE_CHARACTERS = 400
-_HEAD_BYTES = 65_536
-_LINE_END = re.compile("\r\n?|\n")
 
 
 class EditorController(QObject):
@@ -502,27 +498,14 @@ def _read_file(path: Path) -> Snapshot:
 
 
 def _write_file(path: Path, snapshot: Snapshot) -> None:
-    """A link stays one, and the lines end as those of the file that is there."""
+    """A link stays one; encoding and line ends stay those of the file that is there."""
     is_json = path.suffix.lower() == ".json"
     path = Path(os.path.realpath(path))
     try:
         if is_json:
             write_whole(path, pretty_document(snapshot))
         else:
-            text = snapshot.content.plain_text
-            write_whole(path, text.replace("\n", _line_end(path)).encode())
+            before = path.read_bytes() if path.is_file() else b""
+            write_whole(path, encode_like(before, snapshot.content.plain_text))
     except OSError as error:
         raise storage_error(error) from error
-
-
-def _line_end(path: Path) -> str:
-    """What ends the first line of a text file; a line feed where there is none."""
-    if not path.is_file():
-        return "\n"
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    is_wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    # In all other encodings that are read, no part of a character looks like the end of a line.
-    text = head.decode("utf-16" if is_wide else "latin-1", "ignore")
-    found = _LINE_END.search(text.replace("\0", ""))  # UTF-32 has it between
-    return found[0] if found else "\n"
