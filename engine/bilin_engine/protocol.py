@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 16
+PROTOCOL_VERSION = 17
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -524,7 +524,7 @@ class InspectPrompt(
 ):
     """The exact prompt of a `Chat` (messages) or `Fill` (segments). Ends in `Done(PromptView)`.
 
-    thinks: as in the `Sampling` of a `Chat`.
+    thinks: as in the `Sampling` of a `Chat`. constraints: of the `Fill`; an instruction tells them.
     """
 
     id: int
@@ -535,6 +535,7 @@ class InspectPrompt(
     segments: tuple[Segment, ...] = ()
     blank: int = 0
     takes_nearest: bool = False
+    constraints: FillConstraints = FillConstraints()
 
 
 class InspectWindow(

@@ -156,8 +156,13 @@ def test_an_instructed_fill_is_read_strictly():
         assert result.way == "instruction"
         [blank] = result.blanks
         assert [(c.text, c.breaks) for c in blank.candidates] == [("夏", "")]
-        view = engine.ask(lambda i: InspectPrompt(id=i, model="letters", segments=segments)).result
+        rule = FillConstraints(length=LengthLimit(2, "characters"))
+        inspect = lambda i: InspectPrompt(  # noqa: E731
+            id=i, model="letters", segments=segments, constraints=rule
+        )
+        view = engine.ask(inspect).result
         assert view.way == "instruction"
+        assert "最多 2 个字" in "".join(token.text for token in view.tokens)
 
 
 @pytest.mark.e2e

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import os
 import shutil
 
 import pytest
 from reference_checkpoint import random_model, write_checkpoint
 
 from bilin_engine.config import GLMConfig
+from bilin_engine.errors import BadRequestError
 from bilin_engine.library import read_description
 from bilin_engine.protocol import (
     ConvertModel,
@@ -117,3 +119,10 @@ def test_sizes_that_do_not_fit_are_refused_with_the_tensor(checkpoint, tmp_path)
     end = run(work)
     assert isinstance(end, JobFailedError)
     assert "layers.2" in end.message
+
+
+def test_a_folder_whose_name_is_no_utf8_is_refused_before_anything_waits(tmp_path):
+    folder = tmp_path / os.fsdecode("模型".encode("gbk"))
+    folder.mkdir()
+    with pytest.raises(BadRequestError, match="is no UTF-8 name; rename the file or folder"):
+        run(VerifyModel(str(folder)))

@@ -2,13 +2,14 @@
 
 import runpy
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import msgspec
 import pytest
 from letter_models import letter_model
+from letter_tokenizer import FIRST_SPECIAL, LetterTokenizer
 
 from bilin_engine.chat_format import load_chat_format
 from bilin_engine.protocol import (
@@ -16,11 +17,13 @@ from bilin_engine.protocol import (
     BlankSegment,
     Chat,
     Fill,
+    FillConstraints,
     FinishReason,
     GenerateBatch,
     GenerationStats,
     Message,
     Sampling,
+    Score,
     TextDelta,
     TextSegment,
     WorkerCandidate,
@@ -134,3 +137,92 @@ def test_a_fill_and_a_batch_leave_a_cut_character_out(tmp_path):
     found = answer_batch(model, Task(batch), batch, told.append).results
     assert [one.text for one in found] == ["blue", "blue"]
     assert [e.text for e in told if isinstance(e, TextDelta)][-1] == "e"
+
+
+def test_a_closing_tag_may_be_written_where_only_digits_are_asked_for(tmp_path):
+    """Banned, it cannot come, and every fill would be one that broke off."""
+    pool = SayingPool(TOKENIZER.encode("1807</fill>"))
+    asked = []
+    generate = pool.generate
+    pool.generate = lambda task, request, on_tokens: (
+        asked.append(request),
+        generate(task, request, on_tokens),
+    )[1]
+    model = loaded(tmp_path, pool)
+    segments = (TextSegment("It was built in "), BlankSegment("short"))
+    rule = FillConstraints(digits_only=True)
+    fill = Fill(id=7, model="letters", segments=segments, constraints=rule)
+    result = Answering(model, Task(fill), lambda _event: None).fill(fill)
+    assert result.way == "instruction"
+    assert [(c.text, c.breaks) for c in result.blanks[0].candidates] == [("1807", "")]
+    assert not set(asked[0].banned_ids).intersection(TOKENIZER.encode("</fill>"))
+    pool.says = TOKENIZER.encode("in 1807</fill>")
+    result = Answering(model, Task(fill), lambda _event: None).fill(fill)
+    assert result.blanks[0].candidates[0].breaks
+
+
+class BeamPool(SayingPool):
+    """Two beams: one that ends by itself, and a far likelier one that goes on in the next line."""
+
+    def generate(self, task, request, on_tokens):
+        found = super().generate(task, request, on_tokens)
+        beams = [
+            WorkerCandidate(
+                token_ids=tuple(map(ord, text)),
+                logprobs=(logprob,) * len(text),
+                score=score,
+                finish_reason="stop",
+            )
+            for text, logprob, score in (("zz", -3.5, -0.14), ("y\nz", -0.45, -0.12))
+        ]
+        return msgspec.structs.replace(found, candidates=tuple(beams))
+
+
+def test_beams_of_which_a_stop_text_cut_one_are_compared_by_what_is_left():
+    text = ModelText(letter_model(), LetterTokenizer(), None)
+    model = LoadedModel(text, cast(WorkerPool, BeamPool([])), 512, FIRST_SPECIAL + 6)
+    segments = (TextSegment("a"), BlankSegment("short"))
+    sampling = Sampling(num_beams=2, stop_texts=("\n",))
+    fill = Fill(id=7, model="letters", segments=segments, sampling=sampling)
+    result = Answering(model, Task(fill), lambda _event: None).fill(fill)
+    assert [c.text for c in result.blanks[0].candidates] == ["y", "zz"]
+
+
+@dataclass
+class ScoringPool(SayingPool):
+    """Scores what it is asked to."""
+
+    asked: list = field(default_factory=list)
+
+    def generate(self, task, request, _on_tokens):
+        self.asked.append(request)
+        self.says = list(request.forced_choices[0])
+        return super().generate(task, request, lambda _tokens: None)
+
+
+class PrefixedTokenizer(HuggingFaceTokenizer):
+    """As SentencePiece's: a text of its own begins with a space."""
+
+    def encode(self, text):
+        return super().encode(" " + text) if text else []
+
+    def encode_after(self, text):
+        return super().encode(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "scored"), [("Hello wor", "ld"), ("The sky is", " blue"), ("", "a")]
+)
+def test_what_is_scored_goes_on_from_what_is_given(given, scored):
+    """A segment of its own would begin with a space that the text does not have."""
+    tokenizer = PrefixedTokenizer(DATA / "tokenizer.json", eos_token="<|endoftext|>")
+    text = ModelText(msgspec.structs.replace(letter_model(), blank_kinds=()), tokenizer, None)
+    pool = ScoringPool([])
+    model = LoadedModel(text, cast(WorkerPool, pool), 512, TOKENIZER.vocab_size)
+    segments = (TextSegment(given),) if given else ()
+    score = Score(id=7, model="letters", segments=segments, text=scored)
+    Answering(model, Task(score), lambda _event: None).score(score)
+    [request] = pool.asked
+    [choice] = request.forced_choices
+    whole = [*request.token_ids, *choice] if given else choice
+    assert b"".join(map(TOKENIZER.token_bytes, whole)).decode() == " " + given + scored

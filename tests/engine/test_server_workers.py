@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from letter_models import Engine, worker_command
+from letter_models import Engine, scripted_worker, worker_command
 from misbehaving_worker import HALF, REPLY
 from stdio_app import wait_gone
 
@@ -167,3 +167,24 @@ def test_worker_leaves_when_its_input_ends():
         pids = engine.worker_pids()
         engine.ask(lambda i: LoadModel(id=i, model="other"))
         assert wait_gone(pids) == []
+
+
+def test_a_process_that_can_no_longer_use_its_gpu_ends():
+    """A green dot over a model of which every answer fails is no state to leave a person in."""
+    error = "CUDA error: an illegal memory access was encountered"
+    with Engine(scripted_worker("--cuda-error", error)) as engine:
+        engine.ask(load)
+        failed = engine.ask(chat)
+        assert failed.code == "worker_died"
+        assert error in failed.message
+        assert engine.state("fault").reason == failed.message
+        assert isinstance(engine.ask(load), Done)
+
+
+def test_a_gpu_that_is_full_keeps_its_model():
+    error = "CUDA out of memory. Tried to allocate 2.00 GiB"
+    with Engine(scripted_worker("--cuda-error", error)) as engine:
+        engine.ask(load)
+        pids = engine.worker_pids()
+        assert engine.ask(chat).code == "out_of_memory"
+        assert engine.worker_pids() == pids

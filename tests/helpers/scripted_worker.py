@@ -50,6 +50,10 @@ class StoppedInLayerError(Exception):
     pass
 
 
+class AcceleratorError(RuntimeError):  # as torch names it
+    pass
+
+
 class Script:
     def __init__(self, options):
         self.options = options
@@ -63,6 +67,8 @@ class Script:
         return ScriptedRunner(request.settings.context or self.options.context)
 
     def generate(self, runner, request: GenerationRequest, on_token, should_stop, has_ended):
+        if self.options.cuda_error:
+            raise AcceleratorError(self.options.cuda_error)
         prompt = "".join(chr(i) for i in request.prompt.token_ids if i < FIRST_SPECIAL)
         start = time.monotonic()
         self._compute(self.options.prefill, should_stop)
@@ -135,6 +141,7 @@ def main():
     parser.add_argument("--load-fails", default="")
     parser.add_argument("--context", type=int, default=2048)
     parser.add_argument("--stray", action="store_true")
+    parser.add_argument("--cuda-error", default="", help="what every answer fails with")
     parser.add_argument("--parent", type=int, required=True)
     options, _ = parser.parse_known_args()
     processes.end_with_parent(options.parent)

@@ -409,6 +409,7 @@ class EditorController(QObject):
                 segments=sent.segments,
                 blank=sent.blank_ids.index(blank_id),
                 takes_nearest=True,
+                constraints=self.session.fill(blank_id).constraints,
             )
         )
         handle.done.connect(self.prompt_inspected)

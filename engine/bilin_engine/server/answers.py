@@ -101,10 +101,14 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _CandidateRow:
-    """A candidate on its way to a person. token_ids: what stands for its text in a prompt."""
+    """A candidate on its way to a person. token_ids: what stands for its text in a prompt.
+
+    score: the worker's, of all it wrote. is_whole: no stop text cut that.
+    """
 
     candidate: Candidate
     score: float
+    is_whole: bool
     token_ids: Sequence[int]
 
 
@@ -196,16 +200,19 @@ class Answering:
     def score(self, request: Score) -> ScoreResult:
         """The log-prob of every token of a text. Raises BadRequestError for an empty one."""
         text = self.model.text
-        token_ids = tuple(text.tokenizer.encode(request.text))
-        if not token_ids:
-            raise BadRequestError("the text to score is empty; give some text")
+        encode = text.tokenizer.encode
         if text.blank_kinds:
             sequence = encode_segments(request.segments, text.tokenizer)
             blank = sequence.next_blank()
             assert blank is not None
             layout = self._layout(sequence, blank)
         else:
-            layout = self._causal_layout(request)
+            given = _given_text(request)
+            layout = self._causal_layout(given)
+            encode = text.tokenizer.encode_after if given else encode
+        token_ids = tuple(encode(request.text))
+        if not token_ids:
+            raise BadRequestError("the text to score is empty; give some text")
         greedy = Sampling(temperature=0.0, seed=0)
         run = self._run(request.id, layout, text.stop_ids, greedy, [], choices=(token_ids,))
         (found,) = run.candidates
@@ -217,11 +224,8 @@ class Answering:
             logprob=sum(found.logprobs), tokens=tokens, prompt_tokens=len(layout.token_ids)
         )
 
-    def _causal_layout(self, request: Score) -> PromptLayout:
-        """What a model without masks reads first: the segments, or an end token before nothing."""
-        if any(isinstance(segment, BlankSegment) for segment in request.segments):
-            raise BadRequestError("this model has no masks: it scores what follows a text only")
-        given = "".join(s.text for s in request.segments if isinstance(s, TextSegment))
+    def _causal_layout(self, given: str) -> PromptLayout:
+        """What a model without masks reads first: a text, or an end token before nothing."""
         tokenizer = self.model.text.tokenizer
         frame = getattr(tokenizer, "frame", ())
         ids = (*frame, *tokenizer.encode(given)) or (tokenizer.specials.eos,)
@@ -272,7 +276,8 @@ class Answering:
             request.sampling,
             streams,
             blank=index,
-            digits_only=request.constraints.digits_only,
+            # What has to write its closing tag is checked afterwards instead.
+            digits_only=request.constraints.digits_only and not prompt.is_enclosed,
             choices=tuple(choices),
         )
         # Candidates come best first, streams as they were drawn: told apart by their length.
@@ -295,7 +300,9 @@ class Answering:
         And the ids of the best, for the prompts to come.
         """
         rows = [self._read_candidate(request, prompt, found) for found in run.candidates]
-        rows.sort(key=lambda row: -row.score)
+        # Beams' scores are for their length: where a stop text cut one, log-probs tell alone.
+        by_score = all(row.is_whole for row in rows)
+        rows.sort(key=lambda row: -(row.score if by_score else row.candidate.logprob))
         seen: set[str] = set()
         kept: list[_CandidateRow] = []
         for row in rows:
@@ -323,13 +330,13 @@ class Answering:
         is_form_kept = stream.is_stopped or not prompt.is_enclosed
         if not is_form_kept and not request.constraints.choices:
             breaks = breaks or f"does not end with {FILL_CLOSE}, as was asked"
-        is_whole = stream.num_tokens == len(found.token_ids)
         logprob = sum(found.logprobs[: stream.num_tokens])
         return _CandidateRow(
             candidate=Candidate(
                 text=shown, logprob=logprob, num_tokens=stream.num_tokens, breaks=breaks
             ),
-            score=found.score if is_whole else logprob,
+            score=found.score,
+            is_whole=stream.num_tokens == len(found.token_ids),
             token_ids=(
                 self.model.text.tokenizer.encode(shown) if stream.is_stopped else found.token_ids
             ),
@@ -451,3 +458,10 @@ def _sum_stats(stats: list[GenerationStats]) -> GenerationStats:
         decode_s=sum(s.decode_s for s in stats),
         seed=first.seed,
     )
+
+
+def _given_text(request: Score) -> str:
+    """What stands before the text to score, for a model without masks."""
+    if any(isinstance(segment, BlankSegment) for segment in request.segments):
+        raise BadRequestError("this model has no masks: it scores what follows a text only")
+    return "".join(s.text for s in request.segments if isinstance(s, TextSegment))

@@ -81,7 +81,8 @@ class ChildProcess(Generic[EventT]):
     def send(self, message: msgspec.Struct) -> None:
         """Sends one message. A child that is gone says so through `Gone`, not here.
 
-        Raises BadRequestError for one that no frame can hold; nothing of it was sent.
+        Raises BadRequestError for one that no frame can hold (too large, or the name of a file that
+        is no UTF-8); nothing of it was sent.
         """
         if self._is_closing:
             return
@@ -90,6 +91,11 @@ class ChildProcess(Generic[EventT]):
         except FrameError as error:
             message_text = f"this is too much for one request to the {self._noun}: {error}"
             raise BadRequestError(message_text) from error
+        except UnicodeEncodeError as error:
+            name = error.object[:200].encode("utf-8", "replace").decode()
+            raise BadRequestError(
+                f'"{name}" is no UTF-8 name; rename the file or folder'
+            ) from error
         except (OSError, ValueError) as error:
             logger.debug("the %s no longer reads: %s", self._noun, error)
 

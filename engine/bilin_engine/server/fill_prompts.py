@@ -254,7 +254,11 @@ def fill_way(text: ModelText, segments: Sequence[Segment]) -> FillWay:
 def inspect_fill(text: ModelText, request: InspectPrompt, context_length: int) -> PromptView:
     """The exact prompt of a `Fill`, token by token. context_length: what the fill would have."""
     prompts = FillPrompts(
-        text, request.segments, context_length, takes_nearest=request.takes_nearest
+        text,
+        request.segments,
+        context_length,
+        takes_nearest=request.takes_nearest,
+        constraints=request.constraints,
     )
     [index] = prompts.order(request.blank)
     return text.prompt_view(prompts.prompt(index).layout, context_length, way=prompts.way)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bilin_engine.errors import BilinError, WorkerDiedError
+from bilin_engine.errors import BadRequestError, BilinError, WorkerDiedError
 from bilin_engine.protocol import (
     Failed,
     Hello,
@@ -63,9 +63,16 @@ class JobProcess(ChildProcess[JobEvent]):
         work: JobWork | InspectRepository,
         on_event: "Callable[[JobEvent | Gone], None]",
     ) -> None:
-        """Starts the process and sends it its work. Raises WorkerDiedError if it cannot start."""
+        """Starts the process and sends it its work.
+
+        Raises WorkerDiedError if it cannot start, BadRequestError for work that cannot be sent.
+        """
         super().__init__(command.line(), on_event, decode=decode_job_event, noun="job's process")
-        self.send(work)
+        try:
+            self.send(work)
+        except BadRequestError:
+            self.close()
+            raise
 
 
 def run_job(
@@ -73,8 +80,8 @@ def run_job(
 ) -> JobDone:
     """Does one piece of work in a process of its own and waits for it.
 
-    An exception raised meanwhile (Ctrl-C) stops the job in good order. Raises JobFailedError, and
-    WorkerDiedError when the process ends without an answer.
+    An exception raised meanwhile (Ctrl-C) stops the job in good order. Raises JobFailedError,
+    WorkerDiedError when the process ends without an answer, BadRequestError as JobProcess.
     """
     events: queue.SimpleQueue[JobEvent | Gone] = queue.SimpleQueue()
     job = JobProcess(command, work, events.put)

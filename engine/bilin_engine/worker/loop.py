@@ -307,6 +307,9 @@ class WorkerLoop:
     def _fail(self, request_id: int, error: Exception) -> None:
         if not isinstance(error, BilinError):
             logger.error("request %d failed", request_id, exc_info=error)
+        if _has_lost_gpu(error):
+            self._send_quietly(failed(CONNECTION_ID, error))
+            os._exit(EXIT_BROKEN)  # whatever this process asks of the GPU fails alike from now on
         self._channel.send(failed(request_id, error))
         if getattr(self._runner, "is_broken", False):
             os._exit(EXIT_BROKEN)  # the other ranks wait in a collective: only an end helps
@@ -548,6 +551,15 @@ def failed(request_id: int, error: Exception) -> Failed:
         message=f"the model failed unexpectedly: {type(error).__name__}: {error}",
         detail="".join(traceback.format_exception(error)),
     )
+
+
+def _has_lost_gpu(error: Exception) -> bool:
+    """Whether CUDA fails whatever comes next: an illegal address, a launch that took too long.
+
+    Only a new process can use the GPU then (CUDA programming guide, "Error Handling").
+    """
+    is_cuda = type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error)
+    return is_cuda and not _is_out_of_memory(error)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
