@@ -44,6 +44,11 @@ class Linear(ABC):
     def size_bytes(self) -> int:
         """Memory held by the weights."""
 
+    @property
+    def num_weights(self) -> int:
+        """n times k."""
+        return self.n * self.k
+
 
 def dense_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """x @ weight.T of one dtype, float32 [m, n].

@@ -28,11 +28,7 @@ from bilin_engine.layers.parallel import (
 )
 from bilin_engine.layers.rotary import NeighbourRotation, RotaryFrequencies, Rotation
 from bilin_engine.layers.weights import Part, RankWeights, StoredRows
-from bilin_engine.models.base import Model, Poll
-
-# Rows that pass through an MLP together: bounds its intermediate values, and a cancel is obeyed
-# between two blocks.
-MLP_ROWS = 512
+from bilin_engine.models.base import MLP_ROWS, Model, Poll, in_blocks, polled_rows
 
 AnyRotation = Rotation | NeighbourRotation
 
@@ -89,13 +85,16 @@ class GroupedAttention:
         self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
     ) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, h]; appends to the spans' caches."""
-        return self.output(self._attended(x, rotate, spans, poll))
+        attended = self._attended(x, rotate, spans, poll)
+        return in_blocks(self.output, attended, polled_rows([self.output.linear], attended), poll)
 
     def _attended(
         self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
     ) -> torch.Tensor:
         """float32 [T, H D]. What it needs on the way is gone before the next product."""
-        mixed = self.query_key_value(x).unflatten(1, (-1, self._head_dim))
+        size = polled_rows(self.query_key_value.linears, x)
+        mixed = in_blocks(self.query_key_value, x, size, poll)
+        mixed = mixed.unflatten(1, (-1, self._head_dim))
         num_turned = self._num_heads + self._num_kv_heads
         turning, value = mixed[:, :num_turned], mixed[:, num_turned:]
         if self.query_norm is not None and self.key_norm is not None:
@@ -137,13 +136,7 @@ class SwiGLU:
 
     def __call__(self, x: torch.Tensor, poll: Poll) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, h], a block of rows at a time."""
-        if x.shape[0] <= MLP_ROWS:
-            return self._rows(x)
-        blocks = []
-        for block in x.split(MLP_ROWS):
-            poll()
-            blocks.append(self._rows(block))
-        return torch.cat(blocks)
+        return in_blocks(self._rows, x, min(MLP_ROWS, polled_rows(self.linears, x)), poll)
 
     def _rows(self, x: torch.Tensor) -> torch.Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)

@@ -32,11 +32,7 @@ from bilin_engine.layers.parallel import (
 )
 from bilin_engine.layers.rotary import RotaryTable, Rotation, Rotation2D
 from bilin_engine.layers.weights import RankWeights
-from bilin_engine.models.base import Model, Poll
-
-# Rows that pass through an MLP together: bounds its intermediate values, and a cancel is obeyed
-# between two blocks.
-MLP_ROWS = 512
+from bilin_engine.models.base import MLP_ROWS, Model, Poll, in_blocks, polled_rows
 
 # ChatGLM-6B's block is this one with another MLP and other rotations: chatglm6b.py.
 DeepNormConfig = GLMConfig | ChatGLM6BConfig
@@ -60,13 +56,16 @@ class Attention:
         self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
     ) -> torch.Tensor:
         """float32 [T, h] -> float32 [T, h]; appends to the spans' caches."""
-        return self.dense(self._attended(x, rotate, spans, poll))
+        attended = self._attended(x, rotate, spans, poll)
+        return in_blocks(self.dense, attended, polled_rows([self.dense.linear], attended), poll)
 
     def _attended(
         self, x: torch.Tensor, rotate: AnyRotation, spans: Sequence[Span], poll: Poll
     ) -> torch.Tensor:
         """float32 [T, H D]. What it needs on the way is gone before the next product."""
-        mixed = self.query_key_value(x).view(-1, self._num_heads, 3 * self._head_dim)
+        size = polled_rows([self.query_key_value.linear], x)
+        mixed = in_blocks(self.query_key_value, x, size, poll)
+        mixed = mixed.view(-1, self._num_heads, 3 * self._head_dim)
         query, key, value = mixed.split(self._head_dim, dim=-1)
         query, key = rotate(query), rotate(key)
         return attend_spans(query, key, value, spans, self._layer, poll)
@@ -122,10 +121,12 @@ class Layer:
         x = self.input_layernorm(x)
         x = self.alpha * x + self.attention(x, rotate, spans, poll)
         x = self.post_attention_layernorm(x)
-        if x.shape[0] <= MLP_ROWS:
+        linears = (self.mlp.dense_h_to_4h.linear, self.mlp.dense_4h_to_h.linear)
+        size = min(MLP_ROWS, polled_rows(linears, x))
+        if x.shape[0] <= size:
             return self.alpha * x + self.mlp(x)
         out = torch.empty_like(x)
-        for rows, block in zip(out.split(MLP_ROWS), x.split(MLP_ROWS), strict=True):
+        for rows, block in zip(out.split(size), x.split(size), strict=True):
             poll()
             torch.add(self.mlp(block), block, alpha=self.alpha, out=rows)
         return out
