@@ -11,6 +11,7 @@ def main() -> None:
     from bilin_engine import processes
 
     processes.calm_openmp()
+    processes.order_gpus_by_bus()
     if sys.argv[1:2] == ["stdio"]:
         _serve()
     from bilin_engine.cli.main import run

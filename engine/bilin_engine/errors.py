@@ -68,3 +68,18 @@ class WorkerDiedError(BilinError):
     """A worker process ended, hung or broke the protocol; the message says which rank and how."""
 
     code = "worker_died"
+
+
+def out_of_memory(error: BaseException) -> OutOfMemoryError | None:
+    """What Python and torch raise where memory runs out, as a sentence; None for anything else.
+
+    torch raises an OutOfMemoryError of its own for a GPU, and a plain RuntimeError for main memory.
+    """
+    text = str(error)
+    is_torchs = isinstance(error, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text
+    )
+    if not is_torchs and not isinstance(error, MemoryError):
+        return None
+    message = "there is too little free memory for this; use a shorter context or free some memory"
+    return OutOfMemoryError(message, detail=text)

@@ -43,6 +43,9 @@ State = Literal["passed", "failed", "skipped"]
 NUM_CHECKS = 9  # without those of each GPU; for a progress bar
 SIZES = (24 * 1024, 256 * 1024, 4 * 1024**2, 64 * 1024**2)  # bytes of one all-reduce
 RANK_TIMEOUT_S = 60.0
+# A checkout compiles two builds of every kernel first.
+KERNELS_TIMEOUT_S = 300.0
+NOTHING_CHECKED = 2  # exit status of bilin_kernels.check
 RANK_COMMAND = (sys.executable, "-P", "-m", "bilin_engine.selftest", "--all-reduce")
 KERNELS = "kernels against reference"
 # float32 sums of up to 8 values near 1, in another order: 8 * 2**-24 and some room.
@@ -81,11 +84,13 @@ class SelftestReport(msgspec.Struct, frozen=True, kw_only=True):
     def outcome(self) -> SelftestOutcome:
         """What a load has to know of it."""
         failed = tuple(check.name for check in self.checks if check.state == "failed")
+        unknown = any(check.name == KERNELS and check.state == "skipped" for check in self.checks)
         return SelftestOutcome(
             mode=self.mode,
             collectives=self.collectives,
             failed=failed,
             kernels_passed=KERNELS not in failed,
+            is_known=not unknown,
         )
 
     @property
@@ -202,7 +207,7 @@ def _checked(name: str, work: Callable[[], str]) -> CheckResult:
 
 def _check_kernels(devices: Sequence[str]) -> str:
     if devices:
-        return _check_cuda_kernels()
+        return _check_cuda_kernels(devices)
     worst = 0.0
     generator = torch.Generator().manual_seed(0)
     for n, k, group_size in ((96, 64, 32), (256, 512, 128), (1024, 1024, 128)):
@@ -225,16 +230,30 @@ def _check_kernels(devices: Sequence[str]) -> str:
     return f"INT4 on the processor within {worst:.2%} of the reference"
 
 
-def _check_cuda_kernels() -> str:
-    """The kernels' own check, in a process of its own: a kernel at fault takes it along."""
+def _check_cuda_kernels(devices: Sequence[str]) -> str:
+    """The kernels' own check on one card of each kind."""
+    kinds = {torch.cuda.get_device_name(device): device for device in reversed(devices)}
+    said = {card: _check_card(device) for card, device in kinds.items()}
+    return "; ".join(said.values())
+
+
+def _check_card(device: str) -> str:
+    """In a process of its own: a kernel at fault takes it along."""
     command = [sys.executable, "-P", "-m", "bilin_kernels.check", "--short"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=RANK_TIMEOUT_S
-    )
+    command += ["--device", device.removeprefix("cuda:")]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=KERNELS_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        message = f"{device}: not checked within {KERNELS_TIMEOUT_S:g} s"
+        raise _Skipped(message) from error
     lines = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
+    if done.returncode == NOTHING_CHECKED:
+        raise _Skipped(f"{device}: {lines[-1]}")
     if done.returncode:
-        raise BilinError(f"the CUDA kernels' check failed: {lines[-1]}")
-    return lines[-1]
+        raise BilinError(f"the CUDA kernels' check failed on {device}: {lines[-1]}")
+    return f"{device}: {lines[-1]}"
 
 
 def _check_peers(devices: Sequence[str]) -> str:
@@ -382,21 +401,27 @@ def _check_split(model: Path, devices: str) -> str:
 def _check_graph(devices: Sequence[str]) -> str:
     if not devices:
         raise _Skipped("no GPU: there are no captured graphs")
-    weight = torch.randn(256, 256, device=devices[0])
-    x = torch.randn(4, 256, device=devices[0])
-    eager = (x @ weight).relu() @ weight
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        _ = (x @ weight).relu() @ weight
-    stream.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = (x @ weight).relu() @ weight
-    graph.replay()
-    torch.cuda.synchronize()
-    if not torch.equal(captured, eager):
-        raise BilinError("a captured graph computes something else than the same calls alone")
-    return "the same bits"
+    for device in devices:
+        with torch.cuda.device(device):
+            weight = torch.randn(256, 256, device=device)
+            x = torch.randn(4, 256, device=device)
+            eager = (x @ weight).relu() @ weight
+            stream = torch.cuda.Stream()
+            with torch.cuda.stream(stream):
+                _ = (x @ weight).relu() @ weight
+            stream.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            # torch's own stream for captures is the first device's that captured.
+            with torch.cuda.graph(graph, stream=stream):
+                captured = (x @ weight).relu() @ weight
+            captured.fill_(float("nan"))
+            graph.replay()
+            torch.cuda.synchronize()
+            if not torch.equal(captured, eager):
+                raise BilinError(
+                    f"{device}: a captured graph computes something else than the calls alone"
+                )
+    return f"the same bits on {len(devices)}"
 
 
 def _bandwidth(device: str) -> str:

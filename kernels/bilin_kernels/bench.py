@@ -105,23 +105,25 @@ def time_calls(calls: Sequence[Callable[[], object]], device: torch.device) -> f
         call()
     torch.cuda.synchronize(device)
     run: Callable[[], object] = run_all
-    graph = torch.cuda.CUDAGraph()
-    try:
-        with torch.cuda.graph(graph):
-            run_all()
-        run = graph.replay
-    except RuntimeError:  # a peer that cannot be captured is timed launch by launch
-        torch.cuda.synchronize(device)
-    for _ in range(3):
-        run()
-    samples = []
-    for _ in range(SAMPLES):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        run()
-        end.record()
-        end.synchronize()
-        samples.append(begin.elapsed_time(end) / 1000 / (repeats * len(calls)))
+    with torch.cuda.device(device):  # of graphs and events, too
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # torch's own stream for captures is the first device's that captured.
+            with torch.cuda.graph(graph, stream=torch.cuda.Stream(device)):
+                run_all()
+            run = graph.replay
+        except RuntimeError:  # a peer that cannot be captured is timed launch by launch
+            torch.cuda.synchronize(device)
+        for _ in range(3):
+            run()
+        samples = []
+        for _ in range(SAMPLES):
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            run()
+            end.record()
+            end.synchronize()
+            samples.append(begin.elapsed_time(end) / 1000 / (repeats * len(calls)))
     return statistics.median(samples)
 
 

@@ -2,6 +2,7 @@
 
     --sanitizer memcheck racecheck ...   repeat a short form of it under compute-sanitizer
     --short                              small shapes only
+    --device N                           another GPU than the first
 
 Two kinds of cases. Exact ones have small integers for x and powers of two for scales, so that every
 sum is exact in float32 and the result must be the float64 one bit for bit, whatever the order:
@@ -12,7 +13,8 @@ twice and must repeat bit for bit.
 
 The kernels between the linears (norm, rotary positions and append, attention) follow: check_decode.
 
-Exit status: 0 all right, 1 something is wrong, 2 no GPU to check, or no code for it.
+Exit status: 0 all right, 1 something is wrong, 2 not known: no GPU to check, no code for it, or too
+little memory free on it.
 """
 
 import argparse
@@ -234,23 +236,34 @@ def _compare(y: torch.Tensor, expected: torch.Tensor, case: Case) -> None:
         raise WrongResultError(f"relative error {relative:.2e}, allowed {allowed:.0e}")
 
 
+def operator_case(
+    generator: torch.Generator, dtype: torch.dtype
+) -> tuple[PackedWeight, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(packed, values, scales, x, the gated product of x in float64), on the generator's device.
+
+    x is small, so that every product fits float16 whatever a card draws: torch's numbers differ
+    with the number of its multiprocessors.
+    """
+    case = Case(8, 256, 1024, 128, dtype, x="normal")
+    packed, values, scales = _make_weight(case, "up_gate", generator)
+    x = _make_x(case, generator).mul_(0.25)
+    weight = reference.dequantize(values, scales, torch.float32).double()
+    expected = reference.linear(
+        x, weight, activation="gelu", gating="up_gate", out_dtype=torch.float64
+    )
+    return packed, values, scales, x, expected
+
+
 def check_operators(device: torch.device, dtypes: Sequence[torch.dtype]) -> None:
     """The torch operators: both methods, graph replay, and the dequantized weight bit for bit."""
     generator = torch.Generator(device).manual_seed(1)
     for dtype in dtypes:
-        case = Case(8, 256, 1024, 128, dtype, x="normal")
-        packed, values, scales = _make_weight(case, "up_gate", generator)
-        packed = prepack_int4(pack_int4(values), scales, "up_gate")
+        packed, values, scales, x, expected = operator_case(generator, dtype)
         if not torch.equal(ops.dequantize(packed), reference.dequantize(values, scales, dtype)):
             raise WrongResultError(f"dequantize is not exact in {dtype}")
         back, _ = unpack_prepacked(packed)
         if not torch.equal(unpack_int4(back), values):
             raise WrongResultError("the packed weight does not unpack on the GPU")
-        x = _make_x(case, generator)
-        weight = reference.dequantize(values, scales, torch.float32).double()
-        expected = reference.linear(
-            x, weight, activation="gelu", gating="up_gate", out_dtype=torch.float64
-        )
         for method in ("decode", "dequantize"):
             y = ops.w4a16_linear(x, packed, activation="gelu", method=method)
             error = float((y.double() - expected).norm() / expected.norm())
@@ -325,7 +338,7 @@ def run_all(device: torch.device, short: bool) -> int:
     return failures
 
 
-def run_sanitizer(tools: Sequence[str]) -> int:
+def run_sanitizer(tools: Sequence[str], index: int) -> int:
     """Repeats the short check under compute-sanitizer; returns how many of the tools complained."""
     program = shutil.which("compute-sanitizer") or shutil.which(
         "compute-sanitizer", path="/usr/local/cuda/bin"
@@ -336,7 +349,7 @@ def run_sanitizer(tools: Sequence[str]) -> int:
     failures = 0
     for tool in tools:
         command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable]
-        command += ["-m", "bilin_kernels.check", "--short"]
+        command += ["-m", "bilin_kernels.check", "--short", "--device", str(index)]
         # torch's caching allocator would hide what lies behind a tensor's end
         status = subprocess.run(
             command, env={**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}, check=False
@@ -346,14 +359,17 @@ def run_sanitizer(tools: Sequence[str]) -> int:
     return failures
 
 
-def find_device() -> torch.device:
-    """The current CUDA device, ready to launch.
+def find_device(index: int = 0) -> torch.device:
+    """A CUDA device, from now on the current one, ready to launch.
 
     Raises KernelLoadError or CompileError with one clear sentence.
     """
     if not torch.cuda.is_available():
         raise KernelLoadError("no CUDA device: torch.cuda.is_available() is False")
-    device = torch.device("cuda", torch.cuda.current_device())
+    if not 0 <= index < torch.cuda.device_count():
+        raise KernelLoadError(f"no CUDA device {index}; there are {torch.cuda.device_count()}")
+    torch.cuda.set_device(index)
+    device = torch.device("cuda", index)
     CudaLauncher().prepare(device)
     return device
 
@@ -366,6 +382,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--short", action="store_true", help="small shapes only")
+    parser.add_argument("--device", type=int, default=0, help="number of the GPU, from 0")
     parser.add_argument(
         "--sanitizer",
         nargs="+",
@@ -374,12 +391,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        device = find_device()
+        device = find_device(options.device)
+        _say(torch.cuda.get_device_name(device))
+        failures = run_all(device, options.short)
     except (KernelLoadError, CompileError) as error:
         sys.stderr.write(f"Nothing was checked: {error}\n")
         return 2
-    _say(torch.cuda.get_device_name(device))
-    failures = run_all(device, options.short) + run_sanitizer(options.sanitizer)
+    except torch.OutOfMemoryError as error:
+        sys.stderr.write(f"Not checked to the end: {error}\n")
+        return 2
+    failures += run_sanitizer(options.sanitizer, options.device)
     _say("all right" if failures == 0 else f"{failures} failed")
     return 1 if failures else 0
 

@@ -233,6 +233,28 @@ def test_what_a_command_cannot_say_it_does_not_offer(cli, command):
     assert "--load-report" in cli("score", "--help")[1]
 
 
+@pytest.mark.parametrize("words", [("bench", "letters"), ("evaluate", "letters", "x.jsonl")])
+def test_a_command_that_computes_on_one_device_refuses_several_before_it_loads(cli, words):
+    code, _, err = cli(*words, "--device", "cuda:0,cuda:1", texts=LetterTexts())
+    assert code == 1
+    assert err.endswith("computes on one device, not on cuda:0,cuda:1; name one of them\n")
+    assert "cuda:0,cuda:1" not in cli(words[0], "--help")[1]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")]
+)
+def test_memory_that_runs_out_in_this_process_is_a_sentence(cli, monkeypatch, tmp_path, error):
+    def fails(*_arguments):
+        raise error
+
+    monkeypatch.setattr("bilin_engine.evaluate.command.load_model", fails)
+    (tmp_path / "x.jsonl").write_text("{}", encoding="utf-8")
+    code, _, err = cli("evaluate", "letters", str(tmp_path / "x.jsonl"))
+    assert code == 1
+    assert "there is too little free memory for this" in err
+
+
 def test_proofread_measures_a_probe_file(cli, tmp_path):
     probe = tmp_path / "probe.jsonl"
     line = {"lang": "en", "text": "One two bad four five.", "wrong": "bad", "right": "three"}

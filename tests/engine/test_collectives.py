@@ -20,8 +20,11 @@ from thread_ranks import run_ranks
 from bilin_engine.collectives import board as boards
 from bilin_engine.collectives.board import Board, make_rendezvous, remove_rendezvous
 from bilin_engine.collectives.join import join, join_control
+from bilin_engine.collectives.process_group import ProcessGroupCollective
 from bilin_engine.collectives.shared_memory import SharedMemoryCollective
 from bilin_engine.errors import BadRequestError, DiskFullError, WorkerDiedError
+from bilin_engine.runners.load import collective_for
+from bilin_engine.runners.tensor_parallel import RankGroup
 
 NAMES = ("gloo", "shared_memory")
 CPU = torch.device("cpu")
@@ -248,3 +251,36 @@ def test_a_listener_is_seen(address, is_foreign):
         listener.listen()
         found = foreign_listeners({os.getpid()})
     assert bool(found) == is_foreign
+
+
+def test_a_group_that_fails_as_it_begins_a_call_is_told_as_one_that_fails_in_it():
+    """NCCL makes its connections in the first call, before there is anything to wait for."""
+    groups = run_ranks(2, lambda rank, folder: ProcessGroupCollective(folder, rank, 2, device=CPU))
+
+    class Failing:
+        def __getattr__(self, _name):
+            def fails(*_arguments):
+                raise RuntimeError("NCCL error: Duplicate GPU detected")
+
+            return fails
+
+    groups[0]._group = Failing()
+    for call in (groups[0].all_reduce, groups[0].all_gather, groups[0].broadcast):
+        with pytest.raises(WorkerDiedError) as caught:
+            call(torch.ones(1))
+        assert "Duplicate GPU" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("device", "world_size", "asked", "name"),
+    [
+        ("cuda:0", 2, "auto", "shared_memory"),
+        ("cuda:0, cuda:0", 2, "auto", "shared_memory"),
+        ("cuda:0,cuda:1", 2, "auto", "auto"),
+        ("cuda:0", 2, "nccl", "nccl"),
+        ("cpu", 4, "auto", "auto"),
+    ],
+)
+def test_ranks_that_share_a_card_meet_in_memory(tmp_path, device, world_size, asked, name):
+    group = RankGroup(tmp_path, 0, world_size, asked)
+    assert collective_for(device, group) == name

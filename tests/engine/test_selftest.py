@@ -155,3 +155,44 @@ def test_this_machine_passes():
     found = report()
     assert [check for check in found.checks if check.state == "failed"] == []
     assert found.mode == "tensor_parallel"
+
+
+def kernels_checked(monkeypatch, returncode, names, said="all right"):
+    """The commands that checked cards of these names, and what came of it."""
+    commands = []
+
+    def check(command, **_options):
+        commands.append(command)
+        if returncode is None:
+            raise subprocess.TimeoutExpired(command, 300)
+        return subprocess.CompletedProcess(command, returncode, said, "")
+
+    monkeypatch.setattr(selftest.subprocess, "run", check)
+    monkeypatch.setattr(selftest.torch.cuda, "get_device_name", lambda d: names[int(d[5:])])
+    devices = [f"cuda:{index}" for index in range(1, len(names))]
+    result = selftest._checked(selftest.KERNELS, lambda: selftest._check_kernels(devices))
+    return [command[-1] for command in commands], result
+
+
+def test_the_kernels_are_checked_on_one_card_of_each_kind_that_is_used(monkeypatch):
+    """And never on the old card that drives the screen."""
+    names = ["GTX 1050", "RTX 3090", "RTX 3090", "RTX 4090"]
+    checked, result = kernels_checked(monkeypatch, 0, names)
+    assert sorted(checked) == ["1", "3"]
+    assert result.state == "passed"
+
+
+@pytest.mark.parametrize("returncode", [selftest.NOTHING_CHECKED, None])
+def test_kernels_that_could_not_be_checked_are_not_called_wrong_for_good(monkeypatch, returncode):
+    _, result = kernels_checked(monkeypatch, returncode, ["A", "B"])
+    assert result.state == "skipped"
+    report = selftest.SelftestReport(
+        version="1", torch="2", devices=(), checks=(result,), mode="single", collective="",
+        collectives=(), seconds=0.0,
+    )  # fmt: skip
+    assert report.outcome.kernels_passed
+    assert not report.outcome.is_known
+    _, wrong = kernels_checked(monkeypatch, 1, ["A", "B"], "3 failed")
+    assert (wrong.state, wrong.detail) == (
+        "failed", "the CUDA kernels' check failed on cuda:1: 3 failed",
+    )  # fmt: skip

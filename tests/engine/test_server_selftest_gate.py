@@ -136,6 +136,13 @@ def test_kernels_that_failed_are_replaced_by_the_reference(tmp_path):
     assert "kernels against reference" in allowed.notice
 
 
+def test_what_could_not_be_checked_is_used_and_checked_again_at_the_next_load(tmp_path):
+    place = Place(tmp_path, "unknown,shared_memory")
+    assert place.allow().settings == RANKS
+    assert place.allow().notice == ""
+    assert len(place.runs) == 2
+
+
 def test_a_test_that_dies_lets_nothing_through_and_is_not_remembered(tmp_path):
     place = Place(tmp_path, "dies")
     with pytest.raises(WorkerDiedError, match=r"ended without a result.*load on one device"):

@@ -150,7 +150,7 @@ def test_a_card_is_asked_for_bfloat16_from_8_0_on(tiny_check, monkeypatch, capsy
 
 @pytest.mark.usefixtures("tiny_check")
 def test_without_a_compiler_the_turing_build_is_left_out(monkeypatch, capsys):
-    def no_compiler():
+    def no_compiler(*_index):
         raise CompileError("compiling the CUDA kernels needs NVRTC")
 
     monkeypatch.setattr(check, "compiler_version", no_compiler)
@@ -210,7 +210,7 @@ def test_without_a_gpu_they_say_so_and_exit_with_2(program, capsys):
 
 @pytest.mark.parametrize("module", [check, bench], ids=["check", "bench"])
 def test_a_gpu_without_code_is_told_in_a_sentence_too(module, monkeypatch, capsys):
-    def no_compiler():
+    def no_compiler(*_index):
         raise CompileError("compiling the CUDA kernels needs NVRTC")
 
     monkeypatch.setattr(module, "find_device", no_compiler)
@@ -229,3 +229,11 @@ def test_on_the_gpu():
 @pytest.mark.timeout(300)
 def test_on_the_gpu_under_the_sanitizer():
     assert check.main(["--short", "--sanitizer", "memcheck", "racecheck"]) == 0
+
+
+@pytest.mark.parametrize("dtype", [F16, BF16])
+def test_the_operators_products_fit_float16_whatever_a_card_draws(dtype):
+    """Another number of multiprocessors gives other random numbers; infinity would be a failure."""
+    for seed in range(40):
+        *_, expected = check.operator_case(torch.Generator().manual_seed(seed), dtype)
+        assert 100 < expected.abs().max() < 16_384, seed

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import msgspec
 
+from bilin_engine.errors import BadRequestError
 from bilin_engine.protocol import LengthLimit, LoadSettings, Sampling
 from bilin_engine.text_file import not_utf8
 
@@ -26,11 +27,17 @@ class ArgumentParser(argparse.ArgumentParser):
         sys.exit(EXIT_USAGE)
 
 
-def add_load_arguments(parser: argparse.ArgumentParser, *, tells_memory: bool = True) -> None:
-    """How the model is loaded. tells_memory: the command can say what the load took."""
+def add_load_arguments(
+    parser: argparse.ArgumentParser, *, tells_memory: bool = True, on_several: bool = True
+) -> None:
+    """How the model is loaded.
+
+    tells_memory: the command can say what the load took. on_several: it can use several devices.
+    """
     group = parser.add_argument_group("loading")
     group.add_argument("--context", type=int, default=0, help="tokens held; 0 = as planned")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda:1; cuda:0,cuda:1")
+    names = "auto, cpu, cuda:1" + ("; cuda:0,cuda:1" if on_several else "")
+    group.add_argument("--device", default="auto", help=names)
     group.add_argument("--backend", choices=["auto", "cuda", "cpu", "reference"], default="auto")
     group.add_argument("--threads", type=int, default=0, help="0 = as measured")
     group.add_argument(
@@ -88,6 +95,15 @@ def load_settings(options: argparse.Namespace) -> LoadSettings:
         kv_dtype=options.kv_dtype,
         **{name: getattr(options, name) for name in _RANK_OPTIONS if hasattr(options, name)},
     )
+
+
+def one_device_settings(options: argparse.Namespace, command: str) -> LoadSettings:
+    """`load_settings` of a command that computes on one device. Raises BadRequestError for more."""
+    if "," in options.device:
+        raise BadRequestError(
+            f"{command} computes on one device, not on {options.device}; name one of them"
+        )
+    return load_settings(options)
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:

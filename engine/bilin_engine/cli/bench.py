@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bilin_engine.cli import peer
-from bilin_engine.cli.arguments import EXIT_OK, ArgumentParser, load_settings
+from bilin_engine.cli.arguments import EXIT_OK, ArgumentParser, one_device_settings
 from bilin_engine.cli.report import print_json
 from bilin_engine.cli.session import Session
 from bilin_engine.errors import BadRequestError
@@ -18,6 +18,7 @@ from bilin_engine.protocol import (
     FillResult,
     Generate,
     GenerationStats,
+    LoadSettings,
     Message,
     ModelInfo,
     Sampling,
@@ -53,14 +54,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measures; one table, or one JSON object."""
+    load = one_device_settings(options, "bench")
     if options.config is None and options.model is not None and not options.random_weights:
-        return _run_model(options)
+        return _run_model(options, load)
     if options.config is None or options.model is not None:
         raise BadRequestError("bench measures a model of the library, or --config NAME")
-    return _run_random(options)
+    return _run_random(options, load)
 
 
-def _run_random(options: argparse.Namespace) -> int:
+def _run_random(options: argparse.Namespace, load: LoadSettings) -> int:
     from bilin_engine.bench import BenchSettings, measure_random
 
     row = options.group_size == "row"
@@ -70,7 +72,7 @@ def _run_random(options: argparse.Namespace) -> int:
     settings = BenchSettings(
         options.prompt_tokens, options.new_tokens, beside_busy=not options.no_busy
     )
-    report = measure_random(config, load_settings(options), settings)
+    report = measure_random(config, load, settings)
     precision = f"INT4 · {options.group_size}"
     facts: dict[str, object] = {"model": options.config, "precision": precision}
     if options.json:
@@ -81,12 +83,11 @@ def _run_random(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _run_model(options: argparse.Namespace) -> int:
+def _run_model(options: argparse.Namespace, load: LoadSettings) -> int:
     if options.peer_gguf is not None:
         with options.open_session(options) as session:
             info = session.model(options.model)
         return peer.run(options, info)
-    load = load_settings(options)
     with options.open_session(options) as session:
         info = session.model(options.model)
         loaded = session.load(options.model, load, tells_memory=options.load_report or None)

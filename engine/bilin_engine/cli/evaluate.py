@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bilin_engine.cli.arguments import EXIT_OK, load_settings
+from bilin_engine.cli.arguments import EXIT_OK, one_device_settings
 from bilin_engine.cli.report import dim, print_json
 from bilin_engine.library import Library
 
@@ -33,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
         if sys.stderr.isatty():
             print(dim(f"\r{stage} {fraction:4.0%}"), end="", file=sys.stderr, flush=True)
 
-    found = command.run(options, Library(options.models_dir), load_settings(options), on_stage)
+    settings = one_device_settings(options, "evaluate")
+    found = command.run(options, Library(options.models_dir), settings, on_stage)
     if options.json:
         print_json(found.as_json())
     else:

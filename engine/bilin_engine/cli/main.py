@@ -35,7 +35,7 @@ from bilin_engine.cli.arguments import (
 )
 from bilin_engine.cli.report import print_json
 from bilin_engine.cli.session import Session, StoppedByPersonError, open_session
-from bilin_engine.errors import BilinError
+from bilin_engine.errors import BilinError, out_of_memory
 from bilin_engine.logs import start_logging
 from bilin_engine.protocol import (
     CountTokens,
@@ -69,15 +69,24 @@ def run(
     try:
         return command(options)
     except BilinError as error:
-        if options.json:
-            print(json.dumps({"error": {"code": error.code, "message": error.message}}))
-        print(f"bilin-engine: {error.message}", file=sys.stderr)
-        return EXIT_FAILED
+        return _fail(error, as_json=options.json)
+    except (MemoryError, RuntimeError) as error:  # of commands that compute in this process
+        failure = out_of_memory(error)
+        if failure is None:
+            raise
+        return _fail(failure, as_json=options.json)
     except (KeyboardInterrupt, StoppedByPersonError):
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `bilin-engine … | head`
         sys.stderr.close()
         return EXIT_FAILED
+
+
+def _fail(error: BilinError, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"error": {"code": error.code, "message": error.message}}))
+    print(f"bilin-engine: {error.message}", file=sys.stderr)
+    return EXIT_FAILED
 
 
 def _parser() -> ArgumentParser:
@@ -162,7 +171,7 @@ def _add_checks(
     """Commands that look at a model instead of using it."""
     measuring = add("bench", bench.run, "Measure a model's speed here. 测量速度。")
     bench.add_arguments(measuring)
-    add_load_arguments(measuring)
+    add_load_arguments(measuring, on_several=False)
     add_place_arguments(measuring)
 
     scoring = add("score", score.run, "How likely is a text? 一段文本的概率。")
@@ -193,7 +202,7 @@ def _add_checks(
 
     evaluating = add("evaluate", evaluate.run, "Score a model on files. 评测模型。")
     evaluate.add_arguments(evaluating)
-    add_load_arguments(evaluating, tells_memory=False)
+    add_load_arguments(evaluating, tells_memory=False, on_several=False)
     add_place_arguments(evaluating)
 
 

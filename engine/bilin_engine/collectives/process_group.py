@@ -8,6 +8,7 @@ NCCL has been written for and not yet run on several GPUs.
 """
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -66,25 +67,26 @@ class ProcessGroupCollective(Collective):
     def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         """Works in `tensor`'s memory."""
         out = tensor.contiguous()
-        self._wait("all_reduce", self._group.allreduce([out]))
+        self._wait("all_reduce", lambda: self._group.allreduce([out]))
         return out
 
     def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
         """As `Collective.all_gather`."""
         own = tensor.contiguous()
         parts = [torch.empty_like(own) for _ in range(self.world_size)]
-        self._wait("all_gather", self._group.allgather([parts], [own]))
+        self._wait("all_gather", lambda: self._group.allgather([parts], [own]))
         return torch.cat(parts, dim=-1)
 
     def broadcast(self, tensor: torch.Tensor) -> torch.Tensor:
         """Works in `tensor`'s memory."""
         out = tensor.contiguous()
-        self._wait("broadcast", self._group.broadcast(out, 0))
+        self._wait("broadcast", lambda: self._group.broadcast(out, 0))
         return out
 
-    def _wait(self, operation: str, work: dist.Work) -> None:
+    def _wait(self, operation: str, begin: Callable[[], dist.Work]) -> None:
+        """begin: NCCL sets itself up in the first call, which then may fail at once."""
         try:
-            work.wait()
+            begin().wait()
         except RuntimeError as error:
             raise self._died(operation, error) from error
 

@@ -130,6 +130,7 @@ def runner_from(
         plan, runner = _load_placed(source, placement, plan_for, sizes, on_progress)
     elif group is not None:
         plan = plan_for(device_of_rank(device, group))
+        group = dataclasses.replace(group, collective=collective_for(device, group))
         runner = _load_rank(source, plan, group, sizes, on_progress)
     else:
         plan = plan_for(device)
@@ -166,6 +167,13 @@ def device_of_rank(device: str, group: RankGroup) -> str:
             f'device "{device}" names {len(names)} devices for {group.world_size} ranks'
         )
     return names[group.rank]
+
+
+def collective_for(device: str, group: RankGroup) -> str:
+    """What the ranks meet over. NCCL takes one rank a card: those that share one meet in memory."""
+    names = {name.strip() for name in device.split(",")}
+    share_a_card = device.startswith("cuda") and len(names) < group.world_size
+    return "shared_memory" if group.collective == "auto" and share_a_card else group.collective
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -38,12 +38,14 @@ class SelftestOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What the report says of running on several devices; the names are the report's own.
 
     collectives: those over which ranks agreed with one, fastest first. failed: checks that did.
+    is_known: False where the kernels could not be checked: nothing to remember.
     """
 
     mode: Literal["tensor_parallel", "layer_split", "single"]
     collectives: tuple[str, ...]
     failed: tuple[str, ...]
     kernels_passed: bool = True
+    is_known: bool = True
 
 
 class SelftestProgress(msgspec.Struct, frozen=True, tag="check"):
@@ -123,7 +125,8 @@ class SelftestGate:
         outcome = known.get(key)
         if outcome is None:
             outcome = self._test(names, world_size, task, on_progress)
-            self._write({**known, key: outcome})
+            if outcome.is_known:
+                self._write({**known, key: outcome})
         return _allowed(settings, names, outcome)
 
     def _key(self, names: Sequence[str], world_size: int) -> str:

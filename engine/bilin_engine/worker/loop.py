@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from bilin_engine import processes
 from bilin_engine.channel import Channel
-from bilin_engine.errors import BadRequestError, BilinError, NotLoadedError, OutOfMemoryError
+from bilin_engine.errors import BadRequestError, BilinError, NotLoadedError, out_of_memory
 from bilin_engine.generation.request import GenerationRequest, GenerationResult, PromptLayout
 from bilin_engine.generation.slot_memory import SlotMemory
 from bilin_engine.protocol import (
@@ -538,11 +538,7 @@ def generated(request_id: int, result: GenerationResult) -> WorkerGenerated:
 
 def failed(request_id: int, error: Exception) -> Failed:
     """The sentence for a person; a traceback only as detail of what nobody foresaw."""
-    if _is_out_of_memory(error):
-        error = OutOfMemoryError(
-            "there is too little free memory for this; use a shorter context or free some memory",
-            detail=str(error),
-        )
+    error = out_of_memory(error) or error
     if isinstance(error, BilinError):
         return Failed(id=request_id, code=error.code, message=error.message, detail=error.detail)
     return Failed(
@@ -559,13 +555,4 @@ def _has_lost_gpu(error: Exception) -> bool:
     Only a new process can use the GPU then (CUDA programming guide, "Error Handling").
     """
     is_cuda = type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error)
-    return is_cuda and not _is_out_of_memory(error)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch raises OutOfMemoryError for a GPU and a plain RuntimeError for main memory.
-    text = str(error)
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and ("out of memory" in text or "can't allocate memory" in text)
-    )
+    return is_cuda and out_of_memory(error) is None
