@@ -3,14 +3,16 @@
 import hashlib
 import itertools
 import os
+import shutil
 
 import pytest
 
 from bilin_engine.errors import BadRequestError
 from bilin_engine.jobs import move_library as moving
 from bilin_engine.jobs.base import JobReporter, JobStopped
-from bilin_engine.library import STATE_DIR, Library
+from bilin_engine.library import STATE_DIR, Library, files_fingerprint
 from bilin_engine.protocol import MoveLibrary
+from bilin_engine.server.library_ops import LibraryOps
 
 
 @pytest.fixture
@@ -116,17 +118,57 @@ def test_a_kill_while_the_old_ones_are_removed_costs_nothing(library, tmp_path, 
     assert contents(library) == {}
 
 
-@pytest.mark.usefixtures("disks")
+@pytest.fixture
+def coarse_disk(library, monkeypatch):
+    """Another disk whose times have steps of 10 ms, as exFAT's."""
+    for path in library.rglob("weights.safetensors"):
+        os.utime(path, ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
+    copy_stat = shutil.copystat
+
+    def floored(source, target, **options):
+        copy_stat(source, target, **options)
+        os.utime(target, ns=(0, target.stat().st_mtime_ns // 10_000_000 * 10_000_000))
+
+    monkeypatch.setattr(moving, "_is_same_disk", lambda *_: False)
+    monkeypatch.setattr(moving.shutil, "copystat", floored)
+
+
+@pytest.mark.usefixtures("coarse_disk")
+def test_models_move_to_a_disk_with_coarser_times_and_stay_verified(library, tmp_path):
+    before, target = contents(library), tmp_path / "new"
+    changed = library / "田中　模型"
+    for folder in (changed, library / "glm 🙂"):
+        LibraryOps(Library(library)).mark_verified(folder)
+    (changed / "weights.safetensors").touch()
+    move(library, target)
+    assert contents(target) == before
+    assert contents(library) == {}
+    verified = Library(target).verified()
+    assert verified["glm 🙂"].files == files_fingerprint(target / "glm 🙂")
+    assert verified[changed.name].files != files_fingerprint(target / changed.name)
+
+
+@pytest.mark.usefixtures("coarse_disk")
+def test_a_move_to_a_disk_with_coarser_times_goes_on_after_its_first_model(library, tmp_path):
+    before, target = contents(library), tmp_path / "new"
+    with pytest.raises(JobStopped):
+        move(library, target, stop_after=2)
+    assert [path.name for path in target.glob("[!.]*")] == ["glm 🙂"]
+    move(library, target)
+    assert contents(target) == before
+    assert contents(library) == {}
+
+
 @pytest.mark.usefixtures("disks")
 def test_a_model_that_comes_or_changes_during_the_move_is_not_lost(library, tmp_path, monkeypatch):
     move_state = moving._move_state
 
-    def late(source, target):
+    def late(source, target, verified):
         (library / "late").mkdir()
         (library / "late" / "weights").write_bytes(b"converted meanwhile")
         for changed in library.glob("glm*/weights.safetensors"):
             changed.write_bytes(b"written anew")
-        move_state(source, target)
+        move_state(source, target, verified)
 
     monkeypatch.setattr(moving, "_move_state", late)
     target = tmp_path / "new"

@@ -8,8 +8,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import msgspec
 
 from bilin_engine.errors import BadRequestError, BilinError
 from bilin_engine.jobs.base import JobReporter
@@ -20,11 +22,16 @@ from bilin_engine.library import (
     STATE_DIR,
     TRASH_DIR,
     VERIFIED_FILE,
+    Library,
+    VerifiedFiles,
+    files_fingerprint,
 )
 from bilin_engine.protocol import MoveLibrary
 from bilin_engine.whole_file import partial_folder, take_place, write_whole
 
 BLOCK_BYTES = 4 * 1024 * 1024
+# FAT keeps times in steps of 2 s, exFAT of 10 ms, NTFS and SMB of 100 ns: a copy has what is left.
+TIME_STEP_NS = 2_000_000_000
 STATE_FILES = (LINKED_FILE, VERIFIED_FILE, SPEEDS_FILE)
 
 
@@ -48,7 +55,7 @@ def move_library(work: MoveLibrary, reporter: JobReporter) -> Path:
     else:
         _copy_all(source, folders, target, total, reporter)
     _move_links(links, source, target)
-    _move_state(source, target)
+    _move_state(source, target, _verified_copies(folders, source, target))
     for folder in folders:
         # What came or changed meanwhile stays where it is: it is nowhere else.
         if folder.is_dir() and _is_copy(folder, target / folder.relative_to(source)):
@@ -125,7 +132,8 @@ def _is_same(path: Path, copy: Path) -> bool:
         return False
     if path.is_symlink():
         return copy.is_symlink() and path.readlink() == copy.readlink()
-    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+    is_same_time = abs(one.st_mtime_ns - other.st_mtime_ns) < TIME_STEP_NS
+    return one.st_size == other.st_size and is_same_time
 
 
 def _copy_all(
@@ -176,13 +184,29 @@ def _copy(path: Path, copy: Path, reporter: JobReporter, done: int, total: int) 
     shutil.copystat(path, copy)
 
 
-def _move_state(source: Path, target: Path) -> None:
-    """What is known of the models goes along, beside what the new folder knows."""
+def _verified_copies(folders: list[Path], source: Path, target: Path) -> dict[str, VerifiedFiles]:
+    """By folder name; a copy agrees with its hashes as the original does, whatever its times."""
+    verified = Library(source).verified()
+    return {
+        folder.name: VerifiedFiles(files_fingerprint(there), verified[folder.name].at)
+        for folder in folders
+        if folder.parent == source and folder.name in verified
+        if folder.is_dir() and _is_copy(folder, there := target / folder.name)
+        if verified[folder.name].files == files_fingerprint(folder)
+    }
+
+
+def _move_state(source: Path, target: Path, verified: Mapping[str, VerifiedFiles]) -> None:
+    """What is known of the models goes along, beside what the new folder knows.
+
+    verified: of copies, in place of what was known of their originals.
+    """
     (target / STATE_DIR).mkdir(exist_ok=True)
     for name in STATE_FILES:
         old, new = _read(source / STATE_DIR / name), _read(target / STATE_DIR / name)
         if isinstance(old, dict):
-            both: object = {**old, **(new if isinstance(new, dict) else {})}
+            known = msgspec.to_builtins(verified) if name == VERIFIED_FILE else {}
+            both: object = {**old, **(new if isinstance(new, dict) else {}), **known}
         elif isinstance(old, list):
             both = list(dict.fromkeys([*old, *(new if isinstance(new, list) else [])]))
         else:
