@@ -1,9 +1,11 @@
 """Moving the models folder: copied, compared, then removed; cut off anywhere, nothing is lost."""
 
+import errno
 import hashlib
 import itertools
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -113,6 +115,22 @@ def test_a_kill_while_the_old_ones_are_removed_costs_nothing(library, tmp_path, 
         patch.setattr(moving.shutil, "rmtree", cut)
         with pytest.raises(KeyboardInterrupt):
             move(library, target)
+    move(library, target)
+    assert contents(target) == before
+    assert contents(library) == {}
+
+
+def test_two_mounts_of_one_disk_are_copied_between(library, tmp_path, monkeypatch):
+    """Such as bind mounts: one device number, and yet nothing can be renamed across."""
+    rename = Path.rename
+
+    def across(path, there):
+        if path.is_relative_to(library) != Path(there).is_relative_to(library):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(path), None, str(there))
+        return rename(path, there)
+
+    monkeypatch.setattr(Path, "rename", across)
+    before, target = contents(library), tmp_path / "new"
     move(library, target)
     assert contents(target) == before
     assert contents(library) == {}

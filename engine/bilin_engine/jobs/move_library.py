@@ -4,6 +4,7 @@ At every moment each model is whole in one of the two folders. A move that was c
 again: what is there already is not copied twice.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -46,14 +47,10 @@ def move_library(work: MoveLibrary, reporter: JobReporter) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     folders, links = _to_move(source), _links(source)
     total = sum(path.lstat().st_size for folder in folders for path in _files(folder))
+    to_copy = folders
     if _is_same_disk(source, target):
-        for folder in folders:
-            reporter.tell("move", 0, max(1, total))
-            there = target / folder.relative_to(source)
-            there.parent.mkdir(exist_ok=True)
-            folder.rename(there)
-    else:
-        _copy_all(source, folders, target, total, reporter)
+        to_copy = _rename_all(source, folders, target, total, reporter)
+    _copy_all(source, to_copy, target, total, reporter)
     _move_links(links, source, target)
     _move_state(source, target, _verified_copies(folders, source, target))
     for folder in folders:
@@ -134,6 +131,24 @@ def _is_same(path: Path, copy: Path) -> bool:
         return copy.is_symlink() and path.readlink() == copy.readlink()
     is_same_time = abs(one.st_mtime_ns - other.st_mtime_ns) < TIME_STEP_NS
     return one.st_size == other.st_size and is_same_time
+
+
+def _rename_all(
+    source: Path, folders: list[Path], target: Path, total: int, reporter: JobReporter
+) -> list[Path]:
+    """Moves folders within a disk; the rest where that cannot be done after all."""
+    for number, folder in enumerate(folders):
+        reporter.tell("move", 0, max(1, total))
+        there = target / folder.relative_to(source)
+        there.parent.mkdir(exist_ok=True)
+        try:
+            folder.rename(there)
+        except OSError as error:
+            # Two mounts of one file system, as containers have them, are one disk by number only.
+            if error.errno != errno.EXDEV:
+                raise
+            return folders[number:]
+    return []
 
 
 def _copy_all(
