@@ -4,6 +4,8 @@ The one module that knows /proc and prctl. Where a system offers none of it (Win
 does nothing or says 0; end of input remains the way a child learns that its parent is gone.
 """
 
+import errno
+import functools
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -11,10 +13,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Imported where they are used: ctypes, pathlib, platform, psutil, signal. An app waits for the
-# Hello of a supervisor that has come no further than `take_stdio`.
+# Imported where they are used: ctypes, logging, pathlib, platform, psutil, signal. An app waits for
+# the Hello of a supervisor that has come no further than `take_stdio`.
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # flock, and msvcrt's locking
 SPIN_COUNT = "1000"  # rounds of libgomp's waiting loop: tens of microseconds
 
 
@@ -182,7 +185,11 @@ def peak_rss_bytes() -> int:
 
 
 def lock_file(fd: int) -> bool:
-    """Locks an open file for this process until it is closed; False = another one holds it."""
+    """Locks an open file for this process until it is closed; False = another one holds it.
+
+    Where the file system has no locks (NFS without lockd, Lustre, FUSE) it counts as locked: better
+    two that may meet than none that works.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -192,9 +199,20 @@ def lock_file(fd: int) -> bool:
             import fcntl
 
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        _tell_no_locks(error.strerror)
     return True
+
+
+@functools.cache
+def _tell_no_locks(reason: str) -> None:
+    import logging
+
+    logging.getLogger(__name__).warning(
+        "files cannot be locked here (%s): nothing keeps a second Bilin out", reason
+    )
 
 
 def exit_sentence(returncode: int) -> str:
