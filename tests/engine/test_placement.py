@@ -18,7 +18,7 @@ from bilin_engine.placement.cost import (
     file_bytes,
     stored_bytes,
 )
-from bilin_engine.placement.devices import GIB, PlanDevice, cuda_device, parse_devices
+from bilin_engine.placement.devices import GIB, PlanDevice, card_for, cuda_device, parse_devices
 from bilin_engine.placement.known_configs import known_config
 from bilin_engine.placement.plan import plan
 from bilin_engine.protocol import PlanResult, PlanSettings
@@ -278,6 +278,35 @@ def test_a_shorter_context_never_needs_more(config, devices, settings, less):
         assert shorter.fits
     if longer.mode == shorter.mode == "single":
         assert sum(d.kv_cache for d in shorter.devices) <= sum(d.kv_cache for d in longer.devices)
+
+
+@pytest.mark.parametrize(
+    ("label", "size_gib", "name"),
+    [
+        ("NVIDIA GeForce RTX 2080 Ti", 11, "RTX 2080 Ti"),
+        ("NVIDIA GeForce RTX 3090", 24, "RTX 3090"),
+        ("NVIDIA GeForce RTX 4090", 24, "RTX 4090"),
+        ("NVIDIA GeForce RTX 5090", 32, "RTX 5090"),
+        ("Tesla T4", 15, "Tesla T4"),
+        ("NVIDIA L40S", 45, "L40S"),
+        ("NVIDIA RTX A6000", 48, "RTX A6000"),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 96, "RTX PRO 6000"),
+        ("NVIDIA A100-SXM4-40GB", 40, "A100 40GB"),
+        ("NVIDIA A100-PCIE-40GB", 40, "A100 40GB"),
+        ("NVIDIA A100-SXM4-80GB", 80, "A100"),
+        ("NVIDIA A100 80GB PCIe", 80, "A100"),
+        ("NVIDIA H100 PCIe", 80, "H100 PCIe"),
+        ("NVIDIA H100 80GB HBM3", 80, "H100"),
+        ("NVIDIA H200", 141, "H200"),
+        ("NVIDIA RTX A1000", 8, "an unknown card"),
+        ("NVIDIA RTX 6000 Ada Generation", 48, "L40S"),  # by its memory: the same chip
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 16, "an unknown card"),
+        ("NVIDIA GeForce RTX 5090 Laptop GPU", 24, "an unknown card"),
+        ("NVIDIA GeForce RTX 3080 Laptop GPU", 16, "an unknown card"),
+    ],
+)
+def test_cards_are_known_by_the_names_that_nvml_gives_them(label, size_gib, name):
+    assert card_for(label, size_gib * GIB).name == name
 
 
 def test_prediction_is_from_measured_bandwidth_where_there_is_one():
