@@ -20,11 +20,10 @@ from bilin_engine.checkpoints.huggingface import (
     ImportSettings,
     adopt,
     import_folder,
-    is_huggingface_folder,
 )
 from bilin_engine.checkpoints.model_folder import ModelFolder, write_model_folder
 from bilin_engine.checkpoints.streaming import ConversionStopped, verify
-from bilin_engine.config import QuantizationConfig
+from bilin_engine.config import QuantizationConfig, is_huggingface_folder
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
 from bilin_engine.jobs.base import JobReporter
 from bilin_engine.jobs.convert import convert_model

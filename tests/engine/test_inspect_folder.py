@@ -39,6 +39,19 @@ def test_every_group_size_that_is_offered_converts(tmp_path, library, case):
     assert [info.problem for info in library.models()] == [""] * len(offered)
 
 
+@pytest.mark.parametrize("chosen", ["", "global_step500"])
+def test_what_training_with_deepspeed_leaves_is_a_hugging_face_folder(tmp_path, library, chosen):
+    source = write_source(tmp_path / "source", "llama", shards=2)
+    (source / "latest").write_text("global_step500")
+    (source / "global_step500").mkdir()
+    (source / "global_step500" / "mp_rank_00_model_states.pt").write_bytes(b"never opened")
+    found = inspect_folder(str(source / chosen), library, 0.0)
+    assert (found.kind, found.path, found.problem) == ("hugging_face", str(source), "")
+    convert(found.path, library, "row")
+    (info,) = library.models()
+    assert info.problem == ""
+
+
 def test_codes_that_are_published_as_gptq_are_offered_as_they_are(tmp_path, library):
     stored, _ = gptq_tensors("llama", 4, 32, 7)
     source = write_source(tmp_path / "source", "llama", stored, quantization_config=gptq_config())

@@ -74,15 +74,6 @@ class ImportSettings:
     chat_format: str = ""
 
 
-def is_huggingface_folder(folder: Path) -> bool:
-    """Whether `folder` has a config.json with a model_type, and safetensors."""
-    try:
-        content = read_config_content(folder / CONFIG_FILE)
-    except ModelBrokenError:
-        return False
-    return "model_type" in content and any(folder.glob("*.safetensors"))
-
-
 def import_folder(
     src: Path,
     dst: Path,

@@ -53,13 +53,6 @@ def read_shape_config(path: Path) -> GLMConfig:
     return config
 
 
-def is_reference_checkpoint(folder: Path) -> bool:
-    """Whether `folder` looks like a published checkpoint (nothing is opened)."""
-    return (folder / LATEST_FILE).is_file() or any(
-        _RANK_FILE.fullmatch(path.name) for path in folder.glob("mp_rank_*_model_states.pt")
-    )
-
-
 class ReferenceCheckpoint:
     """An opened checkpoint. Blocks of rows are read on demand; files are mapped, never loaded.
 

@@ -25,6 +25,7 @@ from bilin_engine.config.glm130b import GLMConfig
 from bilin_engine.config.read import (
     CONFIG_FILE,
     MAX_CONFIG_BYTES,
+    is_huggingface_folder,
     parse_model_config,
     read_config_content,
     read_model_config,
@@ -53,6 +54,7 @@ __all__ = [
     "TensorSpec",
     "TensorSplit",
     "check_group_size",
+    "is_huggingface_folder",
     "largest_group",
     "parse_model_config",
     "read_config_content",

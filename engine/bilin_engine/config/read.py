@@ -41,6 +41,15 @@ def read_config_content(path: Path) -> dict[str, Any]:
     return read_json_object(path, MAX_CONFIG_BYTES, called="configuration")
 
 
+def is_huggingface_folder(folder: Path) -> bool:
+    """Whether `folder` has a config.json with a model_type, and safetensors."""
+    try:
+        content = read_config_content(folder / CONFIG_FILE)
+    except ModelBrokenError:
+        return False
+    return "model_type" in content and any(folder.glob("*.safetensors"))
+
+
 def parse_model_config(content: object, where: str) -> ModelConfig:
     """`read_model_config` on parsed JSON; `where` names the file in messages. Raises the same."""
     if not isinstance(content, dict):

@@ -7,14 +7,10 @@ from bilin_engine.chat_format.template import require_renderable
 from bilin_engine.checkpoints import gguf_file
 from bilin_engine.checkpoints.convert import ConvertSettings, convert
 from bilin_engine.checkpoints.gguf_import import GgufCheckpoint, import_gguf
-from bilin_engine.checkpoints.huggingface import (
-    ImportSettings,
-    import_folder,
-    is_huggingface_folder,
-)
-from bilin_engine.checkpoints.reference import is_reference_checkpoint, read_shape_config
+from bilin_engine.checkpoints.huggingface import ImportSettings, import_folder
+from bilin_engine.checkpoints.reference import read_shape_config
 from bilin_engine.checkpoints.streaming import ConversionStopped, ConvertProgress, verify
-from bilin_engine.config import GLMConfig, GroupSize
+from bilin_engine.config import GLMConfig, GroupSize, is_huggingface_folder
 from bilin_engine.errors import BadRequestError
 from bilin_engine.jobs.base import JobReporter, JobStopped
 from bilin_engine.jobs.import_folder import copy_ready, is_ready
@@ -35,7 +31,8 @@ def convert_model(work: ConvertModel, reporter: JobReporter) -> Path:
     try:
         if source.suffix == gguf_file.SUFFIX:
             return _convert_gguf(work, source, folder, reporter)
-        if not is_reference_checkpoint(source) and is_huggingface_folder(source):
+        # First: training with DeepSpeed leaves `latest` and rank files beside safetensors.
+        if is_huggingface_folder(source):
             return _convert_huggingface(work, source, folder, reporter)
         return _convert_reference(work, source, folder, reporter)
     except ConversionStopped as error:

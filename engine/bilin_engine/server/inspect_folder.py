@@ -13,7 +13,12 @@ from bilin_engine import processes
 from bilin_engine.checkpoints.gguf_config import default_group, origins
 from bilin_engine.checkpoints.gguf_config import read_config as read_gguf_config
 from bilin_engine.checkpoints.gguf_file import SUFFIX, GgufModel, models_among, parts_of
-from bilin_engine.config import CONFIG_FILE, parse_model_config, read_config_content
+from bilin_engine.config import (
+    CONFIG_FILE,
+    is_huggingface_folder,
+    parse_model_config,
+    read_config_content,
+)
 from bilin_engine.errors import BadRequestError, BilinError, ModelBrokenError
 from bilin_engine.hubs.inspect import needed_bytes, parse_config
 from bilin_engine.library import DESCRIPTION_FILE, MAX_FILES, Library, read_description
@@ -71,9 +76,13 @@ def _files(folder: Path) -> dict[str, int]:
 def _recognize(folder: Path, files: dict[str, int]) -> tuple[FolderKind, Path, dict[str, int]]:
     if DESCRIPTION_FILE in files:
         return "model", folder, files
+    if is_huggingface_folder(folder):  # first, as `jobs.convert` takes it
+        return "hugging_face", folder, files
     if any(_RANK_FILE.fullmatch(name) for name in files):
         # The folder above names the iteration that is to be read.
         above = folder.parent
+        if is_huggingface_folder(above):
+            return "hugging_face", above, _files(above)
         return "reference", above if (above / "latest").is_file() else folder, _ranks(files)
     if "latest" in files:
         inner = folder / _latest(folder)
