@@ -6,15 +6,22 @@ from typing import Any
 
 import msgspec
 import pytest
+from letter_models import Engine
+from library_folders import make_model
 from typing_extensions import override
 
 from bilin_engine.errors import BadRequestError, BilinError
 from bilin_engine.library import Library
 from bilin_engine.protocol import (
+    AddJob,
+    AddTokenizer,
     CatalogListed,
+    ChangeJob,
     ConvertModel,
+    DeleteModel,
     Done,
     DownloadModel,
+    EmptyTrash,
     ImportFolder,
     JobDone,
     JobInfo,
@@ -22,7 +29,9 @@ from bilin_engine.protocol import (
     ListCatalog,
     ListJobs,
     MoveLibrary,
+    RenameModel,
     Repository,
+    RestoreModel,
     SelfTest,
     VerifyModel,
 )
@@ -178,6 +187,45 @@ def test_a_download_that_was_done_before_it_heard_of_it_obeys_all_the_same(model
             assert any(job.job == 9 for job in queue._jobs) == (wanted != "cancel")
             queue._jobs = []
         assert fetched.exists() == (wanted != "cancel")
+    finally:
+        queue.close()
+
+
+def test_nothing_is_begun_or_changed_while_the_models_are_moved(tmp_path):
+    """It would be left in the old folder, or come back from the new one."""
+    folder = make_model(tmp_path / "models", "glm")
+    library = Library(tmp_path / "models", bundled_dir=tmp_path / "none")
+    library.state_dir.mkdir()
+    move = MoveLibrary(source=str(library.models_dir), folder=str(tmp_path / "disk"))
+    kept = msgspec.json.encode([JobInfo(job=4, work=move, state="paused")])
+    (library.state_dir / QUEUE_FILE).write_bytes(kept)
+    download = DownloadModel(
+        repository=Repository(hub="hugging_face", name="a/b"), folder=str(library.models_dir / "b")
+    )
+    refused = "the models are being moved; wait until that is done, or cancel it"
+    with Engine(texts=ModelTexts(library)) as engine:
+        for make in (
+            lambda i: DeleteModel(i, "tiny"),
+            lambda i: RenameModel(i, "tiny", "新名字"),
+            lambda i: RestoreModel(i, "deleted-1"),
+            lambda i: AddTokenizer(id=i, model="tiny", path="/ice_text.model"),
+            EmptyTrash,
+            lambda i: AddJob(i, download),
+            lambda i: AddJob(i, MoveLibrary(source=move.source, folder="/third")),
+        ):
+            assert engine.ask(make).message == refused
+        assert folder.is_dir()
+        assert isinstance(engine.ask(lambda i: ChangeJob(i, 4, "cancel")), Done)
+        assert isinstance(engine.ask(lambda i: DeleteModel(i, "tiny")), Done)
+    assert not folder.exists()
+
+
+def test_models_are_not_moved_while_there_is_other_work_on_them(models):
+    library = Library(models, bundled_dir=models / "none")
+    queue = JobQueue(library, Heard(), JobCommand())
+    try:
+        with pytest.raises(BadRequestError, match="unfinished work on these models"):
+            queue.add(MoveLibrary(source=str(models), folder="/third"))
     finally:
         queue.close()
 

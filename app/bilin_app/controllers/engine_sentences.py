@@ -134,6 +134,7 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "the queue has other work that makes {}; choose another name"),
     QT_TRANSLATE_NOOP("EngineSentences", "the queue holds {} jobs; clear some first"),
     QT_TRANSLATE_NOOP("EngineSentences", "the queue holds unfinished work on these models; finish or cancel it first"),
+    QT_TRANSLATE_NOOP("EngineSentences", "the models are being moved; wait until that is done, or cancel it"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} is damaged: {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} holds no model: neither bilin.json, nor config.json with safetensors, nor mp_rank_XX_model_states.pt or GGUF files"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} holds {} GGUF files; choose one of them instead of the folder"),

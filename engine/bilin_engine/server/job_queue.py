@@ -9,7 +9,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -54,6 +54,11 @@ MAX_JOBS = 200
 def _made_folder(work: JobWork) -> str:
     """The model folder that work makes, "" for work that makes none."""
     return "" if isinstance(work, VerifyModel | SelfTest | MoveLibrary) else work.folder
+
+
+def _refuse_during_move(unfinished: Iterable[JobWork]) -> None:
+    if any(isinstance(work, MoveLibrary) for work in unfinished):
+        raise BadRequestError("the models are being moved; wait until that is done, or cancel it")
 
 
 class JobQueue:
@@ -112,9 +117,14 @@ class JobQueue:
                 "first, or give this one a models folder of its own"
             )
         with self._condition:
-            unfinished = [job.work for job in self._jobs if job.state != "done"]
+            unfinished = self._unfinished()
             if work in unfinished:
                 raise BadRequestError("this is in the queue already")
+            _refuse_during_move(unfinished)
+            if isinstance(work, MoveLibrary) and unfinished:
+                raise BadRequestError(
+                    "the queue holds unfinished work on these models; finish or cancel it first"
+                )
             # Two would share their unfinished files, and cancelling one would delete the other's.
             if (made := _made_folder(work)) and made in map(_made_folder, unfinished):
                 raise BadRequestError(
@@ -127,6 +137,15 @@ class JobQueue:
             self._next_id += 1
             self._changed()
             self._condition.notify_all()
+
+    def check_changes(self) -> None:
+        """Raises BadRequestError while the models are being moved: a change would be lost.
+
+        Waits until the queue of last time is read.
+        """
+        self._was_looked_for.wait()
+        with self._condition:
+            _refuse_during_move(self._unfinished())
 
     def change(self, job_id: int, action: JobAction) -> None:
         """What a person asks of a job. Raises BadRequestError for what cannot be now."""
@@ -346,12 +365,6 @@ class JobQueue:
             raise BadRequestError(f"the models lie in {self._library.models_dir}")
         if not Path(work.folder).is_absolute():
             raise BadRequestError(f"{work.folder} is not an absolute path")
-        with self._condition:
-            unfinished = [job for job in self._jobs if job.state != "done"]
-        if any(job.work != work for job in unfinished):
-            raise BadRequestError(
-                "the queue holds unfinished work on these models; finish or cancel it first"
-            )
 
     def _discard(self, work: JobWork) -> None:
         if isinstance(work, VerifyModel | SelfTest | MoveLibrary):
@@ -370,6 +383,9 @@ class JobQueue:
         links = (downloads, downloads.parent, place)
         if place.parent == downloads and not any(path.is_symlink() for path in links):
             shutil.rmtree(place, ignore_errors=True)
+
+    def _unfinished(self) -> list[JobWork]:
+        return [job.work for job in self._jobs if job.state != "done"]
 
     def _index(self, job_id: int) -> int | None:
         return next((i for i, job in enumerate(self._jobs) if job.job == job_id), None)

@@ -331,6 +331,7 @@ class Supervisor:
                 return None
 
     def _change_library(self, request: _Changing) -> Result | None:
+        self._queue.check_changes()
         match request:
             case DeleteModel(model=model):
                 return self._ops.delete(model)

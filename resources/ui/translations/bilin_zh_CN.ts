@@ -1427,6 +1427,10 @@
             <translation>队列里还有涉及这些模型的未完成任务；请先完成或取消</translation>
         </message>
         <message>
+            <source>the models are being moved; wait until that is done, or cancel it</source>
+            <translation>模型正在移动；请等移动完成，或取消移动</translation>
+        </message>
+        <message>
             <source>the prompt has {} tokens and this model holds {} with its answer; shorten it by at least {}</source>
             <translation>内容有 {} 个词元，而这个模型连同回答最多容纳 {} 个；请至少缩短 {} 个词元。</translation>
         </message>
