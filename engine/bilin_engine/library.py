@@ -286,8 +286,8 @@ class Library:
     def trash(self) -> list[TrashedModel]:
         """Deleted models, the latest first."""
         found = []
-        for place in _subfolders(self.models_dir / TRASH_DIR):
-            for folder in _subfolders(place):
+        for place in subfolders(self.models_dir / TRASH_DIR):
+            for folder in subfolders(place):
                 info = _read_entry(folder, is_bundled=False).info
                 found.append(
                     TrashedModel(
@@ -301,13 +301,13 @@ class Library:
 
     def _folders(self) -> Iterator[tuple[Path, bool]]:
         for parent, is_bundled in ((self.bundled_dir, True), (self.models_dir, False)):
-            for folder in _subfolders(parent):
+            for folder in subfolders(parent):
                 yield folder, is_bundled
         for folder in self.linked():
             yield folder, False
 
 
-def _subfolders(parent: Path) -> list[Path]:
+def subfolders(parent: Path) -> list[Path]:
     """What may be models; a folder that cannot be read holds none."""
     try:
         names = sorted(parent.iterdir())

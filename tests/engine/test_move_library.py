@@ -7,13 +7,16 @@ import os
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bilin_engine.errors import BadRequestError
 from bilin_engine.jobs import move_library as moving
 from bilin_engine.jobs.base import JobReporter, JobStopped
 from bilin_engine.library import STATE_DIR, Library, files_fingerprint
-from bilin_engine.protocol import MoveLibrary
+from bilin_engine.protocol import JobInfo, MoveLibrary
+from bilin_engine.server.job_process import JobCommand
+from bilin_engine.server.job_queue import JobQueue
 from bilin_engine.server.library_ops import LibraryOps
 
 
@@ -175,6 +178,32 @@ def test_a_move_to_a_disk_with_coarser_times_goes_on_after_its_first_model(libra
     move(library, target)
     assert contents(target) == before
     assert contents(library) == {}
+
+
+def test_a_cancelled_move_leaves_only_whole_models_on_the_other_disk(
+    library, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(moving, "_is_same_disk", lambda *_: False)
+    monkeypatch.setattr(moving, "BLOCK_BYTES", 50_000)
+    before, target = contents(library), tmp_path / "new"
+    others = target / ".trash" / ".deleted-1.partial" / "journal"
+    others.parent.mkdir(parents=True)
+    others.write_text("a conversion of the other library's")
+    with pytest.raises(JobStopped):
+        move(library, target, stop_after=5)
+    partial = target / ".田中　模型.partial"
+    assert partial.is_dir()
+    job = JobInfo(job=1, work=MoveLibrary(str(library), str(target)), state="paused")
+    (library / STATE_DIR / "queue.json").write_bytes(msgspec.json.encode([job]))
+    queue = JobQueue(Library(library, bundled_dir=tmp_path / "none"), lambda _: None, JobCommand())
+    try:
+        queue.change(1, "cancel")
+    finally:
+        queue.close()
+    assert not partial.exists()
+    assert others.exists()
+    assert [path.name for path in target.glob("[!.]*")] == ["glm 🙂"]
+    assert contents(library) == before
 
 
 @pytest.mark.usefixtures("disks")

@@ -16,7 +16,7 @@ import msgspec
 
 from bilin_engine import processes
 from bilin_engine.errors import BadRequestError, BilinError
-from bilin_engine.library import DOWNLOADS_DIR, Library, download_folder
+from bilin_engine.library import DOWNLOADS_DIR, TRASH_DIR, Library, download_folder, subfolders
 from bilin_engine.protocol import (
     ConvertModel,
     DownloadModel,
@@ -59,6 +59,19 @@ def _made_folder(work: JobWork) -> str:
 def _refuse_during_move(unfinished: Iterable[JobWork]) -> None:
     if any(isinstance(work, MoveLibrary) for work in unfinished):
         raise BadRequestError("the models are being moved; wait until that is done, or cancel it")
+
+
+def _discard_copies(source: Path, target: Path) -> None:
+    """Removes what a move left half copied; models that are whole there stay.
+
+    A folder with more in it than the original is unfinished work of the other library's.
+    """
+    for place in (source, source / TRASH_DIR):
+        for folder in subfolders(place):
+            partial = partial_folder(target / folder.relative_to(source))
+            inner = (folder / path.relative_to(partial) for path in partial.rglob("*"))
+            if not partial.is_symlink() and all(map(os.path.lexists, inner)):
+                shutil.rmtree(partial, ignore_errors=True)
 
 
 class JobQueue:
@@ -367,7 +380,13 @@ class JobQueue:
             raise BadRequestError(f"{work.folder} is not an absolute path")
 
     def _discard(self, work: JobWork) -> None:
-        if isinstance(work, VerifyModel | SelfTest | MoveLibrary):
+        if isinstance(work, VerifyModel | SelfTest):
+            return
+        if isinstance(work, MoveLibrary):
+            try:
+                _discard_copies(Path(work.source), Path(work.folder))
+            except OSError as error:  # the other disk may be gone: why the move was cancelled
+                logger.warning("half copied models cannot be removed: %s", error)
             return
         partial = partial_folder(Path(work.folder))
         if partial.parent == self._library.models_dir.absolute() and not partial.is_symlink():
