@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 from letter_models import Engine
-from library_folders import make_model
+from library_folders import make_model, speed
 from typing_extensions import override
 
+from bilin_engine import processes
 from bilin_engine.errors import BadRequestError, BilinError
 from bilin_engine.library import Library
 from bilin_engine.protocol import (
@@ -37,6 +38,7 @@ from bilin_engine.protocol import (
 )
 from bilin_engine.server.job_process import JobCommand
 from bilin_engine.server.job_queue import QUEUE_FILE, JobQueue
+from bilin_engine.server.library_ops import LibraryOps
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.supervisor import Supervisor
 
@@ -226,6 +228,35 @@ def test_models_are_not_moved_while_there_is_other_work_on_them(models):
     try:
         with pytest.raises(BadRequestError, match="unfinished work on these models"):
             queue.add(MoveLibrary(source=str(models), folder="/third"))
+    finally:
+        queue.close()
+
+
+def test_a_new_model_has_no_speed_of_a_deleted_one_whose_folder_name_it_takes(tmp_path):
+    library = Library(tmp_path / "models", bundled_dir=tmp_path / "none")
+    make_model(library.models_dir, "glm")
+    ops = LibraryOps(library)
+    ops.keep_speed("tiny", speed(processes.cpu_label(), 5.0))
+    ops.restore(ops.delete("tiny").trashed)
+    assert library.find("tiny").speed is not None
+    queue = JobQueue(library, Heard(), JobCommand())
+    try:
+        queue.tell()
+
+        def end(work):
+            with queue._condition:
+                queue._jobs = [JobInfo(job=9, work=work, state="running")]
+                queue._finish(9, JobDone(str(folder)))
+
+        folder = library.models_dir / "glm"
+        end(VerifyModel(folder=str(folder)))
+        assert library.find("tiny").speed is not None
+        ops.delete("tiny")
+        make_model(library.models_dir, "glm")
+        end(ImportFolder(source="/elsewhere", folder=str(folder)))
+        info = library.find("tiny")
+        assert info.speed is None
+        assert info.verified_at > 0
     finally:
         queue.close()
 

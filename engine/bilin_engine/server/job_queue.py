@@ -344,17 +344,19 @@ class JobQueue:
             return False
         if isinstance(work, ConvertModel) and work.removes_source:
             self._remove_download(work.folder)
-        self._mark(Path(end.folder), is_whole=True)
+        self._mark(Path(end.folder), is_whole=True, is_new=bool(_made_folder(work)))
         return True
 
-    def _mark(self, folder: Path, *, is_whole: bool) -> None:
+    def _mark(self, folder: Path, *, is_whole: bool, is_new: bool = False) -> None:
         try:
+            if is_new:
+                self._ops.forget_speed(folder)
             if is_whole:
                 self._ops.mark_verified(folder)
             else:
                 self._ops.mark_changed(folder)
         except (BilinError, OSError) as error:
-            logger.warning("what was verified cannot be kept: %s", error)
+            logger.warning("what is known of %s cannot be kept: %s", folder, error)
 
     # --- State ------------------------------------------------------------------------------------
 

@@ -110,6 +110,12 @@ class LibraryOps:
         others = [old for old in speeds.get(key, []) if old.machine != speed.machine]
         self._write_state(SPEEDS_FILE, msgspec.json.encode({**speeds, key: [*others, speed]}))
 
+    def forget_speed(self, folder: Path) -> None:
+        """A folder holds another model than the deleted one that was measured under its name."""
+        speeds = self._library.speeds()
+        if speeds.pop(self._library.key(folder), None) is not None:
+            self._write_state(SPEEDS_FILE, msgspec.json.encode(speeds))
+
     def delete(self, model_id: str) -> ModelDeleted:
         """Puts a model into the trash, or takes one that was added in place off the list."""
         info = self._own(model_id)
