@@ -11,7 +11,7 @@ from PySide6.QtCore import QObject, Signal
 from bilin_app.controllers import job_views
 from bilin_app.controllers.engine import EngineController, Place
 from bilin_app.controllers.engine_views import EngineView, ModelView
-from bilin_app.controllers.model_views import Fix, PlacementChoice
+from bilin_app.controllers.model_views import Fix, LoadView, PlacementChoice
 from bilin_app.controllers.models import ModelsController
 from bilin_app.controllers.models_folder import ModelsFolder
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
@@ -23,6 +23,7 @@ from bilin_app.theme.theme import Look, start_theme
 from bilin_engine.protocol import (
     AddJob,
     AddTokenizer,
+    Cancel,
     ChangeJob,
     DeleteModel,
     DeviceInfo,
@@ -50,6 +51,7 @@ from bilin_engine.protocol import (
     SelfTest,
     SpeedMeasured,
     TrashedModel,
+    UnloadModel,
     VerifyModel,
 )
 
@@ -229,13 +231,21 @@ class Wired:
     def loads(self):
         return [request for request in self.client.asked if isinstance(request, LoadModel)]
 
+    def cancelled(self):
+        return [request.target for request in self.client.asked if isinstance(request, Cancel)]
+
+    def handle(self, load):
+        return self.client.handles[load.id]
+
     def finish_load(self):
-        loaded = ModelLoaded(
-            model=self.loads()[-1].model, context_length=64, backend="cpu", num_threads=1,
-            load_s=1.0, memory_bytes={},
-        )  # fmt: skip
-        self.client.answer(LoadModel, loaded)
+        self.client.answer(LoadModel, loaded(self.loads()[-1].model))
         self.client.answer_plans()
+
+
+def loaded(model_id):
+    return ModelLoaded(
+        model=model_id, context_length=64, backend="cpu", num_threads=1, load_s=1.0, memory_bytes={}
+    )
 
 
 NOTE = ModelNote(
@@ -297,6 +307,48 @@ def test_only_the_last_of_two_loads_that_wait_for_their_plans_is_sent(wired):
     wired.engine.load("one")
     wired.client.answer_plans()
     assert [load.model for load in wired.loads()] == ["two", "one"]
+
+
+def test_a_load_ends_the_one_that_is_under_way_and_only_the_last_is_on_show(wired):
+    wired.greet()
+    (old,) = wired.loads()
+    wired.handle(old).progressed.emit(Progress(id=old.id, stage="weights", fraction=0.9))
+    wired.models.choose("one")
+    wired.engine.load("one")
+    assert wired.cancelled() == [old.id]
+    assert wired.models._load_view() == LoadView("loading", 0.0)  # nothing of the old one's
+    wired.client.answer_plans()
+    new = wired.loads()[-1]
+    loading = wired.engine.view
+    wired.handle(old).progressed.emit(Progress(id=old.id, stage="weights", fraction=0.95))
+    wired.client.status_changed.emit(EngineStatus(state="loading", model="two", fraction=0.95))
+    wired.client.status_changed.emit(EngineStatus(state="empty"))
+    wired.handle(old).end_cancelled()
+    assert wired.engine.view == loading
+    assert (loading.state, loading.model.id, loading.fraction) == ("loading", "one", 0.0)
+    wired.engine.stop_loading()
+    assert wired.cancelled() == [old.id, new.id]
+    wired.handle(new).end_cancelled()
+    assert wired.engine.view.state == "empty"
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_nothing_is_loaded_after_a_stop_while_another_load_waits_for_its_plan(wired, is_done):
+    wired.greet()
+    (old,) = wired.loads()
+    wired.engine.load("one")
+    wired.engine.stop_loading()
+    assert wired.cancelled() == [old.id]
+    wired.client.status_changed.emit(EngineStatus(state="loading", model="two", fraction=0.9))
+    if is_done:  # before the engine read the cancel
+        wired.client.status_changed.emit(EngineStatus(state="ready", model="two"))
+        wired.handle(old).end_done(loaded("two"))
+        assert any(isinstance(request, UnloadModel) for request in wired.client.asked)
+    else:
+        wired.handle(old).end_cancelled()
+    assert (wired.engine.view.state, wired.engine.view.model.id) == ("empty", "one")
+    wired.client.answer_plans()
+    assert wired.loads() == [old]
 
 
 @pytest.mark.expects_log

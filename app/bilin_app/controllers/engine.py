@@ -76,6 +76,7 @@ class EngineController(QObject):
         self._restart_limit = RestartLimit()
         self._is_mending = self._is_restarting = False
         self._load_id: int | None = None
+        self._given_up: set[int] = set()  # loads that the engine still has to end
         self._num_loads = 0
         self._placing: int | None = None  # the load that waits to hear how
         self._trash: tuple[TrashedModel, ...] = ()
@@ -171,7 +172,7 @@ class EngineController(QObject):
     def _load(self, model_id: str) -> None:
         info = self._info(model_id)
         self._set(EngineView("loading", model=model_view(info) if info else None))
-        self._load_id = None  # an earlier load says nothing more
+        self._give_up_load()
         self._num_loads += 1
         self._placing = number = self._num_loads
         self.place(
@@ -187,10 +188,17 @@ class EngineController(QObject):
         handle = self._client.send(lambda i: LoadModel(id=i, model=model_id, settings=settings))
         # The id, not the handle: a handle whose own connection holds it is never freed.
         self._load_id = load_id = handle.id
-        handle.progressed.connect(self._on_progress)
+        handle.progressed.connect(lambda progress: self._on_progress(load_id, progress))
         handle.done.connect(lambda result: self._on_loaded(load_id, result))
         handle.failed.connect(lambda failure: self._on_load_failed(load_id, failure))
         handle.cancelled.connect(lambda: self._on_load_cancelled(load_id))
+
+    def _give_up_load(self) -> None:
+        """Another model is wanted: the engine would end the load under way before it begins."""
+        load_id, self._load_id = self._load_id, None
+        if load_id is not None:
+            self._given_up.add(load_id)
+            self._client.send(lambda i: Cancel(id=i, target=load_id))
 
     def _on_place_refused(self, number: int, failure: RequestFailure) -> None:
         if number != self._placing:
@@ -311,13 +319,18 @@ class EngineController(QObject):
             self._is_mending = False
             self._set(EngineView("empty", reason=sentences.no_usable_model(), action="models"))
 
-    def _on_progress(self, progress: Progress) -> None:
-        self.load_progressed.emit(progress)
+    def _on_progress(self, load_id: int, progress: Progress) -> None:
+        if load_id != self._load_id:
+            return
         if self.view.state == "loading":
             self._set(replace(self.view, fraction=progress.fraction))
+        self.load_progressed.emit(progress)
 
     def _on_loaded(self, load_id: int, loaded: ModelLoaded) -> None:
         if load_id != self._load_id:
+            self._given_up.discard(load_id)
+            if not self._is_loading:  # it was done before the engine heard that nobody wants it
+                self.unload()
             return
         self._load_id = None
         self.context_length = loaded.context_length
@@ -332,6 +345,7 @@ class EngineController(QObject):
             self.mended.emit()
 
     def _on_load_cancelled(self, load_id: int) -> None:
+        self._given_up.discard(load_id)
         if load_id == self._load_id:
             self._end_load()
 
@@ -341,6 +355,7 @@ class EngineController(QObject):
         self._set(EngineView("empty", model=self.view.model, action="load"))
 
     def _on_load_failed(self, load_id: int, failure: RequestFailure) -> None:
+        self._given_up.discard(load_id)
         if load_id != self._load_id:
             return
         self._load_id = None
@@ -364,7 +379,7 @@ class EngineController(QObject):
         )
 
     def _on_status(self, status: EngineStatus) -> None:
-        if self._is_loading or self.view.state in ("starting", "stopped"):
+        if self._is_loading or self._given_up or self.view.state in ("starting", "stopped"):
             return  # the request that is under way tells more
         info = self._info(status.model)
         model = model_view(info) if info else self.view.model

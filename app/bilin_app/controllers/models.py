@@ -423,9 +423,9 @@ class ModelsController(QObject):
         if view.state not in ("ready", "busy"):
             self._real = {}
             self._notice = ""
-        if view.state != "loading":
+        if view.state != "loading" or not view.fraction:  # or another load began
             self._progress = None
-        else:
+        if view.state == "loading":
             self._trouble = ""
         self.rows_changed.emit(self.rows, self._chosen)
         self.load_changed.emit(self._load_view())
