@@ -956,6 +956,15 @@ def test_a_thought_is_kept_with_its_answer_and_is_not_sent_again(start_app, unti
     assert before == after
 
 
+def test_an_answer_that_goes_on_from_a_thought_ends_it(start_app, until):
+    app = start_app("--reply", "<think>\naHi")
+    app.chat.send("one", "<think>\na")
+    until(lambda: app.page.finished)
+    assert app.page.texts[1] == "<think>\na\n</think>\n\nHi"
+    before, after = reopened(app, until)
+    assert before == after
+
+
 def test_a_conversation_without_thoughts_asks_for_none(start_app, until):
     """In its answers, in what is counted, and in what the model is said to have seen."""
     app = start_app("--thinking", "first this")

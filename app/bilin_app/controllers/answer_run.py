@@ -110,7 +110,8 @@ class AnswerRun(QObject):
         self._context_length = 0
         self._seed = 0
         self._num_tokens = 0
-        self._is_in_thought = part_thought(job.prefix, is_complete=False).is_thinking
+        self._began_in_thought = part_thought(job.prefix, is_complete=False).is_thinking
+        self._is_in_thought = self._began_in_thought
         self._asked_at = self._first_at = self._last_at = 0.0
         self._flush_timer = QTimer(self)
         self._flush_timer.setSingleShot(True)
@@ -289,7 +290,8 @@ class AnswerRun(QObject):
         )
         self._speeds.learn(facts)
         # With a thought, what was shown has its marks; the result has the two apart.
-        text = None if result.thinking else self.job.prefix + result.text
+        has_thought = self._began_in_thought or bool(result.thinking)
+        text = None if has_thought else self.job.prefix + result.text
         self._end("done", text=text, facts=facts)
 
     def _on_cancelled(self) -> None:
