@@ -31,7 +31,7 @@ from bilin_app.text.conversation_file import (
     read_conversations,
     to_json,
 )
-from bilin_engine.protocol import Sampling
+from bilin_engine.protocol import EngineStatus, Sampling
 
 SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
 QUICK = EngineLimits(hello_s=10, stop_s=0.3, silence_s=0.3, answer_s=0.6, cancel_s=0.5)
@@ -1390,6 +1390,42 @@ def test_a_conversation_is_answered_by_the_model_chosen_for_it(start_app, until)
     assert page.conversation.model == "second"
     app.chat.new_conversation()
     assert app.chat.model == ""
+
+
+def loading(app: App) -> set[str]:
+    """The models that were on their way, as the page saw it."""
+    views = app.page.engine_views
+    return {view.model.id for view in views if view.state == "loading" and view.model}
+
+
+@pytest.mark.parametrize("state", ["empty", "fault"])
+def test_no_other_model_is_loaded_for_a_conversation_that_has_its_own(start_app, until, state):
+    app = start_app()
+    page = app.page
+    app.chat.set_model("second")
+    until(lambda: app.engine.model and app.engine.model.id == "second")
+    app.engine.load("bilin-mini")
+    until(lambda: app.engine.model and app.engine.model.id == "bilin-mini")
+    app.client.status_changed.emit(EngineStatus(state=state, model="bilin-mini", reason="it died"))
+    page.engine_views.clear()
+    app.chat.send("one")
+    until(lambda: page.finished)
+    assert page.messages[1].facts is not None
+    assert page.messages[1].facts.model.id == "second"
+    assert loading(app) == {"second"}
+
+
+@pytest.mark.expects_log
+def test_a_conversations_own_model_that_cannot_be_loaded_is_tried_once(start_app, until):
+    app = start_app("--behave", "load_fails", is_ready=False)
+    page = app.page
+    until(lambda: app.engine.view.state == "fault")
+    page.engine_views.clear()
+    app.chat._transcript.model = "second"  # chosen in an earlier run of the app
+    app.chat.send("one")
+    until(lambda: page.failures)
+    assert [view.state for view in page.engine_views] == ["loading", "fault"]
+    assert loading(app) == {"second"}
 
 
 def test_a_model_chosen_while_an_answer_waits_writes_it(start_app, until):

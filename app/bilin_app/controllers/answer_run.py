@@ -12,7 +12,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from bilin_app.controllers import sentences
 from bilin_app.controllers.answer_speeds import AnswerSpeeds
 from bilin_app.controllers.engine import EngineController
-from bilin_app.controllers.engine_views import ModelView
+from bilin_app.controllers.engine_views import EngineView, ModelView
 from bilin_app.controllers.mailbox import Mailbox
 from bilin_app.controllers.views import AnswerFacts, AnswerProgress, Seam
 from bilin_app.engine_client.client import (
@@ -33,6 +33,7 @@ PROGRESS_MS = 1000
 
 # The engine's codes after which it, and not the request, has to be mended.
 _ENGINE_TROUBLE = (ENGINE_ENDED, NOT_CONNECTED, "worker_died", "not_loaded")
+_UNLOADED = ("empty", "stopped", "fault")  # nothing is loaded, nor on its way
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +161,15 @@ class AnswerRun(QObject):
     def dispatch(self) -> None:
         """Asks, if the engine is ready; gives up with its reason if it is at fault; else waits.
 
-        What waits for a model ends as "stopped" when its loading is stopped.
+        The conversation's own model is loaded where it is not, whatever became of another. What
+        waits for a model ends as "stopped" when its loading is stopped.
         """
         if not self.is_waiting:
             return
         view = self._engine.view
-        if view.state == "fault" or view.action == "models":
+        own = self.job.model if self._engine.can_load(self.job.model) else ""
+        is_at_fault = view.state == "fault" or view.action == "models"
+        if is_at_fault and not (own and _is_of_another(view, own)):
             is_death = self._has_waited and view.action == "restart"
             self._end("interrupted", view.reason, view.detail, is_trouble=True, is_death=is_death)
             return
@@ -174,14 +178,14 @@ class AnswerRun(QObject):
             return
         self._has_waited = True
         self._is_load_awaited = view.state == "loading"
-        if view.state in ("empty", "stopped"):
+        model = self._engine.model
+        if own and (view.state in _UNLOADED or (model is not None and model.id != own)):
+            self._engine.load(own)
+            return
+        if view.state in _UNLOADED:
             self._engine.load_wanted()
             return
-        model = self._engine.model
         if model is None:
-            return
-        if self.job.model not in ("", model.id) and self._engine.can_load(self.job.model):
-            self._engine.load(self.job.model)
             return
         self._model = model
         self._asked_at = time.monotonic()
@@ -347,3 +351,8 @@ class AnswerRun(QObject):
         self._flush_timer.stop()
         self._journal_timer.stop()
         self._progress_timer.stop()
+
+
+def _is_of_another(view: EngineView, model_id: str) -> bool:
+    """Whether an engine that runs is at fault with a model that is not this one."""
+    return view.action != "restart" and (view.model is None or view.model.id != model_id)
