@@ -352,6 +352,19 @@ def test_nothing_is_loaded_after_a_stop_while_another_load_waits_for_its_plan(wi
 
 
 @pytest.mark.expects_log
+def test_the_newest_state_is_heard_last_where_a_listener_loads_another_model(wired):
+    heard = []
+    wired.engine.view_changed.connect(
+        lambda view: wired.engine.load("one") if view.state == "fault" else None
+    )
+    wired.engine.view_changed.connect(heard.append)
+    wired.greet()
+    wired.handle(wired.loads()[-1]).end_failed(RequestFailure("model_broken", "truncated"))
+    assert heard[-1] == wired.engine.view
+    assert heard[-1].state == "loading"
+
+
+@pytest.mark.expects_log
 def test_a_placement_that_is_refused_says_why_and_leads_to_its_card(wired):
     wired.greet()
     wired.engine.load("two")

@@ -78,6 +78,7 @@ class EngineController(QObject):
         self._load_id: int | None = None
         self._given_up: set[int] = set()  # loads that the engine still has to end
         self._num_loads = 0
+        self._is_telling = False
         self._placing: int | None = None  # the load that waits to hear how
         self._trash: tuple[TrashedModel, ...] = ()
         self._known: tuple[ModelInfo, ...] = ()
@@ -284,9 +285,19 @@ class EngineController(QObject):
         if view == self.view:
             return
         old, self.view = self.view, view
-        self.view_changed.emit(view)
+        if not self._is_telling:
+            self._tell_view()
         if (old.model and old.model.id) != (view.model and view.model.id):
             self.examples_changed.emit(self.examples)
+
+    def _tell_view(self) -> None:
+        """To everyone. A listener may change the state again: the newest is told last."""
+        self._is_telling = True
+        told = None
+        while told != self.view:
+            told = self.view
+            self.view_changed.emit(told)
+        self._is_telling = False
 
     def _on_greeted(self, _hello: object) -> None:
         handle = self._client.send(lambda i: ListModels(id=i))
