@@ -795,6 +795,17 @@ def test_a_model_that_cannot_be_loaded_is_a_fault_that_names_it(start_app, until
     assert app.page.states == ["done", "interrupted"]
 
 
+def test_a_message_that_found_no_model_is_answered_by_the_first_that_arrives(start_app, until):
+    app = start_app("--empty-lists", "1", is_ready=False)
+    until(lambda: app.engine.view.action == "models")
+    app.chat.send("one")
+    until(lambda: app.page.failures)
+    app.engine.refresh_models()
+    until(lambda: app.page.finished)
+    assert app.page.texts == ["one", WHOLE]
+    assert [v.state for v in app.page.engine_views].count("empty") == 1
+
+
 def test_the_examples_of_the_loaded_model_are_shown(start_app, until):
     app = start_app()
     assert [example.text for example in app.engine.examples] == ["你好", "What can you do?"]

@@ -22,6 +22,7 @@ Run it in place of `bilin_engine stdio`; it speaks the same frames. `--behave`:
 
 `--once FILE`: misbehaves only while FILE is not there or, with `--times N`, holds fewer than N
 lines; each start adds one, so that a later one goes well.
+The first --empty-lists lists of models are empty.
 An answer is --tokens tokens ("w0 w1 …"), or --reply, a character a token, one every --gap seconds;
 it goes on after a prefill that is a beginning of it. In the middle = after --after tokens.
 """
@@ -156,6 +157,7 @@ class ScriptedEngine:
         self.cancelled: set[int] = set()
         self.is_hung = threading.Event()
         self.loaded = ""
+        self.num_lists = 0
 
     def send(self, message) -> None:
         self.send_raw(encode_frame(message))
@@ -202,7 +204,9 @@ class ScriptedEngine:
         if isinstance(request, LoadModel | Chat | Fill | Proofread):
             self.work.put(request)
         elif isinstance(request, ListModels):
-            self.send(Done(request.id, ModelsListed(MODELS)))
+            self.num_lists += 1
+            is_empty = self.num_lists <= self.options.empty_lists
+            self.send(Done(request.id, ModelsListed(() if is_empty else MODELS)))
         elif isinstance(request, InspectPrompt):
             self.inspect(request)
         elif isinstance(request, CountTokens):
@@ -398,6 +402,7 @@ def main() -> None:
     parser.add_argument("--once", default="")
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--delay", type=float, default=0.3)
+    parser.add_argument("--empty-lists", type=int, default=0)
     parser.add_argument("--load-s", type=float, default=0.0)
     parser.add_argument("--reply", default="")
     parser.add_argument("--thinking", default="", help="what it thinks before it answers")

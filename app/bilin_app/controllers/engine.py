@@ -274,9 +274,9 @@ class EngineController(QObject):
         return info.sampling if info is not None else Sampling()
 
     def refresh_models(self) -> None:
-        """Reads the library again; models_changed follows."""
+        """Reads the library again; models_changed follows. The first that is usable is loaded."""
         handle = self._client.send(lambda i: ListModels(id=i))
-        handle.done.connect(self._take_models)
+        handle.done.connect(self._on_models)
 
     def _info(self, model_id: str) -> ModelInfo | None:
         return next((info for info in self._infos if info.id == model_id), None)
@@ -308,6 +308,12 @@ class EngineController(QObject):
         self._take_models(result)
         self._choose_and_load()
 
+    def _on_models(self, result: ModelsListed) -> None:
+        self._take_models(result)
+        if (self.view.state, self.view.action) == ("empty", "models") and self._usable:
+            self._is_mending = True  # a message may wait for it
+            self._choose_and_load()
+
     def _take_models(self, result: ModelsListed) -> None:
         self._infos, self._trash, self._known = result.models, result.trash, result.known
         self.models_folder = result.folder
@@ -317,8 +323,12 @@ class EngineController(QObject):
         if failure.end is None:  # otherwise _on_ended tells it better
             self._fault(failure, "restart")
 
+    @property
+    def _usable(self) -> list[ModelInfo]:
+        return [info for info in self._infos if not info.problem]
+
     def _choose_and_load(self) -> None:
-        usable = [info for info in self._infos if not info.problem]
+        usable = self._usable
         chosen = next((info for info in usable if info.id == self._wanted), None)
         if chosen is None and usable:
             chosen = usable[0]
