@@ -1114,6 +1114,22 @@ def test_a_message_is_deleted_with_all_below_it_and_comes_back(start_app, until)
     assert before == after
 
 
+def test_what_is_sent_while_a_message_is_being_deleted_takes_its_place(start_app, until):
+    app = start_app()
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.finished)
+    disk = threading.Event()
+    app.store.write(lambda _connection: disk.wait(60))
+    app.chat.delete_message(page.messages[0].id)
+    app.chat.send("two")
+    disk.set()
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["two", WHOLE]
+    before, after = reopened(app, until)
+    assert before == after
+
+
 def test_a_question_without_its_answer_can_be_answered_again(start_app, until):
     app = start_app()
     page = app.page

@@ -152,11 +152,9 @@ class Outbox(QObject):
             )
             self._running.begin(future, queued, refused)
         else:
-            messages = self._transcript.messages if conversation_id else []
             future = self._store.write(
-                stored.begin_exchange,
+                stored.send_message,
                 conversation_id=conversation_id,
-                parent_id=messages[-1].id if messages else None,
                 message=message,
                 new=new,
                 now=time.time(),

@@ -132,6 +132,12 @@ _CONVERSATION = (
     "id, title, created_at, updated_at, pinned_at, system_prompt, sampling, model, draft,"
     " draft_attachments"
 )
+_BRANCH = (
+    "WITH RECURSIVE path (id, depth) AS ("
+    " SELECT active_root_id, 0 FROM conversations WHERE id = ?"
+    " UNION ALL SELECT n.active_child_id, depth + 1 FROM path JOIN messages n USING (id)"
+    f" WHERE n.active_child_id IS NOT NULL LIMIT {MAX_BRANCH})"
+)
 _SIBLINGS = (
     "SELECT count(*) FROM messages s WHERE s.conversation_id = m.conversation_id"
     " AND s.parent_id IS m.parent_id AND s.state != 'queued' AND s.deleted_at IS NULL"
@@ -165,11 +171,7 @@ def load_conversation(
     if row is None:
         return None
     messages = connection.execute(
-        "WITH RECURSIVE path (id, depth) AS ("
-        " SELECT active_root_id, 0 FROM conversations WHERE id = ?"
-        " UNION ALL SELECT n.active_child_id, depth + 1 FROM path JOIN messages n USING (id)"
-        f" WHERE n.active_child_id IS NOT NULL LIMIT {MAX_BRANCH})"
-        f" SELECT {_MESSAGE} FROM path JOIN messages m ON m.id = path.id ORDER BY depth",
+        f"{_BRANCH} SELECT {_MESSAGE} FROM path JOIN messages m ON m.id = path.id ORDER BY depth",
         (conversation_id,),
     )
     branch = tuple(MessageRecord(*row) for row in messages)
@@ -248,6 +250,26 @@ def begin_exchange(
     index_message(connection, message_id, message.text)
     answer_id = _insert_answer(connection, conversation_id, message_id, start, now)
     return NewExchange(conversation_id, message_id, answer_id)
+
+
+def send_message(
+    connection: sqlite3.Connection,
+    *,
+    conversation_id: int,
+    message: NewMessage,
+    new: NewConversation,
+    now: float,
+    start: AnswerStart,
+) -> NewExchange:
+    """As `begin_exchange`, at the end of the branch on show, which no page knows for certain."""
+    row = connection.execute(
+        f"{_BRANCH} SELECT m.id FROM path JOIN messages m ON m.id = path.id ORDER BY depth DESC",
+        (conversation_id,),
+    ).fetchone()
+    return begin_exchange(
+        connection, conversation_id=conversation_id, parent_id=row[0] if row else None,
+        message=message, new=new, now=now, start=start,
+    )  # fmt: skip
 
 
 def queue_message(
