@@ -161,6 +161,7 @@ class Application(QObject):
             self._ends.pop()()
         self.engine.finish()
         self.settings.close()
+        self._notes.close()
 
     def _add_chat(self) -> None:
         from bilin_app.pages.chat.page import ChatPage

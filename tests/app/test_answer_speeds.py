@@ -1,3 +1,6 @@
+import os
+import threading
+
 import pytest
 
 from bilin_app.controllers.answer_speeds import AnswerSpeeds, Speed
@@ -17,10 +20,32 @@ def test_nothing_is_said_before_it_was_measured():
 
 
 def test_rates_are_learned_from_a_finished_answer_and_kept(tmp_path):
-    AnswerSpeeds(ModelNotes(tmp_path / "models.json")).learn(facts(500, 2.0, 101, 20.0))
+    notes = ModelNotes(tmp_path / "models.json")
+    AnswerSpeeds(notes).learn(facts(500, 2.0, 101, 20.0))
+    notes.close()
     speed = AnswerSpeeds(ModelNotes(tmp_path / "models.json")).of("m")
     assert speed.prefill_tok_s == pytest.approx(250.0)
     assert speed.decode_tok_s == pytest.approx(20.0)
+
+
+def test_notes_wait_for_no_disk_and_the_newest_is_written_at_the_close(tmp_path, monkeypatch):
+    disk, threads = threading.Event(), []
+    synchronize = os.fsync
+
+    def wait_for_disk(descriptor):
+        threads.append(threading.current_thread())
+        disk.wait(60)
+        synchronize(descriptor)
+
+    monkeypatch.setattr(os, "fsync", wait_for_disk)
+    notes = ModelNotes(tmp_path / "models.json")
+    for context in range(1, 100):  # steps of a slider
+        notes.change("m", context=context)
+    disk.set()
+    notes.close()
+    assert ModelNotes(tmp_path / "models.json").get("m").context == 99
+    assert threading.current_thread() not in threads
+    assert len(threads) <= 2
 
 
 def test_long_answers_weigh_more_and_the_newest_most():

@@ -5,6 +5,7 @@ A JSON file beside the database; a damaged one is set aside and costs only these
 
 import json
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,13 @@ class ModelNote:
 
 
 class ModelNotes:
-    """Notes by model id; every change is written at once."""
+    """Notes by model id; every change is written soon, in a thread: calls wait for no disk."""
 
     def __init__(self, path: Path | None = None) -> None:
         """path: None keeps them in memory (for the tour and tests)."""
         self._path = path
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="bilin-notes")
+        self._written: Future[None] = Future()  # the newest state, or on its way
         self._notes: dict[str, ModelNote] = {}
         if path is not None:
             self._notes = _read(path)
@@ -56,10 +59,12 @@ class ModelNotes:
             return
         self._notes[model_id] = note
         if self._path is not None:
-            try:
-                _write(self._path, self._notes)
-            except OSError as error:
-                logger.info("%s cannot be written: %s", self._path, error)
+            self._written.cancel()  # one that has not begun: this one has all of it
+            self._written = self._writer.submit(_write, self._path, dict(self._notes))
+
+    def close(self) -> None:
+        """Waits until everything is written."""
+        self._writer.shutdown()
 
 
 def _read(path: Path) -> dict[str, ModelNote]:
@@ -93,6 +98,9 @@ def _checked(note: ModelNote) -> ModelNote:
 
 
 def _write(path: Path, notes: dict[str, ModelNote]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps({key: asdict(note) for key, note in notes.items()}, indent=1)
-    write_whole(path, content.encode(), mode=0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content.encode(), mode=0o600)
+    except OSError as error:
+        logger.info("%s cannot be written: %s", path, error)
