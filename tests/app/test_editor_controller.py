@@ -4,17 +4,19 @@ import errno
 import os
 import sqlite3
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from bilin_app.controllers import editor
 from bilin_app.controllers.editor import EditorController, suggested_length
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.fill_run import SentText
 from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand
 from bilin_app.storage.store import Store
-from bilin_app.text.document_file import decode_document
+from bilin_app.text.document_file import Snapshot, decode_document
 from bilin_engine.protocol import Candidate, LengthLimit, TextSegment
 
 SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
@@ -275,6 +277,67 @@ def test_a_file_whose_name_is_no_utf8_is_kept_under_a_name_that_can_be_shown(des
     desk.editor.open_file(path)
     qtbot.waitUntil(lambda: desk.on_disk() == ["正文"], timeout=5000)
     assert desk.editor.title == "˵��"
+
+
+def test_a_file_on_a_disk_that_does_not_answer_holds_up_no_save_and_no_close(
+    desk, qtbot, tmp_path, monkeypatch
+):
+    answers = threading.Event()
+
+    def hang(_path):
+        answers.wait(60)
+        return Snapshot("read at last")
+
+    monkeypatch.setattr(editor, "_read_file", hang)
+    try:
+        desk.editor.open_text("new")
+        desk.editor.open_file(tmp_path / "hangs.txt")
+        saved(desk, qtbot, tmp_path / "a.txt")
+        assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "new"
+        desk.editor.close()
+        assert not answers.is_set()
+    finally:
+        answers.set()
+
+
+def test_the_close_waits_for_saves_and_the_newest_of_a_file_is_written_last(
+    desk, tmp_path, monkeypatch
+):
+    write, answers = editor.write_whole, threading.Event()
+
+    def write_later(path, data):
+        if data == b"old":
+            answers.wait(60)
+        write(path, data)
+
+    monkeypatch.setattr(editor, "write_whole", write_later)
+    for text in ("old", "new"):
+        desk.editor.open_text(text)
+        desk.editor.save_file(tmp_path / "a.txt")
+    threading.Timer(0.2, answers.set).start()
+    desk.editor.close()
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "new"
+
+
+@pytest.mark.expects_log
+def test_the_close_waits_for_a_dead_disk_within_limits(desk, tmp_path, monkeypatch):
+    answers = threading.Event()
+    monkeypatch.setattr(editor, "write_whole", lambda *_: answers.wait(60))
+    monkeypatch.setattr(editor, "CLOSE_LIMIT_S", 0.1)
+    try:
+        desk.editor.open_text("new")
+        desk.editor.save_file(tmp_path / "a.txt")
+        desk.editor.close()
+        assert not answers.is_set()
+    finally:
+        answers.set()
+
+
+def test_a_pipe_is_no_file_to_open(desk, qtbot, tmp_path):
+    os.mkfifo(tmp_path / "a.txt")
+    desk.editor.open_file(tmp_path / "a.txt")
+    qtbot.waitUntil(lambda: desk.notices != [], timeout=5000)
+    assert desk.notices == ["a.txt cannot be used: not a file"]
 
 
 def test_an_empty_file_is_an_empty_document(desk, qtbot, tmp_path):

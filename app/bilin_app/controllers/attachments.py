@@ -7,14 +7,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Literal
 
 from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import sentences
 from bilin_app.controllers.engine import EngineController
-from bilin_app.controllers.mailbox import Mailbox
+from bilin_app.controllers.mailbox import Mailbox, in_a_thread
 from bilin_app.storage.conversations import set_draft_attachments
 from bilin_app.storage.errors import StorageError
 from bilin_app.storage.store import Store
@@ -90,8 +89,8 @@ class Attachments(QObject):
             self._reading[future] = conversation_id
             done = partial(self._on_read, future, path)
             self._mailbox.when(future, done, lambda error, done=done: done(_unreadable(error)))
-        # A disk that does not answer keeps no other files waiting, and no app from closing.
-        Thread(target=_read_all, args=(files,), name="bilin-attachments", daemon=True).start()
+        # A thread for these alone: a disk that does not answer keeps no other files waiting.
+        in_a_thread(lambda: _read_all(files))
 
     def add_text(self, conversation_id: int, text: str) -> None:
         """Attaches a text that was pasted."""

@@ -4,8 +4,10 @@ The one place of the editor that knows both the database and the engine. All on 
 storage and files beside it.
 """
 
+import logging
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+import stat
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 from msgspec import structs
@@ -25,12 +27,12 @@ from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.engine_views import EngineView
 from bilin_app.controllers.fill_run import FillRun, SentText, WindowMeter
 from bilin_app.controllers.list_views import DeletedItem
-from bilin_app.controllers.mailbox import Mailbox
+from bilin_app.controllers.mailbox import Mailbox, in_a_thread
 from bilin_app.controllers.proofreader import Proofreader
 from bilin_app.storage import documents as stored
 from bilin_app.storage.documents import RevisionRecord
 from bilin_app.storage.errors import StorageError, storage_error
-from bilin_app.storage.store import Store
+from bilin_app.storage.store import CLOSE_LIMIT_S, Store
 from bilin_app.storage.whole_file import write_whole
 from bilin_app.text.document import (
     Document,
@@ -44,6 +46,8 @@ from bilin_app.text.document_file import Snapshot, decode_document, pretty_docum
 from bilin_app.text.file_bytes import NotTextError, decode, encode_like
 from bilin_app.text.titles import printable, title_from
 from bilin_engine.protocol import BlankKind, FillConstraints, InspectPrompt, LengthLimit
+
+logger = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 _TITLE_CHARACTERS = 400
@@ -83,7 +87,7 @@ class EditorController(QObject):
         self._engine = engine
         engine.interrupted.connect(self.stop)
         self._mailbox = Mailbox(self)
-        self._files = ThreadPoolExecutor(1, thread_name_prefix="bilin-files")
+        self._saves: dict[Path, Future[None]] = {}  # the last of each file
         self._list = DocumentList(store, self)
         self._keeper = DocumentKeeper(store, self)
         self._meter = WindowMeter(engine, self)
@@ -126,13 +130,16 @@ class EditorController(QObject):
         self._mailbox.when(self._store.read(stored.list_documents), opened, self._tell)
 
     def close(self) -> None:
-        """Keeps what is not kept yet. Before the store closes."""
+        """Keeps what is not kept yet, waiting CLOSE_LIMIT_S at most. Before the store closes."""
         self._meter.stop()
         self.reader.stop()
         if self._run is not None:
             self._run.leave()
         self._keeper.save_now()
-        self._files.shutdown()
+        wait(self._saves.values(), CLOSE_LIMIT_S)
+        for path, save in self._saves.items():
+            if not save.done():
+                logger.error("%s was not written within %g s", path, CLOSE_LIMIT_S)
 
     # --- Documents --------------------------------------------------------------------------------
 
@@ -179,7 +186,7 @@ class EditorController(QObject):
             self._take(0, snapshot)
             self._keeper.change(self._snapshot)
 
-        self._when_file(self._files.submit(_read_file, path), show, path)
+        self._when_file(in_a_thread(lambda: _read_file(path)), show, path)
 
     def save_file(self, path: Path) -> None:
         """Writes the document: .json with blanks, candidates and origins, else plain text."""
@@ -188,7 +195,15 @@ class EditorController(QObject):
         def done(_none: None) -> None:
             self.notice.emit(sentences.file_written(path))
 
-        self._when_file(self._files.submit(_write_file, path, snapshot), done, path)
+        before = self._saves.get(path)
+
+        def write() -> None:
+            if before is not None:
+                wait((before,))  # the newest text is written last
+            _write_file(path, snapshot)
+
+        self._saves[path] = in_a_thread(write)
+        self._when_file(self._saves[path], done, path)
 
     def _when_file(self, future: Future, done: object, path: Path) -> None:
         def refused(error: StorageError) -> None:
@@ -479,7 +494,10 @@ def suggested_length(text: str) -> LengthLimit | None:
 def _read_file(path: Path) -> Snapshot:
     data = b""
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe, which would be read for ever
+            raise StorageError("unusable", "not a file")
+        size = status.st_size
         if size > MAX_FILE_BYTES:
             raise StorageError(
                 "unusable", f"{size} bytes; the editor opens files up to {MAX_FILE_BYTES} bytes"

@@ -155,6 +155,7 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be written: {}"),
     # Files that people open: the app's own readers
     QT_TRANSLATE_NOOP("EngineSentences", "it is no text in UTF-8, UTF-16 or GB 18030; it begins with {}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "not a file"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} bytes; the editor opens files up to {} bytes"),
     QT_TRANSLATE_NOOP("EngineSentences", "this is no document of Bilin: {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "this is {} version {}; this Bilin reads {} up to version {}"),

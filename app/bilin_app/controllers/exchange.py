@@ -3,17 +3,13 @@
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
-from typing import TypeVar
 
 from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import sentences
-from bilin_app.controllers.mailbox import Mailbox
+from bilin_app.controllers.mailbox import Mailbox, in_a_thread
 from bilin_app.controllers.message_views import message_view
 from bilin_app.controllers.transcript import Overlay
 from bilin_app.controllers.views import MessageView
@@ -31,8 +27,6 @@ from bilin_app.text.conversation_file import (
     to_markdown,
 )
 from bilin_app.text.titles import title_from
-
-T = TypeVar("T")
 
 
 class Exchange(QObject):
@@ -57,7 +51,7 @@ class Exchange(QObject):
                 return
             record, views = found
             made = _made(record, [self._overlay(view) for view in views])
-            future = _in_a_thread(lambda: _write(made, path, names))
+            future = in_a_thread(lambda: _write(made, path, names))
             self._mailbox.when(future, written, self._on_refused)
 
         def written(reason: str) -> None:
@@ -83,7 +77,7 @@ class Exchange(QObject):
             else:
                 self._take(deque(conversations), [])
 
-        self._mailbox.when(_in_a_thread(lambda: _read(path)), done, self._on_refused)
+        self._mailbox.when(in_a_thread(lambda: _read(path)), done, self._on_refused)
 
     def _take(self, rest: deque[FileConversation], taken: list[int]) -> None:
         if not rest:
@@ -100,20 +94,6 @@ class Exchange(QObject):
 
     def _on_refused(self, error: StorageError) -> None:
         self.told.emit(sentences.storage_refused(error.problem, self._store.path))
-
-
-def _in_a_thread(job: Callable[[], T]) -> Future[T]:
-    """A daemon: a file that cannot be read or written to its end keeps no app from closing."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(job())
-        except Exception as error:  # noqa: BLE001 - the edge of the thread: the future tells
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return future
 
 
 def _content(

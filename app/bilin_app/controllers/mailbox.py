@@ -1,9 +1,10 @@
-"""Brings the outcome of a storage thread's work to the GUI thread."""
+"""Work beside the GUI thread, and its outcome back on it."""
 
 import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from threading import Thread
 from typing import TypeVar
 
 from PySide6.QtCore import QObject, Qt, Signal
@@ -55,3 +56,17 @@ class Mailbox(QObject):
 
     def _on_arrived(self, deliver: Callable[[], None]) -> None:
         deliver()
+
+
+def in_a_thread(job: Callable[[], T]) -> Future[T]:
+    """For files. A daemon: one that cannot be read or written to its end keeps no app open."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(job())
+        except Exception as error:  # noqa: BLE001 - the edge of the thread: the future tells
+            future.set_exception(error)
+
+    Thread(target=run, name="bilin-files", daemon=True).start()
+    return future

@@ -1519,6 +1519,10 @@
             <translation>不是 UTF-8、UTF-16 或 GB 18030 编码的文字，开头是 {}</translation>
         </message>
         <message>
+            <source>not a file</source>
+            <translation>不是普通文件</translation>
+        </message>
+        <message>
             <source>{} bytes; the editor opens files up to {} bytes</source>
             <translation>有 {} 字节；编辑器最多打开 {} 字节的文件</translation>
         </message>
