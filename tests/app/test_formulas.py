@@ -1,8 +1,11 @@
 """Formulas: which text is one, that pictures stand for their source, that bombs stay text."""
 
+import sys
+
 import pytest
 from PySide6.QtGui import QTextCursor
 
+from bilin_app.pages.chat import formulas as formulas_module
 from bilin_app.pages.chat.formulas import Formulas, formulas, is_drawable
 from bilin_app.pages.chat.markdown import _parser
 from bilin_app.pages.chat.message_body import MessageBody, plain_text
@@ -74,7 +77,7 @@ def test_a_bomb_is_not_even_tried(latex):
     assert not is_drawable(latex)
 
 
-def test_a_process_that_hangs_or_dies_costs_its_formula_only(qapp, tmp_path):
+def test_a_process_that_hangs_or_dies_costs_its_formula_only(qapp, tmp_path, monkeypatch):
     script = tmp_path / "worker.py"
     script.write_text(
         "import json, sys, time\n"
@@ -85,11 +88,9 @@ def test_a_process_that_hangs_or_dies_costs_its_formula_only(qapp, tmp_path):
         '    svg = \'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -8 9 10"/>\'\n'
         "    print(json.dumps({'svg': svg, 'ascent': 8, 'descent': 2}), flush=True)\n"
     )
-    import sys
-
     start_theme(qapp, Look("light", "en"))
     drawing = Formulas(qapp, (sys.executable, str(script)))
-    drawing._limit.setInterval(2000)
+    monkeypatch.setattr(formulas_module, "START_MS", 4000)
     keys = [drawing.key(latex, is_display=False) for latex in ("hang", "die", "fine")]
     assert [drawing.get(key) for key in keys] == [None, None, None]
     drawing.wait()
@@ -98,6 +99,28 @@ def test_a_process_that_hangs_or_dies_costs_its_formula_only(qapp, tmp_path):
     assert results[:2] == [None, None]
     assert results[2] is not None
     assert (results[2].ascent, results[2].descent) == (8.0, 2.0)
+
+
+def test_only_the_first_formula_waits_for_the_process_to_start(qapp, tmp_path, monkeypatch):
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import json, sys, time\n"
+        "time.sleep(1.5)\n"
+        "for line in sys.stdin:\n"
+        "    if json.loads(line)['latex'] == 'hang': time.sleep(100)\n"
+        '    svg = \'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -8 9 10"/>\'\n'
+        "    print(json.dumps({'svg': svg, 'ascent': 8, 'descent': 2}), flush=True)\n"
+    )
+    start_theme(qapp, Look("light", "en"))
+    drawing = Formulas(qapp, (sys.executable, str(script)))
+    monkeypatch.setattr(formulas_module, "LIMIT_MS", 1000)
+    keys = [drawing.key(latex, is_display=False) for latex in ("x", "hang", "y")]
+    for key in keys:
+        drawing.get(key)
+    drawing.wait()
+    results = [drawing.get(key) is not None for key in keys]
+    drawing.close()
+    assert results == [True, False, True]
 
 
 def test_a_formula_that_is_drawn_late_leaves_what_streams_below_it(body):

@@ -21,6 +21,7 @@ MAX_SOURCE_CHARS = 2000
 MAX_BRACE_DEPTH = 12
 MAX_SCRIPTS_IN_A_ROW = 6  # the parser's time doubles with each
 LIMIT_MS = 3_000
+START_MS = 15_000  # the limit of a process's first formula: on a busy machine Python starts slowly
 IDLE_MS = 5_000
 MAX_WIDTH, MAX_HEIGHT = 690, 1200  # px; wider ones are made smaller, down to MIN_SCALE
 MIN_SCALE = 0.6
@@ -63,9 +64,9 @@ class Formulas(QObject):
         self._waiting: deque[FormulaKey] = deque()
         self._asked: FormulaKey | None = None
         self._process: QProcess | None = None
+        self._has_answered = False  # the process, so that it has started
         self._limit = QTimer(self)
         self._limit.setSingleShot(True)
-        self._limit.setInterval(LIMIT_MS)
         self._limit.timeout.connect(self._on_limit)
         self._idle = QTimer(self)
         self._idle.setSingleShot(True)
@@ -103,7 +104,7 @@ class Formulas(QObject):
             process.waitForFinished(1000)
             process.deleteLater()
 
-    def wait(self, limit_ms: int = 10_000) -> None:
+    def wait(self, limit_ms: int = 20_000) -> None:
         """Until all is drawn, for pictures and tests."""
         timer = QTimer()
         timer.setSingleShot(True)
@@ -124,11 +125,12 @@ class Formulas(QObject):
             "size": key.size,
             "color": key.color,
         }
-        self._limit.start()
+        self._limit.start(LIMIT_MS if self._has_answered else START_MS)
         self._process.write((json.dumps(asked) + "\n").encode())
 
     def _start(self) -> QProcess:
         process = QProcess(self)
+        self._has_answered = False
         process.setProcessChannelMode(QProcess.ProcessChannelMode.SeparateChannels)
         process.setStandardErrorFile(QProcess.nullDevice())
         process.readyReadStandardOutput.connect(self._on_output)
@@ -140,6 +142,7 @@ class Formulas(QObject):
     def _on_output(self) -> None:
         if self._process is None or not self._process.canReadLine() or self._asked is None:
             return
+        self._has_answered = True
         answer = json.loads(bytes(self._process.readLine().data()))
         self._finish(_picture(answer) if "svg" in answer else None)
 
