@@ -42,6 +42,11 @@ def test_what_is_a_formula(source, expected):
 
 
 @pytest.fixture
+def themed(qapp):
+    start_theme(qapp, Look("light", "en"))
+
+
+@pytest.fixture
 def body(qapp, qtbot):
     start_theme(qapp, Look("light", "en"))
     widget = MessageBody(None)  # type: ignore[arg-type]
@@ -67,6 +72,36 @@ def test_a_formula_that_streams_in_is_drawn_once_closed(body):
     cursor = QTextCursor(body.document())
     cursor.movePosition(QTextCursor.MoveOperation.End)
     assert plain_text(body.document(), 0, cursor.position()) == "It is $$x^2$$ then more."
+
+
+def picture(latex):
+    key = formulas().key(latex, is_display=False)
+    formulas().get(key)
+    formulas().wait()
+    return formulas().get(key)
+
+
+@pytest.mark.usefixtures("themed")
+def test_chinese_in_a_formula_is_drawn_with_its_own_letters():
+    """The font for mathematics has none of them: each was the same box."""
+    for one, other in (
+        (r"\text{速度}", r"\text{时间}"),
+        ("S_{阴影}", "S_{三角}"),
+        ("a，b", "a：b"),
+    ):
+        first, second = picture(one), picture(other)
+        assert first is not None
+        assert second is not None
+        assert first.image != second.image
+    assert picture(r"\frac{\text{路程}}{\text{时间}}") is not None
+    assert picture("中^2") is not None
+
+
+@pytest.mark.usefixtures("themed")
+@pytest.mark.parametrize("latex", [r"\text{😀}", r"\text{한} = 1", r"\left（x\right）"])
+def test_a_formula_with_a_letter_that_no_font_has_stays_its_source(latex):
+    assert picture(latex) is None
+    assert picture("x") is not None
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from PySide6.QtCore import QByteArray, QCoreApplication, QObject, QProcess, QTimer, Signal
 from PySide6.QtGui import QImage, QPainter
 
+from bilin_app.theme.resources import ui_folder
 from bilin_app.theme.theme import theme
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Formulas(QObject):
 
     def __init__(self, parent: QObject, command: tuple[str, ...] | None = None) -> None:
         super().__init__(parent)
-        self._command = command or (sys.executable, "-P", "-m", "bilin_app.text.formula_worker")
+        self._command = command or _worker_command()
         self._kept: OrderedDict[FormulaKey, Formula | None] = OrderedDict()
         self._waiting: deque[FormulaKey] = deque()
         self._asked: FormulaKey | None = None
@@ -174,6 +175,11 @@ class Formulas(QObject):
         self._kept[key] = formula
         while len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
+
+
+def _worker_command() -> tuple[str, ...]:
+    chinese = ui_folder() / "fonts" / "NotoSansSC-Regular.ttf"
+    return (sys.executable, "-P", "-m", "bilin_app.text.formula_worker", str(chinese))
 
 
 def is_drawable(latex: str) -> bool:
