@@ -104,6 +104,13 @@ def test_a_formula_with_a_letter_that_no_font_has_stays_its_source(latex):
     assert picture("x") is not None
 
 
+def test_a_formula_with_a_letter_beyond_the_first_plane_becomes_a_picture(body):
+    """Such a letter is two of Qt's."""
+    body.set_text("so $𝑥^2$ and $y$.", is_complete=True)
+    formulas().wait()
+    assert body.document().toPlainText() == "so \ufffc and \ufffc."
+
+
 @pytest.mark.parametrize(
     "latex",
     ["", "x" * 3000, "{" * 50 + "}" * 50, "x" + "^x" * 40, "x" + "^{x" * 40 + "}" * 40],

@@ -31,6 +31,7 @@ from PySide6.QtGui import (
 from bilin_app.pages.chat.formulas import PIXEL_RATIO, Formula, FormulaKey, formulas
 from bilin_app.pages.chat.highlight import prepare_lexer
 from bilin_app.pages.chat.math_rules import FORMULA, add_math
+from bilin_app.text.document import to_units
 from bilin_app.theme.fonts import BOLD, code_families, families, language_of
 from bilin_app.theme.theme import theme
 
@@ -195,7 +196,8 @@ class WaitingFormula:
         """Puts the picture in place, unless the source is there no more."""
         cursor = QTextCursor(self.start)
         cursor.setKeepPositionOnInsert(False)
-        end = min(self.start.position() + len(self.markup), cursor.document().characterCount() - 1)
+        length = len(to_units(self.markup))
+        end = min(self.start.position() + length, cursor.document().characterCount() - 1)
         cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
         if cursor.selectedText() == self.markup.replace("\n", "\u2028"):
             insert_formula(cursor, formula, self.key, self.markup)
