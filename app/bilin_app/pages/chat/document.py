@@ -91,12 +91,21 @@ class MessageDocument(QObject):
         self.text = ""
         self._highlighter = Highlighter(self)
         self._waiting: list[WaitingFormula] = []
+        self._references: dict[str, object] = {}  # of links: what closed blocks define
+        self._offsets: tuple[int, ...] = ()  # in the text, of `places`
         formulas().drawn.connect(self._on_drawn)
         self._reset()
 
     def set_text(self, text: str, *, is_complete: bool, places: tuple[int, ...] = ()) -> None:
         """Shows a text, from the start. places: offsets whose positions are kept in `places`."""
+        self._references = {}
+        self._write_text(text, places)
+        if is_complete:
+            self.finish()
+
+    def _write_text(self, text: str, places: tuple[int, ...]) -> None:
         self._reset()
+        self._offsets = places
         begin = 0
         for offset in places:
             if offset > begin:
@@ -105,8 +114,6 @@ class MessageDocument(QObject):
             last = self.qt.lastBlock()
             self.places.append((last.blockNumber(), last.length() - 1))
         self.append(text[begin:])
-        if is_complete:
-            self.finish()
 
     def set_plain_text(self, text: str) -> None:
         """Shows a text as it is, without Markdown: a person's message."""
@@ -123,8 +130,11 @@ class MessageDocument(QObject):
         self._update(closed)
 
     def finish(self) -> None:
-        """Closes the open tail."""
+        """Closes the open tail; links whose definitions came behind them are links from now on."""
         self._update(self._splitter.finish())
+        if self._has_late_references:
+            self._write_text(self.text, self._offsets)
+            self._update(self._splitter.finish())
 
     def place(self, index: int) -> QTextCursor:
         """Where a place is now, as near as Markdown's marks allow."""
@@ -147,6 +157,8 @@ class MessageDocument(QObject):
         self.fences = []
         self.places = []
         self._waiting = []
+        self._may_refer = False  # a block so far has brackets
+        self._has_late_references = False  # defined behind such a block
         self._is_fresh = True  # the document's last block is unused
         self._tail: QTextCursor | None = None  # moves with what a drawn formula takes away above it
         self._open_code: str | None = None  # what is shown of an open fence
@@ -175,8 +187,14 @@ class MessageDocument(QObject):
             self._highlighter.add(QTextCursor(self.fences[-1].start), code, block.language)
             return
         self._remove_tail(cursor)
-        writer = self._write_markdown(cursor, block.text, after, goes_on=block.goes_on)
+        num_known = len(self._references)
+        writer = self._write_markdown(
+            cursor, block.text, after, self._references, goes_on=block.goes_on
+        )
         self._unfinished = writer.unfinished
+        is_defining = len(self._references) > num_known
+        self._has_late_references |= is_defining and self._may_refer
+        self._may_refer |= "]" in block.text
 
     def _write_tail(self, cursor: QTextCursor, tail: Block) -> None:
         if tail.kind == "code":
@@ -191,7 +209,8 @@ class MessageDocument(QObject):
             after = self._unfinished
             if isinstance(after, OpenTable):  # whose rows could not be taken back
                 after = replace(after, table=None)
-            self._write_markdown(cursor, tail.text, after)
+            # What an open tail defines may be half an address.
+            self._write_markdown(cursor, tail.text, after, dict(self._references))
 
     def _begin_tail(self, cursor: QTextCursor) -> None:
         self._remove_tail(cursor)
@@ -221,11 +240,12 @@ class MessageDocument(QObject):
         cursor: QTextCursor,
         source: str,
         after: OpenList | OpenTable | None,
+        references: dict[str, object],
         *,
         goes_on: bool = False,
     ) -> MarkdownWriter:
         cursor.movePosition(QTextCursor.MoveOperation.End)
-        writer = MarkdownWriter(cursor, is_fresh=self._is_fresh, after=after)
+        writer = MarkdownWriter(cursor, is_fresh=self._is_fresh, after=after, references=references)
         writer.write(source, goes_on=goes_on)
         self._is_fresh = writer.is_fresh
         self._waiting += writer.waiting

@@ -73,7 +73,9 @@ def _parser() -> MarkdownIt:
     # Imported at first use: the first paint does not wait for it. See `warm_up`.
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 4 * MAX_DEPTH})
+    # A definition that is no token leaves nothing behind: an address that no link uses was lost.
+    options = {"html": False, "maxNesting": 4 * MAX_DEPTH, "inline_definitions": True}
+    parser = MarkdownIt("commonmark", options)
     parser.enable(["table", "strikethrough"])
     parser.disable(["html_block", "html_inline"])
     add_math(parser)
@@ -276,16 +278,19 @@ class MarkdownWriter:
         *,
         is_fresh: bool,
         after: OpenList | OpenTable | None = None,
+        references: dict[str, object] | None = None,
     ) -> None:
         """is_fresh: the block at the cursor is unused and is to be filled first.
 
-        after: what the source goes on with, if that is how it begins.
+        after: what the source goes on with, if that is how it begins. references: the parser's
+        definitions of links; those of the source are added.
         """
         self._cursor = cursor
         self.is_fresh = is_fresh
         self.waiting: list[WaitingFormula] = []
         self.unfinished: OpenList | OpenTable | None = None
         self._after = after
+        self._references = {} if references is None else references
         self._source = ""
         self._goes_on = False
         self._lists: list[_List] = []
@@ -303,7 +308,7 @@ class MarkdownWriter:
         self._source = source
         if isinstance(self._after, OpenTable):
             self._source = self._after.head + source
-        tokens = _parser().parse(self._source)
+        tokens = _parser().parse(self._source, {"references": self._references})
         index = 0
         while index < len(tokens):
             index = self._write_token(tokens, index)
@@ -334,6 +339,8 @@ class MarkdownWriter:
                 self._write_inline(token, self._inline_format(token))
             case "fence" | "code_block":
                 self._write_inner_code(token.content)
+            case "definition":
+                self._write_definition(token)
             case "hr":
                 rule = text_block_format(PARAGRAPH_GAP, line_height=9)
                 rule.setProperty(RULE_PROPERTY, 1)
@@ -415,6 +422,19 @@ class MarkdownWriter:
                 block_format.setProperty(MARKER_PROPERTY, f"{current.number}.")
                 current.number += 1
         self._start_block(block_format)
+
+    def _write_definition(self, token: Token) -> None:
+        """What a link by reference leads to: it is read and copied like the rest."""
+        address = str(token.meta["url"])
+        base = text_char_format(address)
+        self._start_paragraph("", is_tight=False)
+        self._cursor.insertText(f"[{token.meta['label']}]: ", base)
+        for piece in cut(address, MAX_LINE_CHARS):
+            self._make_room()
+            self._cursor.insertText(piece, _link_format(base, address))
+        if title := token.meta["title"]:
+            self._make_room()
+            self._cursor.insertText(f' "{title}"', base)
 
     def _write_inner_code(self, code: str) -> None:
         """Code inside a list or a quotation, or indented: set as code, without a frame."""

@@ -184,7 +184,7 @@ class MessageBody(QTextBrowser):
     def finish(self) -> None:
         """Closes the open tail."""
         self.content.finish()
-        self._place_new_copy_buttons()
+        self._place_copy_buttons()  # all may be written again
 
     def _on_formula_drawn(self) -> None:
         if self.selecting is not None:
