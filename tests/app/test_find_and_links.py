@@ -1,7 +1,8 @@
 """Finding in a conversation, and the question before a link is opened."""
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
 
 from bilin_app.controllers.views import ConversationView, MessageView
@@ -63,3 +64,41 @@ def test_addresses_hide_nothing():
     assert host_of("https://\u0430pple.com/") == "xn--pple-43d.com"
     assert host_of("https://[broken") == ""
     assert visible("https://a.test/\u202eb\n") == "https://a.test/\\u202eb\\u000a"
+
+
+def test_a_click_or_drag_in_messages_leaves_the_keys_to_the_composer(view, qtbot):
+    """An input method would miss the first key where the focus is on what takes no input."""
+    view.activateWindow()
+    edit = view.composer.edit
+    edit.setFocus()
+    qtbot.waitUntil(edit.hasFocus)
+    body = view.transcript.widgets_in_order()[-1].body  # 最后一句
+    cursor = body.textCursor()
+    cursor.setPosition(2)
+    begin, end = body.rect().topLeft() + QPoint(1, 8), body.cursorRect(cursor).center()
+    QTest.mousePress(body.viewport(), Qt.MouseButton.LeftButton, pos=begin)
+    QTest.mouseMove(body.viewport(), end)
+    QTest.mouseRelease(body.viewport(), Qt.MouseButton.LeftButton, pos=end)
+    assert edit.hasFocus()
+    assert body.textCursor().selectedText() == "最后"
+    QTest.keyClick(edit, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    assert QGuiApplication.clipboard().text() == "最后"
+    view.list.search.setFocus()
+    QTest.mouseClick(view.transcript.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(3, 3))
+    assert edit.hasFocus()
+    edit.setPlainText("mine")
+    edit.selectAll()
+    QTest.keyClick(edit, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    assert QGuiApplication.clipboard().text() == "mine"
+
+
+def test_page_keys_in_a_field_of_few_lines_turn_the_messages_pages(view):
+    bar = view.transcript.verticalScrollBar()
+    before = bar.value()
+    QTest.keyClick(view.composer.edit, Qt.Key.Key_PageUp)
+    assert bar.value() < before
+    QTest.keyClick(view.composer.edit, Qt.Key.Key_PageDown)
+    assert bar.value() == before
+    view.composer.edit.setPlainText("line\n" * 60)
+    QTest.keyClick(view.composer.edit, Qt.Key.Key_PageUp)
+    assert bar.value() == before

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from PySide6.QtCore import QMimeData, Signal
-from PySide6.QtGui import QGuiApplication, QKeyEvent, Qt
+from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence, Qt
 from PySide6.QtWidgets import QPlainTextEdit
 from typing_extensions import override
 
 LONG_PASTE_CHARS = 4_000
 LONG_PASTE_LINES = 80
+PAGE_KEYS = (Qt.Key.Key_PageUp, Qt.Key.Key_PageDown)
 MAX_INLINE_CHARS = 20_000  # more in the field holds up each key: Qt breaks a line as a whole
 
 
@@ -20,9 +21,10 @@ def local_files(data: QMimeData) -> list[Path]:
 class ComposerEdit(QPlainTextEdit):
     """long_text_pasted(str): to be attached; Ctrl+Shift+V pastes up to MAX_INLINE_CHARS.
 
-    files_given(list[Path]): files that were pasted.
+    files_given(list[Path]): files that were pasted. copy_requested(): nothing is selected here.
     """
 
+    copy_requested = Signal()
     long_text_pasted = Signal(str)
     files_given = Signal(object)
 
@@ -46,6 +48,10 @@ class ComposerEdit(QPlainTextEdit):
         both = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
         if event.key() == Qt.Key.Key_V and event.modifiers() == both:
             self.paste_whole()
+        elif event.matches(QKeySequence.StandardKey.Copy) and not self.textCursor().hasSelection():
+            self.copy_requested.emit()
+        elif event.key() in PAGE_KEYS and not self.verticalScrollBar().maximum():
+            event.ignore()  # the messages take it
         else:
             super().keyPressEvent(event)
 

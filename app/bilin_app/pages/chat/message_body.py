@@ -148,6 +148,8 @@ class MessageBody(QTextBrowser):
             Qt.TextInteractionFlag.TextBrowserInteraction
             | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
+        # A click takes the focus from no field: an input method would miss the first key there.
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.viewport().setAutoFillBackground(False)
         self.content = MessageDocument(self)
         self.setDocument(self.content.qt)

@@ -60,7 +60,7 @@ class Transcript(QAbstractScrollArea):
         self.setObjectName("transcript")
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self._items: list[_Item] = []
         self._index_of: dict[int, int] = {}
         self._widgets: dict[int, MessageWidget] = {}  # by message id
@@ -483,7 +483,7 @@ class Transcript(QAbstractScrollArea):
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if self.selection.is_wide and event.matches(QKeySequence.StandardKey.Copy):
+        if event.matches(QKeySequence.StandardKey.Copy):
             self.selection.copy()
         elif event.key() == Qt.Key.Key_End:
             self.scroll_to_end()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import (
+    QAbstractSlider,
     QDialog,
     QFrame,
     QHBoxLayout,
@@ -26,7 +27,7 @@ from typing_extensions import override
 
 from bilin_app.pages.chat.column import COLUMN_WIDTH, MARGIN
 from bilin_app.pages.chat.composer import Composer
-from bilin_app.pages.chat.composer_edit import local_files
+from bilin_app.pages.chat.composer_edit import PAGE_KEYS, local_files
 from bilin_app.pages.chat.conversation_list import ConversationList
 from bilin_app.pages.chat.empty import EmptyConversation
 from bilin_app.pages.chat.header import Header
@@ -77,6 +78,9 @@ class ChatView(QWidget):
 
     def _build(self) -> None:
         self._stack.addWidget(self.empty)
+        # Messages take no focus from a click: keys and input methods then mean the composer.
+        self._stack.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self._stack.setFocusProxy(self.composer.edit)
         self._composer_box = QHBoxLayout()
         self._composer_box.addWidget(self.composer)
         main = QWidget(self)
@@ -109,6 +113,7 @@ class ChatView(QWidget):
 
         transcript = Transcript(self)
         transcript.editing_ended.connect(self.composer.edit.setFocus)
+        self.composer.edit.copy_requested.connect(transcript.selection.copy)
         self._stack.addWidget(transcript)
         QWidget.setTabOrder(self.header.sampling, transcript)
         return transcript
@@ -268,11 +273,17 @@ class ChatView(QWidget):
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """What is typed where nothing can be written goes into the composer."""
+        """What nothing took: letters go into the composer, page keys to the messages."""
         held = event.modifiers() & ~Qt.KeyboardModifier.ShiftModifier
         is_typed = event.text().isprintable() and bool(event.text().strip())
         if is_typed and not held and self.composer.edit.isEnabled():
             self.composer.insert(event.text())
+        elif event.key() in PAGE_KEYS and self._stack.currentWidget() is not self.empty:
+            is_up = event.key() == Qt.Key.Key_PageUp
+            action = QAbstractSlider.SliderAction
+            self.transcript.verticalScrollBar().triggerAction(
+                action.SliderPageStepSub if is_up else action.SliderPageStepAdd
+            )
         else:
             super().keyPressEvent(event)
 

@@ -170,8 +170,12 @@ class WideSelection:
         )
 
     def copy(self) -> None:
-        """Brings that to the clipboard."""
-        QGuiApplication.clipboard().setText(self.text())
+        """Brings what is selected to the clipboard, within one message, too."""
+        if self.is_wide:
+            QGuiApplication.clipboard().setText(self.text())
+            return
+        for widget in self._messages.widgets_in_order():
+            widget.body.copy()  # nothing where nothing is selected
 
     def snapshot(self) -> Callable[[], str]:
         """Makes the text of what is selected now, however things look by then."""
