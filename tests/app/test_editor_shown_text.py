@@ -1,5 +1,8 @@
 """Positions of the document and places of the field, with offers in the text."""
 
+from collections import Counter
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,3 +50,33 @@ def test_an_offer_that_is_taken_leaves_the_blank():
     assert (shown.is_offered(blank.id), shown.size) == (True, 2)
     assert shown.take(blank.id) == "xy"
     assert (shown.is_offered(blank.id), shown.size) == (False, 1)
+
+
+ASKED = {
+    "place_of": lambda shown: shown.place_of(600),
+    "position_of": lambda shown: shown.position_of(1200),
+    "blank_at": lambda shown: shown.blank_at(1199),
+    "the_blank_behind": lambda shown: shown.blank_at(1, is_behind=True),
+    "regions": lambda shown: shown.regions(),
+}
+
+
+@pytest.mark.parametrize("question", ASKED)
+def test_many_offers_are_looked_through_once(monkeypatch, question):
+    shown = shown_of("a[MASK]" * 300, ["xyz"] * 300)
+    calls = Counter()
+
+    def count(owner: type, name: str) -> None:
+        asked = getattr(owner, name)
+
+        def counted(self, argument):
+            calls[name] += 1
+            return asked(self, argument)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    count(Document, "place")
+    count(Document, "index")
+    count(ShownText, "text_of")
+    assert ASKED[question](shown)
+    assert calls.total() <= 300

@@ -410,6 +410,35 @@ def test_a_blank_that_is_made_again_shows_its_offer_again(bench):
     assert one.shown == "x甲"
 
 
+def test_the_blanks_of_a_paragraph_are_laid_out_once_when_their_numbers_change(bench, monkeypatch):
+    one = bench("[MASK]" * 20)
+    looks: list[int] = []
+    index = Document.index
+    monkeypatch.setattr(Document, "index", lambda self, i: looks.append(i) or index(self, i))
+
+    def width(place: int) -> int:
+        left, right = QTextCursor(one.view.document()), QTextCursor(one.view.document())
+        left.setPosition(place)
+        right.setPosition(place + 1)
+        return one.view.cursorRect(right).left() - one.view.cursorRect(left).left()
+
+    assert width(8) < width(9)  # the ninth, and the first of two digits
+    tenth = width(9)
+    looks.clear()
+    one.view._renumber()
+    assert len(looks) < 5 * 20  # not 20 * 20
+    one.session.restore_original(one.blank())
+    assert width(8) < tenth  # what was the tenth is the ninth now
+
+
+def test_a_blank_that_begins_to_be_filled_lays_out_no_other_paragraph(bench, monkeypatch):
+    one = bench("[MASK]\n" * 20)
+    looks: list[int] = []
+    monkeypatch.setattr(one.view, "_lay_out", lambda stretches: looks.extend(stretches))
+    one.session.begin_stream(one.blank(3))
+    assert looks == [(6, 7, one.blank(3))]
+
+
 def test_what_is_typed_right_before_an_offer_moves_none_of_its_letters(bench):
     one = bench("[MASK]")
     one.at(0)

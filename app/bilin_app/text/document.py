@@ -124,6 +124,7 @@ class Document:
         self.text = content.text
         self._places = [offset for offset, _ in content.blanks]
         self._blanks = [blank for _, blank in content.blanks]
+        self._indices = _indices(self._blanks)
         self._origins: list[tuple[int, Origin]] = list(content.origins)
         self._last_id = max((blank.id for blank in self._blanks), default=0)
 
@@ -152,14 +153,12 @@ class Document:
 
     def place(self, blank_id: int) -> tuple[int, Blank] | None:
         """Where a blank stands, and the blank; None if it is gone."""
-        for index, blank in enumerate(self._blanks):
-            if blank.id == blank_id:
-                return self._places[index], blank
-        return None
+        index = self.index(blank_id)
+        return (self._places[index], self._blanks[index]) if index >= 0 else None
 
     def index(self, blank_id: int) -> int:
         """A blank's number in the order of the text, from 0; -1 if it is gone."""
-        return next((i for i, blank in enumerate(self._blanks) if blank.id == blank_id), -1)
+        return self._indices.get(blank_id, -1)
 
     def slice(self, start: int, end: int) -> Slice:
         """The stretch from `start` to `end`."""
@@ -187,6 +186,7 @@ class Document:
             *(place + grown for place in self._places[last:]),
         ]
         self._blanks[first:last] = [blank for _, blank in inserted.blanks]
+        self._indices = _indices(self._blanks)
         self._last_id = max([self._last_id, *(blank.id for _, blank in inserted.blanks)])
 
     def origin_at(self, position: int) -> tuple[int, int, Origin] | None:
@@ -364,6 +364,10 @@ def count_characters(text: str) -> int:
         not c.isspace() and not unicodedata.combining(c) and c != BLANK_MARK
         for c in from_units(text)
     )
+
+
+def _indices(blanks: Iterable[Blank]) -> dict[int, int]:
+    return {blank.id: index for index, blank in enumerate(blanks)}
 
 
 def _merged(runs: Iterable[tuple[int, Origin]]) -> tuple[tuple[int, Origin], ...]:

@@ -4,6 +4,8 @@ Two ways to count: positions are the document's, where a blank is one; places ar
 an offer takes as many as its text has. No Qt.
 """
 
+from collections.abc import Iterator
+
 from bilin_app.text.document import BLANK_MARK, Document, Slice
 
 
@@ -47,43 +49,40 @@ class ShownText:
 
     def regions(self) -> list[tuple[int, int, int]]:
         """(start, end, blank id) in places for every offer, in order."""
-        found = []
-        for blank_id, text in self._offers.items():
-            at = self.document.place(blank_id)
-            if at is not None:
-                start = self.place_of(at[0])
-                found.append((start, start + len(text), blank_id))
-        return sorted(found)
+        return [stretch for stretch in self.stretches() if self.is_offered(stretch[2])]
 
     # --- Positions and places ---------------------------------------------------------------------
+
+    def stretches(self) -> Iterator[tuple[int, int, int]]:
+        """(start, end, blank id) in places for every blank, offered or not, in order."""
+        grown = 0
+        for position, blank in self.document.blanks:
+            size = len(self.text_of(blank.id))
+            yield position + grown, position + grown + size, blank.id
+            grown += size - 1
 
     def place_of(self, position: int) -> int:
         """Where the field has a position."""
         grown = 0
-        for blank_id, text in self._offers.items():
-            at = self.document.place(blank_id)
-            if at is not None and at[0] < position:
-                grown += len(text) - 1
+        for at, blank in self.document.blanks:
+            if at >= position:
+                break
+            grown += len(self.text_of(blank.id)) - 1
         return position + grown
 
     def position_of(self, place: int) -> int:
         """The position of a place; inside an offer: its blank's."""
         shrunk = 0
-        for start, end, _ in self.regions():
-            if place >= end:
-                shrunk += end - start - 1
-            elif place > start:
-                return start - shrunk
+        for start, end, _ in self.stretches():
+            if place < end:
+                return min(place, start) - shrunk
+            shrunk += end - start - 1
         return place - shrunk
 
     def blank_at(self, place: int, *, is_behind: bool = False) -> int:
         """The blank at or around a place; 0 = none. is_behind: of two, the one behind it."""
-        blanks = self.document.blanks
-        for position, blank in reversed(blanks) if is_behind else blanks:
-            start = self.place_of(position)
-            if start <= place <= start + len(self.text_of(blank.id)):
-                return blank.id
-        return 0
+        found = [blank_id for start, end, blank_id in self.stretches() if start <= place <= end]
+        return found[-1 if is_behind else 0] if found else 0
 
     # --- Text -------------------------------------------------------------------------------------
 

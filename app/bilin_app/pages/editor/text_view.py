@@ -7,7 +7,7 @@ Data in, signals out.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from PySide6.QtCore import QEvent, QMimeData, Qt, Signal
@@ -219,8 +219,10 @@ class TextView(QTextEdit):
         known = self._blanks.get(blank_id)
         self._blanks[blank_id] = view
         self._show_offer(blank_id, to_units(view.text))
-        if known is None or (known.kind, known.state) != (view.kind, view.state):
-            self._renumber()
+        place = self._shown.document.place(blank_id)
+        if place and (known is None or (known.kind, known.state) != (view.kind, view.state)):
+            start = self._shown.place_of(place[0])
+            self._lay_out([(start, start + 1, blank_id)])
 
     def show_window(self, ruler: WindowRuler | None) -> None:
         """Dims what the model would not see of the text."""
@@ -362,11 +364,18 @@ class TextView(QTextEdit):
         return to_units(cursor.selectedText().replace("\u2029", "\n").replace("\u2028", "\n"))
 
     def _renumber(self) -> None:
-        """Lays the blanks out again whose number or look has changed."""
+        """Lays the blanks out again: their numbers or their letters have changed."""
+        self._lay_out(self._shown.stretches())
+
+    def _lay_out(self, stretches: Iterable[tuple[int, int, int]]) -> None:
+        """Lays blanks (ShownText.stretches) out again, but for those with an offer."""
         self._depth += 1
-        for place, blank in self._shown.document.blanks:
-            if not self._shown.is_offered(blank.id):
-                self.document().markContentsDirty(self._shown.place_of(place), 1)
+        laid_out = -1  # a paragraph is laid out as a whole: once is enough for all its blanks
+        for place, _, blank_id in stretches:
+            if place > laid_out and not self._shown.is_offered(blank_id):
+                block = self.document().findBlock(place)
+                self.document().markContentsDirty(place, 1)
+                laid_out = block.position() + block.length() - 1
         self._depth -= 1
         self.viewport().update()
 
