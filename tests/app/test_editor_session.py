@@ -12,6 +12,7 @@ from bilin_app.text.document import (
     Document,
     Edit,
     count_characters,
+    count_units,
     fitted,
     from_units,
     parse_slice,
@@ -445,6 +446,26 @@ def test_a_word_ends_where_one_would_say_so(text, word):
 
 def test_characters_are_counted_as_a_person_counts():
     assert count_characters(to_units("拿 破\n仑🏛é")) == 5
+
+
+@given(st.text(st.sampled_from("ab空é🏛𠮷"), max_size=12), st.integers(0, 14))
+def test_units_are_counted_as_one_would_count_them_one_by_one(text, num_characters):
+    assert count_units(to_units(text), num_characters) == len(to_units(text[:num_characters]))
+
+
+@pytest.mark.parametrize("text", ["空" * 500_000, "空🏛" * 250_000], ids=["plain", "emoji"])
+def test_the_units_of_a_long_text_are_not_looked_at_one_by_one(text):
+    num_looks = 0
+
+    class Looked(str):
+        def __getitem__(self, key):
+            nonlocal num_looks
+            num_looks += 1
+            return super().__getitem__(key)
+
+    units = to_units(text)
+    assert count_units(Looked(units), 500_000) == len(units)
+    assert num_looks <= 1
 
 
 def test_what_no_document_may_hold_is_taken_out():

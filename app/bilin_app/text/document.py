@@ -312,10 +312,7 @@ def from_units(text: str) -> str:
 
 def count_units(text: str, num_characters: int) -> int:
     """How many units the first `num_characters` characters of `text` (in units) take."""
-    at = 0
-    for _ in range(num_characters):
-        at += 2 if "\ud800" <= text[at : at + 1] <= "\udbff" else 1
-    return min(at, len(text))
+    return len(from_units(text)[:num_characters].encode("utf-16-le")) // 2
 
 
 def common_ends(old: str, new: str) -> tuple[int, int]:
