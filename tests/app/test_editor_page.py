@@ -2,7 +2,8 @@
 
 import pytest
 from editor_desk import EditorDesk
-from PySide6.QtCore import QCoreApplication, QEvent, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt
+from PySide6.QtGui import QAction, QContextMenuEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QStackedWidget, QWidget
 
@@ -210,3 +211,48 @@ def test_a_fill_waits_no_longer_when_the_model_cannot_be_loaded(make_desk, qtbot
     qtbot.waitUntil(lambda: desk.engine.view.state == "fault", timeout=20000)
     assert desk.editor.running == ()
     assert said(desk) == desk.engine.view.reason != ""
+
+
+class TextMenu:
+    """The menu that the text opens at a click of the right button."""
+
+    def __init__(self, desk: EditorDesk) -> None:
+        viewport, place = desk.view.text.viewport(), QPoint(50, 50)
+        reason = QContextMenuEvent.Reason.Mouse
+        event = QContextMenuEvent(reason, place, viewport.mapToGlobal(place))
+        QApplication.sendEvent(viewport, event)
+        self.menu = QApplication.activePopupWidget()
+        self.menu.hide()
+
+    def act(self, name: str) -> QAction:
+        act = self.menu.findChild(QAction, f"edit-{name}")
+        assert act is not None
+        return act
+
+    @property
+    def enabled(self) -> list[str]:
+        return [name for name in ("undo", "redo") if self.act(name).isEnabled()]
+
+
+def test_the_menu_of_the_text_takes_steps_back_and_makes_them_again(desk):
+    assert TextMenu(desk).enabled == []
+    desk.editor.open_text("before")
+    assert TextMenu(desk).enabled == []
+    QTest.keyClicks(desk.view.text, "xyz")
+    menu = TextMenu(desk)
+    assert menu.enabled == ["undo"]
+    menu.act("undo").trigger()
+    assert desk.editor.session.document.plain_text == "before"
+    assert desk.view.text.toPlainText() == "before"
+    menu = TextMenu(desk)
+    assert menu.enabled == ["redo"]
+    menu.act("redo").trigger()
+    assert desk.editor.session.document.plain_text == "xyzbefore"
+    desk.editor.new_document()
+    assert TextMenu(desk).enabled == []
+
+
+def test_the_menu_of_the_text_speaks_the_language_of_the_window(desk):
+    assert TextMenu(desk).act("undo").text().startswith("&Undo")
+    start_theme(QApplication.instance(), Look("light", "zh"))  # type: ignore[arg-type]
+    assert TextMenu(desk).act("undo").text().startswith("撤消")

@@ -57,6 +57,7 @@ class EditorController(QObject):
     """Signals for the page.
 
     document_opened(DocumentView), edited(Edit, bool), blank_changed(int, BlankView | None),
+    undo_changed(bool, bool): whether there is a step to take back, and one to make again,
     title_changed(str), saved_changed(SaveState),
     running_changed(tuple of blank ids), ruler_changed(WindowRuler | None), notice(str),
     documents_changed, search_done, deleted, revisions_listed(list[RevisionView]),
@@ -67,6 +68,7 @@ class EditorController(QObject):
     document_opened = Signal(object)
     edited = Signal(object, bool)
     blank_changed = Signal(int, object)
+    undo_changed = Signal(bool, bool)
     title_changed = Signal(str)
     saved_changed = Signal(str)
     running_changed = Signal(object)
@@ -300,6 +302,7 @@ class EditorController(QObject):
         session = self.session = EditorSession(snapshot, self)
         session.edited.connect(self._on_edited)
         session.blank_changed.connect(self._on_blank_changed)
+        session.stack.indexChanged.connect(self._tell_undo)
         self._title = snapshot.title
         self._has_own_title = bool(snapshot.title) and snapshot.title != self._auto_title()
         self.reader.show_session(session)
@@ -308,7 +311,12 @@ class EditorController(QObject):
         self._current = blanks[0][1].id if blanks else 0
         self.document_opened.emit(_document_view(document_id, session, self._title))
         self.running_changed.emit(())
+        self._tell_undo()
         self._count_soon()
+
+    def _tell_undo(self) -> None:
+        stack = self.session.stack
+        self.undo_changed.emit(stack.canUndo(), stack.canRedo())
 
     def _snapshot(self) -> Snapshot:
         return self.session.snapshot(self._title)

@@ -44,6 +44,7 @@ class EditorPage(QObject):
         editor.document_opened.connect(self._on_opened)
         editor.edited.connect(self._on_edited)
         editor.blank_changed.connect(self._on_blank_changed)
+        editor.undo_changed.connect(view.text.show_undo)
         editor.title_changed.connect(self._on_title)
         editor.saved_changed.connect(view.header.show_saved)
         editor.running_changed.connect(lambda ids: view.panel.set_running(bool(ids)))

@@ -12,6 +12,8 @@ from html import escape
 
 from PySide6.QtCore import QEvent, QMimeData, Qt, Signal
 from PySide6.QtGui import (
+    QAction,
+    QContextMenuEvent,
     QDropEvent,
     QHelpEvent,
     QInputMethodEvent,
@@ -103,6 +105,7 @@ class TextView(QTextEdit):
         self._overlays = Overlays(self, self._shown)
         self._blanks: dict[int, BlankView] = {}  # those with something to show or to tell
         self._current = 0
+        self._can_undo = self._can_redo = False
         self._shows_origins = True
         self._depth = 0  # > 0 while the change under way is ours
         self._is_adopting = False
@@ -223,6 +226,10 @@ class TextView(QTextEdit):
         if place and (known is None or (known.kind, known.state) != (view.kind, view.state)):
             start = self._shown.place_of(place[0])
             self._lay_out([(start, start + 1, blank_id)])
+
+    def show_undo(self, can_undo: bool, can_redo: bool) -> None:
+        """Whether there is a step to take back, and one to make again: for the menu."""
+        self._can_undo, self._can_redo = can_undo, can_redo
 
     def show_window(self, ruler: WindowRuler | None) -> None:
         """Dims what the model would not see of the text."""
@@ -588,6 +595,20 @@ class TextView(QTextEdit):
         number = self.flag_at(place)
         if number >= 0:
             self.flag_entered.emit(number)
+
+    @override
+    def contextMenuEvent(self, e: QContextMenuEvent) -> None:
+        menu = self.createStandardContextMenu()
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for name, signal, can_act in (
+            ("edit-undo", self.undo_requested, self._can_undo),
+            ("edit-redo", self.redo_requested, self._can_redo),
+        ):
+            act = menu.findChild(QAction, name)
+            if act is not None:  # there is none where nothing can be written
+                act.triggered.connect(signal)
+                act.setEnabled(can_act)
+        menu.popup(e.globalPos())
 
     # --- Copy and paste ---------------------------------------------------------------------------
 
