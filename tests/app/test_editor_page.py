@@ -2,8 +2,8 @@
 
 import pytest
 from editor_desk import EditorDesk
-from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt
-from PySide6.QtGui import QAction, QContextMenuEvent
+from PySide6.QtCore import QCoreApplication, QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QAction, QContextMenuEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QStackedWidget, QWidget
 
@@ -256,3 +256,49 @@ def test_the_menu_of_the_text_speaks_the_language_of_the_window(desk):
     assert TextMenu(desk).act("undo").text().startswith("&Undo")
     start_theme(QApplication.instance(), Look("light", "zh"))  # type: ignore[arg-type]
     assert TextMenu(desk).act("undo").text().startswith("撤消")
+
+
+def drop(desk: EditorDesk, data: QMimeData) -> None:
+    viewport, place = desk.view.text.viewport(), QPoint(50, 50)
+    actions, button = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    enter = QDragEnterEvent(place, actions, data, button, Mod.NoModifier)
+    QApplication.sendEvent(viewport, enter)
+    assert enter.isAccepted()
+    event = QDropEvent(QPointF(place), actions, data, button, Mod.NoModifier)
+    QApplication.sendEvent(viewport, event)
+
+
+def paste(desk: EditorDesk, data: QMimeData) -> None:
+    desk.view.text.insertFromMimeData(data)
+
+
+@pytest.mark.parametrize("give", [drop, paste])
+def test_files_that_are_dropped_or_pasted_are_opened_and_leave_the_text_alone(
+    desk, qtbot, tmp_path, give
+):
+    desk.editor.open_text("what was written")
+    written = desk.editor.session.document
+    files = [tmp_path / "a.txt", tmp_path / "b.md"]
+    for file in files:
+        file.write_text(f"of {file.name}", encoding="utf-8")
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(file)) for file in files])
+    opened = []
+    desk.editor.document_opened.connect(lambda view: opened.append(view.content.plain_text))
+    give(desk, data)
+    qtbot.waitUntil(lambda: len(opened) == 2, timeout=5000)
+    assert opened == ["of a.txt", "of b.md"]
+    assert written.plain_text == "what was written"
+
+
+@pytest.mark.parametrize("give", [drop, paste])
+def test_an_address_that_is_no_file_is_text(desk, give):
+    for address in ("https://example.com/a", "file:///a"):
+        desk.editor.new_document()
+        data = QMimeData()
+        if address.startswith("https"):
+            data.setUrls([QUrl(address)])
+        else:
+            data.setText(address)  # written somewhere, not a file in somebody's hand
+        give(desk, data)
+        assert desk.editor.session.document.plain_text == address

@@ -36,6 +36,7 @@ from bilin_app.controllers.editor_views import (
     WindowRuler,
     WordFlag,
 )
+from bilin_app.pages.chat.composer_edit import local_files
 from bilin_app.pages.editor.blank_object import OBJECT_TYPE, BlankObject, blank_format
 from bilin_app.pages.editor.formats import block_format, offer_format, text_format
 from bilin_app.pages.editor.headings import Headings
@@ -68,10 +69,12 @@ class TextView(QTextEdit):
     moved(int, int, int): the stretch from one position to another was dragged to a third.
     adopted(int, str): the offer on show, this text, was edited by hand and belongs to the text now.
     flag_entered(int): the cursor was put into this one of the words that `show_flags` marked.
+    files_given(list[Path]): files that were dropped or pasted.
     """
 
     text_edited = Signal(int, int, str)
     pasted = Signal(int, int, str)
+    files_given = Signal(object)
     moved = Signal(int, int, int)
     adopted = Signal(int, str)
     blank_requested = Signal(int, int, str)
@@ -630,8 +633,13 @@ class TextView(QTextEdit):
 
     @override
     def insertFromMimeData(self, source: QMimeData) -> None:
-        if source.hasText():
-            self.pasted.emit(*self.selection, source.text())
+        self._take_in(source, *self.selection)
+
+    def _take_in(self, source: QMimeData, start: int, end: int) -> None:
+        if files := local_files(source):
+            self.files_given.emit(files)
+        elif source.hasText():
+            self.pasted.emit(start, end, source.text())
 
     @override
     def dropEvent(self, e: QDropEvent) -> None:
@@ -642,8 +650,8 @@ class TextView(QTextEdit):
         e.accept()
         if is_own:
             self.moved.emit(*self.selection, at)
-        elif e.mimeData().hasText():
-            self.pasted.emit(at, at, e.mimeData().text())
+        else:
+            self._take_in(e.mimeData(), at, at)
         # Qt's own end of the drag, with nothing to insert: its caret goes, its scrolling stops.
         nothing = QMimeData()
         super().dropEvent(
