@@ -78,7 +78,6 @@ class EngineController(QObject):
         self._load_id: int | None = None
         self._given_up: set[int] = set()  # loads that the engine still has to end
         self._num_loads = 0
-        self._is_telling = False
         self._placing: int | None = None  # the load that waits to hear how
         self._trash: tuple[TrashedModel, ...] = ()
         self._known: tuple[ModelInfo, ...] = ()
@@ -285,19 +284,11 @@ class EngineController(QObject):
         if view == self.view:
             return
         old, self.view = self.view, view
-        if not self._is_telling:
-            self._tell_view()
+        self.view_changed.emit(view)
+        if view != self.view:  # a listener loads another model: those after it heard that first
+            self.view_changed.emit(self.view)
         if (old.model and old.model.id) != (view.model and view.model.id):
             self.examples_changed.emit(self.examples)
-
-    def _tell_view(self) -> None:
-        """To everyone. A listener may change the state again: the newest is told last."""
-        self._is_telling = True
-        told = None
-        while told != self.view:
-            told = self.view
-            self.view_changed.emit(told)
-        self._is_telling = False
 
     def _on_greeted(self, _hello: object) -> None:
         handle = self._client.send(lambda i: ListModels(id=i))
