@@ -102,3 +102,43 @@ def test_page_keys_in_a_field_of_few_lines_turn_the_messages_pages(view):
     view.composer.edit.setPlainText("line\n" * 60)
     QTest.keyClick(view.composer.edit, Qt.Key.Key_PageUp)
     assert bar.value() == before
+
+
+def shown_place(view):
+    """The index of the message with the focus, whether that is in view; None = none has it."""
+    transcript, focused = view.transcript, view.window().focusWidget()
+    for index, message in enumerate(transcript.views()):
+        for widget in transcript.widgets_in_order():
+            if widget.view.id == message.id and widget.isAncestorOf(focused):
+                box = focused.rect().translated(focused.mapTo(transcript.viewport(), QPoint(0, 0)))
+                return index, box.intersects(transcript.viewport().rect())
+    return None
+
+
+@pytest.mark.parametrize("is_back", [False, True])
+def test_tab_goes_through_the_messages_in_order_and_shows_where_it_is(view, qtbot, is_back):
+    """They are made from the last one up, and those far from the view wait for coming back."""
+    view.activateWindow()
+    roles = ("user", "assistant")
+    messages = tuple(
+        MessageView(n + 1, 1, roles[n % 2], f"{n}\n\n```\ncode\n```\n\n" + "hay\n\n" * 9, "done", 0)
+        for n in range(12)
+    )
+    view.show_conversation(ConversationView(2, "title", messages))
+    view.transcript.scroll_to_message(1 if not is_back else 12)
+    start = view.composer.edit if is_back else view.transcript
+    start.setFocus()
+    qtbot.waitUntil(start.hasFocus)
+    places = []
+    for _ in range(200):
+        key = Qt.Key.Key_Backtab if is_back else Qt.Key.Key_Tab
+        QTest.keyClick(view.window().focusWidget(), key)
+        place = shown_place(view)
+        if place is not None:
+            places.append(place)
+        elif places:
+            break
+    indices = [index for index, _ in places]
+    assert indices == sorted(indices, reverse=is_back)
+    assert set(indices) == set(range(12))
+    assert all(is_shown for _, is_shown in places)

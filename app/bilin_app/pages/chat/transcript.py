@@ -7,8 +7,9 @@ top of the view stays where it is when an estimate above it is mended.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
-from PySide6.QtCore import QEvent, QRect, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QPoint, QRect, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QFocusEvent,
     QKeyEvent,
@@ -23,6 +24,7 @@ from typing_extensions import override
 from bilin_app.controllers.views import AnswerProgress, MessageView
 from bilin_app.pages.chat.column import COLUMN_WIDTH, MARGIN
 from bilin_app.pages.chat.message import GAP, NAME_HEIGHT, ROW_HEIGHT, MessageWidget
+from bilin_app.pages.chat.tab_stops import has_focus, tab_stops
 from bilin_app.pages.chat.wide_selection import WideSelection
 from bilin_app.theme.icons import icon
 from bilin_app.theme.theme import theme
@@ -366,8 +368,7 @@ class Transcript(QAbstractScrollArea):
         widget = self._widgets.pop(message_id)
         if (text := widget.edited_text) is not None:
             self._edits[message_id] = text
-        focused = QApplication.focusWidget()
-        if focused is not None and widget.isAncestorOf(focused):
+        if has_focus(widget):
             self.setFocus(Qt.FocusReason.OtherFocusReason)  # keys go on meaning the messages
         widget.hide()
         widget.deleteLater()
@@ -375,12 +376,15 @@ class Transcript(QAbstractScrollArea):
     def _drop_far_widgets(self, tops: dict[int, int]) -> None:
         near = {self._items[index].view.id for index in tops}
         far = [message_id for message_id in self._widgets if message_id not in near]
+        kept = self.selection.grabbing
         for message_id in far:
             widget = self._widgets[message_id]
             widget.move(0, -10 - widget.height())
+            # Tab passes what is hidden; to hide what has the focus or the mouse takes them from it.
+            if message_id != kept and not has_focus(widget):
+                widget.hide()
         # An answer that is being written, a message being edited or one that holds the mouse keeps
         # its widget.
-        kept = self.selection.grabbing
         idle = [i for i in far if not self._widgets[i].is_busy and i != kept]
         for message_id in idle[: max(0, len(idle) - MAX_IDLE_WIDGETS)]:
             self._drop(message_id)
@@ -407,6 +411,28 @@ class Transcript(QAbstractScrollArea):
             x = (self.width() - size.width()) // 2
             self._latest.setGeometry(x, self.height() - size.height() - 8, *size.toTuple())
             self._latest.raise_()
+
+    # --- The keyboard's way -----------------------------------------------------------------------
+
+    def order_tabs(self) -> None:
+        """Makes Tab go through the messages as they stand, in whatever order they were made."""
+        stops = (stop for message in self.widgets_in_order() for stop in tab_stops(message))
+        for before, after in pairwise((self, *stops, self._latest)):
+            QWidget.setTabOrder(before, after)
+
+    def show_focused(self) -> None:
+        """Scrolls as far as what has the focus in a message is out of view."""
+        focused = QApplication.focusWidget()
+        if focused is None or not self.viewport().isAncestorOf(focused):
+            return
+        view_height = self.viewport().height()
+        top = focused.mapTo(self.viewport(), QPoint(0, 0)).y()
+        bottom = top + focused.height()
+        bar = self.verticalScrollBar()
+        if top > 0 and bottom > view_height:
+            bar.setValue(bar.value() + min(top, bottom - view_height))
+        elif top < 0 and bottom < view_height:
+            bar.setValue(bar.value() + max(top, bottom - view_height))
 
     # --- Events -----------------------------------------------------------------------------------
 

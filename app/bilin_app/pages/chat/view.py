@@ -288,6 +288,16 @@ class ChatView(QWidget):
             super().keyPressEvent(event)
 
     @override
+    def focusNextPrevChild(self, next: bool) -> bool:
+        """Tab, from every control of the page: Qt asks the parents of the one with the focus."""
+        if "transcript" not in self.__dict__:
+            return super().focusNextPrevChild(next)
+        self.transcript.order_tabs()
+        has_moved = super().focusNextPrevChild(next)
+        self.transcript.show_focused()
+        return has_moved
+
+    @override
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if local_files(event.mimeData()):
             event.acceptProposedAction()
