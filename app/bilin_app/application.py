@@ -180,6 +180,7 @@ class Application(QObject):
         EditorPage(self.window.editor, self.editor, self.engine)
         self.editor.start()
         self._ends.append(self.editor.close)
+        self.window.take_up("editor")
 
     def _add_models(self) -> None:
         from bilin_app.controllers.hubs import HubsController
@@ -192,6 +193,7 @@ class Application(QObject):
         self.models_folder.changed.connect(
             lambda folder: self.settings.remember_models_dir(str(folder))
         )
+        self.window.take_up("models")
 
     @cached_property
     def _menu(self) -> DesktopEntry:
@@ -216,6 +218,7 @@ class Application(QObject):
         self.settings.changed.connect(self._on_settings_changed)
         self.settings.notice.connect(self.window.tell)
         self._show_settings(self.settings.settings)
+        self.window.take_up("settings")
 
     def _listen(self) -> None:
         """Hears the engine, now that everything is there that hears it."""

@@ -38,12 +38,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SPLIT_PAGES = ("chat", "editor", "models")  # in the order of what `save_state` gives
 FIRST_SIZE = (1200, 800)
 SMALLEST_SIZE = (880, 500)  # half of a 1080p screen, and a small laptop's at 150 %, hold it
 WARM_UP_MS = 1000  # after the first paint: the other pages come before
 PAINT_LIMIT_MS = 500  # a window that starts minimized is not painted at all
 
 W = TypeVar("W", bound=QWidget)
+S = TypeVar("S", "EditorView", "ModelsView")
 
 
 class MainWindow(QMainWindow):
@@ -66,6 +68,9 @@ class MainWindow(QMainWindow):
             self.rail = Rail(self)
             self.chat = ChatView(self)
             self._put_together()
+        self._splitters = {"chat": self.chat.splitter}
+        self._kept_splitters: dict[str, bytes] = {}  # of pages that are not built yet
+        self._kept_page = ""  # to be shown once it is there
         self._conversation_title = ""
         self._news: tuple[str, str] | None = None  # an answer's conversation, and how it ended
         self.notice = DesktopNotice(self)
@@ -73,6 +78,7 @@ class MainWindow(QMainWindow):
         self.rail.page_requested.connect(self.show_page)
         self.rail.mend_requested.connect(self.mend_requested)
         self.rail.report_requested.connect(self.report_requested)
+        self.chat.composer.draft_changed.connect(self._on_draft_changed)
         self._bind_keys()
         self.show_page("chat")
         self._show_title()
@@ -98,14 +104,14 @@ class MainWindow(QMainWindow):
         """The editor's page."""
         from bilin_app.pages.editor.view import EditorView
 
-        return self._add(EditorView(self))
+        return self._add_split("editor", EditorView(self))
 
     @cached_property
     def models(self) -> ModelsView:
         """The models page."""
         from bilin_app.pages.models.view import ModelsView
 
-        return self._add(ModelsView(self))
+        return self._add_split("models", ModelsView(self))
 
     @cached_property
     def settings(self) -> SettingsView:
@@ -116,6 +122,11 @@ class MainWindow(QMainWindow):
         page.report_requested.connect(self.report_requested)
         page.shortcuts_requested.connect(self.show_shortcuts)
         return page
+
+    def _add_split(self, name: str, page: S) -> S:
+        self._splitters[name] = page.splitter
+        page.splitter.restoreState(QByteArray(self._kept_splitters.pop(name, b"")))
+        return self._add(page)
 
     def _add(self, page: W) -> W:
         self._stack.addWidget(page)
@@ -154,12 +165,24 @@ class MainWindow(QMainWindow):
         if name not in PAGES:
             raise KeyError(name)
         self._page = name
+        self._kept_page = ""
         self._stack.setCurrentWidget(getattr(self, name))
         self.rail.set_page(name)
         if name == "chat":
             self.chat.composer.edit.setFocus(Qt.FocusReason.OtherFocusReason)
         elif name == "editor":
             self.editor.text.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def take_up(self, name: str) -> None:
+        """Shows a page that is there now, if it was on show when the window was left.
+
+        Not where another one was asked for meanwhile, or the person began to write.
+        """
+        if name == self._kept_page:
+            self.show_page(name)
+
+    def _on_draft_changed(self) -> None:
+        self._kept_page = ""  # what goes on being typed goes on in the same place
 
     def show_engine(self, view: EngineView) -> None:
         """Shows the engine's state in the rail."""
@@ -229,16 +252,29 @@ class MainWindow(QMainWindow):
             logger.info("the window's place is not kept: %s", error)
 
     def save_state(self) -> bytes:
-        """The size, place and splitter, for the next start."""
-        geometry = self.saveGeometry().data()
-        splitter = self.chat.splitter.saveState().data()
-        return len(geometry).to_bytes(4, "little") + geometry + splitter
+        """The size and place, the page and the splitters, for the next start."""
+        splitters = {name: one.saveState().data() for name, one in self._splitters.items()}
+        splitters |= self._kept_splitters
+        page = self._kept_page or self._page
+        return _join(
+            page.encode(),
+            self.saveGeometry().data(),
+            *(splitters.get(name, b"") for name in SPLIT_PAGES),
+        )
 
     def restore_state(self, state: bytes) -> None:
-        """Takes up what `save_state` gave; what Qt does not understand is left as it is."""
-        length = int.from_bytes(state[:4], "little")
-        self.restoreGeometry(QByteArray(state[4 : 4 + length]))
-        self.chat.splitter.restoreState(QByteArray(state[4 + length :]))
+        """Takes up what `save_state` gave; what Qt does not understand is left as it is.
+
+        The page waits for `take_up`, and the splitters of the others until these are built.
+        """
+        page, geometry, *splitters = _part(state)
+        self.restoreGeometry(QByteArray(geometry))
+        self._kept_page = "" if page == b"chat" else page.decode()
+        for name, piece in zip(SPLIT_PAGES, splitters, strict=False):
+            if name in self._splitters:
+                self._splitters[name].restoreState(QByteArray(piece))
+            elif piece:
+                self._kept_splitters[name] = piece
 
     def _on_new(self) -> None:
         if self._page == "editor":
@@ -300,6 +336,24 @@ class MainWindow(QMainWindow):
     def closeEvent(self, event: QCloseEvent) -> None:
         self.closing.emit()
         super().closeEvent(event)
+
+
+def _join(*pieces: bytes) -> bytes:
+    return b"".join(len(piece).to_bytes(4, "little") + piece for piece in pieces)
+
+
+def _part(state: bytes) -> list[bytes]:
+    """The pieces that were joined: a page's name, the geometry, the splitters of SPLIT_PAGES."""
+    pieces, rest = [], state
+    while rest:
+        end = 4 + int.from_bytes(rest[:4], "little")
+        pieces.append(rest[4:end])
+        rest = rest[end:]
+    if len(pieces) >= 2 and pieces[0] in [name.encode() for name in PAGES]:
+        return pieces
+    # The first form of all: the geometry and, with no length of its own, the chat's splitter.
+    geometry = b"".join(pieces[:1])
+    return [b"chat", geometry, state[4 + len(geometry) :]]
 
 
 def _warm_up() -> None:

@@ -43,7 +43,7 @@ class AppPaths:
 
     @property
     def window_state(self) -> Path:
-        """Size and place of the window, as Qt writes them."""
+        """Size and place of the window, its page and its splitters."""
         return self.data_dir / "window.state"
 
     @property

@@ -123,6 +123,30 @@ def test_settings_take_effect_and_are_there_at_the_next_start(start, qtbot, tmp_
     assert again.settings.settings == Settings(language="zh", theme="dark")
 
 
+@pytest.mark.parametrize("name", ["editor", "models", "settings"])
+def test_the_page_that_was_on_show_is_shown_again_behind_the_first_picture(start, qtbot, name):
+    application = start()
+    qtbot.waitSignal(application.completed, timeout=20_000).wait()
+    application.window.show_page(name)
+    application.close()
+    again = start()
+    assert again.window.chat.isVisible()
+    qtbot.waitSignal(again.completed, timeout=20_000).wait()
+    assert getattr(again.window, name).isVisible()
+
+
+def test_a_file_is_shown_rather_than_the_page_of_last_time(start, qtbot, tmp_path):
+    (tmp_path / "note.txt").write_text("three blanks", encoding="utf-8")
+    application = start()
+    qtbot.waitSignal(application.completed, timeout=20_000).wait()
+    application.window.show_page("models")
+    application.close()
+    again = start()
+    again.open_files([tmp_path / "note.txt"])
+    qtbot.waitSignal(again.completed, timeout=20_000).wait()
+    assert again.window.editor.isVisible()
+
+
 def test_the_model_a_person_chose_is_loaded_at_the_next_start(start, qtbot):
     application = start()
     qtbot.waitUntil(lambda: application.engine.view.state == "ready", timeout=20_000)

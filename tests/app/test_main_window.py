@@ -22,7 +22,7 @@ from bilin_app.controllers.views import (
     MessageView,
     TokenCountView,
 )
-from bilin_app.main_window import MainWindow
+from bilin_app.main_window import MainWindow, _part
 from bilin_app.storage.settings import Settings
 from bilin_app.text.document import Document, parse_slice
 from bilin_app.theme.theme import Look, start_theme
@@ -356,26 +356,101 @@ def test_one_button_mends_the_engine(window, qtbot):
     assert not popover.isVisible()
 
 
-def test_size_and_splitter_come_back(window, qapp):
+@pytest.fixture
+def other(window):
+    """The window of the next start."""
+    assert window.isVisible()  # the look is in force
+    result = MainWindow()
+    yield result
+    result.close()
+    result.deleteLater()
+
+
+def test_size_and_splitter_come_back(window, other, qapp):
     window.resize(780, 560)  # the offscreen screen is 800 x 800
     window.chat.splitter.setSizes([220, 500])
     qapp.processEvents()
-    state = window.save_state()
-    other = MainWindow()
-    other.restore_state(state)
+    other.restore_state(window.save_state())
     other.show()
     qapp.processEvents()
     assert (other.width(), other.height()) == (window.width(), window.height())
     assert other.chat.splitter.sizes() == window.chat.splitter.sizes()
-    other.close()
-    other.deleteLater()
 
 
-def test_a_state_that_makes_no_sense_is_left(window):
-    size = window.size()
-    window.restore_state(b"\xff\xff\xff\xff nonsense")
-    window.restore_state(b"")
-    assert window.size() == size
+def test_the_page_and_every_splitter_come_back_once_their_page_is_there(window, other, qapp):
+    for name, left in (("models", 260), ("editor", 210)):
+        window.show_page(name)
+        qapp.processEvents()
+        page = getattr(window, name)
+        page.splitter.setSizes([left, page.splitter.width() - left])
+    sizes = window.editor.splitter.sizes(), window.models.splitter.sizes()
+    other.restore_state(window.save_state())
+    other.show()
+    other.resize(window.size())  # the offscreen screen is smaller
+    qapp.processEvents()
+    assert other.chat.isVisible()  # the first picture
+    assert "editor" not in other.__dict__
+    other.take_up("models")
+    assert other.chat.isVisible()
+    other.take_up("editor")
+    qapp.processEvents()
+    assert other.editor.isVisible()
+    assert other.editor.splitter.sizes() == sizes[0]
+    other.show_page("models")
+    qapp.processEvents()
+    assert other.models.splitter.sizes() == sizes[1]
+
+
+def test_a_window_that_is_left_before_its_pages_are_there_keeps_what_it_was_to_show(window, other):
+    def kept(one: MainWindow) -> list[bytes]:
+        page, _geometry, *splitters = _part(one.save_state())
+        return [page, *splitters]
+
+    window.show_page("editor")
+    window.editor.splitter.setSizes([210, 500])
+    other.restore_state(window.save_state())
+    assert kept(other) == kept(window)
+    _ = other.editor  # there, but never shown
+    assert kept(other) == kept(window)
+
+
+@pytest.mark.parametrize("act", ["asked for another", "written"])
+def test_the_page_of_last_time_gives_way_to_what_is_done_meanwhile(window, other, act):
+    window.show_page("editor")
+    other.restore_state(window.save_state())
+    other.show()
+    if act == "written":
+        QTest.keyClicks(other.chat.composer.edit, "a question")
+    else:
+        other.show_page("chat")
+    other.take_up("editor")
+    assert other.chat.isVisible()
+    assert other.save_state().startswith(b"\x04\0\0\0chat")
+
+
+def test_a_state_of_the_first_form_is_read(window, other, qapp):
+    window.resize(880, 560)
+    window.chat.splitter.setSizes([220, 500])
+    qapp.processEvents()
+    geometry = window.saveGeometry().data()
+    splitter = window.chat.splitter.saveState().data()
+    other.restore_state(len(geometry).to_bytes(4, "little") + geometry + splitter)
+    other.show()
+    qapp.processEvents()
+    assert (other.width(), other.height()) == (880, 560)
+    assert other.chat.splitter.sizes() == window.chat.splitter.sizes()
+    for name in ("editor", "models", "settings"):
+        other.take_up(name)
+    assert other.chat.isVisible()
+
+
+@pytest.mark.parametrize(
+    "state", [b"\xff\xff\xff\xff nonsense", b"", b"\0\0\0\0", b"\x04\0\0\0chat", b"\x06\0\0\0edi"]
+)
+def test_a_state_that_makes_no_sense_is_left(window, state):
+    size, sizes = window.size(), window.chat.splitter.sizes()
+    window.restore_state(state)
+    assert (window.size(), window.chat.splitter.sizes()) == (size, sizes)
 
 
 def test_settings_say_what_changed(window):
