@@ -250,7 +250,7 @@ def test_memory_that_runs_out_in_this_process_is_a_sentence(cli, monkeypatch, tm
 
     monkeypatch.setattr("bilin_engine.evaluate.command.load_model", fails)
     (tmp_path / "x.jsonl").write_text("{}", encoding="utf-8")
-    code, _, err = cli("evaluate", "letters", str(tmp_path / "x.jsonl"))
+    code, _, err = cli("evaluate", "bilin-mini", str(tmp_path / "x.jsonl"))
     assert code == 1
     assert "there is too little free memory for this" in err
 

@@ -4,9 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
+import msgspec
+
 from bilin_engine.cli.arguments import EXIT_OK, one_device_settings
 from bilin_engine.cli.report import dim, print_json
 from bilin_engine.library import Library
+from bilin_engine.protocol import LoadSettings
+from bilin_engine.server.ranks import lay_out, slots_beside
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,15 +32,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the table or the JSON; progress goes to a terminal's stderr."""
     from bilin_engine.evaluate import command
+    from bilin_engine.evaluate.model import NUM_SLOTS
 
     def on_stage(stage: str, fraction: float) -> None:
         if sys.stderr.isatty():
             print(dim(f"\r{stage} {fraction:4.0%}"), end="", file=sys.stderr, flush=True)
 
     settings = one_device_settings(options, "evaluate")
-    found = command.run(options, Library(options.models_dir), settings, on_stage)
+    library = Library(options.models_dir)
+    num_slots = min(
+        _slots(library, model_id, settings, NUM_SLOTS)
+        for model_id in filter(None, (options.model, options.compare))
+    )
+    settings = msgspec.structs.replace(settings, num_slots=num_slots)
+    found = command.run(options, library, settings, on_stage)
     if options.json:
         print_json(found.as_json())
     else:
         print(found.as_text())
     return EXIT_OK
+
+
+def _slots(library: Library, model_id: str, settings: LoadSettings, most: int) -> int:
+    """Texts at a time whose keys and values fit beside the model."""
+    folder = Path(library.entry(model_id).info.path)
+    layout = lay_out(msgspec.structs.replace(settings, num_slots=1), folder)
+    return slots_beside(layout, most, settings.reserve_bytes)

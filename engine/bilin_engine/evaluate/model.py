@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
 from bilin_engine.chat_format import ChatFormat, load_chat_format
 from bilin_engine.errors import BadRequestError, ModelBrokenError
 from bilin_engine.generation.batch import generate_batch
@@ -17,7 +15,6 @@ from bilin_engine.library import Library
 from bilin_engine.protocol import LoadSettings, Message, Sampling
 from bilin_engine.runners.base import Runner
 from bilin_engine.runners.load import load_runner
-from bilin_engine.server.ranks import lay_out, slots_beside
 from bilin_engine.tokenizers.base import Tokenizer
 from bilin_engine.tokenizers.load import load_tokenizer
 from bilin_engine.tokenizers.streaming import StreamDecoder
@@ -179,13 +176,15 @@ class _Reply:
 
 
 def load_model(library: Library, model_id: str, settings: LoadSettings) -> RunnerModel:
-    """Loads a model of the library into this process. Raises with a sentence as loading does."""
+    """Loads a model of the library into this process. Raises with a sentence as loading does.
+
+    settings.num_slots: texts at a time; 0 = NUM_SLOTS.
+    """
     entry = library.entry(model_id)
     if entry.info.problem:
         raise ModelBrokenError(entry.info.problem)
     folder = Path(entry.info.path)
     name = library.chat_format(model_id)
-    alone = lay_out(msgspec.structs.replace(settings, num_slots=1), folder)
     tokenizer = load_tokenizer(folder)
     chat_format = load_chat_format(name, folder) if name else None
     runner = load_runner(
@@ -194,7 +193,7 @@ def load_model(library: Library, model_id: str, settings: LoadSettings) -> Runne
         device=settings.device,
         backend=settings.backend,
         num_threads=settings.num_threads,
-        num_slots=slots_beside(alone, NUM_SLOTS, settings.reserve_bytes),
+        num_slots=settings.num_slots or NUM_SLOTS,
         kv_dtype=settings.kv_dtype,
     )
     name, fills_blanks = f"{model_id} ({entry.info.precision})", bool(entry.info.blank_kinds)
