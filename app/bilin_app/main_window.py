@@ -253,12 +253,12 @@ class MainWindow(QMainWindow):
 
     def save_state(self) -> bytes:
         """The size and place, the page and the splitters, for the next start."""
-        splitters = {name: one.saveState().data() for name, one in self._splitters.items()}
+        splitters = {name: bytes(one.saveState().data()) for name, one in self._splitters.items()}
         splitters |= self._kept_splitters
         page = self._kept_page or self._page
         return _join(
             page.encode(),
-            self.saveGeometry().data(),
+            bytes(self.saveGeometry().data()),
             *(splitters.get(name, b"") for name in SPLIT_PAGES),
         )
 

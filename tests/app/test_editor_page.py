@@ -221,8 +221,10 @@ class TextMenu:
         reason = QContextMenuEvent.Reason.Mouse
         event = QContextMenuEvent(reason, place, viewport.mapToGlobal(place))
         QApplication.sendEvent(viewport, event)
-        self.menu = QApplication.activePopupWidget()
-        self.menu.hide()
+        menu = QApplication.activePopupWidget()
+        assert menu is not None
+        menu.hide()
+        self.menu = menu
 
     def act(self, name: str) -> QAction:
         act = self.menu.findChild(QAction, f"edit-{name}")

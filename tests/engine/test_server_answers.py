@@ -27,6 +27,7 @@ from bilin_engine.protocol import (
     TextDelta,
     TextSegment,
     WorkerCandidate,
+    WorkerGenerate,
     WorkerGenerated,
     WorkerTokens,
 )
@@ -54,7 +55,8 @@ class SayingPool:
     def next_id(self):
         return 1
 
-    def generate(self, _task, request, on_tokens):
+    def generate(self, task, request, on_tokens):
+        del task
         count = len(self.says)
         for token_id in self.says:
             on_tokens(WorkerTokens(id=1, candidates=(0,), token_ids=(token_id,), logprobs=(-1.0,)))
@@ -139,15 +141,20 @@ def test_a_fill_and_a_batch_leave_a_cut_character_out(tmp_path):
     assert [e.text for e in told if isinstance(e, TextDelta)][-1] == "e"
 
 
+@dataclass
+class KeepingPool(SayingPool):
+    """Keeps what was asked of it."""
+
+    asked: list[WorkerGenerate] = field(default_factory=list)
+
+    def generate(self, task, request, on_tokens):
+        self.asked.append(request)
+        return super().generate(task, request, on_tokens)
+
+
 def test_a_closing_tag_may_be_written_where_only_digits_are_asked_for(tmp_path):
     """Banned, it cannot come, and every fill would be one that broke off."""
-    pool = SayingPool(TOKENIZER.encode("1807</fill>"))
-    asked = []
-    generate = pool.generate
-    pool.generate = lambda task, request, on_tokens: (
-        asked.append(request),
-        generate(task, request, on_tokens),
-    )[1]
+    pool = KeepingPool(TOKENIZER.encode("1807</fill>"))
     model = loaded(tmp_path, pool)
     segments = (TextSegment("It was built in "), BlankSegment("short"))
     rule = FillConstraints(digits_only=True)
@@ -155,7 +162,7 @@ def test_a_closing_tag_may_be_written_where_only_digits_are_asked_for(tmp_path):
     result = Answering(model, Task(fill), lambda _event: None).fill(fill)
     assert result.way == "instruction"
     assert [(c.text, c.breaks) for c in result.blanks[0].candidates] == [("1807", "")]
-    assert not set(asked[0].banned_ids).intersection(TOKENIZER.encode("</fill>"))
+    assert not set(pool.asked[0].banned_ids).intersection(TOKENIZER.encode("</fill>"))
     pool.says = TOKENIZER.encode("in 1807</fill>")
     result = Answering(model, Task(fill), lambda _event: None).fill(fill)
     assert result.blanks[0].candidates[0].breaks
@@ -188,14 +195,11 @@ def test_beams_of_which_a_stop_text_cut_one_are_compared_by_what_is_left():
     assert [c.text for c in result.blanks[0].candidates] == ["y", "zz"]
 
 
-@dataclass
-class ScoringPool(SayingPool):
+class ScoringPool(KeepingPool):
     """Scores what it is asked to."""
 
-    asked: list = field(default_factory=list)
-
-    def generate(self, task, request, _on_tokens):
-        self.asked.append(request)
+    def generate(self, task, request, on_tokens):
+        del on_tokens  # nobody reads it
         self.says = list(request.forced_choices[0])
         return super().generate(task, request, lambda _tokens: None)
 

@@ -4,8 +4,9 @@ Reads a line of JSON for each formula and answers each with one. A formula that 
 too much memory costs this process and not the window: whoever started it ends it. Knows no Qt,
 reads no file and no network for a formula.
 
-FONT: a TrueType file for the letters that the font for mathematics lacks, Chinese ones above all;
-read when the first of them comes. A letter that neither has is an error: its box says nothing.
+FONT: a TrueType file for the letters that the font for mathematics lacks, Chinese ones above all.
+Read at the start, which has time: a single formula has little. A letter that neither font has is an
+error: its box says nothing.
 
 In: {"latex": str, "is_display": bool, "size": px, "color": "#rrggbb"}. Out: {"svg": str, "ascent":
 px above the baseline, "descent": px below it}, or {"error": str}.
@@ -14,11 +15,10 @@ px above the baseline, "descent": px below it}, or {"error": str}.
 import json
 import re
 import sys
-from functools import cached_property
 from pathlib import Path
 
 from typing_extensions import override
-from ziafont import Font
+from ziafont.font import Font
 from ziafont.glyph import SimpleGlyph
 from ziamath import zmath
 from ziamath.config import config
@@ -49,14 +49,9 @@ class _FormulaFont(MathFont):
 
     def __init__(self, path: Path, spare_path: Path) -> None:
         super().__init__(path)
-        self._spare_path = spare_path
-
-    @cached_property
-    def _spare(self) -> Font:
-        spare = Font(self._spare_path)
+        self._spare = Font(spare_path)
         # ziamath takes all widths of a formula for its own font's units.
-        assert spare.info.layout.unitsperem == self.info.layout.unitsperem
-        return spare
+        assert self._spare.info.layout.unitsperem == self.info.layout.unitsperem
 
     @override
     def glyph(self, char: str) -> SimpleGlyph:
@@ -82,7 +77,7 @@ def main() -> None:
     except ImportError:  # not on Windows; the time limit holds there too
         pass
     config.svg2 = False  # plain paths: Qt draws no symbols
-    font = _FormulaFont(zmath.loadedfonts["default"].fname, Path(sys.argv[1]))
+    font = _FormulaFont(zmath.fontname, Path(sys.argv[1]))
     zmath.loadedfonts["default"] = font
     for line in sys.stdin:
         sys.stdout.write(json.dumps(_answer(json.loads(line))) + "\n")
