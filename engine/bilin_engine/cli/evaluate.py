@@ -9,8 +9,7 @@ import msgspec
 from bilin_engine.cli.arguments import EXIT_OK, one_device_settings
 from bilin_engine.cli.report import dim, print_json
 from bilin_engine.library import Library
-from bilin_engine.protocol import LoadSettings
-from bilin_engine.server.ranks import lay_out, slots_beside
+from bilin_engine.server.ranks import fitting_slots
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     settings = one_device_settings(options, "evaluate")
     library = Library(options.models_dir)
     num_slots = min(
-        _slots(library, model_id, settings, NUM_SLOTS)
+        fitting_slots(settings, Path(library.entry(model_id).info.path), NUM_SLOTS)
         for model_id in filter(None, (options.model, options.compare))
     )
     settings = msgspec.structs.replace(settings, num_slots=num_slots)
@@ -51,10 +50,3 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(found.as_text())
     return EXIT_OK
-
-
-def _slots(library: Library, model_id: str, settings: LoadSettings, most: int) -> int:
-    """Texts at a time whose keys and values fit beside the model."""
-    folder = Path(library.entry(model_id).info.path)
-    layout = lay_out(msgspec.structs.replace(settings, num_slots=1), folder)
-    return slots_beside(layout, most, settings.reserve_bytes)

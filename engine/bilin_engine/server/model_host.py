@@ -29,7 +29,7 @@ from bilin_engine.protocol import (
 )
 from bilin_engine.server.answers import LoadedModel
 from bilin_engine.server.model_text import ModelTexts
-from bilin_engine.server.ranks import lay_out, slots_beside
+from bilin_engine.server.ranks import fitting_slots, lay_out
 from bilin_engine.server.selftest_gate import Allowed, SelftestCommand, SelftestGate
 from bilin_engine.server.tasks import CancelledTaskError, Task
 from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
@@ -316,5 +316,4 @@ def _num_slots(settings: LoadSettings, info: ModelInfo) -> int:
     """Texts at a time: as asked, else what suits the model and its devices."""
     if settings.num_slots or info.num_parameters >= SMALL_MODEL_PARAMETERS:
         return settings.num_slots or 1
-    layout = lay_out(msgspec.structs.replace(settings, num_slots=1), Path(info.path))
-    return slots_beside(layout, SMALL_MODEL_SLOTS, settings.reserve_bytes)
+    return fitting_slots(settings, Path(info.path), SMALL_MODEL_SLOTS)

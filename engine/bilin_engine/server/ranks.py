@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from bilin_engine.config import ModelConfig, read_model_config
 from bilin_engine.errors import BadRequestError, BilinError
 from bilin_engine.placement.cost import ModelCost, check_degree, kv_dtype_on
@@ -82,6 +84,12 @@ def slots_beside(
         if name in free
     ]
     return max(1, min([most, *fitting]))
+
+
+def fitting_slots(settings: LoadSettings, folder: Path, most: int) -> int:
+    """Texts at a time, 1 to `most`, that a load's devices hold beside the model in `folder`."""
+    alone = lay_out(msgspec.structs.replace(settings, num_slots=1), folder)
+    return slots_beside(alone, most, settings.reserve_bytes)
 
 
 def _alone_on(
