@@ -7,9 +7,10 @@ import pytest
 from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QApplication
 
+from bilin_app.pages.chat.message_body import MessageBody
 from bilin_app.pages.keymap import keymap
 from bilin_app.theme import theme as theme_module
-from bilin_app.theme.theme import Look
+from bilin_app.theme.theme import Look, start_theme
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +64,12 @@ def make_desk(qtbot, tmp_path):
     yield make
     for desk in made:
         desk.close()
+
+
+@pytest.fixture
+def body(qapp, qtbot):
+    """A message's text, in the light look."""
+    start_theme(qapp, Look("light", "en"))
+    widget = MessageBody(None)  # type: ignore[arg-type]
+    qtbot.addWidget(widget)
+    return widget

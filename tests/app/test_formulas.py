@@ -1,6 +1,7 @@
 """Formulas: which text is one, that pictures stand for their source, that bombs stay text."""
 
 import sys
+from textwrap import indent
 
 import pytest
 from PySide6.QtGui import QTextCursor
@@ -8,7 +9,7 @@ from PySide6.QtGui import QTextCursor
 from bilin_app.pages.chat import formulas as formulas_module
 from bilin_app.pages.chat.formulas import Formulas, formulas, is_drawable
 from bilin_app.pages.chat.markdown import _parser
-from bilin_app.pages.chat.message_body import MessageBody, plain_text
+from bilin_app.pages.chat.message_body import plain_text
 from bilin_app.theme.theme import Look, start_theme
 
 pytestmark = pytest.mark.gui
@@ -44,14 +45,6 @@ def test_what_is_a_formula(source, expected):
 @pytest.fixture
 def themed(qapp):
     start_theme(qapp, Look("light", "en"))
-
-
-@pytest.fixture
-def body(qapp, qtbot):
-    start_theme(qapp, Look("light", "en"))
-    widget = MessageBody(None)  # type: ignore[arg-type]
-    qtbot.addWidget(widget)
-    return widget
 
 
 def test_a_formula_becomes_a_picture_and_is_copied_as_its_source(body):
@@ -119,19 +112,25 @@ def test_a_bomb_is_not_even_tried(latex):
     assert not is_drawable(latex)
 
 
-def test_a_process_that_hangs_or_dies_costs_its_formula_only(qapp, tmp_path, monkeypatch):
+def scripted(qapp, tmp_path, each, *, first=""):
+    """Drawing by a process that runs `first`, and `each` with every `latex` before its picture."""
     script = tmp_path / "worker.py"
     script.write_text(
         "import json, sys, time\n"
+        f"{first}\n"
         "for line in sys.stdin:\n"
         "    latex = json.loads(line)['latex']\n"
-        "    if latex == 'hang': time.sleep(100)\n"
-        "    if latex == 'die': sys.exit(1)\n"
+        f"{indent(each, '    ')}\n"
         '    svg = \'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -8 9 10"/>\'\n'
         "    print(json.dumps({'svg': svg, 'ascent': 8, 'descent': 2}), flush=True)\n"
     )
     start_theme(qapp, Look("light", "en"))
-    drawing = Formulas(qapp, (sys.executable, str(script)))
+    return Formulas(qapp, (sys.executable, str(script)))
+
+
+def test_a_process_that_hangs_or_dies_costs_its_formula_only(qapp, tmp_path, monkeypatch):
+    each = "if latex == 'hang': time.sleep(100)\nif latex == 'die': sys.exit(1)"
+    drawing = scripted(qapp, tmp_path, each)
     monkeypatch.setattr(formulas_module, "START_MS", 4000)
     keys = [drawing.key(latex, is_display=False) for latex in ("hang", "die", "fine")]
     assert [drawing.get(key) for key in keys] == [None, None, None]
@@ -144,17 +143,8 @@ def test_a_process_that_hangs_or_dies_costs_its_formula_only(qapp, tmp_path, mon
 
 
 def test_only_the_first_formula_waits_for_the_process_to_start(qapp, tmp_path, monkeypatch):
-    script = tmp_path / "worker.py"
-    script.write_text(
-        "import json, sys, time\n"
-        "time.sleep(1.5)\n"
-        "for line in sys.stdin:\n"
-        "    if json.loads(line)['latex'] == 'hang': time.sleep(100)\n"
-        '    svg = \'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -8 9 10"/>\'\n'
-        "    print(json.dumps({'svg': svg, 'ascent': 8, 'descent': 2}), flush=True)\n"
-    )
-    start_theme(qapp, Look("light", "en"))
-    drawing = Formulas(qapp, (sys.executable, str(script)))
+    each = "if latex == 'hang': time.sleep(100)"
+    drawing = scripted(qapp, tmp_path, each, first="time.sleep(1.5)")
     monkeypatch.setattr(formulas_module, "LIMIT_MS", 1000)
     keys = [drawing.key(latex, is_display=False) for latex in ("x", "hang", "y")]
     for key in keys:

@@ -2,21 +2,12 @@
 
 import pytest
 
-from bilin_app.pages.chat.message_body import MessageBody, plain_text
-from bilin_app.theme.theme import Look, start_theme
+from bilin_app.pages.chat.message_body import plain_text
 
 pytestmark = pytest.mark.gui
 
 PAPER, GROUP = "https://arxiv.org/abs/2210.02414", "https://github.com/THUDM"
 ANSWER = f'See [the paper][1] and [2].\n\nMore.\n\n[1]: {PAPER}\n[2]: {GROUP} "THUDM"\n'
-
-
-@pytest.fixture
-def body(qapp, qtbot):
-    start_theme(qapp, Look("light", "en"))
-    widget = MessageBody(None)  # type: ignore[arg-type]
-    qtbot.addWidget(widget)
-    return widget
 
 
 def links(body):
