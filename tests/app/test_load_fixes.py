@@ -55,3 +55,12 @@ def test_a_switched_off_processor_is_offered():
 @pytest.mark.parametrize("code", ["model_broken", "unsupported_model", "model_not_found"])
 def test_a_model_at_fault_is_not_mended_by_another_placement(code):
     assert load_fixes(code, "out of memory", PlacementChoice(), plan_for("cpu")) == ()
+
+
+def test_a_gpu_that_this_torch_does_not_see_is_left_out():
+    reason = 'device "cuda:0": this torch sees no GPU; use "cpu" or "auto"'
+    plan = plan_for("cuda:0", "cpu")
+    fixes = load_fixes("unsupported_model", reason, PlacementChoice(), plan)
+    assert [(fix.kind, fix.choice.off) for fix in fixes] == [
+        ("without", {"cuda:0"}), ("again", frozenset()),
+    ]  # fmt: skip

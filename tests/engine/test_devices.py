@@ -41,6 +41,24 @@ class Nvml(ctypes.CDLL):
     def __init__(self):
         super().__init__(None)  # this process: no library of the driver's
 
+    def nvmlInit_v2(self):  # noqa: N802
+        return 0
+
+    def nvmlShutdown(self):  # noqa: N802
+        return 0
+
+    def nvmlDeviceGetCount_v2(self, count):  # noqa: N802
+        count._obj.value = len(self.CARDS)
+        return 0
+
+    def nvmlSystemGetCudaDriverVersion_v2(self, version):  # noqa: N802
+        version._obj.value = 12080
+        return 0
+
+    def nvmlDeviceGetUUID(self, handle, text, _size):  # noqa: N802
+        text.value = UUIDS[handle.value - 1].encode()
+        return 0
+
     def nvmlDeviceGetHandleByIndex_v2(self, index, handle):  # noqa: N802 -- NVML's names
         handle._obj.value = index + 1
         return 0
@@ -67,6 +85,51 @@ def test_cards_that_the_kernels_do_not_take_are_left_out_and_told_once(caplog):
         assert found is not None
         assert (found.name, found.label) == ("cuda:1", "RTX 3090")
     assert caplog.text.count("GTX 1060 is too old for the kernels (compute capability 6.1)") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "driver", "expected"),
+    [
+        ("cuda: Optional[str] = None", 13, "PyTorch is installed without CUDA"),
+        ("cuda = None", 13, "PyTorch is installed without CUDA"),
+        (
+            "cuda: Optional[str] = '13.0'",
+            12,
+            "PyTorch needs a driver for CUDA 13, this one is for CUDA 12",
+        ),
+        ("cuda: Optional[str] = '12.6'", 13, ""),
+        ("cuda: Optional[str] = '13.0'", 0, ""),  # a driver that does not say
+        ("__version__ = 'another form'", 12, ""),
+    ],
+)
+def test_what_is_installed_says_whether_gpus_can_be_used(
+    line, driver, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda _name: object())
+    (tmp_path / "version.py").write_text(f"debug = False\n{line}\nhip = '6.1'\n")
+    assert devices.why_unused(driver, tmp_path) == expected
+
+
+def test_without_cuda_core_no_gpu_is_used(tmp_path, monkeypatch):
+    (tmp_path / "version.py").write_text("cuda = '12.6'\n")
+
+    def missing(_name):
+        raise ModuleNotFoundError("No module named 'cuda'")
+
+    monkeypatch.setattr(devices.importlib.util, "find_spec", missing)
+    assert "cuda-core" in devices.why_unused(13, tmp_path)
+
+
+@pytest.mark.expects_log
+def test_a_gpu_that_the_installed_torch_cannot_reach_is_not_listed(monkeypatch, caplog):
+    devices._tell_once.cache_clear()
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda _name: Nvml())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    reasons = iter(("PyTorch is installed without CUDA", ""))
+    monkeypatch.setattr(devices, "why_unused", lambda _driver: next(reasons))
+    assert [device.name for device in devices.list_devices()] == ["cpu"]
+    assert "the GPUs here are not used: PyTorch is installed without CUDA" in caplog.text
+    assert [device.name for device in devices.list_devices()] == ["cuda:1", "cpu"]
 
 
 @pytest.mark.parametrize("module", ["bilin_engine.worker", "bilin_engine.jobs"])

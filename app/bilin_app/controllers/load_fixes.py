@@ -19,9 +19,11 @@ def load_fixes(
 ) -> tuple[Fix, ...]:
     """Clicks that may mend a failed load. code, reason: of the fault. plan: of this model, if any.
 
-    Empty for a model that is itself at fault: another placement does not mend its files.
+    Empty for a model that is itself at fault: another placement does not mend its files. A device
+    that is named is at fault, whatever the code: it cannot be reached, or lacks what is needed.
     """
-    if code in _MODEL_AT_FAULT:
+    lost = re.search(r"cuda:\d+", reason)
+    if code in _MODEL_AT_FAULT and not lost:
         return ()
     fixes: list[Fix] = []
     context = choice.context or (plan.context if plan is not None else 0)
@@ -31,7 +33,6 @@ def load_fixes(
         prompt = min(choice.prompt_tokens, shorter // 2)
         fixes.append(Fix("context", replace(choice, context=shorter, prompt_tokens=prompt)))
     names = [device.name for device in plan.available] if plan is not None else []
-    lost = re.search(r"cuda:\d+", reason)
     others = [name for name in names if name not in choice.off and lost and name != lost[0]]
     if lost and lost[0] in names and others:
         without = replace(choice, off=choice.off | {lost[0]}, mode="auto")

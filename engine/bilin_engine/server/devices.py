@@ -1,15 +1,19 @@
 """Which devices there are, read without creating a CUDA context: NVML for GPUs, the system for CPU.
 
 NVML comes with the driver; it is asked through ctypes, so that the supervisor needs no package for
-it. Without a driver the list is the CPU alone.
+it. Without a driver the list is the CPU alone, and so it is where what is installed beside Bilin
+computes on none: a model would be planned for a GPU that its worker cannot reach.
 """
 
 import ctypes
 import functools
+import importlib.util
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -78,12 +82,58 @@ def _list_gpus() -> list[DeviceInfo]:
         if code := nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
             logger.warning("the GPUs cannot be counted (NVML error %d)", code)
             return []
+        if count.value and (reason := why_unused(_cuda_of_driver(nvml))):
+            _tell_once(f"the GPUs here are not used: {reason}")
+            return []
         uuids = [_uuid(nvml, index) for index in range(count.value)]
         shown = visible_gpus(uuids, os.environ.get("CUDA_VISIBLE_DEVICES"))
         found = (_gpu(nvml, index, number) for number, index in enumerate(shown))
         return [gpu for gpu in found if gpu is not None]
     finally:
         nvml.nvmlShutdown()
+
+
+def why_unused(driver_cuda: int, torch_folder: Path | None = None) -> str:
+    """Why nothing that is installed computes on GPUs; "" if it does, as far as files tell.
+
+    driver_cuda: the newest major version of CUDA that the driver runs, 0 = unknown. torch_folder:
+    the package's; None = the installed one. PyTorch is not imported.
+    """
+    build = _cuda_of_torch(torch_folder or _package_folder("torch"))
+    if build == 0:
+        return "PyTorch is installed without CUDA"
+    if build is not None and 0 < driver_cuda < build:
+        return f"PyTorch needs a driver for CUDA {build}, this one is for CUDA {driver_cuda}"
+    try:
+        has_launcher = importlib.util.find_spec("cuda.core") is not None
+    except ModuleNotFoundError:
+        has_launcher = False
+    return "" if has_launcher else "the kernels need cuda-core; pip install cuda-core"
+
+
+def _package_folder(name: str) -> Path | None:
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
+
+
+def _cuda_of_torch(folder: Path | None) -> int | None:
+    """The major version of CUDA that a torch was built for, 0 = none, None = not to be read."""
+    try:
+        text = (folder / "version.py").read_text(encoding="utf-8") if folder is not None else ""
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = re.search(r"^cuda\b[^=\n]*= *(None|'(\d+))", text, re.MULTILINE)
+    return None if found is None else int(found[2] or 0)
+
+
+def _cuda_of_driver(nvml: ctypes.CDLL) -> int:
+    """13 for a driver that runs CUDA 13.0; 0 where it does not say."""
+    version = ctypes.c_int()
+    try:
+        code = nvml.nvmlSystemGetCudaDriverVersion_v2(ctypes.byref(version))
+    except AttributeError:  # older than that question
+        return 0
+    return 0 if code else version.value // 1000
 
 
 def visible_gpus(uuids: Sequence[str], chosen: str | None) -> list[int]:
