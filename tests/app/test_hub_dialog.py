@@ -158,6 +158,51 @@ def test_a_refusal_is_shown_and_can_be_tried_again(dialog):
     assert dialog.go.isEnabled()
 
 
+def test_of_several_gguf_files_the_chosen_ones_refusal_is_shown(dialog):
+    heard = []
+    dialog.list_requested.connect(lambda choice, _token: heard.append(choice.file))
+    dialog.repository.setText("a/b")
+    files = tour_hubs.repository("en").files[:2]
+    choice = HubChoice(hub="hugging_face", name="a/b")
+    dialog.show_repository(RepositoryView(choice, gguf_files=files, problem="choose one of them"))
+    assert dialog._problem.text() == ""
+    dialog.gguf.setCurrentIndex(1)
+    dialog.show_refusal("nobody is there")
+    assert dialog._problem.text() == "nobody is there"
+    dialog.go.click()
+    assert heard == [files[0].name, files[0].name]
+
+
+def test_a_token_goes_to_the_address_it_was_typed_for_alone(dialog):
+    heard = []
+    dialog.list_requested.connect(lambda choice, token: heard.append((choice.hub, token)))
+    choose(dialog, 0)
+    dialog.token.setText("hf_1")
+    dialog.go.click()
+    dialog.show_refusal("nobody is there")
+    dialog.hub.setCurrentIndex(1)
+    dialog.go.click()
+    assert heard == [("hugging_face", "hf_1"), ("modelscope", "")]
+    dialog.token.setText("ms-1")  # typed, and then another source is chosen
+    dialog.hub.setCurrentIndex(0)
+    dialog.go.click()
+    assert heard[2] == ("hugging_face", "")
+
+
+def test_a_kept_token_can_be_forgotten(dialog, qtbot):
+    dialog.repository.setText("a/b")
+    dialog.advanced.click()
+    dialog.token.setText("wrong")
+    with qtbot.waitSignal(dialog.token_forgotten) as heard:
+        dialog.forget_token.click()
+    assert heard.args == [HubChoice(hub="hugging_face", name="a/b")]
+    assert dialog.token.text() == ""
+    assert dialog._token_about.text() == "No token is kept for this address any more."
+    assert not dialog.forget_token.isEnabled()
+    dialog.hub.setCurrentIndex(1)
+    assert dialog.forget_token.isEnabled()
+
+
 # --- The controller -------------------------------------------------------------------------------
 
 
@@ -209,6 +254,17 @@ def test_a_typed_token_is_kept_before_it_is_needed(hubs, engine):
     ]
     engine.handles[0].end_done(None)
     assert engine.requests[1] == ListRepository(id=2, repository=REPOSITORY)
+
+
+def test_a_token_is_forgotten_for_its_address_alone(hubs, engine):
+    refused = []
+    hubs.refused.connect(refused.append)
+    hubs.forget_token(CHOICE)
+    assert engine.requests == [
+        KeepToken(id=1, hub="modelscope", token="", endpoint="https://m.example")
+    ]
+    engine.handles[0].end_failed(RequestFailure("internal", "tokens.json cannot be written"))
+    assert len(refused) == 1
 
 
 def test_an_answer_that_comes_too_late_is_not_shown(hubs, engine):

@@ -288,6 +288,12 @@ def test_a_repository_is_listed_while_the_control_lane_answers(hub, asked, publi
     assert ends[3].has_token
     assert ends[3].free_bytes > 0
     assert any(entry.is_runnable for entry in ends[4].entries)
+    submit(KeepToken(id=5, hub="hugging_face", token="hf_old", endpoint=hub.endpoint))
+    submit(ListRepository(id=6, repository=repository))
+    assert asked.end_of(5) == Done(5)
+    withdrawn = asked.end_of(6)
+    assert isinstance(withdrawn, Failed)
+    assert "refuses the token that it is sent (HTTP 401)" in withdrawn.message
     assert "hf_1" not in repr(KeepToken(id=2, hub="hugging_face", token="hf_1"))
 
 

@@ -63,6 +63,7 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     # Hubs and downloads
     QT_TRANSLATE_NOOP("EngineSentences", "{} is busy (HTTP {}, {})"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} does not give out {} (HTTP {}): there is no such repository, or it is private or asks for its terms to be accepted. Enter a token of an account that may read it"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} refuses the token that it is sent (HTTP 401): it is mistyped, has expired or was withdrawn. Enter another, or have it forgotten"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} has no {} (HTTP 404); check how it is written, and the source"),
     QT_TRANSLATE_NOOP("EngineSentences", "{}{} cannot be reached: {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "{}{} does not answer ({})"),

@@ -63,6 +63,13 @@ class HubsController(QObject):
         else:
             self._list(choice)
 
+    def forget_token(self, choice: HubChoice) -> None:
+        """Removes the token that is kept for an address."""
+        forgetting = self._engine.send(
+            lambda i: KeepToken(id=i, hub=choice.hub, token="", endpoint=choice.endpoint)
+        )
+        forgetting.failed.connect(self._on_refused)
+
     def cancel(self) -> None:
         """Gives up the listing that is under way."""
         listing, self._listing = self._listing, None

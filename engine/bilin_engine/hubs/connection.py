@@ -102,7 +102,7 @@ class Connection:
                 if response.status_code in _REDIRECTS and "location" in response.headers:
                     target = self._next(target, response.headers["location"], what)
                     continue
-                _check_status(response, what)
+                _check_status(response, what, has_token=bool(self._secret_for(target)))
                 with _told(target.host, what, hosts):
                     etag = linked or response.headers.get("etag", "")
                     plain = etag.removeprefix("W/").strip('"')
@@ -191,13 +191,18 @@ def _shown(address: str) -> str:
     return f"{scheme}{mark}{rest.rpartition('@')[2]}"[:120]
 
 
-def _check_status(response: httpx2.Response, what: str) -> None:
+def _check_status(response: httpx2.Response, what: str, *, has_token: bool) -> None:
     status, host = response.status_code, response.request.url.host
     if status < 400 or status == 416:
         return
     if status in _BUSY:
         wait_s = _retry_after_s(response.headers.get("retry-after", ""))
         raise HubBusyError(f"{host} is busy (HTTP {status}, {what})", wait_s=wait_s)
+    if status == 401 and has_token:  # hubs refuse a wrong one for what is public, too
+        raise HubError(
+            f"{host} refuses the token that it is sent (HTTP 401): it is mistyped, has expired or "
+            "was withdrawn. Enter another, or have it forgotten"
+        )
     if status in (401, 403):
         raise HubError(
             f"{host} does not give out {what} (HTTP {status}): there is no such repository, or it "

@@ -1151,6 +1151,10 @@
             <translation>{} 不提供 {}（HTTP {}）：没有这个仓库，或者它是私有的，或者需要先接受条款。请填写有权读取它的账号的令牌</translation>
         </message>
         <message>
+            <source>{} refuses the token that it is sent (HTTP 401): it is mistyped, has expired or was withdrawn. Enter another, or have it forgotten</source>
+            <translation>{} 不接受发送给它的令牌（HTTP 401）：令牌写错了、已过期或已被撤销。请填写另一个，或者删除保存的令牌</translation>
+        </message>
+        <message>
             <source>{} has no {} (HTTP 404); check how it is written, and the source</source>
             <translation>{} 上没有 {}（HTTP 404）；请检查写法和来源</translation>
         </message>
@@ -1932,6 +1936,14 @@
         <message>
             <source>Kept in a file that only you can read; sent to this address and nowhere else.</source>
             <translation>保存在只有你能读取的文件里，只发送到这个地址。</translation>
+        </message>
+        <message>
+            <source>No token is kept for this address any more.</source>
+            <translation>已不再为这个地址保存令牌。</translation>
+        </message>
+        <message>
+            <source>Forget the kept token</source>
+            <translation>删除保存的令牌</translation>
         </message>
         <message>
             <source>Files</source>

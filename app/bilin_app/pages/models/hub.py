@@ -39,9 +39,13 @@ GROUPS = ("128", "64", "32", "row")
 
 
 class HubDialog(QDialog):
-    """list_requested(HubChoice, token); download_requested(RepositoryView, name, group size)."""
+    """list_requested(HubChoice, token); download_requested(RepositoryView, name, group size).
+
+    token_forgotten(HubChoice): what is kept for its address is to go.
+    """
 
     list_requested = Signal(object, str)
+    token_forgotten = Signal(object)
     download_requested = Signal(object, str, str)
     cancelled = Signal()
 
@@ -51,6 +55,7 @@ class HubDialog(QDialog):
         self._view: RepositoryView | None = None
         self._is_asking = False
         self._refusal = ""
+        self._has_forgotten = False  # the token of the address that the fields name
         self.setMinimumSize(WIDTH, HEIGHT)
         self.resize(WIDTH, HEIGHT)
         self._heading = label(self, "heading")
@@ -68,6 +73,7 @@ class HubDialog(QDialog):
         self.proxy.setText(proxy)
         self.token.setEchoMode(QLineEdit.EchoMode.Password)
         self._token_about = label(self._more, "muted", wraps=True)
+        self.forget_token = TextButton("link", self._more)
         self._found = label(self, wraps=True)
         self._files = QPlainTextEdit(self)
         self._files.setReadOnly(True)
@@ -96,7 +102,6 @@ class HubDialog(QDialog):
     def show_repository(self, view: RepositoryView) -> None:
         """Shows what a download would fetch."""
         self._view, self._is_asking, self._refusal = view, False, ""
-        self.token.clear()
         if view.gguf_files and not view.choice.file:
             self.gguf.blockSignals(True)
             self.gguf.clear()
@@ -139,7 +144,10 @@ class HubDialog(QDialog):
         self._titles = [label(self._more, "muted") for _ in range(3)]
         for title, field in zip(self._titles, (self.endpoint, self.proxy, self.token), strict=True):
             more.addRow(title, field)
-        more.addRow("", self._token_about)
+        about = QHBoxLayout()
+        about.addWidget(self._token_about, 1)
+        about.addWidget(self.forget_token)
+        more.addRow("", about)
         column.addWidget(self._more)
         column.addWidget(self._found)
         column.addWidget(self._files)
@@ -173,6 +181,7 @@ class HubDialog(QDialog):
         self.gguf.currentIndexChanged.connect(lambda _index: self._on_file_chosen())
         self.group.currentIndexChanged.connect(lambda _index: self._show())
         self.name.textChanged.connect(lambda _text: self._show())
+        self.forget_token.clicked.connect(self._on_forget_token)
         self._cancel.clicked.connect(self.reject)
         self.go.clicked.connect(self._on_go)
         self.rejected.connect(self.cancelled)
@@ -197,7 +206,7 @@ class HubDialog(QDialog):
         self._files.setVisible(view is not None and bool(view.files))
         problem = self._refusal or (view.problem if view else "")
         must_choose = view is not None and bool(view.gguf_files) and not view.files
-        self._problem.setText("" if must_choose else problem)
+        self._problem.setText(problem if self._refusal or not must_choose else "")
         self._problem.setVisible(bool(self._problem.text()))
         self._result.setVisible(view is not None and (not problem or must_choose))
         has_gguf = view is not None and bool(view.gguf_files) and self.gguf.count() > 0
@@ -284,6 +293,7 @@ class HubDialog(QDialog):
                 self.repository.setText(row.repositories.get(HUBS[index], self.repository.text()))
                 break
         self.endpoint.clear()
+        self.token.clear()
         self._forget()
 
     def _on_file_chosen(self) -> None:
@@ -301,11 +311,19 @@ class HubDialog(QDialog):
             self.download_requested.emit(view, plain_name(self.name.text()), group_size)
             self.accept()
         else:
-            self._ask(self.choice)
+            self._ask(replace(self.choice, file=self.gguf.currentData() or ""))
 
     def _ask(self, choice: HubChoice) -> None:
-        self._is_asking, self._refusal = True, ""
-        self.list_requested.emit(choice, self.token.text().strip())
+        self._is_asking, self._refusal, self._has_forgotten = True, "", False
+        token = self.token.text().strip()
+        self.token.clear()  # kept from here on for this address, and sent to no other
+        self.list_requested.emit(choice, token)
+        self._show()
+
+    def _on_forget_token(self) -> None:
+        self._has_forgotten = True
+        self.token.clear()
+        self.token_forgotten.emit(self.choice)
         self._show()
 
     def _forget(self) -> None:
@@ -313,6 +331,7 @@ class HubDialog(QDialog):
         if self._is_asking:
             self.cancelled.emit()
         self._view, self._is_asking, self._refusal = None, False, ""
+        self._has_forgotten = False
         self.gguf.clear()
         self._show()
 
@@ -348,8 +367,14 @@ class HubDialog(QDialog):
         self.proxy.setPlaceholderText(self.tr("the system's; another as http://host:port"))
         self.token.setPlaceholderText(self.tr("only for what is not public"))
         self._token_about.setText(
-            self.tr("Kept in a file that only you can read; sent to this address and nowhere else.")
+            self.tr("No token is kept for this address any more.")
+            if self._has_forgotten
+            else self.tr(
+                "Kept in a file that only you can read; sent to this address and nowhere else."
+            )
         )
+        self.forget_token.set_texts(self.tr("Forget the kept token"))
+        self.forget_token.setEnabled(not self._has_forgotten)
         self._files.setAccessibleName(self.tr("Files"))
         self._gguf_title.setText(self.tr("File"))
         self.gguf.setAccessibleName(self.tr("File"))

@@ -36,6 +36,7 @@ class HubPage(QObject):
         dialog = HubDialog(self._view, self._first_hub(), settings.hub_endpoint, settings.hub_proxy)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.list_requested.connect(self._on_list_requested)
+        dialog.token_forgotten.connect(self._hubs.forget_token)
         dialog.download_requested.connect(self._hubs.download)
         dialog.cancelled.connect(self._hubs.cancel)
         dialog.finished.connect(self._on_finished)
