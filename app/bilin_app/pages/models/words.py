@@ -42,8 +42,12 @@ def parameters(count: int) -> str:
 
 
 def rate(bytes_per_s: float) -> str:
-    """As "310 MB/s"."""
-    return f"{whole(bytes_per_s / 10**6)} MB/s"
+    """As "310 MB/s", "1.4 MB/s", "320 kB/s"."""
+    if bytes_per_s >= 10**7:
+        return f"{whole(bytes_per_s / 10**6)} MB/s"
+    if bytes_per_s >= 10**6:
+        return f"{real(bytes_per_s / 10**6, 1)} MB/s"
+    return f"{whole(max(1, bytes_per_s / 1000))} kB/s"
 
 
 def tokens_per_s(value: float) -> str:
