@@ -227,8 +227,8 @@ class Application(QObject):
         engine.model_chosen.connect(self.settings.remember_model)
         window.mend_requested.connect(self._on_mend_requested)
         engine.start()
-        for notice in (*self.settings.notices, *self._notices):
-            window.tell(notice)
+        if notices := (*self.settings.notices, *self._notices):
+            window.tell("\n".join(notices))  # one after the other, each would hide the one before
         self._is_complete = True
         self.open_files(self._to_open)
         self.completed.emit()

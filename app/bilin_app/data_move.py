@@ -5,6 +5,7 @@ own first; the old folder then stays as it was, for the person to delete.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -64,6 +65,8 @@ def _rename_all(old: Path, new: Path, names: list[str]) -> MoveReport:
     except OSError as error:
         for name in reversed(done):
             (new / name).rename(old / name)
+        if error.errno == errno.EXDEV:  # two mounts, or quotas, of what has one number
+            return _copy_all(old, new, names)
         return MoveReport(str(error))
     return MoveReport()
 

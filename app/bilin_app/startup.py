@@ -29,7 +29,8 @@ def find_data(
     """The paths with the data folder a person chose, and what to tell about it.
 
     A move that was asked for is done here, while nothing is open; prepare: called before anything
-    is shown. A folder that is not there (a disk that is not plugged in) costs only this start.
+    is shown or told. A folder that is not there (a disk that is not plugged in) costs only this
+    start.
     """
     file = SettingsFile(paths.settings)
     settings = file.load().settings
@@ -48,6 +49,7 @@ def find_data(
     if not chosen.is_dir():
         from bilin_app.controllers import sentences
 
+        prepare(settings)  # the language, too
         return paths, (sentences.data_folder_gone(chosen, paths.data_dir),)
     return replace(paths, data_dir=chosen), ()
 

@@ -172,6 +172,15 @@ def test_a_model_that_is_gone_is_told_and_another_is_loaded(start, qtbot, tmp_pa
     assert application.settings.settings.last_model == "vanished"  # it may come back
 
 
+def test_all_that_a_start_has_to_tell_is_told_at_once(start, qtbot, tmp_path):
+    (tmp_path / "settings.toml").write_text('theme = "pink"\nsend_key = "shift"\n')
+    application = start()
+    qtbot.waitUntil(lambda: application.engine.view.state == "ready", timeout=20_000)
+    told = application.window.chat.toast._text.text()
+    assert "theme" in told
+    assert "send_key" in told
+
+
 def test_closing_leaves_no_process(start, qtbot):
     application = start()
     qtbot.waitUntil(lambda: application.engine.view.state == "ready", timeout=20_000)

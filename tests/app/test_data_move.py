@@ -1,5 +1,6 @@
 """The data folder into another place: nothing is lost, whatever breaks."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from PySide6.QtCore import QLockFile
 
 from bilin_app import data_move
-from bilin_app.data_move import move_data
+from bilin_app.data_move import MoveReport, move_data
 from bilin_app.paths import app_paths
 from bilin_app.startup import find_data
 from bilin_app.storage.settings import Settings, SettingsFile
@@ -82,6 +83,21 @@ def test_a_disk_that_breaks_off_leaves_the_old_whole(tmp_path, monkeypatch, is_f
     assert "No space left" in report.problem
     assert content(old) == before
     assert content(new) == {}
+
+
+def test_two_mounts_of_one_disk_are_two_disks(tmp_path, monkeypatch):
+    old, new = tmp_path / "old", tmp_path / "new"
+    before = fill(old)
+    true_rename = Path.rename
+
+    def rename(path, target):
+        if old in path.parents and new in Path(target).parents:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return true_rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    assert move_data(old, new) == MoveReport(kept_old=True)
+    assert content(new) == content(old) == before
 
 
 def test_a_move_that_a_crash_broke_off_goes_on(tmp_path):
@@ -161,8 +177,10 @@ def test_nothing_moves_under_an_app_that_runs(profile, tmp_path):
 def test_a_disk_that_is_not_plugged_in_is_told(profile, tmp_path):
     paths, file, _before = profile
     file.save(Settings(data_dir=str(tmp_path / "unplugged")))
-    found, told = find_data(paths, lambda _settings: None)
+    prepared = []
+    found, told = find_data(paths, prepared.append)
     assert found == paths
     assert "unplugged" in told[0]
+    assert len(prepared) == 1  # the language, before anything is told
     assert not (tmp_path / "unplugged").exists()
     assert file.load().settings.data_dir == str(tmp_path / "unplugged")  # it may come back
