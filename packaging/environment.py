@@ -7,6 +7,7 @@ While it is the same, pip is not called.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import json
@@ -144,6 +145,10 @@ def one_start_at_a_time() -> Iterator[None]:
         except BlockingIOError:
             console.step("等待另一个正在准备的启动", "Waiting for another start to set Bilin up")
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            # NFS without lockd, Lustre, FUSE: better two that may meet than none that works.
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
         yield
 
 

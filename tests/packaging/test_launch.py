@@ -1,6 +1,8 @@
 """The launcher, run as a person runs it, on a checkout whose Python is a script that answers."""
 
 import ast
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -635,3 +637,15 @@ def test_a_venv_that_is_not_fit_is_made_anew(checkout, monkeypatch, unfit):
     monkeypatch.setattr(environment, "_run", run)
     environment.make_venv(may_install=False)
     assert asked[-1].endswith(f"-m venv --clear {venv}") is bool(unfit)
+
+
+def test_a_disk_without_locks_stops_no_start(monkeypatch, tmp_path):
+    def refuse(*_arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(environment, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    begun = []
+    with environment.one_start_at_a_time():
+        begun.append(True)
+    assert begun
