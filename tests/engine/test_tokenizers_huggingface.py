@@ -71,6 +71,23 @@ def test_a_marker_that_the_vocabulary_holds_as_a_piece_is_cut():
     assert tokenizer.decode(tokenizer.encode("<|user|>")) == "<|user|>"
 
 
+def test_a_word_added_behind_the_markers_keeps_its_id():
+    """As Llama 3's extended for a language have them; it must not end the text."""
+    content = copy.deepcopy(CONTENT)
+    last = max(token["id"] for token in content["added_tokens"])
+    word = {"id": last + 1, "content": "xin chào", "special": False, "normalized": False,
+            "single_word": False, "lstrip": False, "rstrip": False}  # fmt: skip
+    content["added_tokens"].append(word)
+    tokenizer = HuggingFaceTokenizer.from_json(content, "x", "<|endoftext|>")
+    text = "a xin chào b <|user|> xin chào"
+    ids = tokenizer.encode(text)
+    assert ids.count(last + 1) == 2
+    assert not set(ids) & set(tokenizer.markers.values())
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.encode("a xin chào b") == tokenizer.encode_prompt("a xin chào b", "")
+    assert last + 1 in tokenizer.encode_after("xin chào")
+
+
 def test_specials_are_found_by_name():
     markers = TOKENIZER.markers
     assert TOKENIZER.specials.gmask == markers["[gMASK]"]

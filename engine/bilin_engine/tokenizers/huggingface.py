@@ -63,6 +63,13 @@ class HuggingFaceTokenizer:
         plain = _without_markers(content, self.markers)
         self._plain = _build(plain, where)
         self._inside = _build(_without_prefix(plain), where)
+        # The package numbers added tokens that the vocabulary lacks in order, whatever the file
+        # says: without the markers before them, those that are left get the markers' ids.
+        self._renumbered = {
+            token_id: own
+            for token_id, token in self._plain.get_added_tokens_decoder().items()
+            if (own := self._full.token_to_id(token.content)) is not None and own != token_id
+        }
         vocabulary = self._full.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
         self._is_byte_level = "ByteLevel" in _kinds(content.get("decoder"))
@@ -156,7 +163,7 @@ class HuggingFaceTokenizer:
     def _encode_text(self, tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
         if not text:
             return []
-        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        ids = self._ids(tokenizer, text)
         if self._marker_ids.isdisjoint(ids):
             return ids
         # The vocabulary itself holds a marker's text as one piece: cut it inside.
@@ -165,8 +172,13 @@ class HuggingFaceTokenizer:
         return [
             token_id
             for part, part_tokenizer in zip(cut, parts, strict=True)
-            for token_id in part_tokenizer.encode(part, add_special_tokens=False).ids
+            for token_id in self._ids(part_tokenizer, part)
         ]
+
+    def _ids(self, tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
+        """Ids of `text` by a reading without markers, as `_full` numbers them."""
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        return [self._renumbered.get(i, i) for i in ids] if self._renumbered else ids
 
     def _ask_leading_space(self) -> Literal["keep", "one"]:
         """Whether decoding drops the space that SentencePiece puts before the first word."""
