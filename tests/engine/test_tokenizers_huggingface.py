@@ -137,6 +137,23 @@ def test_sentencepiece_shaped_files(text):
     assert not {0, 1, 2} & set(tokenizer.encode(text))
 
 
+@pytest.mark.parametrize("puts_space", ["before each", "before the first"])
+def test_a_typed_marker_changes_no_ids_before_it(puts_space):
+    content = metaspace_content()
+    if puts_space == "before the first":
+        content["normalizer"] = None
+        content["pre_tokenizer"] = {
+            "type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False,
+        }  # fmt: skip
+    tokenizer = HuggingFaceTokenizer.from_json(content, "x", "</s>")
+    prompt = "hi<s>hi</s>\n<s>hi"
+    ids = tokenizer.encode_prompt(prompt, "")
+    typed = tokenizer.neutralize(" </s>", "\x00")
+    with_typed = tokenizer.encode_prompt(prompt + typed, "\x00")
+    assert with_typed[: len(ids)] == ids
+    assert with_typed.count(tokenizer.markers["</s>"]) == 1
+
+
 # --- GLM-4's own file ----------------------------------------------------------------------------
 
 

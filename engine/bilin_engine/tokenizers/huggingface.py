@@ -87,6 +87,7 @@ class HuggingFaceTokenizer:
             eop=self.markers.get("<eop>"),
         )
         self._split = _splitter(self.markers, content)
+        self._behind = self._ask_behind_a_marker()
         self.frame = tuple(self._full.encode("", add_special_tokens=True).ids)
 
     def encode(self, text: str) -> list[int]:
@@ -111,7 +112,7 @@ class HuggingFaceTokenizer:
                 ids.append(self.markers[part.strip() if part not in self.markers else part])
             elif part:
                 text = part.replace(literal, "")
-                ids += self.encode_after(text) if ids else self.encode(text)
+                ids += self._encode_text(self._behind if ids else self._plain, text)
         return ids
 
     def neutralize(self, text: str, literal: str) -> str:
@@ -187,6 +188,15 @@ class HuggingFaceTokenizer:
         ids = self._plain.encode("a", add_special_tokens=False).ids
         first = self._full.id_to_token(ids[0]) if ids else ""
         return "one" if first and first.startswith("▁") else "keep"
+
+    def _ask_behind_a_marker(self) -> tokenizers.Tokenizer:
+        """The reading that is the package's own for text behind a marker.
+
+        Some files put SentencePiece's space before every such text, some only before the first.
+        """
+        marker = next(iter(self.markers), "")
+        behind = self._full.encode(f"{marker}a", add_special_tokens=False).ids[1:]
+        return self._plain if behind == self._ids(self._plain, "a") else self._inside
 
 
 def _build(content: Mapping[str, Any], where: str) -> tokenizers.Tokenizer:
