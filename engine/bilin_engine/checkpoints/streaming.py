@@ -386,11 +386,12 @@ def row_elements(shape: tuple[int, ...]) -> int:
 
 def _fingerprint(source: TensorSource, config: ModelConfig, *, is_calibrated: bool) -> str:
     """Changes when source files, sizes or the result's layout do."""
+    # Not where they lie: a disk may be mounted elsewhere before the work goes on.
     files = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(source.files())
     ]
     how = [BLOCK_BYTES, is_calibrated]
-    text = json.dumps([str(source.folder.resolve()), files, config.to_json(), *how])
+    text = json.dumps([files, config.to_json(), *how])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
