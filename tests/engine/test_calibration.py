@@ -17,6 +17,7 @@ from bilin_engine.checkpoints.model_folder import ModelFolder
 from bilin_engine.checkpoints.streaming import ConversionStopped
 from bilin_engine.config import ChatGLM6BConfig, GLMConfig
 from bilin_engine.layers.linear import DenseLinear
+from bilin_engine.library import read_description
 from bilin_engine.models import calibration
 from bilin_engine.models.calibration import LEAST_SHARE, calibrate
 from bilin_engine.runners.base import PrefillRow
@@ -162,6 +163,26 @@ def test_a_stop_keeps_what_was_measured(tmp_path, monkeypatch):
     assert len(asked) == 1
     for path in whole.glob("*.safetensors"):
         assert (again / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_stop_while_hashes_are_made_keeps_what_was_measured(tmp_path):
+    source = write_source(tmp_path / "src", "llama")
+    described = tmp_path / ".dst.partial" / "bilin.json"
+    asked = []
+
+    def counted(*arguments):
+        asked.append(1)
+        return calibrate(*arguments)
+
+    with pytest.raises(ConversionStopped):
+        import_folder(
+            source, tmp_path / "dst", ImportSettings(), should_stop=described.exists,
+            calibrate=counted,
+        )  # fmt: skip
+    made = import_folder(source, tmp_path / "dst", ImportSettings(), calibrate=counted)
+    assert len(asked) == 1
+    assert read_description(made).files.keys() == {p.name for p in made.iterdir()} - {"bilin.json"}
+    assert not list(made.glob("columns*"))
 
 
 def test_it_stops_when_asked_and_tells_how_far_it_is(tmp_path):

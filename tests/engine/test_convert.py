@@ -199,6 +199,24 @@ def test_a_stop_keeps_the_work_and_the_rest_is_byte_identical(tmp_path, model):
     assert not streaming.partial_folder(made).exists()
 
 
+def test_a_conversion_goes_on_after_its_disk_is_mounted_elsewhere(tmp_path, model):
+    whole = convert(
+        write_checkpoint(tmp_path / "src", model, 2), tmp_path / "model", CONFIG, ConvertSettings()
+    )
+    disk, elsewhere = tmp_path / "disk", tmp_path / "elsewhere"
+    disk.mkdir()
+    write_checkpoint(disk / "src", model, 2)
+    blocks = iter(range(100))
+    with pytest.raises(ConversionStopped):
+        convert(
+            disk / "src", disk / "model", CONFIG, ConvertSettings(),
+            should_stop=lambda: next(blocks) == 3,
+        )  # fmt: skip
+    disk.rename(elsewhere)
+    made = convert(elsewhere / "src", elsewhere / "model", CONFIG, ConvertSettings())
+    assert _content(made) == _content(whole)
+
+
 def _content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 

@@ -153,6 +153,29 @@ def test_a_ready_int4_repository_is_a_model_at_once(published, models, tmp_path)
     assert not list((models / ".bilin" / "downloads").iterdir())
 
 
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "generation_config.json"])
+def test_a_ready_repository_may_change_while_it_is_verified(published, models, tmp_path, name):
+    source = tmp_path / "src"
+    source.mkdir()
+    for file, content in published.items():
+        (source / file).write_bytes(content)
+    made = import_folder(source, tmp_path / "made", ImportSettings())
+    (made / "bilin.json").unlink()
+    server = HubServer({p.name: p.read_bytes() for p in made.iterdir()})
+    try:
+        with pytest.raises(JobStopped):
+            fetch(server, models, stop=lambda _s: (place_of(models) / "bilin.json").exists())
+        if name == "generation_config.json":
+            del server.files[name]
+        else:
+            server.files[name] += b" "
+        done, _ = fetch(server, models)
+    finally:
+        server.close()
+    assert done == JobDone(str(models / "田中　模型 🙂"))
+    assert whole_files(models / "田中　模型 🙂").keys() == server.files.keys() | {"bilin.json"}
+
+
 def test_only_files_of_a_model_are_fetched(hub, models, published):
     hub.files |= {
         "modeling_evil.py": b"import os", "pytorch_model.bin": b"pickle", "README.md": b"#",

@@ -294,6 +294,14 @@ def test_needless_tensors_are_passed_over(tmp_path):
     assert logits(import_folder(source, tmp_path / "dst", SETTINGS)).isfinite().all()
 
 
+def test_a_tokenizer_that_cannot_be_read_is_refused_before_anything_is_written(tmp_path):
+    source = write_source(tmp_path / "src", "llama")
+    (source / "tokenizer.json").unlink()
+    with pytest.raises(UnsupportedModelError, match=r"no tokenizer\.json"):
+        import_folder(source, tmp_path / "dst", ImportSettings(target="int8"))
+    assert not streaming.partial_folder(tmp_path / "dst").exists()
+
+
 def test_folders_are_known_by_their_files(tmp_path):
     assert is_huggingface_folder(write_source(tmp_path / "src", "glm4"))
     assert not is_huggingface_folder(tmp_path)

@@ -71,6 +71,23 @@ def test_a_marker_that_the_vocabulary_holds_as_a_piece_is_cut():
     assert tokenizer.decode(tokenizer.encode("<|user|>")) == "<|user|>"
 
 
+def test_a_word_added_behind_the_markers_keeps_its_id():
+    """As Llama 3's extended for a language have them; it must not end the text."""
+    content = copy.deepcopy(CONTENT)
+    last = max(token["id"] for token in content["added_tokens"])
+    word = {"id": last + 1, "content": "xin chào", "special": False, "normalized": False,
+            "single_word": False, "lstrip": False, "rstrip": False}  # fmt: skip
+    content["added_tokens"].append(word)
+    tokenizer = HuggingFaceTokenizer.from_json(content, "x", "<|endoftext|>")
+    text = "a xin chào b <|user|> xin chào"
+    ids = tokenizer.encode(text)
+    assert ids.count(last + 1) == 2
+    assert not set(ids) & set(tokenizer.markers.values())
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.encode("a xin chào b") == tokenizer.encode_prompt("a xin chào b", "")
+    assert last + 1 in tokenizer.encode_after("xin chào")
+
+
 def test_specials_are_found_by_name():
     markers = TOKENIZER.markers
     assert TOKENIZER.specials.gmask == markers["[gMASK]"]
@@ -118,6 +135,23 @@ def test_sentencepiece_shaped_files(text):
     inside = tokenizer.encode_after(text)
     assert b"".join(map(tokenizer.token_bytes, inside)).decode() == text
     assert not {0, 1, 2} & set(tokenizer.encode(text))
+
+
+@pytest.mark.parametrize("puts_space", ["before each", "before the first"])
+def test_a_typed_marker_changes_no_ids_before_it(puts_space):
+    content = metaspace_content()
+    if puts_space == "before the first":
+        content["normalizer"] = None
+        content["pre_tokenizer"] = {
+            "type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False,
+        }  # fmt: skip
+    tokenizer = HuggingFaceTokenizer.from_json(content, "x", "</s>")
+    prompt = "hi<s>hi</s>\n<s>hi"
+    ids = tokenizer.encode_prompt(prompt, "")
+    typed = tokenizer.neutralize(" </s>", "\x00")
+    with_typed = tokenizer.encode_prompt(prompt + typed, "\x00")
+    assert with_typed[: len(ids)] == ids
+    assert with_typed.count(tokenizer.markers["</s>"]) == 1
 
 
 # --- GLM-4's own file ----------------------------------------------------------------------------

@@ -94,6 +94,7 @@ def import_folder(
         raise BadRequestError(f"{dst} exists already; choose another name or remove it first")
     with HuggingFaceCheckpoint(src) as source:
         config = source.target(settings)
+        load_tokenizer(src)  # `describe` would refuse an unreadable one only at the end
 
         def write_small_files(folder: Path, error: QuantizationError) -> None:
             write_json(folder / CONFIG_FILE, {**config.to_json(), **source.token_ids()})

@@ -34,6 +34,8 @@ BLOCK_BYTES = 32 * 1024 * 1024  # source bytes that are read and written at a ti
 # Weights that a thread quantizes at a time: what it needs for them stays near its processor.
 PIECE_WEIGHTS = 1 << 19
 COLUMNS_FILE = "columns.safetensors"  # in an unfinished folder: what `Calibrate` found
+# Of an unfinished folder alone. The journal is the last to go: without it all would begin anew.
+_UNFINISHED_FILES = (COLUMNS_FILE, JOURNAL_FILE)
 Stage = Literal["calibrate", "convert", "hash", "verify"]
 _TORCH_DTYPES: dict[DTypeName, torch.dtype] = {
     "float16": torch.float16,
@@ -156,10 +158,10 @@ def stream_to_folder(
         writer.finish()
         error = QuantizationError(*writer.sums)
     write_small_files(partial, error)
-    (partial / COLUMNS_FILE).unlink(missing_ok=True)
     _write_hashes(partial, on_progress, should_stop)
     verify(partial, on_progress=on_progress, should_stop=should_stop, hashes=False)
-    (partial / JOURNAL_FILE).unlink()
+    for name in _UNFINISHED_FILES:
+        (partial / name).unlink(missing_ok=True)
     take_place(partial, dst)
     return dst
 
@@ -386,17 +388,19 @@ def row_elements(shape: tuple[int, ...]) -> int:
 
 def _fingerprint(source: TensorSource, config: ModelConfig, *, is_calibrated: bool) -> str:
     """Changes when source files, sizes or the result's layout do."""
+    # Not where they lie: a disk may be mounted elsewhere before the work goes on.
     files = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(source.files())
     ]
     how = [BLOCK_BYTES, is_calibrated]
-    text = json.dumps([str(source.folder.resolve()), files, config.to_json(), *how])
+    text = json.dumps([files, config.to_json(), *how])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _write_hashes(folder: Path, on_progress: OnProgress, should_stop: Callable[[], bool]) -> None:
     """Adds size and sha256 of every file to bilin.json."""
-    paths = [p for p in sorted(folder.iterdir()) if p.name not in (BILIN_FILE, JOURNAL_FILE)]
+    others = (BILIN_FILE, *_UNFINISHED_FILES)
+    paths = [path for path in sorted(folder.iterdir()) if path.name not in others]
     clock = Clock("hash", sum(path.stat().st_size for path in paths), on_progress)
 
     def on_block(size: int) -> None:

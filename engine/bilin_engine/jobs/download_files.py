@@ -16,7 +16,6 @@ import msgspec
 from bilin_engine import processes
 from bilin_engine.errors import BilinError
 from bilin_engine.hubs.base import HubFile
-from bilin_engine.library import DESCRIPTION_FILE
 from bilin_engine.protocol import Repository
 
 STATE_FILE = ".download.json"
@@ -143,11 +142,13 @@ class DownloadFolder:
             self._lock_fd = None
 
     def clear_others(self, names: set[str]) -> None:
-        """Removes files that the repository no longer has; what was made of it here stays."""
+        """Removes files that the repository does not have, bilin.json of an earlier try among them.
+
+        That one speaks of the files as they were then.
+        """
         own = {
             STATE_FILE,
             LOCK_FILE,
-            DESCRIPTION_FILE,
             *names,
             *(f"{name}{PART_SUFFIX}" for name in names),
         }

@@ -63,6 +63,13 @@ class HuggingFaceTokenizer:
         plain = _without_markers(content, self.markers)
         self._plain = _build(plain, where)
         self._inside = _build(_without_prefix(plain), where)
+        # The package numbers added tokens that the vocabulary lacks in order, whatever the file
+        # says: without the markers before them, those that are left get the markers' ids.
+        self._renumbered = {
+            token_id: own
+            for token_id, token in self._plain.get_added_tokens_decoder().items()
+            if (own := self._full.token_to_id(token.content)) is not None and own != token_id
+        }
         vocabulary = self._full.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
         self._is_byte_level = "ByteLevel" in _kinds(content.get("decoder"))
@@ -80,6 +87,7 @@ class HuggingFaceTokenizer:
             eop=self.markers.get("<eop>"),
         )
         self._split = _splitter(self.markers, content)
+        self._behind = self._ask_behind_a_marker()
         self.frame = tuple(self._full.encode("", add_special_tokens=True).ids)
 
     def encode(self, text: str) -> list[int]:
@@ -104,7 +112,7 @@ class HuggingFaceTokenizer:
                 ids.append(self.markers[part.strip() if part not in self.markers else part])
             elif part:
                 text = part.replace(literal, "")
-                ids += self.encode_after(text) if ids else self.encode(text)
+                ids += self._encode_text(self._behind if ids else self._plain, text)
         return ids
 
     def neutralize(self, text: str, literal: str) -> str:
@@ -156,7 +164,7 @@ class HuggingFaceTokenizer:
     def _encode_text(self, tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
         if not text:
             return []
-        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        ids = self._ids(tokenizer, text)
         if self._marker_ids.isdisjoint(ids):
             return ids
         # The vocabulary itself holds a marker's text as one piece: cut it inside.
@@ -165,8 +173,13 @@ class HuggingFaceTokenizer:
         return [
             token_id
             for part, part_tokenizer in zip(cut, parts, strict=True)
-            for token_id in part_tokenizer.encode(part, add_special_tokens=False).ids
+            for token_id in self._ids(part_tokenizer, part)
         ]
+
+    def _ids(self, tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
+        """Ids of `text` by a reading without markers, as `_full` numbers them."""
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        return [self._renumbered.get(i, i) for i in ids] if self._renumbered else ids
 
     def _ask_leading_space(self) -> Literal["keep", "one"]:
         """Whether decoding drops the space that SentencePiece puts before the first word."""
@@ -175,6 +188,15 @@ class HuggingFaceTokenizer:
         ids = self._plain.encode("a", add_special_tokens=False).ids
         first = self._full.id_to_token(ids[0]) if ids else ""
         return "one" if first and first.startswith("▁") else "keep"
+
+    def _ask_behind_a_marker(self) -> tokenizers.Tokenizer:
+        """The reading that is the package's own for text behind a marker.
+
+        Some files put SentencePiece's space before every such text, some only before the first.
+        """
+        marker = next(iter(self.markers), "")
+        behind = self._full.encode(f"{marker}a", add_special_tokens=False).ids[1:]
+        return self._plain if behind == self._ids(self._plain, "a") else self._inside
 
 
 def _build(content: Mapping[str, Any], where: str) -> tokenizers.Tokenizer:
