@@ -8,20 +8,21 @@ from PySide6.QtCore import QCoreApplication, QEvent, QObject
 
 from bilin_app.controllers.editor_session import EditorSession
 from bilin_app.controllers.editor_views import FillSettings
-from bilin_app.controllers.fill_run import FillRun
+from bilin_app.controllers.engine_views import ModelView
+from bilin_app.controllers.fill_run import FillRun, WindowMeter
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
 from bilin_app.text.document import Document, parse_slice
 from bilin_app.text.document_file import Snapshot
 from bilin_engine.protocol import (
     BlankSegment,
     Candidate,
-    Fill,
     FillConstraints,
     FilledBlank,
     FillResult,
     GenerationStats,
     LengthLimit,
     TextDelta,
+    WindowView,
 )
 
 
@@ -29,9 +30,10 @@ class Engine:
     """Keeps what was asked; a test answers."""
 
     context_length = 512
+    model = ModelView("letters", "字母", "Letters")
 
     def __init__(self) -> None:
-        self.asked: list[Fill] = []
+        self.asked: list = []
         self.cancelled: list[int] = []
         self._handles: list[RequestHandle] = []
 
@@ -227,3 +229,56 @@ def test_a_fill_that_has_ended_keeps_its_document_no_longer(is_left):
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
     gc.collect()
     assert [one() for one in kept] == [None] * 3
+
+
+@pytest.fixture
+def metered():
+    bench = Bench("天空是[MASK]的。")
+    meter = WindowMeter(bench.engine, bench.parent, delay_ms=0)  # type: ignore[arg-type]
+    rulers: list = []
+    meter.counted.connect(rulers.append)
+    yield bench, meter, rulers
+    meter.stop()
+
+
+def type_on(bench, meter, qtbot, letter):
+    """A key, and time for the meter to ask."""
+    bench.session.type_text(0, 0, letter)
+    meter.count_soon(bench.session, bench.ids[0])
+    qtbot.waitUntil(lambda: not meter._timer.isActive())
+
+
+SEEN = WindowView(
+    start=0, end=3, num_tokens=9, document_tokens=9, context_length=512, way="instruction"
+)
+
+
+@pytest.mark.parametrize("end", ["done", "cancelled", "failed"])
+def test_typing_asks_one_question_at_a_time_and_the_last_of_the_newest_text(metered, qtbot, end):
+    bench, meter, rulers = metered
+    for letter in "abcdefghijklmnopqrst":
+        type_on(bench, meter, qtbot, letter)
+    assert len(bench.engine.asked) == 1
+    if end == "done":
+        bench.engine.last.end_done(SEEN)
+    elif end == "cancelled":
+        bench.engine.last.end_cancelled()
+    else:
+        bench.engine.last.end_failed(RequestFailure("context_overflow", "too long"))
+    qtbot.waitUntil(lambda: len(bench.engine.asked) == 2)
+    assert bench.told() == ["tsrqponmlkjihgfedcba天空是", "▢", "的。"]
+    assert rulers == []
+    bench.engine.last.end_done(SEEN)
+    qtbot.waitUntil(lambda: not meter._timer.isActive())
+    assert len(bench.engine.asked) == 2
+    assert [ruler.end for ruler in rulers] == [3]
+
+
+def test_a_meter_that_was_stopped_asks_nothing_when_its_answer_comes(metered, qtbot):
+    bench, meter, rulers = metered
+    type_on(bench, meter, qtbot, "a")
+    meter.stop()
+    bench.engine.last.end_done(SEEN)
+    meter.count_soon(bench.session, bench.ids[0])
+    assert not meter._timer.isActive()
+    assert (len(bench.engine.asked), rulers) == (1, [])

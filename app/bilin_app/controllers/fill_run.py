@@ -264,6 +264,7 @@ class FillRun(QObject):
 class WindowMeter(QObject):
     """Asks which text the model would see for a blank, some time after things have changed.
 
+    One question at a time: of a long text each takes longer than a key, and others wait behind it.
     counted(WindowRuler | None): None = there is no blank, or no model to ask.
     """
 
@@ -274,7 +275,9 @@ class WindowMeter(QObject):
         self._engine = engine
         self._session: EditorSession | None = None
         self._blank_id = 0
-        self._number = 0  # counts the questions: only the last one is answered
+        self._number = 0  # counts the changes: only what was asked after the last one is told
+        self._is_asking = False
+        self._is_stopped = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(delay_ms)
@@ -284,13 +287,17 @@ class WindowMeter(QObject):
         """The text or the blank chosen has changed."""
         self._session, self._blank_id = session, blank_id
         self._number += 1
-        if not self._timer.isActive():
-            self._timer.start()
+        self._ask_soon()
 
     def stop(self) -> None:
         """Asks no more."""
+        self._is_stopped = True
         self._timer.stop()
         self._number += 1
+
+    def _ask_soon(self) -> None:
+        if not self._is_stopped and not self._timer.isActive():
+            self._timer.start()
 
     def _ask(self) -> None:
         session, blank_id, model = self._session, self._blank_id, self._engine.model
@@ -298,6 +305,9 @@ class WindowMeter(QObject):
         if session is None or model is None or not is_there:
             self.counted.emit(None)
             return
+        if self._is_asking:
+            return  # the answer under way has this asked again
+        self._is_asking = True
         sent = SentText.around(session, (blank_id,), self._engine.context_length)
         number = self._number
         handle = self._engine.send(
@@ -310,16 +320,16 @@ class WindowMeter(QObject):
             )
         )
 
-        def done(view: WindowView) -> None:
+        def answered(ruler: WindowRuler | None) -> None:
+            self._is_asking = False
             if number == self._number:
-                self.counted.emit(_ruler(view, sent, blank_id))
+                self.counted.emit(ruler)
+            else:
+                self._ask_soon()
 
-        def failed(_failure: RequestFailure) -> None:
-            if number == self._number:
-                self.counted.emit(None)
-
-        handle.done.connect(done)
-        handle.failed.connect(failed)
+        handle.done.connect(lambda view: answered(_ruler(view, sent, blank_id)))
+        handle.cancelled.connect(lambda: answered(None))
+        handle.failed.connect(lambda _failure: answered(None))
 
 
 def _ruler(view: WindowView, sent: SentText, blank_id: int) -> WindowRuler:
