@@ -1,7 +1,7 @@
 """The prompts that fill the blanks of one text, in order: by mask, in the middle, or in a chat.
 
-A model fills by mask where its vocabulary has the masks of all the text's blanks; by
-fill-in-the-middle tokens where it has those; otherwise a chat asks it for one blank at a time and
+A model fills by mask where it has the masks of all the text's blanks; by fill-in-the-middle tokens
+where it was made for those; otherwise a chat asks it for one blank at a time and
 its answer is read strictly. Knows no workers.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bilin_engine.chat_format.base import require_room
 from bilin_engine.errors import BadRequestError
-from bilin_engine.generation.fim import FimTokens, fim_layout, fim_tokens
+from bilin_engine.generation.fim import FimTokens, fim_layout
 from bilin_engine.generation.masks import (
     MASK_TEXTS,
     MaskedSequence,
@@ -103,7 +103,7 @@ class FillPrompts:
             self.kinds = tuple(blank.kind for blank in self._sequence.blanks)
         else:
             self.kinds = tuple(s.kind for s in segments if isinstance(s, BlankSegment))
-        self._fim = fim_tokens(text.tokenizer) if self.way == "fim" else None
+        self._fim = text.fim_tokens if self.way == "fim" else None
 
     def order(self, wanted: int | None) -> tuple[int, ...]:
         """The numbers of the blanks to fill: the reference's order, or the one that is wanted."""
@@ -242,7 +242,7 @@ def fill_way(text: ModelText, segments: Sequence[Segment]) -> FillWay:
     missing = kinds - text.blank_kinds
     if not missing:
         return "mask"
-    if fim_tokens(text.tokenizer) is not None:
+    if text.fim_tokens is not None:
         return "fim"
     if text.info.can_chat:
         return "instruction"

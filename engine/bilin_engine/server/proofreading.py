@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bilin_engine.errors import BadRequestError
-from bilin_engine.generation.fim import FimTokens, fim_tokens
+from bilin_engine.generation.fim import FimTokens
 from bilin_engine.generation.masks import stop_ids
 from bilin_engine.generation.request import PromptLayout
 from bilin_engine.protocol import (
@@ -101,7 +101,7 @@ class Proofreading:
             self._stop_ids = (end, *sorted(stop_ids(specials) - {end}))
             return
         self.way = "fim"
-        self._fim = fim_tokens(text.tokenizer)
+        self._fim = text.fim_tokens
         if self._fim is None:
             raise BadRequestError(
                 f'the model "{text.info.id}" sees only what stands before a word; proofreading '
