@@ -211,6 +211,33 @@ def test_a_long_line_is_not_encoded_whole_for_each_of_its_words():
         assert "".join(map(chr, letters)) == expected
 
 
+def test_prompts_are_laid_out_by_the_batch(monkeypatch):
+    """A text without marks is one sentence: all its prompts at once took gigabytes."""
+    size = 5000
+    ahead: list[int] = []
+    num_laid_out = 0
+    lay_out = Proofreading._layout
+
+    def counted(*arguments):
+        nonlocal num_laid_out
+        num_laid_out += 1
+        return lay_out(*arguments)
+
+    class FirstPool(WordPool):
+        def read(self, task, request):
+            answer = super().read(task, request)
+            ahead.append(num_laid_out - sum(len(one.words) for one in self.asked[:-1]))
+            return answer
+
+    monkeypatch.setattr(Proofreading, "_layout", counted)
+    text = "".join(chr(0x4E00 + i) for i in range(size))
+    told, result, pool = proofread(text, {}, pool=FirstPool({text[7:9]: 9.0}), context=64)
+    assert result.num_words == size - 1
+    assert [(w.start, w.end) for w in told[0].words if w.is_unlikely] == [(7, 9)]
+    assert pool.asked[-1].num_expected > 0
+    assert max(ahead) <= WORDS_AT_ONCE
+
+
 def test_a_cancel_is_heard_while_places_are_laid_out():
     tokenizer = CountingTokenizer()
     model = ModelText(letter_model(), tokenizer, None)
