@@ -12,13 +12,14 @@ from bilin_app.controllers.engine_views import ModelView
 from bilin_app.controllers.fill_run import FillRun, WindowMeter
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
 from bilin_app.text.document import Document, parse_slice
-from bilin_app.text.document_file import Snapshot
+from bilin_app.text.document_file import Snapshot, decode_document, encode_document
 from bilin_engine.protocol import (
     BlankSegment,
     Candidate,
     FillConstraints,
     FilledBlank,
     FillResult,
+    FillWay,
     GenerationStats,
     LengthLimit,
     TextDelta,
@@ -51,7 +52,7 @@ class Engine:
         delta = TextDelta(id=self.last.id, text=text, num_tokens=1, blank=blank, candidate=0)
         self.last.delta_received.emit(delta)
 
-    def fill(self, *texts: str) -> None:
+    def fill(self, *texts: str, way: FillWay = "mask") -> None:
         """The end of the last request: a text each for the blanks that it asked for."""
         asked = self.asked[-1]
         blanks = [i for i, _ in enumerate(s for s in asked.segments if isinstance(s, BlankSegment))]
@@ -64,7 +65,7 @@ class Engine:
             )
             for index, text in zip(wanted, texts, strict=True)
         )
-        self.last.end_done(FillResult(text="", blanks=filled, stats=STATS))
+        self.last.end_done(FillResult(text="", blanks=filled, stats=STATS, way=way))
 
 
 STATS = GenerationStats(
@@ -81,10 +82,10 @@ class Bench:
         self.settings = FillSettings(**settings)
         self.ended: list[str] = []
 
-    def start(self, *ids: int) -> FillRun:
+    def start(self, *ids: int, way: FillWay | None = None) -> FillRun:
         run = FillRun(self.session, self.engine, ids, self.settings, self.parent)  # type: ignore[arg-type]
         run.ended.connect(self.ended.append)
-        run.start("letters")
+        run.start("letters", way)
         return run
 
     def shown(self) -> list[str]:
@@ -142,6 +143,42 @@ def test_where_a_blank_has_a_rule_each_is_asked_for_with_its_own_and_sees_the_fi
     assert [asked.constraints.digits_only for asked in bench.engine.asked] == [False, True, False]
     assert bench.shown() == ["春", "12", "冬"]
     assert bench.ended == [""]
+
+
+@pytest.mark.parametrize(
+    ("text", "fill", "filled"),
+    [
+        ("def get_[MASK](self):", "name", "def get_name(self):"),
+        ("def f(x):\n[gMASK]\n", "    return x", "def f(x):\n    return x\n"),
+        ("a =[MASK]", " b + c", "a = b + c"),
+    ],
+)
+@pytest.mark.parametrize("by_words", [False, True])
+def test_a_fill_in_the_middle_brings_its_own_spaces(text, fill, filled, by_words):
+    bench = Bench(text)
+    bench.start(*bench.ids)
+    bench.engine.fill(fill, way="fim")
+    bench.session = EditorSession(
+        decode_document(encode_document(bench.session.snapshot(""))), bench.parent
+    )
+    assert bench.shown() == [fill]
+    accept = bench.session.accept_word if by_words else bench.session.accept
+    while accept(bench.ids[0]):
+        pass
+    assert bench.session.document.plain_text == filled
+
+
+def test_a_fill_in_the_middle_has_its_spaces_while_it_streams_and_when_it_is_stopped(qtbot):
+    bench = Bench("def get_[MASK](self):")
+    run = bench.start(*bench.ids, way="fim")
+    bench.engine.say("name")
+    qtbot.waitUntil(lambda: bench.shown() == ["name"])
+    run.stop()
+    bench.engine.last.end_cancelled()
+    assert bench.shown() == ["name"]
+    bench.start(*bench.ids)
+    bench.engine.fill("name", way="instruction")  # by another model
+    assert bench.shown() == [" name "]
 
 
 def test_a_stop_keeps_what_came_and_asks_for_no_more():

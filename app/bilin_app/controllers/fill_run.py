@@ -19,6 +19,7 @@ from bilin_engine.protocol import (
     Fill,
     FillConstraints,
     FillResult,
+    FillWay,
     InspectWindow,
     Sampling,
     Segment,
@@ -144,8 +145,11 @@ class FillRun(QObject):
         self._timer.timeout.connect(self._flush)
         session.blank_changed.connect(self._on_blank_changed)
 
-    def start(self, model_id: str) -> None:
-        """Asks the model: once for all blanks, or blank by blank where one has a rule to keep."""
+    def start(self, model_id: str, way: FillWay | None = None) -> None:
+        """Asks the model: once for all blanks, or blank by blank where one has a rule to keep.
+
+        way: how it will fill them, None = that is not known until it has.
+        """
         session = self.session
         self._model_id = model_id
         sent = SentText.around(session, self.blank_ids, self._engine.context_length)
@@ -153,7 +157,7 @@ class FillRun(QObject):
         has_rules = any(session.fill(i).constraints != FillConstraints() for i in wanted)
         self._left = [(i,) for i in wanted] if has_rules else [wanted] if wanted else []
         for blank_id in wanted:
-            session.begin_stream(blank_id)
+            session.begin_stream(blank_id, is_exact=_is_exact(way))
         self._ask_next()
 
     def _ask_next(self) -> None:
@@ -228,7 +232,8 @@ class FillRun(QObject):
                 self._notice = sentences.fill_dropped()
             else:
                 self._filled.add(blank_id)
-                self.session.end_stream(blank_id, filled.candidates)
+                is_exact = _is_exact(result.way)
+                self.session.end_stream(blank_id, filled.candidates, is_exact=is_exact)
         self._ask_next()
 
     def _on_cancelled(self) -> None:
@@ -330,6 +335,11 @@ class WindowMeter(QObject):
         handle.done.connect(lambda view: answered(_ruler(view, sent, blank_id)))
         handle.cancelled.connect(lambda: answered(None))
         handle.failed.connect(lambda _failure: answered(None))
+
+
+def _is_exact(way: FillWay | None) -> bool:
+    """Whether fills bring their own spaces and line breaks."""
+    return way == "fim"
 
 
 def _ruler(view: WindowView, sent: SentText, blank_id: int) -> WindowRuler:
