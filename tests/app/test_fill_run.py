@@ -44,6 +44,8 @@ class Engine:
         self._handles.append(handle)
         return handle
 
+    send_for_text = send
+
     @property
     def last(self) -> RequestHandle:
         return self._handles[-1]

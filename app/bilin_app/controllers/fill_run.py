@@ -179,7 +179,7 @@ class FillRun(QObject):
             if settings.with_beams and settings.num_candidates > 1
             else 1,
         )
-        handle = self._engine.send(
+        handle = self._engine.send_for_text(
             lambda i: Fill(
                 id=i,
                 model=self._model_id,
