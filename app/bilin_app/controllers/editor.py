@@ -402,6 +402,7 @@ class EditorController(QObject):
         ids = tuple(blank.id for _, blank in self.session.document.blanks)
         open_ids = tuple(i for i in ids if self.session.fill(i).chosen < 0)
         if open_ids:
+            self._keeper.save_now()  # what is not stored yet has no versions
             self._keeper.keep_revision(self._snapshot(), "filled")
             self._fill(open_ids)
         return bool(open_ids)
