@@ -43,6 +43,7 @@ class _Engine(QObject):
 
     ready = Signal(str)
     interrupted = Signal()
+    text_awaited = Signal()
     view_changed = Signal(object)
     model = _Model()
     view = _View()

@@ -23,7 +23,7 @@ SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
 
 
 class Desk:
-    """A controller over a database, with an engine that is not started."""
+    """A controller over a database; the engine is started by what wants a model."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "bilin.db"
@@ -54,6 +54,7 @@ class Desk:
 
     def close(self) -> None:
         self.editor.close()
+        self.engine.finish()
         self.store.close()
 
 
@@ -179,6 +180,34 @@ def test_an_earlier_version_comes_back_with_what_was_offered(desk, qtbot):
     assert session.document.plain_text == "甲[MASK]乙春"
     session.redo()
     assert session.shown_text(session.document.blanks[1][1].id) == "春"
+
+
+def test_a_file_is_kept_as_it_was_opened(desk, qtbot, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("as it was", encoding="utf-8")
+    desk.editor.open_file(path)
+    qtbot.waitUntil(lambda: desk.on_disk() == ["as it was"], timeout=5000)
+    desk.editor.session.type_text(0, 0, "not ")
+    qtbot.waitUntil(lambda: desk.on_disk() == ["not as it was"], timeout=5000)
+    assert kept(desk) == [("opened", "as it was")]
+
+
+def test_a_text_that_was_just_pasted_is_kept_before_its_blanks_are_filled(desk):
+    desk.editor.session.paste(0, 0, "the sky is [MASK]")
+    assert desk.editor.fill_all()
+    desk.editor.session.type_text(0, 0, "x")
+    desk.editor._keeper.save_now()
+    assert kept(desk) == [("filled", "the sky is [MASK]")]
+
+
+def kept(desk) -> list[tuple[str, str]]:
+    """The earlier states on disk, reason and text."""
+    rows = desk.store.write(
+        lambda connection: connection.execute(
+            "SELECT reason, content FROM document_revisions ORDER BY id"
+        ).fetchall()
+    ).result(10)
+    return [(reason, decode_document(content).content.plain_text) for reason, content in rows]
 
 
 def test_a_version_is_never_put_into_another_document(desk, qtbot):

@@ -7,6 +7,7 @@ from PySide6.QtGui import QAction, QContextMenuEvent, QDragEnterEvent, QDropEven
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QStackedWidget, QWidget
 
+from bilin_app.controllers.editor_views import WindowRuler
 from bilin_app.pages.editor.inspector import InspectorDialog
 from bilin_app.pages.editor.revisions import RevisionsDialog
 from bilin_app.pages.editor.view import EditorView
@@ -148,6 +149,19 @@ def test_a_fill_is_left_with_its_document_and_the_next_one_runs(make_desk, qtbot
     qtbot.waitUntil(lambda: session.fill(1).chosen == 0)
     assert session.shown_text(1).endswith("w11")
     assert said(desk) == ""
+
+
+def test_a_fill_in_the_middle_streams_with_its_own_spaces(make_desk, qtbot):
+    desk = make_desk("--gap", "0.05")
+    qtbot.waitUntil(lambda: desk.engine.model is not None, timeout=20000)
+    desk.editor.open_text("def get_[MASK](self):")
+    ruler = WindowRuler(blank(desk), 0, 16, 9, 9, 512, "fim")
+    desk.editor._meter.counted.emit(ruler)
+    desk.editor.fill(blank(desk))
+    session = desk.editor.session
+    qtbot.waitUntil(lambda: "w1" in session.shown_text(1), timeout=20000)
+    assert session.shown_text(1).startswith("w0")
+    desk.editor.stop()
 
 
 def test_a_fill_that_waits_for_the_model_is_of_no_other_document(make_desk, qtbot):

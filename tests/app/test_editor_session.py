@@ -11,8 +11,10 @@ from bilin_app.text.document import (
     MASK_TEXTS,
     Document,
     Edit,
+    common_ends,
     count_characters,
     count_units,
+    ends_at_caret,
     fitted,
     from_units,
     parse_slice,
@@ -451,6 +453,17 @@ def test_characters_are_counted_as_a_person_counts():
 @given(st.text(st.sampled_from("ab空é🏛𠮷"), max_size=12), st.integers(0, 14))
 def test_units_are_counted_as_one_would_count_them_one_by_one(text, num_characters):
     assert count_units(to_units(text), num_characters) == len(to_units(text[:num_characters]))
+
+
+@given(TEXT, TEXT, TEXT)
+def test_what_comes_or_goes_before_the_caret_is_found_there(before, changed, after):
+    before, changed, after = map(to_units, (before, changed, after))
+    short, long = before + after, before + changed + after
+    ends = len(before), len(after)
+    assert ends_at_caret(short, long, len(before + changed)) == ends
+    assert ends_at_caret(long, short, len(before)) == ends
+    for caret in (-1, len(long) + 1):  # of another paragraph
+        assert ends_at_caret(short, long, caret) == common_ends(short, long)
 
 
 @pytest.mark.parametrize("text", ["空" * 500_000, "空🏛" * 250_000], ids=["plain", "emoji"])

@@ -103,6 +103,12 @@ class Bench:
         event.setCommitString(commit)
         QApplication.sendEvent(self.view, event)
 
+    def commit(self, text: str, replaces: tuple[int, int]) -> None:
+        """replaces: from where, counted from the cursor, and how many units."""
+        event = QInputMethodEvent("", [])
+        event.setCommitString(text, *replaces)
+        QApplication.sendEvent(self.view, event)
+
 
 @pytest.fixture(autouse=True)
 def look(qapp):
@@ -193,6 +199,25 @@ def test_an_offer_stands_in_the_text_outside_of_the_document_until_tab(bench):
     assert one.session.document.plain_text == "甲拿破仑胜利乙"
     one.key(Key.Key_Z, Mod.ControlModifier)
     assert one.shown == "甲▢乙"
+
+
+@pytest.mark.parametrize(
+    ("offer", "typed"), [("拿破仑胜利", "拿破仑"), ("🏛🏛门", "🏛"), ("aab", "a")]
+)
+def test_typing_along_with_an_offer_by_an_input_method_does_not_accept_it(bench, offer, typed):
+    one = bench("甲[MASK]乙")
+    blank_id = one.offer(offer)
+    one.at(1)
+    for count in (1, 2):
+        one.preedit("na")
+        one.preedit("", typed)
+        assert one.session.document.plain_text == f"甲{typed * count}[MASK]乙"
+        assert one.session.shown_text(blank_id) == to_units(offer)
+        assert one.shown == f"甲{typed * count}{offer}乙"
+    for count in (1, 0):
+        one.commit("", replaces=(-len(to_units(typed)), len(to_units(typed))))
+        assert one.session.document.plain_text == f"甲{typed * count}[MASK]乙"
+    assert one.session.shown_text(blank_id) == to_units(offer)
 
 
 def test_escape_rejects_and_ctrl_right_takes_a_word(bench):

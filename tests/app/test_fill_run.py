@@ -8,20 +8,22 @@ from PySide6.QtCore import QCoreApplication, QEvent, QObject
 
 from bilin_app.controllers.editor_session import EditorSession
 from bilin_app.controllers.editor_views import FillSettings
-from bilin_app.controllers.fill_run import FillRun
+from bilin_app.controllers.engine_views import ModelView
+from bilin_app.controllers.fill_run import FillRun, WindowMeter
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
 from bilin_app.text.document import Document, parse_slice
-from bilin_app.text.document_file import Snapshot
+from bilin_app.text.document_file import Snapshot, decode_document, encode_document
 from bilin_engine.protocol import (
     BlankSegment,
     Candidate,
-    Fill,
     FillConstraints,
     FilledBlank,
     FillResult,
+    FillWay,
     GenerationStats,
     LengthLimit,
     TextDelta,
+    WindowView,
 )
 
 
@@ -29,9 +31,10 @@ class Engine:
     """Keeps what was asked; a test answers."""
 
     context_length = 512
+    model = ModelView("letters", "字母", "Letters")
 
     def __init__(self) -> None:
-        self.asked: list[Fill] = []
+        self.asked: list = []
         self.cancelled: list[int] = []
         self._handles: list[RequestHandle] = []
 
@@ -41,6 +44,8 @@ class Engine:
         self._handles.append(handle)
         return handle
 
+    send_for_text = send
+
     @property
     def last(self) -> RequestHandle:
         return self._handles[-1]
@@ -49,7 +54,7 @@ class Engine:
         delta = TextDelta(id=self.last.id, text=text, num_tokens=1, blank=blank, candidate=0)
         self.last.delta_received.emit(delta)
 
-    def fill(self, *texts: str) -> None:
+    def fill(self, *texts: str, way: FillWay = "mask") -> None:
         """The end of the last request: a text each for the blanks that it asked for."""
         asked = self.asked[-1]
         blanks = [i for i, _ in enumerate(s for s in asked.segments if isinstance(s, BlankSegment))]
@@ -62,7 +67,7 @@ class Engine:
             )
             for index, text in zip(wanted, texts, strict=True)
         )
-        self.last.end_done(FillResult(text="", blanks=filled, stats=STATS))
+        self.last.end_done(FillResult(text="", blanks=filled, stats=STATS, way=way))
 
 
 STATS = GenerationStats(
@@ -79,10 +84,10 @@ class Bench:
         self.settings = FillSettings(**settings)
         self.ended: list[str] = []
 
-    def start(self, *ids: int) -> FillRun:
+    def start(self, *ids: int, way: FillWay | None = None) -> FillRun:
         run = FillRun(self.session, self.engine, ids, self.settings, self.parent)  # type: ignore[arg-type]
         run.ended.connect(self.ended.append)
-        run.start("letters")
+        run.start("letters", way)
         return run
 
     def shown(self) -> list[str]:
@@ -140,6 +145,42 @@ def test_where_a_blank_has_a_rule_each_is_asked_for_with_its_own_and_sees_the_fi
     assert [asked.constraints.digits_only for asked in bench.engine.asked] == [False, True, False]
     assert bench.shown() == ["春", "12", "冬"]
     assert bench.ended == [""]
+
+
+@pytest.mark.parametrize(
+    ("text", "fill", "filled"),
+    [
+        ("def get_[MASK](self):", "name", "def get_name(self):"),
+        ("def f(x):\n[gMASK]\n", "    return x", "def f(x):\n    return x\n"),
+        ("a =[MASK]", " b + c", "a = b + c"),
+    ],
+)
+@pytest.mark.parametrize("by_words", [False, True])
+def test_a_fill_in_the_middle_brings_its_own_spaces(text, fill, filled, by_words):
+    bench = Bench(text)
+    bench.start(*bench.ids)
+    bench.engine.fill(fill, way="fim")
+    bench.session = EditorSession(
+        decode_document(encode_document(bench.session.snapshot(""))), bench.parent
+    )
+    assert bench.shown() == [fill]
+    accept = bench.session.accept_word if by_words else bench.session.accept
+    while accept(bench.ids[0]):
+        pass
+    assert bench.session.document.plain_text == filled
+
+
+def test_a_fill_in_the_middle_has_its_spaces_while_it_streams_and_when_it_is_stopped(qtbot):
+    bench = Bench("def get_[MASK](self):")
+    run = bench.start(*bench.ids, way="fim")
+    bench.engine.say("name")
+    qtbot.waitUntil(lambda: bench.shown() == ["name"])
+    run.stop()
+    bench.engine.last.end_cancelled()
+    assert bench.shown() == ["name"]
+    bench.start(*bench.ids)
+    bench.engine.fill("name", way="instruction")  # by another model
+    assert bench.shown() == [" name "]
 
 
 def test_a_stop_keeps_what_came_and_asks_for_no_more():
@@ -227,3 +268,56 @@ def test_a_fill_that_has_ended_keeps_its_document_no_longer(is_left):
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
     gc.collect()
     assert [one() for one in kept] == [None] * 3
+
+
+@pytest.fixture
+def metered():
+    bench = Bench("天空是[MASK]的。")
+    meter = WindowMeter(bench.engine, bench.parent, delay_ms=0)  # type: ignore[arg-type]
+    rulers: list = []
+    meter.counted.connect(rulers.append)
+    yield bench, meter, rulers
+    meter.stop()
+
+
+def type_on(bench, meter, qtbot, letter):
+    """A key, and time for the meter to ask."""
+    bench.session.type_text(0, 0, letter)
+    meter.count_soon(bench.session, bench.ids[0])
+    qtbot.waitUntil(lambda: not meter._timer.isActive())
+
+
+SEEN = WindowView(
+    start=0, end=3, num_tokens=9, document_tokens=9, context_length=512, way="instruction"
+)
+
+
+@pytest.mark.parametrize("end", ["done", "cancelled", "failed"])
+def test_typing_asks_one_question_at_a_time_and_the_last_of_the_newest_text(metered, qtbot, end):
+    bench, meter, rulers = metered
+    for letter in "abcdefghijklmnopqrst":
+        type_on(bench, meter, qtbot, letter)
+    assert len(bench.engine.asked) == 1
+    if end == "done":
+        bench.engine.last.end_done(SEEN)
+    elif end == "cancelled":
+        bench.engine.last.end_cancelled()
+    else:
+        bench.engine.last.end_failed(RequestFailure("context_overflow", "too long"))
+    qtbot.waitUntil(lambda: len(bench.engine.asked) == 2)
+    assert bench.told() == ["tsrqponmlkjihgfedcba天空是", "▢", "的。"]
+    assert rulers == []
+    bench.engine.last.end_done(SEEN)
+    qtbot.waitUntil(lambda: not meter._timer.isActive())
+    assert len(bench.engine.asked) == 2
+    assert [ruler.end for ruler in rulers] == [3]
+
+
+def test_a_meter_that_was_stopped_asks_nothing_when_its_answer_comes(metered, qtbot):
+    bench, meter, rulers = metered
+    type_on(bench, meter, qtbot, "a")
+    meter.stop()
+    bench.engine.last.end_done(SEEN)
+    meter.count_soon(bench.session, bench.ids[0])
+    assert not meter._timer.isActive()
+    assert (len(bench.engine.asked), rulers) == (1, [])

@@ -10,15 +10,18 @@ from PySide6.QtWidgets import QApplication, QToolTip
 
 from bilin_app import bench_reader
 from bilin_app.controllers import proofreader
+from bilin_app.controllers.answer_run import AnswerJob, AnswerRun
+from bilin_app.controllers.answer_speeds import AnswerSpeeds
 from bilin_app.controllers.editor_views import ReaderView, WordFlag, WordFlags
 from bilin_app.controllers.engine_views import EngineView, ModelView
 from bilin_app.pages.editor.reader_panel import MAX_CARDS
 from bilin_app.pages.editor.view import EditorView
 from bilin_app.pages.title_edit import TitleEdit
+from bilin_app.storage.model_notes import ModelNotes
 from bilin_app.text.document import BLANK_MARK, to_units
 from bilin_app.text.sentence_spans import MAX_PARAGRAPH, Paragraphs, UnitMap, sentence_spans
 from bilin_app.theme.theme import Look, start_theme
-from bilin_engine.protocol import ProofreadFigures, SentenceRead
+from bilin_engine.protocol import Message, ProofreadFigures, SentenceRead
 
 
 def test_unlikely_words_are_underlined_and_shown_with_what_is_expected(make_desk, qtbot):
@@ -143,6 +146,42 @@ def test_a_long_text_is_read_by_several_requests_as_one_run(make_desk, qtbot, mo
     reading = [view for view in told if view.is_reading and view.num_asked]
     assert {view.num_asked for view in reading} == {5}
     assert [view.num_done for view in reading] == sorted(view.num_done for view in reading)
+
+
+def test_a_read_gives_way_to_what_a_person_waits_for_and_goes_on_behind_it(make_desk, qtbot):
+    desk = make_desk("--gap", "0.1")
+    lines = ["One bad word.", *(f"Number {n}." for n in range(40)), "The last bad one."]
+    desk.editor.open_text(" ".join(lines))
+    desk.page.proofread()
+    qtbot.waitUntil(lambda: desk.marked == ["bad"], timeout=20000)
+    handle = desk.editor.reader._handle
+    job = AnswerJob(1, 1, (Message("user", "hi"),))
+    answer = AnswerRun(job, desk.engine, desk.store, AnswerSpeeds(ModelNotes()), desk.page)
+    with qtbot.waitSignal(answer.started, timeout=20000):
+        answer.dispatch()
+        assert handle.is_cancelling
+        desk.editor.session.type_text(0, 0, "x\n")  # what is read again moves with its text
+    answer.stop()
+    qtbot.waitUntil(lambda: desk.marked == ["bad", "bad"], timeout=20000)
+    first, _answered, second = desk.asked
+    assert first == lines
+    assert 2 < len(second) < len(lines)
+    assert second == ["x", *lines[1 - len(second) :]]
+
+
+def test_filling_all_stops_the_reader_and_shows_the_blank(make_desk, qtbot):
+    desk = make_desk("--gap", "0.1")
+    desk.editor.open_text("The sky is [MASK]. " + " ".join(f"Number {n}." for n in range(40)))
+    desk.page.proofread()
+    reader = desk.editor.reader
+    qtbot.waitUntil(lambda: reader._num_done > 0, timeout=20000)
+    handle = reader._handle
+    desk.view.text.fill_all_requested.emit()
+    assert handle.is_cancelling
+    assert not desk.view.is_reader_open
+    qtbot.waitUntil(lambda: "w1" in desk.editor.session.shown_text(1), timeout=20000)
+    desk.editor.stop()
+    assert len(desk.asked) == 1
 
 
 def test_a_stop_asks_for_nothing_of_the_rest(make_desk, qtbot, monkeypatch):

@@ -27,6 +27,7 @@ def test_a_document_comes_back_as_it_was_saved(connection):
         (Candidate(text="为纪念", logprob=-0.5, num_tokens=2, breaks="has 3 characters"),),
         0,
         FillConstraints(length=LengthLimit(2, "characters", exact=True), choices=("一", "二")),
+        is_exact=True,
     )
     saved = Snapshot("凯旋门", snapshot().content, ((1, fill),))
     number = stored.save_document(connection, 0, saved, 1.0)

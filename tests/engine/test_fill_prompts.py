@@ -9,7 +9,12 @@ from letter_tokenizer import FIRST_SPECIAL, LetterTokenizer
 
 from bilin_engine.chat_format import find_chat_format
 from bilin_engine.errors import BadRequestError
-from bilin_engine.generation.masks import encode_segments, layout_blank, parse_mask_text
+from bilin_engine.generation.masks import (
+    encode_segments,
+    layout_blank,
+    parse_mask_text,
+    window_around,
+)
 from bilin_engine.protocol import (
     Fill,
     FillConstraints,
@@ -19,6 +24,7 @@ from bilin_engine.protocol import (
     LoadModel,
     Sampling,
 )
+from bilin_engine.server import fill_prompts
 from bilin_engine.server.fill_prompts import FillPrompts, inspect_window
 from bilin_engine.server.model_text import ModelText
 
@@ -96,6 +102,20 @@ def test_the_window_is_what_the_prompt_holds(size):
     assert (view.num_tokens < view.document_tokens) == (size == 500)
     assert view.way == "mask"
     assert (view.start, view.end) == (0, len(document)) if size == 10 else view.start > 0
+
+
+def test_a_window_is_looked_for_once_for_a_prompt_and_what_it_holds(monkeypatch):
+    asked: list[int] = []
+
+    def counted(*arguments):
+        asked.append(1)
+        return window_around(*arguments)
+
+    monkeypatch.setattr(fill_prompts, "window_around", counted)
+    request = InspectWindow(id=1, model="letters", segments=parse_mask_text("春[MASK]秋"), blank=0)
+    view = inspect_window(model_text(tokenizer=MasklessTokenizer()), request)
+    assert view.way == "instruction"
+    assert len(asked) == 1
 
 
 def test_a_model_without_the_mask_is_asked_in_a_chat():

@@ -44,8 +44,8 @@ class FimTokenizer(LetterTokenizer):
         return "<>" if token_id > FIRST_SPECIAL else super().token_text(token_id)
 
 
-def model_text(number=0, *, can_chat=False, context=200):
-    info = msgspec.structs.replace(letter_model(context=context), can_chat=can_chat)
+def model_text(number=0, *, can_chat=False, context=200, **fields):
+    info = msgspec.structs.replace(letter_model(context=context), can_chat=can_chat, **fields)
     return ModelText(info, FimTokenizer(number), None)
 
 
@@ -126,7 +126,24 @@ def test_masks_win_over_middles_and_middles_over_a_chat():
     masked = ModelText(letter_model(), both, None)
     assert FillPrompts(masked, segments, 200, takes_nearest=True).way == "mask"
     request = InspectPrompt(id=1, model="letters", segments=segments)
-    assert inspect_fill(model_text(can_chat=True), request, 200).way == "fim"
+    coder = model_text(can_chat=True, id="qwen2.5-coder-7b-instruct")
+    assert inspect_fill(coder, request, 200).way == "fim"
+
+
+@pytest.mark.parametrize(
+    ("can_chat", "fields", "way"),
+    [
+        (True, {"id": "qwen3-8b", "source": "Hugging Face folder, BF16"}, "instruction"),
+        (True, {"id": "qwen3-8b", "name_en": "For my code"}, "instruction"),  # a person's name
+        (True, {"id": "qwen2.5-coder-7b", "name_en": "Renamed"}, "fim"),
+        (True, {"id": "7b", "source": "GGUF file Codestral-22B-Q4_0.gguf (matrices: Q4_0)"}, "fim"),
+        (False, {"id": "qwen2.5-7b-base"}, "fim"),
+    ],
+)
+def test_a_chat_model_with_its_family_s_middles_is_asked_in_a_chat(can_chat, fields, way):
+    text = model_text(can_chat=can_chat, **fields)
+    made = FillPrompts(text, parse_mask_text("a[MASK]b"), 200, takes_nearest=True)
+    assert made.way == way
 
 
 def test_a_vocabulary_with_half_of_the_tokens_has_none():

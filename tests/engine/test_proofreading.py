@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import msgspec
 import pytest
@@ -82,10 +82,11 @@ def proofread(
     pool=None,
     context=2048,
     blank_kinds=("short", "long", "sentence"),
+    model_id="letters",
 ):
     pool = pool or WordPool(gaps)
     info = msgspec.structs.replace(
-        letter_model(context=context), proofread=figures, blank_kinds=blank_kinds
+        letter_model(model_id, context), proofread=figures, blank_kinds=blank_kinds
     )
     model = ModelText(info, tokenizer or LetterTokenizer(), None)
     request = Proofread(id=7, model="letters", text=text, spans=spans or sentence_spans(text))
@@ -210,6 +211,33 @@ def test_a_long_line_is_not_encoded_whole_for_each_of_its_words():
         assert "".join(map(chr, letters)) == expected
 
 
+def test_prompts_are_laid_out_by_the_batch(monkeypatch):
+    """A text without marks is one sentence: all its prompts at once took gigabytes."""
+    size = 5000
+    ahead: list[int] = []
+    num_laid_out = 0
+    lay_out = Proofreading._layout
+
+    def counted(*arguments):
+        nonlocal num_laid_out
+        num_laid_out += 1
+        return lay_out(*arguments)
+
+    class FirstPool(WordPool):
+        def read(self, task, request):
+            answer = super().read(task, request)
+            ahead.append(num_laid_out - sum(len(one.words) for one in self.asked[:-1]))
+            return answer
+
+    monkeypatch.setattr(Proofreading, "_layout", counted)
+    text = "".join(chr(0x4E00 + i) for i in range(size))
+    told, result, pool = proofread(text, {}, pool=FirstPool({text[7:9]: 9.0}), context=64)
+    assert result.num_words == size - 1
+    assert [(w.start, w.end) for w in told[0].words if w.is_unlikely] == [(7, 9)]
+    assert pool.asked[-1].num_expected > 0
+    assert max(ahead) <= WORDS_AT_ONCE
+
+
 def test_a_cancel_is_heard_while_places_are_laid_out():
     tokenizer = CountingTokenizer()
     model = ModelText(letter_model(), tokenizer, None)
@@ -231,18 +259,27 @@ def test_a_model_that_sees_one_side_says_so():
         proofread("a b", {}, blank_kinds=())  # the masks are in its vocabulary alone
 
 
+class MiddlesTokenizer(LetterTokenizer):
+    specials = replace(LetterTokenizer.specials, mask=None, smask=None)
+    markers: ClassVar = {
+        name: FIRST_SPECIAL + 10 + n
+        for n, name in enumerate(("<fim_prefix>", "<fim_suffix>", "<fim_middle>"))
+    }
+
+
 def test_middles_show_both_sides_too():
-    tokenizer = LetterTokenizer()
-    tokenizer.specials = replace(LetterTokenizer.specials, mask=None, smask=None)
-    names = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
-    markers = {name: FIRST_SPECIAL + 10 + n for n, name in enumerate(names)}
-    tokenizer.markers = markers  # type: ignore[attr-defined]
-    _, result, pool = proofread("ab cd", {}, tokenizer=tokenizer)
+    tokenizer = MiddlesTokenizer()
+    _, result, pool = proofread("ab cd", {}, tokenizer=tokenizer, model_id="qwen2.5-coder-7b")
     assert result.way == "fim"
-    prefix, suffix, middle = markers.values()
+    prefix, suffix, middle = tokenizer.markers.values()
     second = pool.asked[0].words[1]
     assert second.token_ids == (prefix, *map(ord, "ab"), suffix, middle)
     assert second.prefix_len == 0
+
+
+def test_a_chat_model_with_its_family_s_middles_sees_one_side():
+    with pytest.raises(BadRequestError, match="sees only what stands before"):
+        proofread("ab cd", {}, tokenizer=MiddlesTokenizer(), model_id="qwen3-8b")
 
 
 def test_a_span_outside_the_text_is_refused():

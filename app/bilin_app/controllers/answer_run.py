@@ -189,7 +189,7 @@ class AnswerRun(QObject):
             return
         self._model = model
         self._asked_at = time.monotonic()
-        handle = self._engine.send(
+        handle = self._engine.send_for_text(
             lambda i: Chat(
                 id=i,
                 model=model.id,

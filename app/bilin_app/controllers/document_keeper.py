@@ -117,8 +117,8 @@ class DocumentKeeper(QObject):
             if not self._slot.id and not self._slot.num_saving and not snapshot.content.text:
                 self.state_changed.emit("saved")
             else:
-                self._keep_earlier(snapshot)
                 self._save(self._slot, snapshot)
+                self._keep_earlier(snapshot)  # what is not stored yet has no versions
         self._try_again()
 
     def _try_again(self) -> None:

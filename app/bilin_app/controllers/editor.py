@@ -22,6 +22,7 @@ from bilin_app.controllers.editor_views import (
     DocumentView,
     FillSettings,
     RevisionView,
+    WindowRuler,
 )
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.engine_views import EngineView
@@ -45,7 +46,7 @@ from bilin_app.text.document import (
 from bilin_app.text.document_file import Snapshot, decode_document, pretty_document
 from bilin_app.text.file_bytes import NotTextError, decode, encode_like
 from bilin_app.text.titles import printable, title_from
-from bilin_engine.protocol import BlankKind, FillConstraints, InspectPrompt, LengthLimit
+from bilin_engine.protocol import BlankKind, FillConstraints, FillWay, InspectPrompt, LengthLimit
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class EditorController(QObject):
         self._has_own_title = False
         self._run: FillRun | None = None
         self._waiting: tuple[int, ...] = ()
+        self._way: FillWay | None = None  # how the model would fill the blank in hand
         self.settings = FillSettings()
         self.session = EditorSession(Snapshot(""), self)
         self._connect()
@@ -114,7 +116,7 @@ class EditorController(QObject):
         self._keeper.state_changed.connect(self.saved_changed)
         self._keeper.saved.connect(lambda _id: self._list.refresh())
         self._keeper.refused.connect(self._tell)
-        self._meter.counted.connect(self.ruler_changed)
+        self._meter.counted.connect(self._on_counted)
         self.reader.notice.connect(self.notice)
         self._engine.ready.connect(self._on_engine_ready)
         self._engine.view_changed.connect(self._on_engine_changed)
@@ -377,6 +379,10 @@ class EditorController(QObject):
         if view is not None and view.state != "streaming":
             self._keeper.change(self._snapshot)
 
+    def _on_counted(self, ruler: WindowRuler | None) -> None:
+        self._way = ruler.way if ruler is not None else None
+        self.ruler_changed.emit(ruler)
+
     def _count_soon(self) -> None:
         self._meter.count_soon(self.session, self._current)
 
@@ -396,6 +402,7 @@ class EditorController(QObject):
         ids = tuple(blank.id for _, blank in self.session.document.blanks)
         open_ids = tuple(i for i in ids if self.session.fill(i).chosen < 0)
         if open_ids:
+            self._keeper.save_now()  # what is not stored yet has no versions
             self._keeper.keep_revision(self._snapshot(), "filled")
             self._fill(open_ids)
         return bool(open_ids)
@@ -416,7 +423,7 @@ class EditorController(QObject):
         run = self._run = FillRun(self.session, self._engine, blank_ids, self.settings, self)
         run.ended.connect(lambda notice: self._on_run_ended(run, notice))
         self.running_changed.emit(blank_ids)
-        run.start(model.id)
+        run.start(model.id, self._way)
 
     def inspect(self, blank_id: int) -> None:
         """The exact prompt that would fill a blank; prompt_inspected follows."""

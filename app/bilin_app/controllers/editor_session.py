@@ -41,6 +41,14 @@ class _Step:
     after: dict[int, BlankFill]
 
 
+@dataclass(slots=True)
+class _Stream:
+    """A fill on its way. is_exact: as in BlankFill."""
+
+    text: str = ""
+    is_exact: bool = False
+
+
 class EditorSession(QObject):
     """edited(Edit, bool): the text changed; True = the window's text field has it already.
 
@@ -55,7 +63,7 @@ class EditorSession(QObject):
         self.document = Document(snapshot.content)
         self.stack = QUndoStack(self)
         self._fills = dict(snapshot.fills)
-        self._streams: dict[int, str] = {}
+        self._streams: dict[int, _Stream] = {}
         self._around: dict[int, tuple[str, str]] = {}  # neighbours that an offer was fitted to
         self._typing: _Command | None = None
         self._typed_at = 0.0
@@ -83,13 +91,16 @@ class EditorSession(QObject):
             return ""
         position, blank = place
         fill = self.fill(blank_id)
-        if blank_id in self._streams:
-            text = self._streams[blank_id]
+        is_exact = fill.is_exact
+        if (stream := self._streams.get(blank_id)) is not None:
+            text, is_exact = stream.text, stream.is_exact
         elif 0 <= fill.chosen < len(fill.candidates):
             text = fill.candidates[fill.chosen].text
         else:
             return ""
         text = plain_slice(text).text
+        if is_exact:
+            return text
         if blank.kind == "long" and not text.strip():
             return text.strip("\n")
         # An offer moves no letter of what a person types beside it: its spaces stay as they are.
@@ -122,7 +133,7 @@ class EditorSession(QObject):
 
     def _state(self, blank_id: int) -> BlankState:
         if blank_id in self._streams:
-            return "streaming" if self._streams[blank_id].strip() else "waiting"
+            return "streaming" if self._streams[blank_id].text.strip() else "waiting"
         return "offered" if self.fill(blank_id).chosen >= 0 else "open"
 
     # --- A person's edits -------------------------------------------------------------------------
@@ -205,30 +216,37 @@ class EditorSession(QObject):
 
     # --- What the model offers --------------------------------------------------------------------
 
-    def begin_stream(self, blank_id: int) -> None:
-        """The model begins to fill a blank: earlier offers are out of sight until it has done."""
-        self._streams[blank_id] = ""
+    def begin_stream(self, blank_id: int, *, is_exact: bool = False) -> None:
+        """The model begins to fill a blank: earlier offers are out of sight until it has done.
+
+        is_exact: as in BlankFill.
+        """
+        self._streams[blank_id] = _Stream(is_exact=is_exact)
         self._show(blank_id)
 
     def append_stream(self, blank_id: int, text: str) -> None:
         """More of a fill."""
         if blank_id in self._streams:
-            self._streams[blank_id] += text
+            self._streams[blank_id].text += text
             self.blank_changed.emit(blank_id)
 
-    def end_stream(self, blank_id: int, candidates: Sequence[Candidate] = ()) -> None:
+    def end_stream(
+        self, blank_id: int, candidates: Sequence[Candidate] = (), *, is_exact: bool = False
+    ) -> None:
         """The model has done: these are offered, or (stopped, failed) what came so far.
 
-        Where nothing came, what was offered before is offered again.
+        Where nothing came, what was offered before is offered again. is_exact: of the candidates.
         """
-        text = self._streams.pop(blank_id, None)
-        if text is None:
+        stream = self._streams.pop(blank_id, None)
+        if stream is None:
             return
-        if not candidates and text.strip():
-            candidates = (Candidate(text=text, logprob=0.0, num_tokens=0),)
+        if not candidates and stream.text.strip():
+            candidates = (Candidate(text=stream.text, logprob=0.0, num_tokens=0),)
+            is_exact = stream.is_exact
         if candidates:
-            fill = self.fill(blank_id)
-            self._fills[blank_id] = replace(fill, candidates=tuple(candidates), chosen=0)
+            self._fills[blank_id] = replace(
+                self.fill(blank_id), candidates=tuple(candidates), chosen=0, is_exact=is_exact
+            )
         self._show(blank_id)
 
     def set_constraints(self, blank_id: int, constraints: FillConstraints) -> None:

@@ -50,7 +50,7 @@ class EngineController(QObject):
     mended(): the engine is ready after a person pressed that button. ready(str): a model can be
     asked. model_chosen(str): one that a person asked for is loaded, to be remembered.
     loaded(ModelLoaded), load_progressed(Progress): as the engine says them. interrupted(): what is
-    being written has to stop.
+    being written has to stop. text_awaited(): a person waits for a text that was just asked for.
     place: finds out how a model is to be loaded, and says that or why it cannot be known; whoever
     knows may put it in. It is asked before every load, whoever wants that one.
     """
@@ -64,6 +64,7 @@ class EngineController(QObject):
     model_chosen = Signal(str)
     loaded = Signal(object)
     interrupted = Signal()
+    text_awaited = Signal()
     load_progressed = Signal(object)
 
     def __init__(
@@ -260,6 +261,12 @@ class EngineController(QObject):
     def send(self, make: Callable[[int], Request]) -> RequestHandle:
         """Sends a request; see EngineClient.send."""
         return self._client.send(make)
+
+    def send_for_text(self, make: Callable[[int], Request]) -> RequestHandle:
+        """Sends a request whose text a person waits for: it goes before what is read meanwhile."""
+        handle = self._client.send(make)
+        self.text_awaited.emit()
+        return handle
 
     def finish(self) -> None:
         """Ends the engine and waits for it: for the app's last moments."""

@@ -19,6 +19,7 @@ from bilin_engine.protocol import (
     Fill,
     FillConstraints,
     FillResult,
+    FillWay,
     InspectWindow,
     Sampling,
     Segment,
@@ -144,8 +145,11 @@ class FillRun(QObject):
         self._timer.timeout.connect(self._flush)
         session.blank_changed.connect(self._on_blank_changed)
 
-    def start(self, model_id: str) -> None:
-        """Asks the model: once for all blanks, or blank by blank where one has a rule to keep."""
+    def start(self, model_id: str, way: FillWay | None = None) -> None:
+        """Asks the model: once for all blanks, or blank by blank where one has a rule to keep.
+
+        way: how it will fill them, None = that is not known until it has.
+        """
         session = self.session
         self._model_id = model_id
         sent = SentText.around(session, self.blank_ids, self._engine.context_length)
@@ -153,7 +157,7 @@ class FillRun(QObject):
         has_rules = any(session.fill(i).constraints != FillConstraints() for i in wanted)
         self._left = [(i,) for i in wanted] if has_rules else [wanted] if wanted else []
         for blank_id in wanted:
-            session.begin_stream(blank_id)
+            session.begin_stream(blank_id, is_exact=_is_exact(way))
         self._ask_next()
 
     def _ask_next(self) -> None:
@@ -175,7 +179,7 @@ class FillRun(QObject):
             if settings.with_beams and settings.num_candidates > 1
             else 1,
         )
-        handle = self._engine.send(
+        handle = self._engine.send_for_text(
             lambda i: Fill(
                 id=i,
                 model=self._model_id,
@@ -228,7 +232,8 @@ class FillRun(QObject):
                 self._notice = sentences.fill_dropped()
             else:
                 self._filled.add(blank_id)
-                self.session.end_stream(blank_id, filled.candidates)
+                is_exact = _is_exact(result.way)
+                self.session.end_stream(blank_id, filled.candidates, is_exact=is_exact)
         self._ask_next()
 
     def _on_cancelled(self) -> None:
@@ -264,6 +269,7 @@ class FillRun(QObject):
 class WindowMeter(QObject):
     """Asks which text the model would see for a blank, some time after things have changed.
 
+    One question at a time: of a long text each takes longer than a key, and others wait behind it.
     counted(WindowRuler | None): None = there is no blank, or no model to ask.
     """
 
@@ -274,7 +280,9 @@ class WindowMeter(QObject):
         self._engine = engine
         self._session: EditorSession | None = None
         self._blank_id = 0
-        self._number = 0  # counts the questions: only the last one is answered
+        self._number = 0  # counts the changes: only what was asked after the last one is told
+        self._is_asking = False
+        self._is_stopped = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(delay_ms)
@@ -284,13 +292,17 @@ class WindowMeter(QObject):
         """The text or the blank chosen has changed."""
         self._session, self._blank_id = session, blank_id
         self._number += 1
-        if not self._timer.isActive():
-            self._timer.start()
+        self._ask_soon()
 
     def stop(self) -> None:
         """Asks no more."""
+        self._is_stopped = True
         self._timer.stop()
         self._number += 1
+
+    def _ask_soon(self) -> None:
+        if not self._is_stopped and not self._timer.isActive():
+            self._timer.start()
 
     def _ask(self) -> None:
         session, blank_id, model = self._session, self._blank_id, self._engine.model
@@ -298,6 +310,9 @@ class WindowMeter(QObject):
         if session is None or model is None or not is_there:
             self.counted.emit(None)
             return
+        if self._is_asking:
+            return  # the answer under way has this asked again
+        self._is_asking = True
         sent = SentText.around(session, (blank_id,), self._engine.context_length)
         number = self._number
         handle = self._engine.send(
@@ -310,16 +325,21 @@ class WindowMeter(QObject):
             )
         )
 
-        def done(view: WindowView) -> None:
+        def answered(ruler: WindowRuler | None) -> None:
+            self._is_asking = False
             if number == self._number:
-                self.counted.emit(_ruler(view, sent, blank_id))
+                self.counted.emit(ruler)
+            else:
+                self._ask_soon()
 
-        def failed(_failure: RequestFailure) -> None:
-            if number == self._number:
-                self.counted.emit(None)
+        handle.done.connect(lambda view: answered(_ruler(view, sent, blank_id)))
+        handle.cancelled.connect(lambda: answered(None))
+        handle.failed.connect(lambda _failure: answered(None))
 
-        handle.done.connect(done)
-        handle.failed.connect(failed)
+
+def _is_exact(way: FillWay | None) -> bool:
+    """Whether fills bring their own spaces and line breaks."""
+    return way == "fim"
 
 
 def _ruler(view: WindowView, sent: SentText, blank_id: int) -> WindowRuler:

@@ -53,6 +53,7 @@ class Proofreader(QObject):
         super().__init__(parent)
         self._engine = engine
         engine.interrupted.connect(self.stop)
+        engine.text_awaited.connect(self._give_way)
         self._session: EditorSession | None = None
         self._model_id = ""
         self._known: dict[str, tuple[_Found, ...]] = {}
@@ -63,6 +64,7 @@ class Proofreader(QObject):
         self._asked: tuple[str, ...] = ()  # the sentences under way
         self._asked_model = ""
         self._wanted: list[Span] = []  # when a model is loaded and the read under way has ended
+        self._under_way: list[Span] = []  # where they stand
         self._rest: list[Span] = []  # what is asked for after them
         self._num_asked = 0  # with the rest, and with what was asked before
         self._num_done = 0
@@ -110,7 +112,8 @@ class Proofreader(QObject):
         if not self._cut(session):
             self._tell()
             return
-        wanted, self._wanted = self._wanted, []
+        wanted = self._under_way = self._wanted
+        self._wanted = []
         self._know_for(model.id)
         unread, num_behind = self._unread(session, wanted)
         if not unread:
@@ -172,6 +175,12 @@ class Proofreader(QObject):
         if self._handle is not None:
             self._handle.cancel()
         self._tell()
+
+    def _give_way(self) -> None:
+        """What a person waits for was asked for behind the read: that goes on behind it, then."""
+        if self._handle is not None and not self._handle.is_cancelling:
+            self._wanted = [*self._under_way, *self._wanted]
+            self._handle.cancel()
 
     def replace(self, flag: WordFlag, word: str) -> None:
         """Puts an expected word in place of a flagged one: one step. Its sentence is read again."""
@@ -325,9 +334,9 @@ class Proofreader(QObject):
                 self.notice.emit(view.reason)
 
     def _on_edited(self, edit: Edit, _is_ahead: bool) -> None:
-        self._wanted, self._rest = (
+        self._wanted, self._under_way, self._rest = (
             [(edit.moved(start), edit.moved(end)) for start, end in stretches]
-            for stretches in (self._wanted, self._rest)
+            for stretches in (self._wanted, self._under_way, self._rest)
         )
         if len(edit.inserted.text) > MAX_NEW_CHARACTERS:
             self._paragraphs = Paragraphs()  # in steps, as a text that was never looked at

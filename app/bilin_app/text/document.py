@@ -330,6 +330,19 @@ def common_ends(old: str, new: str) -> tuple[int, int]:
     return head, tail
 
 
+def ends_at_caret(old: str, new: str, caret: int) -> tuple[int, int]:
+    """As `common_ends`, where `new` has something more, or less, right before the caret.
+
+    Of a text that begins as what stands behind it does, the caret alone tells where it was put.
+    """
+    tail = len(new) - caret
+    head = min(caret, len(old) - tail)
+    is_there = head >= 0 and tail >= 0 and old[:head] == new[:head]
+    if is_there and old[len(old) - tail :] == new[caret:]:
+        return head, tail
+    return common_ends(old, new)
+
+
 def _longest(most: int, are_equal: Callable[[int, int], bool]) -> int:
     """The largest size up to `most` for which all is equal below it. are_equal: from, to."""
     size = 0

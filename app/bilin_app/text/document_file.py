@@ -25,11 +25,15 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class BlankFill:
-    """What the model offered for a blank. chosen: index of the candidate on show, -1 = none."""
+    """What the model offered for a blank. chosen: index of the candidate on show, -1 = none.
+
+    is_exact: the candidates bring their own spaces and line breaks.
+    """
 
     candidates: tuple[Candidate, ...] = ()
     chosen: int = -1
     constraints: FillConstraints = field(default_factory=FillConstraints)
+    is_exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class _Blank(msgspec.Struct, frozen=True, tag="blank", tag_field="kind", omit_de
     candidates: tuple[_Candidate, ...] = ()
     chosen: int = -1
     constraints: FillConstraints = FillConstraints()
+    is_exact: bool = False
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -109,6 +114,7 @@ def decode_document(data: bytes | str) -> Snapshot:
             ),
             segment.chosen if -1 <= segment.chosen < len(segment.candidates) else -1,
             segment.constraints,
+            segment.is_exact,
         )
         if fill != BlankFill():
             fills.append((blank_id, fill))
@@ -144,4 +150,5 @@ def _blank_segment(blank: Blank, fill: BlankFill) -> _Blank:
         ),
         chosen=fill.chosen,
         constraints=fill.constraints,
+        is_exact=fill.is_exact,
     )

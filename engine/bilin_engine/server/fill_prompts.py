@@ -1,7 +1,7 @@
 """The prompts that fill the blanks of one text, in order: by mask, in the middle, or in a chat.
 
-A model fills by mask where its vocabulary has the masks of all the text's blanks; by
-fill-in-the-middle tokens where it has those; otherwise a chat asks it for one blank at a time and
+A model fills by mask where it has the masks of all the text's blanks; by fill-in-the-middle tokens
+where it was made for those; otherwise a chat asks it for one blank at a time and
 its answer is read strictly. Knows no workers.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bilin_engine.chat_format.base import require_room
 from bilin_engine.errors import BadRequestError
-from bilin_engine.generation.fim import fim_layout, fim_tokens
+from bilin_engine.generation.fim import FimTokens, fim_layout
 from bilin_engine.generation.masks import (
     MASK_TEXTS,
     MaskedSequence,
@@ -103,7 +103,7 @@ class FillPrompts:
             self.kinds = tuple(blank.kind for blank in self._sequence.blanks)
         else:
             self.kinds = tuple(s.kind for s in segments if isinstance(s, BlankSegment))
-        self._fim = fim_tokens(text.tokenizer) if self.way == "fim" else None
+        self._fim = text.fim_tokens if self.way == "fim" else None
 
     def order(self, wanted: int | None) -> tuple[int, ...]:
         """The numbers of the blanks to fill: the reference's order, or the one that is wanted."""
@@ -118,10 +118,8 @@ class FillPrompts:
 
     def prompt(self, index: int) -> FillPrompt:
         """The prompt for a blank. Raises ContextOverflowError where the text is too long."""
-        if self._fim is not None:
-            return self._in_the_middle(index)
         if self._sequence is None:
-            return self._instruction(index)
+            return self._causal_prompt(index, self._window(index))
         tokenizer = self._text.tokenizer
         sequence, blank = self._sequence, self._sequence.blank(index)
         if self._takes_nearest and len(sequence.token_ids) + 1 > self._max_prompt_tokens:
@@ -148,12 +146,11 @@ class FillPrompts:
             document_tokens = len(self._sequence.token_ids) + 1
             num_tokens = window.num_tokens
         else:
-            prompt = self.prompt(index)
+            prompt = self._causal_prompt(index, window)
             num_tokens = len(prompt.layout.token_ids)
-            outside = [*self._segments]
             encode = self._text.tokenizer.encode
             document_tokens = sum(
-                len(encode(s.text)) for s in outside if isinstance(s, TextSegment)
+                len(encode(s.text)) for s in self._segments if isinstance(s, TextSegment)
             )
             document_tokens = max(num_tokens, document_tokens)
         return WindowView(
@@ -190,10 +187,14 @@ class FillPrompts:
         room = self._max_prompt_tokens if self._takes_nearest else _WHOLE_TEXT
         return window_around(current, here, self._text.tokenizer, room)
 
-    def _in_the_middle(self, index: int) -> FillPrompt:
+    def _causal_prompt(self, index: int, window: Window) -> FillPrompt:
+        """The prompt of a model without masks for the blank that a window is around."""
+        if self._fim is not None:
+            return self._in_the_middle(index, window, self._fim)
+        return self._instruction(index, window)
+
+    def _in_the_middle(self, index: int, window: Window, fim: FimTokens) -> FillPrompt:
         """Text before the blank, text after it; a short blank ends with its line."""
-        assert self._fim is not None
-        window = self._window(index)
         sides = ["", ""]
         number = -1
         for segment in window.segments:
@@ -203,13 +204,12 @@ class FillPrompts:
                     continue
             is_after = number >= window.blank
             sides[is_after] += segment.text if isinstance(segment, TextSegment) else _OTHER_BLANK
-        layout = fim_layout(self._text.tokenizer, self._fim, *sides)
+        layout = fim_layout(self._text.tokenizer, fim, *sides)
         stop_texts = () if self.kinds[index] == "long" else ("\n",)
         require_room(len(layout.token_ids), self._context_length)
-        return FillPrompt(layout, frozenset(self._fim.stop_ids), stop_texts, continues=True)
+        return FillPrompt(layout, frozenset(fim.stop_ids), stop_texts, continues=True)
 
-    def _instruction(self, index: int) -> FillPrompt:
-        window = self._window(index)
+    def _instruction(self, index: int, window: Window) -> FillPrompt:
         is_chinese = any("㐀" <= c <= "鿿" for s in window.segments for c in _text_of(s))
         shown, number = "", -1
         for segment in window.segments:
@@ -242,7 +242,7 @@ def fill_way(text: ModelText, segments: Sequence[Segment]) -> FillWay:
     missing = kinds - text.blank_kinds
     if not missing:
         return "mask"
-    if fim_tokens(text.tokenizer) is not None:
+    if text.fim_tokens is not None:
         return "fim"
     if text.info.can_chat:
         return "instruction"

@@ -14,6 +14,7 @@ from bilin_engine.chat_format.base import require_room
 from bilin_engine.chat_format.causal import causal_layout
 from bilin_engine.chat_format.thought import CLOSE_TAG, OPEN_TAG, begins_with_thought
 from bilin_engine.errors import BadRequestError, ContextOverflowError
+from bilin_engine.generation.fim import FimTokens, fim_tokens
 from bilin_engine.generation.masks import encode_segments, layout_blank, stop_ids
 from bilin_engine.generation.request import PromptLayout
 from bilin_engine.library import Library, LibraryEntry
@@ -88,6 +89,16 @@ class ModelText:
         if specials.sop is None:
             return frozenset()
         return frozenset(kind for kind in self.info.blank_kinds if ids[kind] is not None)
+
+    @property
+    def fim_tokens(self) -> FimTokens | None:
+        """Its fill-in-the-middle tokens, where it was made for them.
+
+        Chat models hold those of their family's coders (Qwen2.5, Qwen3) and mean nothing by them.
+        All coders have "code" in their names; of these, id and source stay when one is renamed.
+        """
+        is_coder = "code" in f"{self.info.id} {self.info.source}".lower()
+        return fim_tokens(self.tokenizer) if is_coder or not self.info.can_chat else None
 
     @property
     def stop_ids(self) -> frozenset[int]:

@@ -8,12 +8,13 @@ a sentence are its least likely units that do not overlap. Torch is elsewhere.
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 from bilin_engine.errors import BadRequestError
-from bilin_engine.generation.fim import FimTokens, fim_tokens
+from bilin_engine.generation.fim import FimTokens
 from bilin_engine.generation.masks import stop_ids
 from bilin_engine.generation.request import PromptLayout
 from bilin_engine.protocol import (
@@ -64,15 +65,6 @@ class _Context:
     reach: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A unit at `span` of the document, ready for the workers."""
-
-    span: Span
-    is_chinese: bool
-    word: PlacedWord
-
-
 class Proofreading:
     """Runs one `Proofread`."""
 
@@ -101,7 +93,7 @@ class Proofreading:
             self._stop_ids = (end, *sorted(stop_ids(specials) - {end}))
             return
         self.way = "fim"
-        self._fim = fim_tokens(text.tokenizer)
+        self._fim = text.fim_tokens
         if self._fim is None:
             raise BadRequestError(
                 f'the model "{text.info.id}" sees only what stands before a word; proofreading '
@@ -117,45 +109,63 @@ class Proofreading:
             if not 0 <= span[0] <= span[1] <= len(request.text):
                 size = len(request.text)
                 raise BadRequestError(f"span {span} does not lie in a text of {size} characters")
-            places = list(self._places(request.text, span))
-            num_words += len(places)
-            words = self._read_sentence(places)
+            context = self._context(request.text, span)
+            found = units(request.text[span[0] : span[1]])
+            spans = ((start + span[0], end + span[0]) for start, end in found)
+            scores = {at: _score(word) for at, word in self._ask(context, spans, 0)}
+            num_words += len(scores)
+            words = self._least_likely_words(context, scores)
             emit(SentenceRead(id=request.id, index=index, words=words))
         return ProofreadResult(
             num_words=num_words, seconds=time.monotonic() - started_s, way=self.way
         )
 
-    def _read_sentence(self, places: Sequence[_Place]) -> tuple[ReadWord, ...]:
-        scores = [_score(word) for word in self._ask(places, 0)]
-        kept = _least_likely(places, scores)
-        unlikely = [n for n in kept if scores[n] < self._threshold(places[n])]
-        expected = dict(
-            zip(unlikely, self._ask([places[n] for n in unlikely], NUM_EXPECTED), strict=True)
-        )
+    def _least_likely_words(
+        self, context: _Context, scores: Mapping[Span, float]
+    ) -> tuple[ReadWord, ...]:
+        """What is told of a sentence: the unlikely ones with what the model expects."""
+        kept = _least_likely(scores)
+        unlikely = [span for span in kept if scores[span] < self._threshold(context, span)]
+        expected = dict(self._ask(context, unlikely, NUM_EXPECTED))
         return tuple(
             ReadWord(
-                start=places[n].span[0],
-                end=places[n].span[1],
-                score=scores[n],
-                is_unlikely=n in expected,
-                expected=self._expected_words(expected[n]) if n in expected else (),
+                start=span[0],
+                end=span[1],
+                score=scores[span],
+                is_unlikely=span in expected,
+                expected=self._expected_words(expected[span]) if span in expected else (),
             )
-            for n in sorted(kept, key=lambda n: places[n].span)
+            for span in sorted(kept)
         )
 
-    def _ask(self, places: Sequence[_Place], num_expected: int) -> list[WorkerWord]:
-        found: list[WorkerWord] = []
-        for start in range(0, len(places), WORDS_AT_ONCE):
-            self._task.check()
+    def _ask(
+        self, context: _Context, spans: Iterable[Span], num_expected: int
+    ) -> Iterator[tuple[Span, WorkerWord]]:
+        """What the workers say of units; one that has no prompt is left out.
+
+        Prompts are laid out by the batch: a text without marks is one sentence of all its units,
+        and the prompt of each is as long as the context.
+        """
+        placed = self._lay_out(context, spans)
+        while batch := tuple(islice(placed, WORDS_AT_ONCE)):
             request = WorkerRead(
                 id=self._pool.next_id(),
-                words=tuple(place.word for place in places[start : start + WORDS_AT_ONCE]),
+                words=tuple(word for _, word in batch),
                 stop_ids=self._stop_ids,
                 banned_ids=self._banned_ids,
                 num_expected=num_expected,
             )
-            found += self._pool.read(self._task, request).words
-        return found
+            read = self._pool.read(self._task, request).words
+            yield from zip((span for span, _ in batch), read, strict=True)
+
+    def _lay_out(
+        self, context: _Context, spans: Iterable[Span]
+    ) -> Iterator[tuple[Span, PlacedWord]]:
+        for span in spans:
+            self._task.check()
+            word = self._placed(context, span[0] - context.start, span[1] - context.start)
+            if word is not None:
+                yield span, word
 
     def _expected_words(self, word: WorkerWord) -> tuple[ExpectedWord, ...]:
         """The alternatives as text, without outer spaces and without one that says nothing."""
@@ -167,19 +177,9 @@ class Proofreading:
                 found.setdefault(shown, ExpectedWord(shown, expected.logprob))
         return tuple(found.values())
 
-    def _threshold(self, place: _Place) -> float:
-        figures = self._text.info.proofread
-        return threshold(figures, is_chinese=place.is_chinese)
-
-    def _places(self, text: str, span: Span) -> Iterator[_Place]:
-        context = self._context(text, span)
-        for start, end in units(text[span[0] : span[1]]):
-            self._task.check()
-            start, end = start + span[0], end + span[0]
-            word = self._placed(context, start - context.start, end - context.start)
-            if word is not None:
-                is_chinese = _CJK.match(text, start) is not None
-                yield _Place((start, end), is_chinese, word)
+    def _threshold(self, context: _Context, span: Span) -> float:
+        is_chinese = _CJK.match(context.text, span[0] - context.start) is not None
+        return threshold(self._text.info.proofread, is_chinese=is_chinese)
 
     def _context(self, text: str, span: Span) -> _Context:
         """Encoding a line of a book whole for each of its words would take minutes."""
@@ -281,15 +281,15 @@ def _score(word: WorkerWord) -> float:
     return sum(gaps) / len(gaps)
 
 
-def _least_likely(places: Sequence[_Place], scores: Sequence[float]) -> list[int]:
-    """Numbers of the places that stay when the less likely of two that overlap wins."""
-    kept: list[int] = []
+def _least_likely(scores: Mapping[Span, float]) -> list[Span]:
+    """The units that stay when the less likely of two that overlap wins."""
+    kept: list[Span] = []
     taken: set[int] = set()
-    for number in sorted(range(len(places)), key=lambda n: scores[n]):
-        characters = range(*places[number].span)
+    for span in sorted(scores, key=scores.__getitem__):
+        characters = range(*span)
         if taken.isdisjoint(characters):
             taken.update(characters)
-            kept.append(number)
+            kept.append(span)
     return kept
 
 

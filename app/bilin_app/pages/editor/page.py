@@ -317,6 +317,7 @@ class EditorPage(QObject):
         text, blanks = self._view.text, self._editor.session.document.blanks
         text.setFocus()
         if self._editor.fill_all():
+            self.open_reader(False)
             text.select_blank(self._editor.running[0])  # Tab accepts in the order of the text
             return
         if not blanks:

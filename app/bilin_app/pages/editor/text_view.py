@@ -50,6 +50,7 @@ from bilin_app.text.document import (
     Slice,
     clean,
     common_ends,
+    ends_at_caret,
     from_units,
     to_units,
 )
@@ -437,7 +438,7 @@ class TextView(QTextEdit):
         new = self._read(place, place + num_added)
         if num_removed and num_added:  # Qt tells whole paragraphs at times, or formats alone
             old = self._shown.between(place, place + num_removed)
-            head, tail = common_ends(old, new)
+            head, tail = ends_at_caret(old, new, self.textCursor().position() - place)
             place, num_removed = place + head, num_removed - head - tail
             new = new[head : len(new) - tail]
         if num_removed or new:
