@@ -28,6 +28,7 @@ from bilin_engine.protocol import (
     WorkerLoad,
 )
 from bilin_engine.server.answers import LoadedModel
+from bilin_engine.server.devices import OwnMemory
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.ranks import fitting_slots, lay_out
 from bilin_engine.server.selftest_gate import Allowed, SelftestCommand, SelftestGate
@@ -95,9 +96,10 @@ class ModelHost:
         self._gate = SelftestGate(texts.library.state_dir, settings.selftest)
 
     @property
-    def own_bytes(self) -> dict[str, int]:
-        """What the loaded model holds, by device. Any thread."""
-        return self._own_bytes
+    def own_memory(self) -> OwnMemory:
+        """What the loaded model holds. Any thread."""
+        pool = self._pool
+        return OwnMemory(self._own_bytes, pool.pids if pool is not None else ())
 
     def context_length(self, info: ModelInfo) -> int:
         """Tokens of prompt and answer: as the model was loaded last, else its most. Any thread."""
