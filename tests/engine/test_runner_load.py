@@ -10,6 +10,7 @@ from bilin_engine.checkpoints.model_folder import ModelFolder
 from bilin_engine.collectives.base import SingleRank
 from bilin_engine.config import QuantizationConfig
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
+from bilin_engine.layers.kv_cache import KVCache
 from bilin_engine.layers.weights import ComputePlan, RankWeights
 from bilin_engine.runners import load
 from bilin_engine.runners.base import PrefillRow
@@ -88,6 +89,15 @@ def test_memory_counts_weights_and_the_tokens_held(folder):
     # 10 tokens, 3 layers, keys and values, 64 wide, float32.
     assert runner.memory_bytes()["cpu"] - empty == 10 * 3 * 2 * 64 * 4
     runner.close()
+
+
+def test_too_little_memory_for_a_first_text_is_told_at_the_load(folder, monkeypatch):
+    def no_room(_cache, _slot):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(KVCache, "block", no_room)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        load_runner(folder, num_threads=1)
 
 
 def test_loading_is_logged_without_any_text(folder, caplog):
