@@ -27,6 +27,7 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     # Memory and processes
     QT_TRANSLATE_NOOP("EngineSentences", "there is too little free memory for this; use a shorter context or free some memory"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} ({}) needs {} MiB more: {} GiB needed at context {} and prompts of {} tokens, {} GiB free"),
+    QT_TRANSLATE_NOOP("EngineSentences", "the self-test of these GPUs failed ({}), so they are not used together; {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "no device is switched on; at least one is needed"),
     QT_TRANSLATE_NOOP("EngineSentences", "tensor parallel needs 2 or more GPUs; {} is switched on"),
     QT_TRANSLATE_NOOP("EngineSentences", "device \"{}\" is not there; there are {} GPUs, from cuda:0"),

@@ -1491,6 +1491,10 @@
             <translation>{}（{}）还差 {} MiB：需要 {} GiB（上下文 {}，提示 {} 个词元），可用 {} GiB。</translation>
         </message>
         <message>
+            <source>the self-test of these GPUs failed ({}), so they are not used together; {}</source>
+            <translation>这些 GPU 的自检未通过（{}），因此不会一起使用；{}</translation>
+        </message>
+        <message>
             <source>no device is switched on; at least one is needed</source>
             <translation>没有启用任何设备，至少要启用一个。</translation>
         </message>
