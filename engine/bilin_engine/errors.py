@@ -71,15 +71,17 @@ class WorkerDiedError(BilinError):
 
 
 def out_of_memory(error: BaseException) -> OutOfMemoryError | None:
-    """What Python and torch raise where memory runs out, as a sentence; None for anything else.
+    """What is raised where memory runs out, as a sentence; None for anything else.
 
-    torch raises an OutOfMemoryError of its own for a GPU, and a plain RuntimeError for main memory.
+    torch raises an OutOfMemoryError of its own for a GPU, and a plain RuntimeError for main memory;
+    cuda.core a CUDAError, which is no RuntimeError, with the driver's name of the error.
     """
     text = str(error)
     is_torchs = isinstance(error, RuntimeError) and (
         "out of memory" in text or "can't allocate memory" in text
     )
-    if not is_torchs and not isinstance(error, MemoryError):
+    is_cuda_cores = type(error).__name__ == "CUDAError" and "OUT_OF_MEMORY" in text
+    if not is_torchs and not is_cuda_cores and not isinstance(error, MemoryError):
         return None
     message = "there is too little free memory for this; use a shorter context or free some memory"
     return OutOfMemoryError(message, detail=text)

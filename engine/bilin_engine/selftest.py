@@ -33,7 +33,13 @@ from bilin_engine.layers.linear import ReferenceLinear
 from bilin_engine.layers.torch_cpu_linear import TorchInt4Linear, Workspace
 from bilin_engine.protocol import LoadSettings, Shutdown, WorkerLoad, WorkerLogits
 from bilin_engine.server.ranks import lay_out
-from bilin_engine.server.selftest_gate import SelftestDone, SelftestOutcome, SelftestProgress
+from bilin_engine.server.selftest_gate import (
+    PEERS,
+    SPLIT,
+    SelftestDone,
+    SelftestOutcome,
+    SelftestProgress,
+)
 from bilin_engine.server.tasks import Task
 from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
 from bilin_engine.server.worker_process import WorkerCommand
@@ -122,7 +128,7 @@ def run(gpus: Sequence[int], world_size: int, on_check: Callable[[str], None]) -
         return results[-1].state == "passed"
 
     check(KERNELS, lambda: _check_kernels(devices))
-    check("peer to peer", lambda: _check_peers(devices))
+    check(PEERS, lambda: _check_peers(devices))
     sums = [
         name
         for name in collectives
@@ -139,7 +145,7 @@ def run(gpus: Sequence[int], world_size: int, on_check: Callable[[str], None]) -
                 lambda name=name: _check_ranks(model, names, len(ranks), name),
             )
         ]
-        split = check("layer split against one rank", lambda: _check_split(model, names))
+        split = check(SPLIT, lambda: _check_split(model, names))
     check("eager against graph", lambda: _check_graph(devices))
     for device in [*devices, "cpu"]:
         check(f"read bandwidth, {device}", lambda device=device: _bandwidth(device))

@@ -348,8 +348,12 @@ def run_sanitizer(tools: Sequence[str], index: int) -> int:
         return len(tools)
     failures = 0
     for tool in tools:
-        command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable]
-        command += ["-m", "bilin_kernels.check", "--short", "--device", str(index)]
+        command = [program, "--tool", tool, "--error-exitcode", "9"]
+        if tool == "memcheck":
+            # cuda-bindings asks every driver for functions that only newer ones have; an error
+            # that matters is raised in Python.
+            command += ["--report-api-errors", "no"]
+        command += [sys.executable, "-m", "bilin_kernels.check", "--short", "--device", str(index)]
         # torch's caching allocator would hide what lies behind a tensor's end
         status = subprocess.run(
             command, env={**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}, check=False

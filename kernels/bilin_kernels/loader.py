@@ -153,6 +153,8 @@ class CudaLauncher:
             try:
                 found = module.get_kernel(kernel)
             except Exception as error:  # cuda.core's own types are private
+                if "OUT_OF_MEMORY" in str(error):
+                    raise _taken(index, error) from error
                 raise KernelLoadError(
                     f"the driver refuses {kernel} of {source}.cu on "
                     f"{torch.cuda.get_device_name(index)} ({error}); a newer driver may take it"
@@ -175,8 +177,11 @@ class CudaLauncher:
                 f"{capability[0]}.{capability[1]}; the kernels need 7.5 (Turing) or later"
             )
         torch.cuda.init()
-        with torch.cuda.device(index):
-            core.Device(index).set_current()  # the primary context, which is torch's
+        try:
+            with torch.cuda.device(index):
+                core.Device(index).set_current()  # the primary context, which is torch's
+        except Exception as error:
+            raise _taken(index, error) from error
         entered.add(index)
 
     def _module(self, source: str, index: int) -> Any:  # noqa: ANN401 - cuda.core's
@@ -233,6 +238,13 @@ class CudaLauncher:
         except OSError as error:
             logger.warning("%s is compiled at every start, as it cannot be kept: %s", name, error)
         return code
+
+
+def _taken(index: int, error: Exception) -> KernelLoadError:
+    name = torch.cuda.get_device_name(index)
+    return KernelLoadError(
+        f"{name} cannot be used now ({error}); another program may hold its memory"
+    )
 
 
 def _digest_path(path: Path) -> Path:

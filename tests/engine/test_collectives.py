@@ -18,6 +18,7 @@ from listening import foreign_listeners
 from thread_ranks import run_ranks
 
 from bilin_engine.collectives import board as boards
+from bilin_engine.collectives import process_group
 from bilin_engine.collectives.board import Board, make_rendezvous, remove_rendezvous
 from bilin_engine.collectives.join import join, join_control
 from bilin_engine.collectives.process_group import ProcessGroupCollective
@@ -269,6 +270,55 @@ def test_a_group_that_fails_as_it_begins_a_call_is_told_as_one_that_fails_in_it(
         with pytest.raises(WorkerDiedError) as caught:
             call(torch.ones(1))
         assert "Duplicate GPU" in caught.value.detail
+
+
+class CountingGroup:
+    """Stands for NCCL's: says what was asked of it, or fails with `error`."""
+
+    error = None
+
+    def __init__(self):
+        self.calls = []
+
+    def allreduce(self, tensors):
+        self.calls.append([tensor.tolist() for tensor in tensors])
+        if self.error is not None:
+            raise self.error
+        return SimpleNamespace(wait=lambda: None)
+
+
+@pytest.fixture
+def nccl(monkeypatch):
+    """A group that stands for NCCL's, on a processor that stands for the card."""
+    group, zeros = CountingGroup(), torch.zeros
+    monkeypatch.setattr(process_group, "_nccl", lambda *_: group)
+    monkeypatch.setattr(torch, "zeros", lambda count, **_: zeros(count))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: group.calls.append(str(device)))
+    return group
+
+
+def test_nccl_sets_itself_up_as_the_ranks_join(nccl, rendezvous):
+    """In its first call, for seconds: a stop of the first answer would come too late."""
+    join(rendezvous, 0, 3, name="nccl", device=torch.device("cuda:1"))
+    assert nccl.calls == [[[0.0]], "cuda:1"]
+
+
+class AcceleratorError(RuntimeError):
+    """As torch names its own."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA out of memory. Tried to allocate 512 MiB"),
+        AcceleratorError("CUDA error: an illegal memory access was encountered"),
+    ],
+)
+def test_a_card_that_is_full_or_lost_is_not_blamed_on_a_peer(nccl, rendezvous, error):
+    nccl.error = error
+    with pytest.raises(RuntimeError) as caught:
+        join(rendezvous, 0, 3, name="nccl", device=torch.device("cuda:1"))
+    assert caught.value is error
 
 
 @pytest.mark.parametrize(

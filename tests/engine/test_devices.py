@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from bilin_engine.protocol import PlanModel
 from bilin_engine.server import devices
-from bilin_engine.server.devices import visible_gpus
+from bilin_engine.server.devices import NOTHING_LOADED, OwnMemory, visible_gpus
+from bilin_engine.server.planning import plan_model
 
 UUIDS = ("GPU-aa11", "GPU-bb22", "GPU-bb33", "GPU-cc44")
 
@@ -80,8 +82,8 @@ class Nvml(ctypes.CDLL):
 def test_cards_that_the_kernels_do_not_take_are_left_out_and_told_once(caplog):
     devices._tell_once.cache_clear()
     for _ in range(2):
-        assert devices._gpu(Nvml(), 0, 0) is None
-        found = devices._gpu(Nvml(), 1, 1)
+        assert devices._gpu(Nvml(), 0, 0, NOTHING_LOADED) is None
+        found = devices._gpu(Nvml(), 1, 1, NOTHING_LOADED)
         assert found is not None
         assert (found.name, found.label) == ("cuda:1", "RTX 3090")
     assert caplog.text.count("GTX 1060 is too old for the kernels (compute capability 6.1)") == 1
@@ -130,6 +132,52 @@ def test_a_gpu_that_the_installed_torch_cannot_reach_is_not_listed(monkeypatch, 
     assert [device.name for device in devices.list_devices()] == ["cpu"]
     assert "the GPUs here are not used: PyTorch is installed without CUDA" in caplog.text
     assert [device.name for device in devices.list_devices()] == ["cuda:1", "cpu"]
+
+
+class OldNvml(Nvml):
+    """An RTX 3090 in use; a driver that cannot be asked by whom."""
+
+    CARDS = ((b"RTX 3090", (8, 6)),)
+
+    def nvmlDeviceGetMemoryInfo(self, _handle, memory):  # noqa: N802
+        memory._obj.total, memory._obj.free = 25_770_000_000, 12_300_000_000
+        return 0
+
+
+class BusyNvml(OldNvml):
+    """It holds GLM-4-9B (pid 41), a context of ours (pid 42) and another program."""
+
+    HELD = ((41, 11_500_000_000), (42, 590_000_000), (9, 1_380_000_000), (43, 2**64 - 1))
+
+    def nvmlDeviceGetComputeRunningProcesses_v3(self, _handle, count, found):  # noqa: N802
+        for place, (found[place].pid, found[place].used_bytes) in enumerate(self.HELD):
+            count._obj.value = place + 1
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("nvml", "pids", "own_bytes"),
+    [
+        (BusyNvml, (41, 42, 43), 12_090_000_000),
+        (BusyNvml, (1, 2), 6_690_000_000),  # a container's own numbers
+        (OldNvml, (41, 42), 6_690_000_000),
+    ],
+)
+def test_what_our_processes_hold_is_our_own(nvml, pids, own_bytes, monkeypatch):
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda _name: nvml())
+    monkeypatch.setattr(devices, "why_unused", lambda _driver: "")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    own = OwnMemory({"cuda:0": 6_690_000_000}, pids)
+    assert devices.list_devices(own)[0].own_bytes == own_bytes
+
+
+def test_the_loaded_model_still_fits_its_card_after_its_first_answer(monkeypatch):
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda _name: BusyNvml())
+    monkeypatch.setattr(devices, "why_unused", lambda _driver: "")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    own = OwnMemory({"cuda:0": 6_690_000_000}, (41, 42))
+    result = plan_model(PlanModel(id=1, model="glm-4-9b"), (), own)
+    assert (result.mode, result.fits) == ("single", True)
 
 
 @pytest.mark.parametrize("module", ["bilin_engine.worker", "bilin_engine.jobs"])

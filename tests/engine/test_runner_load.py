@@ -1,6 +1,8 @@
 """load_runner: what it picks, what it refuses, what it reports."""
 
+import contextlib
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,13 +12,15 @@ from bilin_engine.checkpoints.model_folder import ModelFolder
 from bilin_engine.collectives.base import SingleRank
 from bilin_engine.config import QuantizationConfig
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
+from bilin_engine.layers.kv_cache import KVCache
 from bilin_engine.layers.weights import ComputePlan, RankWeights
 from bilin_engine.runners import load
 from bilin_engine.runners.base import PrefillRow
 from bilin_engine.runners.cuda import CudaRunner
 from bilin_engine.runners.load import load_runner
 from bilin_engine.runners.local import LocalRunner
-from bilin_kernels.loader import KernelLoadError
+from bilin_kernels import loader
+from bilin_kernels.loader import CudaLauncher, KernelLoadError
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +94,15 @@ def test_memory_counts_weights_and_the_tokens_held(folder):
     runner.close()
 
 
+def test_too_little_memory_for_a_first_text_is_told_at_the_load(folder, monkeypatch):
+    def no_room(_cache, _slot):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(KVCache, "block", no_room)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        load_runner(folder, num_threads=1)
+
+
 def test_loading_is_logged_without_any_text(folder, caplog):
     with caplog.at_level(logging.INFO, logger="bilin_engine"):
         load_runner(folder, num_threads=1).close()
@@ -150,6 +163,23 @@ def test_a_newer_gpu_behind_it_is_taken(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", str)
     assert load._gpu_or_cpu() == torch.device("cuda", 1)
+
+
+@pytest.mark.usefixtures("old_gpu")
+@pytest.mark.expects_log
+def test_a_gpu_that_another_program_fills_is_passed_over(monkeypatch, caplog):
+    def set_current():
+        raise Exception("CUDA_ERROR_OUT_OF_MEMORY")  # as cuda.core: no RuntimeError
+
+    core = SimpleNamespace(Device=lambda _index: SimpleNamespace(set_current=set_current))
+    monkeypatch.setattr(loader, "cuda_core", lambda: core)
+    monkeypatch.setattr(load, "default_launcher", CudaLauncher)
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _index: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _index: "Some GPU")
+    assert load._gpu_or_cpu() == torch.device("cpu")
+    assert "not used: cuda:0: Some GPU cannot be used now (CUDA_ERROR_OUT_OF_MEMORY)" in caplog.text
 
 
 @pytest.mark.usefixtures("old_gpu")

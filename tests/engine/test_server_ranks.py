@@ -38,7 +38,7 @@ from bilin_engine.protocol import (
 )
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.planning import real_devices
-from bilin_engine.server.ranks import RankLayout, lay_out, slots_beside
+from bilin_engine.server.ranks import RankLayout, lay_out, shortage, slots_beside
 from bilin_engine.server.worker_process import WorkerCommand
 
 GIB = 1024**3
@@ -54,6 +54,19 @@ def folder(tmp_path_factory):
     config = tiny_config(num_layers=3, hidden_size=128, inner_hidden_size=128)
     write_weights(path, config, quantization=QuantizationConfig.uniform(4, 32))
     return path
+
+
+def test_what_a_card_lacks_for_a_model_is_told_as_a_plan_tells_it(folder):
+    full = DeviceInfo(name="cuda:0", label="RTX 3090", total_bytes=24 * GIB, free_bytes=GIB // 2)
+    alone = LoadSettings(device="cuda:0", mode="single", context=16)
+    assert re.match(
+        r"cuda:0 \(RTX 3090\) needs \d+ MiB more", shortage(alone, folder, lambda: [full])
+    )
+    assert shortage(alone, folder, lambda: [gpu(0, 24)]) == ""
+    beside = LoadSettings(device="cuda:0,cpu", mode="layer_split", context=16)
+    cpu = DeviceInfo(name="cpu", label="", total_bytes=8 * GIB, free_bytes=8 * GIB)
+    assert shortage(beside, folder, lambda: [gpu(0, 1), cpu]) == ""
+    assert shortage(LoadSettings(context=16), folder, lambda: [full, cpu]) == ""  # no device named
 
 
 def test_one_device_is_one_rank(folder):

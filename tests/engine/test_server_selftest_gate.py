@@ -8,7 +8,7 @@ import pytest
 from letter_models import HELPERS
 from tiny_model import write_tiny_model
 
-from bilin_engine.cli.session import Session
+from bilin_engine.cli.session import RequestFailedError, Session
 from bilin_engine.errors import WorkerDiedError
 from bilin_engine.library import Library
 from bilin_engine.protocol import (
@@ -21,14 +21,24 @@ from bilin_engine.protocol import (
     Sampling,
     Shutdown,
 )
+from bilin_engine.server import model_host
 from bilin_engine.server.model_text import ModelTexts
-from bilin_engine.server.selftest_gate import RESULTS_FILE, SelftestCommand, SelftestGate
+from bilin_engine.server.selftest_gate import (
+    PEERS,
+    RESULTS_FILE,
+    SPLIT,
+    SelftestCommand,
+    SelftestGate,
+    SelftestOutcome,
+)
 from bilin_engine.server.supervisor import SupervisorSettings
 from bilin_engine.server.tasks import CancelledTaskError, Task
 from bilin_engine.server.worker_process import WorkerCommand
 
 CARDS = LoadSettings(device="cuda:0,cuda:1", mode="tensor_parallel")
+SPLIT_CARDS = LoadSettings(device="cuda:0,cuda:1", mode="layer_split")
 RANKS = LoadSettings(world_size=2)
+PARALLEL = "tensor_parallel"
 
 
 class Place:
@@ -40,6 +50,7 @@ class Place:
         self.label = "RTX 3090"
         self.driver = "580.65"
         self.covers_cpu = covers_cpu
+        self.free: tuple[int, ...] = (1, 1, 1)
         self.told: list[float] = []
         self.say(words)
 
@@ -55,12 +66,13 @@ class Place:
 
     def _devices(self):
         return tuple(
-            DeviceInfo(name=f"cuda:{i}", label=self.label, total_bytes=1, free_bytes=1)
-            for i in range(3)
+            DeviceInfo(name=f"cuda:{i}", label=self.label, total_bytes=9, free_bytes=free)
+            for i, free in enumerate(self.free)
         )
 
     def allow(self, settings=RANKS, task=None):
-        return self.gate.allow(settings, 2, task or Task(Shutdown(1)), self.told.append)
+        mode, ranks = ("layer_split", 1) if settings.mode == "layer_split" else (PARALLEL, 2)
+        return self.gate.allow(settings, mode, ranks, task or Task(Shutdown(1)), self.told.append)
 
     @property
     def runs(self) -> list[str]:
@@ -130,6 +142,45 @@ def test_without_any_collective_the_layers_are_split_then_one_device_is_left(tmp
     assert "on cuda:0 alone" in allowed.notice
 
 
+@pytest.mark.parametrize(
+    ("words", "failed"),
+    [("peers,nccl", "peer to peer"), ("split,nccl", "layer split against one rank")],
+)
+def test_cards_that_change_what_they_send_hold_no_layers_together(tmp_path, words, failed):
+    place = Place(tmp_path, words, covers_cpu=False)
+    place.free = (2, 3, 4)
+    allowed = place.allow(SPLIT_CARDS)
+    assert "--gpus 0,1" in place.runs[0]
+    assert (allowed.settings.mode, allowed.settings.device) == ("single", "cuda:1")
+    assert failed in allowed.failed
+    assert f"{failed}): the model is on cuda:1 alone instead of on several GPUs." in allowed.notice
+    beside = LoadSettings(device="cuda:0,cuda:1,cpu", mode="layer_split")
+    allowed = place.allow(beside)
+    assert (allowed.settings.mode, allowed.settings.device) == ("layer_split", "cuda:1,cpu")
+    assert "the model is on cuda:1 and cpu instead of on several GPUs" in allowed.notice
+    assert place.allow(CARDS).settings.device == CARDS.device  # over a collective that passed
+    assert len(place.runs) == 1  # of the same cards
+
+
+def test_cards_that_send_what_they_should_hold_layers_together(tmp_path):
+    place = Place(tmp_path, "nccl,shared_memory", covers_cpu=False)
+    assert place.allow(SPLIT_CARDS).settings == SPLIT_CARDS
+    assert len(place.runs) == 1
+
+
+def test_one_card_beside_the_processor_needs_no_test(tmp_path):
+    place = Place(tmp_path, "dies", covers_cpu=False)
+    settings = LoadSettings(device="cuda:0,cpu", mode="layer_split")
+    assert place.allow(settings).settings == settings
+    assert place.runs == []
+
+
+@pytest.mark.parametrize("check", [PEERS, SPLIT])
+def test_ranks_that_fail_fall_to_no_layer_split_that_failed_too(check):
+    outcome = SelftestOutcome(mode="layer_split", collectives=(), failed=("all-reduce", check))
+    assert not outcome.can_split
+
+
 def test_kernels_that_failed_are_replaced_by_the_reference(tmp_path):
     allowed = Place(tmp_path, "kernels,shared_memory").allow()
     assert allowed.settings.backend == "reference"
@@ -163,7 +214,7 @@ def test_a_cancel_ends_the_test(tmp_path):
 
     threading.Thread(target=cancel, daemon=True).start()
     with pytest.raises(CancelledTaskError):
-        place.gate.allow(RANKS, 2, task, lambda _fraction: heard.set())
+        place.gate.allow(RANKS, PARALLEL, 2, task, lambda _fraction: heard.set())
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"x": {"mode": "fast"}}'])
@@ -241,3 +292,34 @@ def test_a_load_tells_of_the_test_and_of_what_it_changed(models_dir, tmp_path):
     stages = [event.stage for event in events if isinstance(event, Progress)]
     assert stages.index("selftest") < stages.index("weights")
     assert sorted(loaded.predicted) == ["cpu:0", "cpu:1"]
+
+
+@pytest.fixture
+def peers_at_fault(models_dir, tmp_path):
+    """A session whose devices change what they send."""
+    command = (sys.executable, str(HELPERS / "scripted_selftest.py"), "peers,shared_memory")
+    settings = SupervisorSettings(
+        WorkerCommand(nice=0, log_level="CRITICAL"),
+        selftest=SelftestCommand((*command, str(tmp_path / "runs")), covers_cpu=True),
+    )
+    with Session(ModelTexts(Library(models_dir)), settings) as session:
+        yield session
+
+
+SPLIT_PARTS = LoadSettings(device="cpu:0,cpu:1", mode="layer_split", num_threads=1)
+
+
+@pytest.mark.e2e
+@pytest.mark.expects_log
+def test_a_layer_split_is_loaded_on_one_device_where_several_are_at_fault(peers_at_fault):
+    loaded = peers_at_fault.load("tiny", SPLIT_PARTS, tells_memory=False)
+    assert (loaded.mode, list(loaded.memory_bytes)) == ("single", ["cpu"])
+    assert "(peer to peer)" in loaded.notice
+
+
+@pytest.mark.e2e
+def test_a_model_that_one_device_does_not_hold_is_refused_then(peers_at_fault, monkeypatch):
+    lack = "cpu (A CPU) needs 9 MiB more"
+    monkeypatch.setattr(model_host, "shortage", lambda settings, _: f"{lack} on {settings.device}")
+    with pytest.raises(RequestFailedError, match=r"failed \(peer to peer\).*; cpu .* on cpu:0$"):
+        peers_at_fault.load("tiny", SPLIT_PARTS, tells_memory=False)

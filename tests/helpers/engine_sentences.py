@@ -1,10 +1,14 @@
-"""Every string that the engine's and the app's sources make, with `{}` for each value in it."""
+"""Every string that the engine's, kernels' and app's sources make, with `{}` for each value."""
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCES = (ROOT / "engine" / "bilin_engine", ROOT / "app" / "bilin_app" / "text")
+SOURCES = (
+    ROOT / "engine" / "bilin_engine",
+    ROOT / "kernels" / "bilin_kernels",
+    ROOT / "app" / "bilin_app" / "text",
+)
 # The editor reads files, too; the client fails what cannot be sent.
 ALONE = (
     ROOT / "app" / "bilin_app" / "controllers" / "editor.py",

@@ -1,7 +1,9 @@
 """check.py and bench.py as far as they go without a GPU: the check itself runs on the shim."""
 
 import dataclasses
+import os
 import re
+import sys
 
 import pytest
 import torch
@@ -217,6 +219,20 @@ def test_a_gpu_without_code_is_told_in_a_sentence_too(module, monkeypatch, capsy
     assert module.main([]) == 2
     told = capsys.readouterr().err
     assert re.fullmatch(r"Nothing was \w+: compiling the CUDA kernels needs NVRTC\n", told)
+
+
+@pytest.mark.parametrize(
+    ("tool", "own"), [("memcheck", " --report-api-errors no"), ("racecheck", "")]
+)
+def test_functions_that_a_driver_lacks_are_no_complaint(tool, own, tmp_path, monkeypatch):
+    program = tmp_path / "compute-sanitizer"
+    program.write_text('#!/bin/sh\necho "$@" > "$0.told"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert check.run_sanitizer([tool], 1) == 0
+    checked = f"{sys.executable} -m bilin_kernels.check --short --device 1"
+    told = (tmp_path / "compute-sanitizer.told").read_text()
+    assert told == f"--tool {tool} --error-exitcode 9{own} {checked}\n"
 
 
 @pytest.mark.gpu

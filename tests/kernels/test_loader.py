@@ -215,6 +215,30 @@ def test_a_refused_cubin_is_told_before_the_first_launch(gpu, monkeypatch, refus
         gpu.prepare(torch.device("cuda", 1))
 
 
+class CUDAError(Exception):
+    """As cuda.core names its own."""
+
+
+def full(*_):
+    raise CUDAError("CUDA_ERROR_OUT_OF_MEMORY: unable to allocate enough memory")
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("what", ["context", "kernel"])
+def test_a_card_whose_memory_is_taken_is_told_as_such(gpu, monkeypatch, what):
+    if what == "context":
+        held = SimpleNamespace(Device=lambda _index: SimpleNamespace(set_current=full))
+        monkeypatch.setattr(loader, "cuda_core", lambda: held)
+    else:
+        monkeypatch.setattr(LazyModule, "get_kernel", full)
+    with pytest.raises(KernelLoadError) as told:
+        gpu.prepare(torch.device("cuda", 0))
+    assert str(told.value) == (
+        "Some GPU cannot be used now (CUDA_ERROR_OUT_OF_MEMORY: unable to allocate enough memory); "
+        "another program may hold its memory"
+    )
+
+
 def test_arguments_reach_the_driver_as_the_kernel_declares_them():
     """cuda.core lays them out without a device; read back what a launch would hand over."""
     types = [ctypes.c_void_p] * 2 + [

@@ -27,10 +27,12 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     # Memory and processes
     QT_TRANSLATE_NOOP("EngineSentences", "there is too little free memory for this; use a shorter context or free some memory"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} ({}) needs {} MiB more: {} GiB needed at context {} and prompts of {} tokens, {} GiB free"),
+    QT_TRANSLATE_NOOP("EngineSentences", "the self-test of these GPUs failed ({}), so they are not used together; {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "no device is switched on; at least one is needed"),
     QT_TRANSLATE_NOOP("EngineSentences", "tensor parallel needs 2 or more GPUs; {} is switched on"),
     QT_TRANSLATE_NOOP("EngineSentences", "device \"{}\" is not there; there are {} GPUs, from cuda:0"),
     QT_TRANSLATE_NOOP("EngineSentences", "device \"{}\": this torch sees no GPU; use \"cpu\" or \"auto\""),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be used now ({}); another program may hold its memory"),
     QT_TRANSLATE_NOOP("EngineSentences", "The model's process did not answer within {} s."),
     QT_TRANSLATE_NOOP("EngineSentences", "The model's process hung: for {} s it neither answered nor used the processor, so it was ended."),
     QT_TRANSLATE_NOOP("EngineSentences", "The model did not stop within {} s of being asked, so its process was ended."),

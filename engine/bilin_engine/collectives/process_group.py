@@ -19,7 +19,7 @@ import torch.distributed as dist
 from bilin_engine import processes
 from bilin_engine.collectives.base import Collective
 from bilin_engine.collectives.board import Board
-from bilin_engine.errors import UnsupportedModelError, WorkerDiedError
+from bilin_engine.errors import UnsupportedModelError, WorkerDiedError, out_of_memory
 
 STORE_FILE = "store"
 LOOPBACK = {
@@ -45,7 +45,8 @@ class ProcessGroupCollective(Collective):
         """folder: the rendezvous, the same for all ranks. device: a GPU means NCCL.
 
         timeout_s: for peers to come, and for each call. Blocks until all ranks are there.
-        Raises WorkerDiedError if they do not come, UnsupportedModelError without NCCL.
+        Raises WorkerDiedError if they do not come, UnsupportedModelError without NCCL, and what
+        torch raises where this rank's own GPU fails or is full.
         """
         self.rank = rank
         self.world_size = world_size
@@ -62,7 +63,14 @@ class ProcessGroupCollective(Collective):
             else:
                 self._group = dist.ProcessGroupGloo(store, rank, world_size, timeout)
         except RuntimeError as error:
+            if _is_own_fault(error):
+                raise
             raise self._died("join", error) from error
+        if device.type == "cuda":
+            # NCCL sets itself up in its first call, for seconds that hear no stop: now, not in the
+            # first answer.
+            self.all_reduce(torch.zeros(1, device=device))
+            torch.cuda.synchronize(device)
 
     def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         """Works in `tensor`'s memory."""
@@ -88,6 +96,8 @@ class ProcessGroupCollective(Collective):
         try:
             begin().wait()
         except RuntimeError as error:
+            if _is_own_fault(error):
+                raise
             raise self._died(operation, error) from error
 
     def _died(self, operation: str, error: RuntimeError) -> WorkerDiedError:
@@ -106,6 +116,11 @@ class ProcessGroupCollective(Collective):
                 f"within {self._timeout_s:g} s"
             )
         return WorkerDiedError(message, detail=str(error))
+
+
+def _is_own_fault(error: RuntimeError) -> bool:
+    """Whether this rank's GPU is full or has failed: no peer is to blame."""
+    return out_of_memory(error) is not None or type(error).__name__ == "AcceleratorError"
 
 
 def _nccl(store: Any, rank: int, world_size: int, timeout: timedelta) -> Any:  # noqa: ANN401

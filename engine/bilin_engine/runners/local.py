@@ -27,6 +27,7 @@ class LocalRunner(Runner):
         self.vocab_size = model.config.vocab_size
         self._model: Model | None = model
         self._cache = model.new_cache(num_slots, max_length)
+        self._cache.block(0)  # what is too large fails as it loads, not at the first request
         self.pacer: ThreadPacer | None = None  # chooses threads as the load changes
         self._cpu_step = CpuStep.of(model, self._cache) if backend == "cpu" else None
 

@@ -13,9 +13,8 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import msgspec
 
 from bilin_engine import processes
 from bilin_engine.protocol import DeviceInfo
@@ -25,6 +24,8 @@ logger = logging.getLogger(__name__)
 _LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 OLDEST_CAPABILITY = (7, 5)  # Turing; bilin_kernels.loader refuses older ones
 _NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE, nvml.h
+_MOST_PROCESSES = 128  # on one GPU; NVML answers with an error where there are more
+_NOT_AVAILABLE = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE: Windows does not tell it of a process
 
 
 class _Memory(ctypes.Structure):
@@ -37,20 +38,43 @@ class _Memory(ctypes.Structure):
     )
 
 
-def list_devices(own_bytes: Mapping[str, int] | None = None) -> tuple[DeviceInfo, ...]:
-    """GPUs first, then the CPU. own_bytes: what the loaded model holds, by device."""
+class _Process(ctypes.Structure):
+    """nvmlProcessInfo_t of nvmlDeviceGetComputeRunningProcesses_v3, nvml.h."""
+
+    _fields_ = (
+        ("pid", ctypes.c_uint),
+        ("used_bytes", ctypes.c_ulonglong),
+        ("gpu_instance", ctypes.c_uint),
+        ("compute_instance", ctypes.c_uint),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMemory:
+    """Whose memory is the loaded model's.
+
+    told_bytes: what its workers said they hold, by device. pids: theirs; on GPUs they hold more
+    than they know of: CUDA's context, what torch keeps, what came after the load.
+    """
+
+    told_bytes: Mapping[str, int] = field(default_factory=dict)
+    pids: tuple[int, ...] = ()
+
+
+NOTHING_LOADED = OwnMemory()
+
+
+def list_devices(own: OwnMemory = NOTHING_LOADED) -> tuple[DeviceInfo, ...]:
+    """GPUs first, then the CPU. own: what the loaded model holds of them."""
     total_bytes, free_bytes = processes.main_memory_bytes()
     cpu = DeviceInfo(
         name="cpu",
         label=processes.cpu_label(),
         total_bytes=total_bytes,
         free_bytes=free_bytes,
+        own_bytes=own.told_bytes.get("cpu", 0),
     )
-    own = own_bytes or {}
-    return tuple(
-        msgspec.structs.replace(device, own_bytes=own.get(device.name, 0))
-        for device in (*_list_gpus(), cpu)
-    )
+    return (*_list_gpus(own), cpu)
 
 
 def driver_version() -> str:
@@ -69,7 +93,7 @@ def driver_version() -> str:
         nvml.nvmlShutdown()
 
 
-def _list_gpus() -> list[DeviceInfo]:
+def _list_gpus(own: OwnMemory) -> list[DeviceInfo]:
     try:
         nvml = ctypes.CDLL(_LIBRARY)
     except OSError:
@@ -87,7 +111,7 @@ def _list_gpus() -> list[DeviceInfo]:
             return []
         uuids = [_uuid(nvml, index) for index in range(count.value)]
         shown = visible_gpus(uuids, os.environ.get("CUDA_VISIBLE_DEVICES"))
-        found = (_gpu(nvml, index, number) for number, index in enumerate(shown))
+        found = (_gpu(nvml, index, number, own) for number, index in enumerate(shown))
         return [gpu for gpu in found if gpu is not None]
     finally:
         nvml.nvmlShutdown()
@@ -171,7 +195,7 @@ def _uuid(nvml: ctypes.CDLL, index: int) -> str:
     return "" if code else text.value.decode("utf-8", "replace")
 
 
-def _gpu(nvml: ctypes.CDLL, index: int, cuda_number: int) -> DeviceInfo | None:
+def _gpu(nvml: ctypes.CDLL, index: int, cuda_number: int, own: OwnMemory) -> DeviceInfo | None:
     """None for one that cannot be read or used. index: NVML's; cuda_number: CUDA's."""
     handle = ctypes.c_void_p()
     name = ctypes.create_string_buffer(_NAME_BYTES)
@@ -191,9 +215,28 @@ def _gpu(nvml: ctypes.CDLL, index: int, cuda_number: int) -> DeviceInfo | None:
         number = ".".join(map(str, capability))
         _tell_once(f"{label} is too old for the kernels (compute capability {number})")
         return None
+    told_bytes = own.told_bytes.get(f"cuda:{cuda_number}", 0)
     return DeviceInfo(
         name=f"cuda:{cuda_number}",
         label=label,
         total_bytes=memory.total,
         free_bytes=memory.free,
+        # In a container NVML sees other pids than we do: then only what was told is known.
+        own_bytes=max(told_bytes, _held_by(nvml, handle, own.pids)),
+    )
+
+
+def _held_by(nvml: ctypes.CDLL, handle: ctypes.c_void_p, pids: Sequence[int]) -> int:
+    """Bytes of a GPU that these processes hold, as far as NVML tells."""
+    count, found = ctypes.c_uint(_MOST_PROCESSES), (_Process * _MOST_PROCESSES)()
+    try:
+        code = nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle, ctypes.byref(count), found)
+    except AttributeError:  # a driver older than that question
+        return 0
+    if code:
+        return 0
+    return sum(
+        process.used_bytes
+        for process in found[: count.value]
+        if process.pid in pids and process.used_bytes != _NOT_AVAILABLE
     )

@@ -13,7 +13,7 @@ import msgspec
 
 from bilin_engine import processes
 from bilin_engine.config import read_model_config
-from bilin_engine.errors import ModelBrokenError, NotLoadedError
+from bilin_engine.errors import ModelBrokenError, NotLoadedError, OutOfMemoryError
 from bilin_engine.placement.cost import ModelCost, kv_dtype_on
 from bilin_engine.protocol import (
     EngineState,
@@ -28,8 +28,9 @@ from bilin_engine.protocol import (
     WorkerLoad,
 )
 from bilin_engine.server.answers import LoadedModel
+from bilin_engine.server.devices import OwnMemory
 from bilin_engine.server.model_text import ModelTexts
-from bilin_engine.server.ranks import fitting_slots, lay_out
+from bilin_engine.server.ranks import fitting_slots, lay_out, shortage
 from bilin_engine.server.selftest_gate import Allowed, SelftestCommand, SelftestGate
 from bilin_engine.server.tasks import CancelledTaskError, Task
 from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
@@ -95,9 +96,10 @@ class ModelHost:
         self._gate = SelftestGate(texts.library.state_dir, settings.selftest)
 
     @property
-    def own_bytes(self) -> dict[str, int]:
-        """What the loaded model holds, by device. Any thread."""
-        return self._own_bytes
+    def own_memory(self) -> OwnMemory:
+        """What the loaded model holds. Any thread."""
+        pool = self._pool
+        return OwnMemory(self._own_bytes, pool.pids if pool is not None else ())
 
     def context_length(self, info: ModelInfo) -> int:
         """Tokens of prompt and answer: as the model was loaded last, else its most. Any thread."""
@@ -134,14 +136,10 @@ class ModelHost:
 
     def _load(self, task: Task, request: LoadModel, info: ModelInfo) -> ModelLoaded:
         start_s = time.monotonic()
-        num_slots = _num_slots(request.settings, info)
-        allowed = Allowed(msgspec.structs.replace(request.settings, num_slots=num_slots))
-        layout = lay_out(allowed.settings, Path(info.path))
-        if layout.mode == "tensor_parallel":
-            allowed = self._gate.allow(
-                allowed.settings, layout.world_size, task, lambda f: self._tell(request, info, f)
-            )
-            layout = lay_out(allowed.settings, Path(info.path))
+        allowed = self._allowed(task, request, info)
+        num_slots = _num_slots(allowed.settings, info)
+        settings = msgspec.structs.replace(allowed.settings, num_slots=num_slots)
+        layout = lay_out(settings, Path(info.path))
         pool = WorkerPool(
             self._settings.command, self._settings.limits, self._on_gone, layout.world_size
         )
@@ -151,7 +149,7 @@ class ModelHost:
         load = WorkerLoad(
             id=pool.next_id(),
             folder=str(Path(info.path).absolute()),
-            settings=allowed.settings,
+            settings=settings,
             num_slots=num_slots,
             world_size=layout.world_size,
             rendezvous=str(pool.rendezvous or ""),
@@ -203,6 +201,21 @@ class ModelHost:
             predicted=layout.predicted,
             notice=allowed.notice,
         )
+
+    def _allowed(self, task: Task, request: LoadModel, info: ModelInfo) -> Allowed:
+        """What the self-test leaves of the settings. Raises OutOfMemoryError if too little."""
+        folder, asked = Path(info.path), request.settings
+        layout = lay_out(asked, folder)
+        allowed = self._gate.allow(
+            asked, layout.mode, layout.world_size, task, lambda f: self._tell(request, info, f)
+        )
+        is_moved = allowed.settings.device != asked.device
+        if is_moved and (reason := shortage(allowed.settings, folder)):
+            raise OutOfMemoryError(
+                f"the self-test of these GPUs failed ({allowed.failed}), so they are not used "
+                f"together; {reason}"
+            )
+        return allowed
 
     def _tell(self, request: LoadModel, info: ModelInfo, fraction: float) -> None:
         """How far the self-test is: a stage of the load."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,7 +14,7 @@ from bilin_engine.placement.devices import PlanDevice, cpu_device, cuda_device, 
 from bilin_engine.placement.known_configs import KNOWN_CONFIGS, known_config
 from bilin_engine.placement.plan import plan
 from bilin_engine.protocol import DeviceInfo, MeasuredSpeed, ModelInfo, PlanModel, PlanResult
-from bilin_engine.server.devices import list_devices
+from bilin_engine.server.devices import NOTHING_LOADED, OwnMemory, list_devices
 
 _PLANNABLE = {
     "glm-130b": "GLM-130B",
@@ -27,20 +27,19 @@ _BITS = {"": 4, "int4": 4, "int8": 8, "fp16": 16}
 def plan_model(
     request: PlanModel,
     models: Sequence[ModelInfo],
-    own_bytes: Mapping[str, int] | None = None,
+    own: OwnMemory = NOTHING_LOADED,
     stored: ModelConfig | None = None,
 ) -> PlanResult:
     """Answers a `PlanModel`. Raises BilinError with a sentence.
 
     stored: the config of the model's folder where that was read already; nothing is read then.
-    own_bytes: what the loaded model holds, by device; a plan may have it, since loading another
-    model frees it.
+    own: what the loaded model holds; a plan may have it, since loading another model frees it.
     """
     config = _config(request, models, stored)
     if request.devices:
         devices = parse_devices(request.devices)
     else:
-        devices = with_speeds(real_devices(list_devices(own_bytes)), request.model, models)
+        devices = with_speeds(real_devices(list_devices(own)), request.model, models)
     result = plan(config, _enabled(devices, request.enabled), request.settings)
     return msgspec.structs.replace(result, available=tuple(_info(device) for device in devices))
 

@@ -92,6 +92,30 @@ def fitting_slots(settings: LoadSettings, folder: Path, most: int) -> int:
     return slots_beside(alone, most, settings.reserve_bytes)
 
 
+def shortage(
+    settings: LoadSettings,
+    folder: Path,
+    devices: Callable[[], Sequence[DeviceInfo]] = list_devices,
+) -> str:
+    """What the devices of `settings` lack for the model in `folder`, as a plan says it, or ""."""
+    names = [name.strip() for name in settings.device.split(",")]
+    named = [device for device in real_devices(devices()) if device.name in names]
+    config = read_model_config(folder)
+    asked = _plan_settings(settings, settings.context or config.max_sequence_length)
+    return plan(config, named, asked).reason if named else ""
+
+
+def _plan_settings(settings: LoadSettings, context: int) -> PlanSettings:
+    return PlanSettings(
+        context=context,
+        prompt_tokens=settings.prompt_tokens or _prompt_tokens(context),
+        mode=settings.mode,
+        reserve_bytes=settings.reserve_bytes,
+        cpu_layers=settings.cpu_layers,
+        kv_dtype=settings.kv_dtype,
+    )
+
+
 def _alone_on(
     name: str, settings: LoadSettings, devices: Callable[[], Sequence[DeviceInfo]]
 ) -> str:
@@ -202,13 +226,7 @@ def _layer_split(
             raise BadRequestError(
                 f"there is no device {missing[0]}; there are {', '.join(d.name for d in found)}"
             )
-        asked = PlanSettings(
-            context=context,
-            prompt_tokens=settings.prompt_tokens or _prompt_tokens(context),
-            reserve_bytes=settings.reserve_bytes,
-            cpu_layers=settings.cpu_layers,
-            kv_dtype=settings.kv_dtype,
-        )
+        asked = _plan_settings(settings, context)
         assignment = assign_layers(cost, named, asked, max(1, settings.num_slots))
         counts, head = list(assignment.layers), assignment.head_device
         stage_names = [device.name for device in named]

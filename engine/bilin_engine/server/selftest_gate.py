@@ -1,7 +1,7 @@
-"""Before the first tensor-parallel load on new cards: the self-test, once, and what may be used.
+"""Before the first load on several new cards: the self-test, once, and what may be used.
 
 Some machines move data between cards wrongly, and a model then answers nonsense without an error.
-So ranks compute on a set of cards only after the self-test passed there. Its result is remembered
+So a model is put on a set of cards only after the self-test passed there. Its result is remembered
 for these cards, this driver and these versions of Bilin and torch. What failed is not used: another
 collective, then a layer split, then one device; the person is told.
 
@@ -22,7 +22,7 @@ import msgspec
 
 from bilin_engine import __version__
 from bilin_engine.errors import WorkerDiedError
-from bilin_engine.protocol import DeviceInfo, LoadSettings
+from bilin_engine.protocol import DeviceInfo, LoadSettings, PlacementMode
 from bilin_engine.server.devices import driver_version, list_devices
 from bilin_engine.server.tasks import Task
 from bilin_engine.whole_file import write_whole
@@ -30,6 +30,9 @@ from bilin_engine.whole_file import write_whole
 logger = logging.getLogger(__name__)
 
 RESULTS_FILE = "selftest.json"
+# Checks by name: what a layer split needs.
+PEERS = "peer to peer"
+SPLIT = "layer split against one rank"
 
 Collective = Literal["auto", "gloo", "nccl", "shared_memory"]
 
@@ -46,6 +49,11 @@ class SelftestOutcome(msgspec.Struct, frozen=True, kw_only=True):
     failed: tuple[str, ...]
     kernels_passed: bool = True
     is_known: bool = True
+
+    @property
+    def can_split(self) -> bool:
+        """Whether layers may lie on several of the devices."""
+        return self.mode != "single" and not {PEERS, SPLIT} & set(self.failed)
 
 
 class SelftestProgress(msgspec.Struct, frozen=True, tag="check"):
@@ -81,14 +89,18 @@ class SelftestCommand:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Settings that may be used, and the sentence that says what is not, or ""."""
+    """Settings that may be used, and the sentence that says what is not, or "".
+
+    failed: the checks' names, "" where none had a consequence.
+    """
 
     settings: LoadSettings
     notice: str = ""
+    failed: str = ""
 
 
 class SelftestGate:
-    """Asked before ranks are started. Belongs to the supervisor's work thread."""
+    """Asked before workers are started. Belongs to the supervisor's work thread."""
 
     def __init__(
         self,
@@ -106,28 +118,35 @@ class SelftestGate:
     def allow(
         self,
         settings: LoadSettings,
+        mode: PlacementMode,
         world_size: int,
         task: Task,
         on_progress: Callable[[float], None],
     ) -> Allowed:
-        """What these tensor-parallel settings become. Tests the devices first if they are new.
+        """What these settings become. Tests the devices first if they are new.
 
+        mode: what the settings amount to. world_size: ranks, of one process for a layer split.
         on_progress hears 0..1 while the test runs. Raises CancelledTaskError, and WorkerDiedError
         where the test itself cannot run: then nothing is known, so nothing is used.
         """
         names = [name.strip() for name in settings.device.split(",")]
-        # Several ranks on one card move nothing between cards.
-        on_cards = len(set(names)) > 1 and all(name.startswith("cuda:") for name in names)
-        if not on_cards and not self._command.covers_cpu:
+        cards = [name for name in names if name.startswith("cuda:")]
+        # On one card nothing moves between cards, whatever lies on the processor beside it.
+        has_several = len(set(cards)) > 1 or self._command.covers_cpu
+        if mode == "single" or not has_several:
             return Allowed(settings)
-        key = self._key(names, world_size)
+        tested, world_size = cards or names, len(cards) or world_size
+        key = self._key(tested, world_size)
         known = self._read()
         outcome = known.get(key)
         if outcome is None:
-            outcome = self._test(names, world_size, task, on_progress)
+            outcome = self._test(tested, world_size, task, on_progress)
             if outcome.is_known:
                 self._write({**known, key: outcome})
-        return _allowed(settings, names, outcome)
+        free = {device.name: device.free_bytes for device in self._devices()}
+        roomiest = max(tested, key=lambda name: free.get(name, 0))
+        kept = [roomiest, *(name for name in names if name not in tested)]
+        return _allowed(settings, mode, kept, outcome)
 
     def _key(self, names: Sequence[str], world_size: int) -> str:
         """These cards in these places, the driver and the versions."""
@@ -196,31 +215,36 @@ class SelftestGate:
             logger.warning("%s cannot be written: %s", self._file, error)
 
 
-def _allowed(settings: LoadSettings, names: Sequence[str], outcome: SelftestOutcome) -> Allowed:
+def _allowed(
+    settings: LoadSettings, mode: PlacementMode, kept: Sequence[str], outcome: SelftestOutcome
+) -> Allowed:
+    """kept: the device that is left where several may not be used, and what lies beside it."""
     notices: list[str] = []
     failed = ", ".join(outcome.failed)
     if not outcome.kernels_passed and settings.backend in ("auto", "cuda"):
         settings = msgspec.structs.replace(settings, backend="reference")
         notices.append("the kernels are replaced by the slower reference")
-    if outcome.mode == "tensor_parallel":
+    if mode == "tensor_parallel" and outcome.mode == "tensor_parallel":
         asked = settings.collective
-        usual = "nccl" if names[0].startswith("cuda") else "shared_memory"
+        usual = "nccl" if kept[0].startswith("cuda") else "shared_memory"
         wanted = usual if asked == "auto" else asked
         if wanted not in outcome.collectives:
             other: Collective = outcome.collectives[0]  # pyright: ignore[reportAssignmentType]
             settings = msgspec.structs.replace(settings, collective=other)
             notices.append(f"the ranks meet over {other} instead of {wanted}")
-    elif outcome.mode == "layer_split":
+    elif not outcome.can_split:
+        left: PlacementMode = "single" if len(kept) == 1 else "layer_split"
+        settings = msgspec.structs.replace(
+            settings, mode=left, world_size=0, collective="auto", device=",".join(kept)
+        )
+        where = f"{kept[0]} alone" if left == "single" else " and ".join(kept)
+        notices.append(f"the model is on {where} instead of on several GPUs")
+    elif mode == "tensor_parallel":
         settings = msgspec.structs.replace(
             settings, mode="layer_split", world_size=0, collective="auto"
         )
         notices.append("the model is split by layers instead of tensor parallel")
-    else:
-        settings = msgspec.structs.replace(
-            settings, mode="single", world_size=0, collective="auto", device=names[0]
-        )
-        notices.append(f"the model is on {names[0]} alone instead of on several devices")
     if not notices:
         return Allowed(settings)
     said = f"The self-test of these devices failed ({failed}): {'; '.join(notices)}."
-    return Allowed(settings, said)
+    return Allowed(settings, said, failed)

@@ -258,7 +258,7 @@ class Supervisor:
             case ListModels():
                 return self._list_models()
             case ListDevices():
-                return DevicesListed(list_devices(self._host.own_bytes))
+                return DevicesListed(list_devices(self._host.own_memory))
             case PlanModel() as request:
                 return self._plan(request)
             case CountTokens() as request:
@@ -294,13 +294,13 @@ class Supervisor:
 
     def _plan(self, request: PlanModel) -> Result:
         """From what was listed last: a slider that is moved waits for no disk."""
-        own_bytes = self._host.own_bytes
+        own = self._host.own_memory
         try:
             listed = self._texts.listed(request.model)
             stored = listed.config if listed is not None else None
-            return plan_model(request, self._texts.listed_models(), own_bytes, stored)
+            return plan_model(request, self._texts.listed_models(), own, stored)
         except ModelNotFoundError:  # or it came since
-            return plan_model(request, self._texts.models(), own_bytes)
+            return plan_model(request, self._texts.models(), own)
 
     def _to_add(self, task: Task) -> Result:
         """What a person may add to the library."""
@@ -309,7 +309,7 @@ class Supervisor:
             case InspectFolder(path=path):
                 return inspect_folder(path, library, self._queue.conversion_rate)
             case ListCatalog(devices=devices):
-                return CatalogListed(list_catalog(devices, self._host.own_bytes))
+                return CatalogListed(list_catalog(devices, self._host.own_memory))
             case request:
                 assert isinstance(request, ListRepository)
                 return list_repository(task, request, self._job_command, library)

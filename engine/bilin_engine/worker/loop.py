@@ -554,5 +554,6 @@ def _has_lost_gpu(error: Exception) -> bool:
 
     Only a new process can use the GPU then (CUDA programming guide, "Error Handling").
     """
-    is_cuda = type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error)
+    names = ("AcceleratorError", "CUDAError")  # torch's, cuda.core's
+    is_cuda = type(error).__name__ in names or "CUDA error" in str(error)
     return is_cuda and out_of_memory(error) is None

@@ -1483,8 +1483,16 @@
             <translation>可用内存不足；请缩短上下文，或释放一些内存。</translation>
         </message>
         <message>
+            <source>{} cannot be used now ({}); another program may hold its memory</source>
+            <translation>{} 现在无法使用（{}）；它的显存可能被其他程序占用。</translation>
+        </message>
+        <message>
             <source>{} ({}) needs {} MiB more: {} GiB needed at context {} and prompts of {} tokens, {} GiB free</source>
             <translation>{}（{}）还差 {} MiB：需要 {} GiB（上下文 {}，提示 {} 个词元），可用 {} GiB。</translation>
+        </message>
+        <message>
+            <source>the self-test of these GPUs failed ({}), so they are not used together; {}</source>
+            <translation>这些 GPU 的自检未通过（{}），因此不会一起使用；{}</translation>
         </message>
         <message>
             <source>no device is switched on; at least one is needed</source>
