@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 17
+PROTOCOL_VERSION = 18
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -422,7 +422,10 @@ FolderKind = Literal["model", "reference", "hugging_face", "gguf", "unknown"]
 
 
 class GenerationStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What a generation took. Times in seconds; `prefill_s` until the first token's logits."""
+    """What a generation took. Times in seconds; `prefill_s` until the first token's logits.
+
+    encoded_tokens: of the prompt, those computed in `prefill_s`; the rest was there from before.
+    """
 
     prompt_tokens: int
     new_tokens: int
@@ -430,6 +433,7 @@ class GenerationStats(msgspec.Struct, frozen=True, kw_only=True):
     prefill_s: float
     decode_s: float
     seed: int
+    encoded_tokens: int = 0
 
     @property
     def decode_rate_tok_s(self) -> float:

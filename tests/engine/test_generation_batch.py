@@ -67,6 +67,7 @@ def same(together, apart):
         assert one.finish_reason == other.finish_reason
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
     assert together.stats.prompt_tokens == apart.stats.prompt_tokens
+    assert together.stats.encoded_tokens == apart.stats.encoded_tokens
     assert together.stats.new_tokens == apart.stats.new_tokens
     assert together.stats.seed == apart.stats.seed
 

@@ -220,6 +220,7 @@ def _result(row: _Row, started_s: float) -> GenerationResult:
         prefill_s=row.prefilled_s - started_s,
         decode_s=row.ended_s - row.prefilled_s,
         seed=row.seed,
+        encoded_tokens=row.num_prompt,
     )
     return GenerationResult((candidate,), stats)
 
@@ -303,6 +304,7 @@ def _scored_result(
         prefill_s=took_s,
         decode_s=0.0,
         seed=request.sampling.seed or 0,
+        encoded_tokens=len(request.prompt.token_ids),
     )
     return GenerationResult(tuple(candidates), stats)
 

@@ -110,6 +110,7 @@ class _Run:
         )
         self._started_s = time.perf_counter()
         self._prefilled_s = self._started_s
+        self._num_encoded = 0
         self._first_token_s: float | None = None
 
     def draw(self) -> list[GeneratedCandidate]:
@@ -206,6 +207,7 @@ class _Run:
             prefill_s=self._prefilled_s - self._started_s,
             decode_s=ended_s - self._prefilled_s,
             seed=self._seed,
+            encoded_tokens=self._num_encoded,
         )
 
     def _draw_group(
@@ -281,6 +283,7 @@ class _Run:
         )
         logits = self._runner.prefill([row], "last", self._should_stop)[0][0]
         self._memory.hold(prompt)
+        self._num_encoded = len(row.token_ids)
         self._prefilled_s = time.perf_counter()
         return logits
 
