@@ -249,7 +249,8 @@ def test_memory_that_runs_out_in_this_process_is_a_sentence(cli, monkeypatch, tm
         raise error
 
     monkeypatch.setattr("bilin_engine.evaluate.command.load_model", fails)
-    (tmp_path / "x.jsonl").write_text("{}", encoding="utf-8")
+    question = {"lang": "en", "q": "What is 2 plus 2?", "must": "4"}
+    (tmp_path / "x.jsonl").write_text(json.dumps(question), encoding="utf-8")
     code, _, err = cli("evaluate", "bilin-mini", str(tmp_path / "x.jsonl"))
     assert code == 1
     assert "there is too little free memory for this" in err
