@@ -20,7 +20,13 @@ import torch
 
 from bilin_engine.errors import BilinError
 from bilin_engine.generation.draft import Draft, answer_budget
-from bilin_engine.generation.generate import HasEnded, OnToken, check_choices, generate
+from bilin_engine.generation.generate import (
+    HasEnded,
+    OnToken,
+    check_beams,
+    check_choices,
+    generate,
+)
 from bilin_engine.generation.request import (
     GeneratedCandidate,
     GenerationRequest,
@@ -67,6 +73,7 @@ def generate_batch(
             if request.forced_choices:
                 check_choices(runner, request)
             else:
+                check_beams(runner, request)
                 answer_budget(runner, request)
     results: dict[int, GenerationResult] = {}
     drawn = [i for i, request in enumerate(requests) if _is_row(request)]

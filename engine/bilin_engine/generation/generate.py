@@ -83,6 +83,19 @@ def check_choices(runner: Runner, request: GenerationRequest) -> None:
         )
 
 
+def check_beams(runner: Runner, request: GenerationRequest) -> None:
+    """Raises BadRequestError for more beams than slots, or more candidates than beams."""
+    num_beams = request.sampling.num_beams
+    if num_beams > runner.num_slots:
+        raise BadRequestError(
+            f"num_beams {num_beams} is more than the {runner.num_slots} slots of this model"
+        )
+    if 1 < num_beams < request.num_candidates:
+        raise BadRequestError(
+            f"num_candidates {request.num_candidates} is more than the {num_beams} beams asked for"
+        )
+
+
 class _Run:
     """One request on one runner, with its clock."""
 
@@ -134,20 +147,10 @@ class _Run:
 
     def search_beams(self) -> list[GeneratedCandidate]:
         """The best num_candidates of a beam search."""
-        sampling = self._sampling
-        for needed, what in (
-            (sampling.num_beams, "num_beams"),
-            (self._request.num_candidates, "num_candidates"),
-        ):
-            limit = self._runner.num_slots if what == "num_beams" else sampling.num_beams
-            if needed > limit:
-                raise BadRequestError(
-                    f"{what} {needed} is more than the {limit} "
-                    f"{'slots of this model' if what == 'num_beams' else 'beams asked for'}"
-                )
+        check_beams(self._runner, self._request)
         budget, reason = answer_budget(self._runner, self._request)
         search = BeamSearch(
-            sampling,
+            self._sampling,
             len(self._prompt.token_ids),
             self._request.stop_ids,
             self._rules,
