@@ -4,12 +4,14 @@ import io
 import json
 import sys
 
+import msgspec
 import pytest
 from letter_models import LetterTexts, letter_model, scripted_worker
 
 from bilin_engine.cli.arguments import as_length_limit, length_limit, text_argument
 from bilin_engine.cli.main import run
 from bilin_engine.cli.session import Session
+from bilin_engine.library import read_description
 from bilin_engine.protocol import LengthLimit
 from bilin_engine.server.supervisor import SupervisorSettings
 
@@ -266,6 +268,29 @@ def test_proofread_measures_a_probe_file(cli, tmp_path):
     code, _, err = cli("proofread", "letters")
     assert code == 1
     assert "give a text to read, or --probe FILE" in err
+
+
+def test_proofread_writes_one_language_s_figures_and_keeps_the_other_s(cli, tmp_path):
+    probe = tmp_path / "probe.jsonl"
+    texts = LetterTexts(msgspec.structs.replace(letter_model(), path=str(tmp_path)))
+
+    def measure(lang):
+        line = {"lang": lang, "text": "One two bad four five.", "wrong": "bad", "right": "three"}
+        probe.write_text(json.dumps(line), encoding="utf-8")
+        return cli("proofread", "letters", "--probe", str(probe), "--write", texts=texts)
+
+    code, out, err = measure("zh")  # no model lies in that folder
+    assert code == 1
+    assert "bilin.json is missing" in err
+    assert "zh: of 1 planted words 100% are among the three" in out  # what took hours is told
+    description = {
+        "id": "m", "names": {"zh": "模", "en": "M"}, "family": "f", "languages": ["zh"],
+        "capabilities": {"blanks": ["short"]}, "licence": "x", "source": "y",
+    }  # fmt: skip
+    (tmp_path / "bilin.json").write_text(json.dumps(description), encoding="utf-8")
+    assert [measure(lang)[0] for lang in ("zh", "en")] == [0, 0]
+    figures = read_description(tmp_path).capabilities.proofread
+    assert (figures.num_zh, figures.num_en, figures.hit_rate_zh) == (1, 1, 1.0)
 
 
 def test_generate_continues(cli):
