@@ -1,5 +1,6 @@
 """The commands of `bilin-engine`, in this process, with a scripted model behind real workers."""
 
+import contextlib
 import io
 import json
 import sys
@@ -11,8 +12,9 @@ from letter_models import LetterTexts, letter_model, scripted_worker
 from bilin_engine.cli.arguments import as_length_limit, length_limit, text_argument
 from bilin_engine.cli.main import run
 from bilin_engine.cli.session import Session
+from bilin_engine.errors import BadRequestError
 from bilin_engine.library import read_description
-from bilin_engine.protocol import LengthLimit
+from bilin_engine.protocol import ChatResult, GenerationStats, LengthLimit
 from bilin_engine.server.supervisor import SupervisorSettings
 
 pytestmark = pytest.mark.e2e
@@ -291,6 +293,39 @@ def test_proofread_writes_one_language_s_figures_and_keeps_the_other_s(cli, tmp_
     assert [measure(lang)[0] for lang in ("zh", "en")] == [0, 0]
     figures = read_description(tmp_path).capabilities.proofread
     assert (figures.num_zh, figures.num_en, figures.hit_rate_zh) == (1, 1, 1.0)
+
+
+@pytest.mark.parametrize("can_chat", [True, False])
+def test_bench_asks_another_text_each_time(monkeypatch, can_chat):
+    """The same again goes on from what its slot holds: all but its last token were not encoded."""
+
+    class AskedSession(contextlib.AbstractContextManager):
+        def __init__(self):
+            self.texts = []
+
+        def __exit__(self, *_error): ...
+
+        def model(self, _model_id):
+            return msgspec.structs.replace(letter_model(), can_chat=can_chat, blank_kinds=())
+
+        def load(self, *_arguments, **_options): ...
+
+        def ask(self, make, _result_type):
+            request = make(1)
+            self.texts.append((request.messages if can_chat else request.segments)[0].text)
+            stats = GenerationStats(
+                prompt_tokens=3, new_tokens=1, time_to_first_token_s=0.1, prefill_s=0.1,
+                decode_s=0.0, seed=0,
+            )  # fmt: skip
+            return ChatResult(text="", finish_reason="stop", stats=stats)
+
+    def measured(*_arguments):
+        raise BadRequestError("the answers are there")
+
+    session = AskedSession()
+    monkeypatch.setattr("bilin_engine.bench.measure", measured)
+    assert run(("bench", "letters"), lambda _options: session) == 1
+    assert len({text[0] for text in session.texts}) == len(session.texts) == 3
 
 
 def test_generate_continues(cli):
