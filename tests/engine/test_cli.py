@@ -186,6 +186,12 @@ def test_a_text_that_only_looks_a_little_like_a_path_is_a_text(text, tmp_path, m
     assert text_argument(text) == text
 
 
+def test_a_text_is_the_same_from_stdin_as_from_its_file(monkeypatch, tmp_path):
+    (tmp_path / "a.txt").write_text("a b\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a b\n"))
+    assert text_argument("-") == text_argument(str(tmp_path / "a.txt")) == "a b"
+
+
 def test_a_file_of_another_encoding_is_told_with_its_byte(cli, tmp_path):
     file = tmp_path / "gb.txt"
     file.write_bytes("ab中".encode("gb18030"))

@@ -144,7 +144,7 @@ def text_argument(value: str) -> str:
     """The text itself, the content of the file it names, or with "-" what stdin holds."""
     try:
         if value == "-":
-            return sys.stdin.read() if sys.stdin is not None else ""
+            return sys.stdin.read().rstrip("\n") if sys.stdin is not None else ""
         path = Path(value)
         if path.is_file():
             return path.read_text(encoding="utf-8").rstrip("\n")
