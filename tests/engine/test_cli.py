@@ -9,7 +9,15 @@ import msgspec
 import pytest
 from letter_models import LetterTexts, letter_model, scripted_worker
 
-from bilin_engine.cli.arguments import as_length_limit, length_limit, text_argument
+from bilin_engine.cli.arguments import (
+    ArgumentParser,
+    add_load_arguments,
+    add_sampling_arguments,
+    as_length_limit,
+    length_limit,
+    load_settings,
+    text_argument,
+)
 from bilin_engine.cli.main import run
 from bilin_engine.cli.session import Session
 from bilin_engine.errors import BadRequestError
@@ -198,6 +206,14 @@ def test_a_file_of_another_encoding_is_told_with_its_byte(cli, tmp_path):
     code, _, err = cli("fill", "letters", str(file))
     assert code == 2
     assert "byte 2 is 0xd6; convert it" in err
+
+
+@pytest.mark.parametrize(("words", "num_slots"), [((), 0), (("--beams", "3"), 3)])
+def test_beams_asked_for_are_loaded_for(words, num_slots):
+    parser = ArgumentParser()
+    add_load_arguments(parser)
+    add_sampling_arguments(parser)
+    assert load_settings(parser.parse_args(words)).num_slots == num_slots
 
 
 def test_fill_ranks_choices(cli):

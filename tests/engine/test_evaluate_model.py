@@ -19,7 +19,8 @@ class SayingRunner(Runner):
     """Says the ids given, whatever is asked; second best is [gMASK] throughout."""
 
     def __init__(self, token_ids: list[int]) -> None:
-        self.num_slots, self.max_length, self.vocab_size = 1, 128, 512
+        self.num_slots = self.num_texts = 1
+        self.max_length, self.vocab_size = 128, 512
         self.backend, self.num_threads = "scripted", 1
         self.said = 0
         self._token_ids = token_ids

@@ -179,10 +179,10 @@ class _Batch:
         Each in a pass of its own: INT4 on the processor computes many rows in another way than few,
         and a row's tokens must not depend on who came with it.
         """
-        while waiting and len(self.running) < self.runner.num_slots:
+        while waiting and len(self.running) < self.runner.num_texts:
             row = waiting.popleft()
             taken = {other.slot for other in self.running}
-            row.slot = next(s for s in range(self.runner.num_slots) if s not in taken)
+            row.slot = next(s for s in range(self.runner.num_texts) if s not in taken)
             logits = self.runner.prefill([_prefill_row(row)], "last", self.should_stop)
             row.prefilled_s = time.perf_counter()
             self._choose(row, logits[0][0])
@@ -251,13 +251,13 @@ class _Scored:
 def _score(
     runner: Runner, requests: Sequence[GenerationRequest], should_stop: ShouldStop
 ) -> Iterator[GenerationResult]:
-    """Log-probs of all choices, in passes of as many rows as there are slots."""
+    """Log-probs of all choices, in passes of as many rows as the runner computes texts."""
     found: list[dict[tuple[int, ...], tuple[float, ...]]] = [{} for _ in requests]
     seconds = [0.0] * len(requests)
     waiting = deque(row for i, request in enumerate(requests) for row in _scored_rows(i, request))
     while waiting:
         begun_s = time.perf_counter()
-        rows = _pass(waiting, runner.num_slots, lambda row: row.num_tokens)
+        rows = _pass(waiting, runner.num_texts, lambda row: row.num_tokens)
         logits = runner.prefill(
             [_scoring_row(slot, row, requests[row.request]) for slot, row in enumerate(rows)],
             "last",

@@ -88,7 +88,9 @@ def check_beams(runner: Runner, request: GenerationRequest) -> None:
     num_beams = request.sampling.num_beams
     if num_beams > runner.num_slots:
         raise BadRequestError(
-            f"num_beams {num_beams} is more than the {runner.num_slots} slots of this model"
+            f"beam search over {num_beams} candidates needs room for as many texts; as this model "
+            f"is loaded there is room for {runner.num_slots}: use fewer or sampling, or load it "
+            "with a shorter context"
         )
     if 1 < num_beams < request.num_candidates:
         raise BadRequestError(
@@ -127,15 +129,15 @@ class _Run:
         self._first_token_s: float | None = None
 
     def draw(self) -> list[GeneratedCandidate]:
-        """num_candidates independent draws, as many at a time as there are slots."""
+        """num_candidates independent draws, as many at a time as the runner computes texts."""
         budget, reason = answer_budget(self._runner, self._request)
         first = self._prefill()
         drafts = [
             Draft(index, self._request, self._rules, candidate_generator(self._seed, index))
             for index in range(self._request.num_candidates)
         ]
-        for start in range(0, len(drafts), self._runner.num_slots):
-            group = drafts[start : start + self._runner.num_slots]
+        for start in range(0, len(drafts), self._runner.num_texts):
+            group = drafts[start : start + self._runner.num_texts]
             self._runner.truncate(0, len(self._prompt.token_ids))
             if len(group) > 1:
                 self._runner.copy_slots([0] * (len(group) - 1), list(range(1, len(group))))
@@ -190,8 +192,8 @@ class _Run:
         choices = self._request.forced_choices
         first = token_logprobs(self._prefill())
         candidates = []
-        for start in range(0, len(choices), self._runner.num_slots):
-            group = choices[start : start + self._runner.num_slots]
+        for start in range(0, len(choices), self._runner.num_texts):
+            group = choices[start : start + self._runner.num_texts]
             for choice, rest in zip(group, self._continuations(group), strict=True):
                 logprobs = [float(first[choice[0]]), *rest]
                 candidates.append(
