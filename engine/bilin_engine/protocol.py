@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 17
+PROTOCOL_VERSION = 19
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -116,7 +116,7 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     device: one name, or several by commas, a rank or a run of layers each. world_size: ranks of
     tensor parallel; 0 = one a device. collective: between ranks. dtype: of the arithmetic.
     kv_dtype: of keys and values; "auto" = float16 on CUDA, float32 on the processor. num_slots:
-    sequences decoded together; 0 = eight for small models, one for large ones.
+    texts computed together; 0 = eight for small models, one for large ones.
     cpu_layers, prompt_tokens, reserve_bytes: as the `PlanSettings` this load was planned with.
     """
 
@@ -422,7 +422,10 @@ FolderKind = Literal["model", "reference", "hugging_face", "gguf", "unknown"]
 
 
 class GenerationStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What a generation took. Times in seconds; `prefill_s` until the first token's logits."""
+    """What a generation took. Times in seconds; `prefill_s` until the first token's logits.
+
+    encoded_tokens: of the prompt, those computed in `prefill_s`; the rest was there from before.
+    """
 
     prompt_tokens: int
     new_tokens: int
@@ -430,6 +433,7 @@ class GenerationStats(msgspec.Struct, frozen=True, kw_only=True):
     prefill_s: float
     decode_s: float
     seed: int
+    encoded_tokens: int = 0
 
     @property
     def decode_rate_tok_s(self) -> float:
@@ -1248,13 +1252,15 @@ class WorkerLoad(
     """Loads the model in `folder`. Sends `Progress`; ends in `WorkerLoaded` or `Failed`.
 
     rendezvous: the folder where `world_size` ranks meet; "" = this worker is alone. stages: where
-    the layers go when they are split; `head_stage` also holds embedding and head.
+    the layers go when they are split; `head_stage` also holds embedding and head. num_slots:
+    sequences held at once, as beams are; num_texts: of these, how many else are computed at once.
     """
 
     id: int
     folder: str
     settings: LoadSettings
     num_slots: int = 1
+    num_texts: int = 1
     world_size: int = 1
     rendezvous: str = ""
     stages: tuple[LayerStage, ...] = ()

@@ -15,13 +15,18 @@ def facts(prompt_tokens, first_s, new_tokens, rate):
     return AnswerFacts(MODEL, prompt_tokens, new_tokens, first_s, rate, 1, "stop")
 
 
+def learn(speeds, facts):
+    """An answer whose whole prompt was encoded."""
+    speeds.learn(facts, facts.prompt_tokens)
+
+
 def test_nothing_is_said_before_it_was_measured():
     assert AnswerSpeeds(ModelNotes()).of("m") == Speed(0.0, 0.0)
 
 
 def test_rates_are_learned_from_a_finished_answer_and_kept(tmp_path):
     notes = ModelNotes(tmp_path / "models.json")
-    AnswerSpeeds(notes).learn(facts(500, 2.0, 101, 20.0))
+    learn(AnswerSpeeds(notes), facts(500, 2.0, 101, 20.0))
     notes.close()
     speed = AnswerSpeeds(ModelNotes(tmp_path / "models.json")).of("m")
     assert speed.prefill_tok_s == pytest.approx(250.0)
@@ -50,17 +55,28 @@ def test_notes_wait_for_no_disk_and_the_newest_is_written_at_the_close(tmp_path,
 
 def test_long_answers_weigh_more_and_the_newest_most():
     speeds = AnswerSpeeds(ModelNotes())
-    speeds.learn(facts(1000, 10.0, 101, 10.0))
-    speeds.learn(facts(10, 1.0, 11, 1.0))
+    learn(speeds, facts(1000, 10.0, 101, 10.0))
+    learn(speeds, facts(10, 1.0, 11, 1.0))
     assert 70.0 < speeds.of("m").prefill_tok_s < 100.0
     assert 4.0 < speeds.of("m").decode_tok_s < 10.0
     for _ in range(20):
-        speeds.learn(facts(1000, 1.0, 101, 50.0))
+        learn(speeds, facts(1000, 1.0, 101, 50.0))
     assert speeds.of("m").prefill_tok_s == pytest.approx(1000.0, rel=0.05)
     assert speeds.of("m").decode_tok_s == pytest.approx(50.0, rel=0.05)
 
 
 def test_a_few_words_say_nothing_of_the_rate():
     speeds = AnswerSpeeds(ModelNotes())
-    speeds.learn(facts(100, 1.0, 3, 900.0))
+    learn(speeds, facts(100, 1.0, 3, 900.0))
     assert speeds.of("m") == Speed(100.0, 0.0)
+
+
+def test_a_prompt_that_was_there_already_says_nothing_of_how_fast_it_is_read():
+    """2000 tokens in 0.3 s were believed, and the next long prompt was due "any moment"."""
+    speeds = AnswerSpeeds(ModelNotes())
+    learn(speeds, facts(1500, 50.0, 101, 10.0))
+    for _ in range(20):
+        speeds.learn(facts(2000, 0.3, 101, 10.0), encoded_tokens=1)
+    assert speeds.of("m").prefill_tok_s == pytest.approx(30.0)
+    speeds.learn(facts(2040, 1.2, 101, 10.0), encoded_tokens=40)
+    assert speeds.of("m").prefill_tok_s == pytest.approx(30.0, rel=0.05)

@@ -1,16 +1,28 @@
 """The commands of `bilin-engine`, in this process, with a scripted model behind real workers."""
 
+import contextlib
 import io
 import json
 import sys
 
+import msgspec
 import pytest
 from letter_models import LetterTexts, letter_model, scripted_worker
 
-from bilin_engine.cli.arguments import as_length_limit, length_limit, text_argument
+from bilin_engine.cli.arguments import (
+    ArgumentParser,
+    add_load_arguments,
+    add_sampling_arguments,
+    as_length_limit,
+    length_limit,
+    load_settings,
+    text_argument,
+)
 from bilin_engine.cli.main import run
 from bilin_engine.cli.session import Session
-from bilin_engine.protocol import LengthLimit
+from bilin_engine.errors import BadRequestError
+from bilin_engine.library import read_description
+from bilin_engine.protocol import ChatResult, GenerationStats, LengthLimit
 from bilin_engine.server.supervisor import SupervisorSettings
 
 pytestmark = pytest.mark.e2e
@@ -182,12 +194,26 @@ def test_a_text_that_only_looks_a_little_like_a_path_is_a_text(text, tmp_path, m
     assert text_argument(text) == text
 
 
+def test_a_text_is_the_same_from_stdin_as_from_its_file(monkeypatch, tmp_path):
+    (tmp_path / "a.txt").write_text("a b\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a b\n"))
+    assert text_argument("-") == text_argument(str(tmp_path / "a.txt")) == "a b"
+
+
 def test_a_file_of_another_encoding_is_told_with_its_byte(cli, tmp_path):
     file = tmp_path / "gb.txt"
     file.write_bytes("ab中".encode("gb18030"))
     code, _, err = cli("fill", "letters", str(file))
     assert code == 2
     assert "byte 2 is 0xd6; convert it" in err
+
+
+@pytest.mark.parametrize(("words", "num_slots"), [((), 0), (("--beams", "3"), 3)])
+def test_beams_asked_for_are_loaded_for(words, num_slots):
+    parser = ArgumentParser()
+    add_load_arguments(parser)
+    add_sampling_arguments(parser)
+    assert load_settings(parser.parse_args(words)).num_slots == num_slots
 
 
 def test_fill_ranks_choices(cli):
@@ -249,7 +275,8 @@ def test_memory_that_runs_out_in_this_process_is_a_sentence(cli, monkeypatch, tm
         raise error
 
     monkeypatch.setattr("bilin_engine.evaluate.command.load_model", fails)
-    (tmp_path / "x.jsonl").write_text("{}", encoding="utf-8")
+    question = {"lang": "en", "q": "What is 2 plus 2?", "must": "4"}
+    (tmp_path / "x.jsonl").write_text(json.dumps(question), encoding="utf-8")
     code, _, err = cli("evaluate", "bilin-mini", str(tmp_path / "x.jsonl"))
     assert code == 1
     assert "there is too little free memory for this" in err
@@ -265,6 +292,62 @@ def test_proofread_measures_a_probe_file(cli, tmp_path):
     code, _, err = cli("proofread", "letters")
     assert code == 1
     assert "give a text to read, or --probe FILE" in err
+
+
+def test_proofread_writes_one_language_s_figures_and_keeps_the_other_s(cli, tmp_path):
+    probe = tmp_path / "probe.jsonl"
+    texts = LetterTexts(msgspec.structs.replace(letter_model(), path=str(tmp_path)))
+
+    def measure(lang):
+        line = {"lang": lang, "text": "One two bad four five.", "wrong": "bad", "right": "three"}
+        probe.write_text(json.dumps(line), encoding="utf-8")
+        return cli("proofread", "letters", "--probe", str(probe), "--write", texts=texts)
+
+    code, out, err = measure("zh")  # no model lies in that folder
+    assert code == 1
+    assert "bilin.json is missing" in err
+    assert "zh: of 1 planted words 100% are among the three" in out  # what took hours is told
+    description = {
+        "id": "m", "names": {"zh": "模", "en": "M"}, "family": "f", "languages": ["zh"],
+        "capabilities": {"blanks": ["short"]}, "licence": "x", "source": "y",
+    }  # fmt: skip
+    (tmp_path / "bilin.json").write_text(json.dumps(description), encoding="utf-8")
+    assert [measure(lang)[0] for lang in ("zh", "en")] == [0, 0]
+    figures = read_description(tmp_path).capabilities.proofread
+    assert (figures.num_zh, figures.num_en, figures.hit_rate_zh) == (1, 1, 1.0)
+
+
+@pytest.mark.parametrize("can_chat", [True, False])
+def test_bench_asks_another_text_each_time(monkeypatch, can_chat):
+    """The same again goes on from what its slot holds: all but its last token were not encoded."""
+
+    class AskedSession(contextlib.AbstractContextManager):
+        def __init__(self):
+            self.texts = []
+
+        def __exit__(self, *_error): ...
+
+        def model(self, _model_id):
+            return msgspec.structs.replace(letter_model(), can_chat=can_chat, blank_kinds=())
+
+        def load(self, *_arguments, **_options): ...
+
+        def ask(self, make, _result_type):
+            request = make(1)
+            self.texts.append((request.messages if can_chat else request.segments)[0].text)
+            stats = GenerationStats(
+                prompt_tokens=3, new_tokens=1, time_to_first_token_s=0.1, prefill_s=0.1,
+                decode_s=0.0, seed=0,
+            )  # fmt: skip
+            return ChatResult(text="", finish_reason="stop", stats=stats)
+
+    def measured(*_arguments):
+        raise BadRequestError("the answers are there")
+
+    session = AskedSession()
+    monkeypatch.setattr("bilin_engine.bench.measure", measured)
+    assert run(("bench", "letters"), lambda _options: session) == 1
+    assert len({text[0] for text in session.texts}) == len(session.texts) == 3
 
 
 def test_generate_continues(cli):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bilin_engine.chat_format import find_chat_format
-from bilin_engine.errors import BadRequestError
+from bilin_engine.errors import BadRequestError, ContextOverflowError
 from bilin_engine.evaluate.model import RunnerModel
 from bilin_engine.protocol import Message
 from bilin_engine.runners.base import Runner, StoppedError
@@ -19,7 +19,8 @@ class SayingRunner(Runner):
     """Says the ids given, whatever is asked; second best is [gMASK] throughout."""
 
     def __init__(self, token_ids: list[int]) -> None:
-        self.num_slots, self.max_length, self.vocab_size = 1, 128, 512
+        self.num_slots = self.num_texts = 1
+        self.max_length, self.vocab_size = 128, 512
         self.backend, self.num_threads = "scripted", 1
         self.said = 0
         self._token_ids = token_ids
@@ -90,3 +91,10 @@ def test_a_model_that_cannot_chat_is_refused():
     model = RunnerModel("m", SayingRunner([]), TINY, None)
     with pytest.raises(BadRequestError, match="m cannot chat; probe files need a model that can"):
         model.chat([Message("user", "你好")], 5)
+
+
+def test_a_question_that_leaves_no_room_is_told_before_it_is_asked():
+    model = RunnerModel("m", SayingRunner([]), TINY, find_chat_format("qa"))
+    model.check_chat([Message("user", "你好")])
+    with pytest.raises(ContextOverflowError):
+        model.check_chat([Message("user", "你好" * model.max_length)])

@@ -9,8 +9,8 @@ from evaluated_models import ScriptedModel
 from tiny_model import write_tiny_model
 
 from bilin_engine.cli.evaluate import add_arguments
-from bilin_engine.errors import BadRequestError, ModelBrokenError
-from bilin_engine.evaluate.command import evaluate, find_files, run
+from bilin_engine.errors import BadRequestError, ContextOverflowError, ModelBrokenError
+from bilin_engine.evaluate.command import Evaluation, evaluate, find_files, run, runnable_files
 from bilin_engine.evaluate.probe import read_probe, run_probe
 from bilin_engine.evaluate.report import (
     FileResult,
@@ -120,6 +120,17 @@ def test_files_are_checked_before_a_model_is_loaded(tmp_path, probe_file):
             find_files([tmp_path / name])
 
 
+def write_task(path: Path, name: str, **values: str) -> Path:
+    """A task of multiple choice with one line of data beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{key}: {value}" for key, value in values.items()]
+    path.write_text("\n".join([f"name: {name}", "type: mul", f"path: {name}", *lines]))
+    line = {"inputs_pretokenized": "sky is", "choices_pretokenized": ["red", "blue"], "label": 1}
+    (path.parent / name).mkdir()
+    (path.parent / name / "val.jsonl").write_text(json.dumps(line))
+    return path
+
+
 def options(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -129,10 +140,7 @@ def options(*arguments: str) -> argparse.Namespace:
 def test_the_command_runs_two_models_side_by_side(tmp_path, probe_file):
     write_tiny_model(tmp_path / "models", "one", context=64)
     write_tiny_model(tmp_path / "models", "two", context=64)
-    (tmp_path / "task.yaml").write_text("name: colours\ntype: mul\npath: data")
-    (tmp_path / "data").mkdir()
-    line = {"inputs_pretokenized": "sky is", "choices_pretokenized": ["red", "blue"], "label": 1}
-    (tmp_path / "data" / "val.jsonl").write_text(json.dumps(line))
+    write_task(tmp_path / "task.yaml", "colours")
     library = Library(tmp_path / "models", bundled_dir=tmp_path / "none")
     settings = LoadSettings(num_threads=1)
     stages = []
@@ -152,6 +160,83 @@ def test_the_command_runs_two_models_side_by_side(tmp_path, probe_file):
     ]
     assert all(0 <= fraction <= 1 for _, fraction in stages)
     assert "one (INT4 · 32)" in found.as_text()
+    assert found.is_whole
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("bad.jsonl", "nonsense", "bad.jsonl, line 1: "),
+        ("bad.yaml", "name: x\ntype: other\npath: p", "bad.yaml: "),
+        ("bad.yaml", "name: x\ntype: mul\npath: p", "x: no file .* below .*p; is the data path"),
+    ],
+)
+def test_every_file_is_read_before_a_model_is_loaded(
+    tmp_path, probe_file, monkeypatch, name, content, sentence
+):
+    """A later file that is refused cost the hours of all before it."""
+
+    def load(*_arguments):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("bilin_engine.evaluate.command.load_model", load)
+    (tmp_path / name).write_text(content)
+    library = Library(tmp_path / "models", bundled_dir=tmp_path / "none")
+    asked = options("m", str(probe_file), str(tmp_path / name))
+    with pytest.raises(BadRequestError, match=sentence):
+        run(asked, library, LoadSettings(), lambda *_: None)
+
+
+def test_of_a_folder_what_cannot_be_run_is_skipped_and_named(tmp_path):
+    folder = tmp_path / "tasks"
+    usable = write_task(folder / "colours.yaml", "colours")
+    python = write_task(folder / "ethnic" / "e.yaml", "e", module="tasks.ethnic.task.E")
+    (folder / "elsewhere.yaml").write_text("name: far\ntype: mul\npath: far")
+    files, skipped = runnable_files([folder], None)
+    assert files == [usable]
+    assert ["no file" in skipped[0], "is Python of" in skipped[1]] == [True, True]
+    with pytest.raises(BadRequestError, match=r"e\.yaml: module .* is Python of"):
+        runnable_files([folder, python], None)
+    usable.unlink()
+    with pytest.raises(BadRequestError, match="no task file can be run; the first: far: no file"):
+        runnable_files([folder], None)
+    report = evaluate(ScriptedModel(), [], None, lambda *_: None)
+    text = Evaluation(report, skipped=skipped).as_text()
+    assert text.splitlines()[-2:] == [f"skipped: {sentence}" for sentence in skipped]
+
+
+def test_a_file_that_fails_costs_no_other_file_its_result(tmp_path, probe_file):
+    task = write_task(tmp_path / "colours.yaml", "colours")
+    long = tmp_path / "long.jsonl"
+    questions = [PROBE[0], {**PROBE[0], "q": "long " * 500}]
+    long.write_text("\n".join(json.dumps(line) for line in questions))
+    model = ScriptedModel(answers=ANSWERS)
+    report = evaluate(model, [probe_file, long, task], None, lambda *_: None)
+    sentence = f"{long}, line 2: too long"
+    assert [task.problem for task in report.tasks] == ["", sentence, ""]
+    assert [bool(task.files) for task in report.tasks] == [True, False, True]
+    found = Evaluation(report)
+    assert not found.is_whole
+    assert f"long has no result: {sentence}" in found.as_text().splitlines()
+    assert found.as_json()["tasks"][1]["problem"] == sentence
+    both = Evaluation(report, report)
+    assert both.as_text().count(sentence) == 1
+    assert both.as_json()["agreement"] == {"dev": 100.0, "long": None, "colours": 100.0}
+    with pytest.raises(ContextOverflowError, match=r"long\.jsonl, line 2: too long"):
+        evaluate(model, [long], None, lambda *_: None)
+
+
+def test_a_second_model_that_cannot_be_loaded_costs_the_first_nothing(tmp_path, probe_file):
+    write_tiny_model(tmp_path / "models", "one", context=64)
+    (tmp_path / "models" / "broken").mkdir()
+    library = Library(tmp_path / "models", bundled_dir=tmp_path / "none")
+    asked = options("one", str(probe_file), "--compare", "broken")
+    found = run(asked, library, LoadSettings(num_threads=1), lambda *_: None)
+    assert not found.is_whole
+    last = found.as_text().splitlines()[-1]
+    assert last.startswith("broken has no results: ")
+    assert "config.json is missing" in last
+    assert found.as_json()["tasks"][0]["name"] == "dev"
 
 
 def test_a_broken_model_is_refused_with_its_problem(tmp_path, probe_file):

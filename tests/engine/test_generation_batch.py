@@ -67,6 +67,7 @@ def same(together, apart):
         assert one.finish_reason == other.finish_reason
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
     assert together.stats.prompt_tokens == apart.stats.prompt_tokens
+    assert together.stats.encoded_tokens == apart.stats.encoded_tokens
     assert together.stats.new_tokens == apart.stats.new_tokens
     assert together.stats.seed == apart.stats.seed
 
@@ -261,6 +262,10 @@ def test_what_cannot_be_is_refused_by_number_before_anything_runs(runner, monkey
     empty = GenerationRequest(counted([20]), Sampling(), frozenset(), forced_choices=((),))
     with pytest.raises(BadRequestError, match="request 1 of 2: a forced choice is empty"):
         batch(runner, [empty, good])
+    sampling = Sampling(num_beams=runner.num_slots + 1)
+    beams = GenerationRequest(counted([20]), sampling, frozenset())
+    with pytest.raises(BadRequestError, match=r"request 2 of 2: beam search over 4 .* for 3:"):
+        batch(runner, [good, beams])
 
 
 def test_a_stop_ends_all_rows_and_the_runner_goes_on(runner):

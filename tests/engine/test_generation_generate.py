@@ -220,7 +220,7 @@ def test_choices_that_do_not_fit_are_refused_with_numbers(runner):
     ("options", "words"),
     [
         ({"num_candidates": 0}, "num_candidates 0"),
-        ({"num_beams": 5}, "num_beams 5 is more than the 4 slots"),
+        ({"num_beams": 5}, "beam search over 5 candidates .* room for 4:"),
         ({"num_beams": 2, "num_candidates": 3}, "num_candidates 3 is more than the 2 beams"),
         ({"forced_choices": ((1,), ())}, "a forced choice is empty"),
         ({"temperature": -1.0}, "temperature -1"),
@@ -243,6 +243,29 @@ def test_a_stop_ends_it_and_the_runner_goes_on(runner, options):
     with pytest.raises(StoppedError):
         run(runner, stop=(), max_new_tokens=50, should_stop=should_stop, **options)
     assert run(runner, seed=5).candidates == run(runner, seed=5).candidates
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_candidates": 3}, {"forced_choices": ((7, 8), (9, 10), (11,))}]
+)
+def test_one_text_at_a_time_gives_what_several_give_and_leaves_room_for_beams(
+    runner, monkeypatch, options
+):
+    together, beams = run(runner, **options), run(runner, num_beams=3, num_candidates=3)
+    monkeypatch.setattr(runner, "num_texts", 1)
+    used = set()
+    block = runner._cache.block
+
+    def used_block(slot):
+        used.add(slot)
+        return block(slot)
+
+    monkeypatch.setattr(runner._cache, "block", used_block)
+    apart = run(runner, **options)
+    assert used == {0}
+    assert [c.token_ids for c in apart.candidates] == [c.token_ids for c in together.candidates]
+    assert run(runner, num_beams=3, num_candidates=3).candidates == beams.candidates
+    assert used == {0, 1, 2}
 
 
 def test_times_and_counts_are_told(runner):

@@ -1,5 +1,7 @@
 """The work queue and the disk it is kept on: hung, unreadable, held by another."""
 
+import argparse
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from library_folders import make_model, speed
 from typing_extensions import override
 
 from bilin_engine import processes
+from bilin_engine.cli.session import open_session
 from bilin_engine.errors import BadRequestError, BilinError
 from bilin_engine.library import Library
 from bilin_engine.protocol import (
@@ -29,6 +32,8 @@ from bilin_engine.protocol import (
     JobsChanged,
     ListCatalog,
     ListJobs,
+    ListModels,
+    ModelsListed,
     MoveLibrary,
     RenameModel,
     Repository,
@@ -146,6 +151,22 @@ def test_two_engines_on_one_folder_tell_which_of_them_works_and_take_turns(model
     second.change(7, "cancel")
     assert second.jobs == ()
     second.close()
+
+
+def test_a_terminal_s_command_leaves_the_window_s_work_to_the_window(models):
+    """It held the lock for as long as it ran, and began with the work that waited."""
+    kept = models / ".bilin" / QUEUE_FILE
+    waiting = JobInfo(job=4, work=VerifyModel(folder=str(models / "none")))
+    kept.write_bytes(msgspec.json.encode([waiting]))
+    asked = kept.read_bytes()
+    with open_session(argparse.Namespace(models_dir=models, log_dir=None)) as session:
+        session.ask(ListModels, ModelsListed)
+        assert kept.read_bytes() == asked
+        ends_at_once = JobCommand((sys.executable, "-c", ""))
+        window = JobQueue(Library(models, bundled_dir=models / "none"), Heard(), ends_at_once)
+        window.add(VerifyModel(folder=str(models / "other")))
+        assert [job.job for job in window.jobs] == [4, 5]
+        window.close()
 
 
 def test_two_jobs_never_make_one_folder(models):

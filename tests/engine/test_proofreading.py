@@ -317,7 +317,7 @@ def test_hits_threshold_and_caught_words_are_counted():
     assert figures.threshold == -6.0  # the 5 % of four other words are none: the lowest
     assert figures.caught == 0.5
     assert figures.words_per_s == 3.0
-    shown = as_figures({"en": figures})
+    shown = as_figures({"en": figures}, None)
     assert (shown.hit_rate_en, shown.num_en, shown.num_zh) == (1.0, 2, 0)
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,14 @@ from bilin_engine.placement.cost import ModelCost
 from bilin_engine.placement.devices import cpu_device, cuda_device
 from bilin_engine.placement.plan import assign_layers, plan
 from bilin_engine.protocol import (
+    BlankSegment,
     Chat,
     ChatResult,
     DeviceInfo,
     Done,
     Failed,
+    Fill,
+    FillResult,
     LayerStage,
     ListModels,
     LoadModel,
@@ -35,7 +39,9 @@ from bilin_engine.protocol import (
     PlanSettings,
     PredictedMemory,
     Sampling,
+    TextSegment,
 )
+from bilin_engine.server.model_host import _num_slots
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.planning import real_devices
 from bilin_engine.server.ranks import RankLayout, lay_out, shortage, slots_beside
@@ -147,6 +153,16 @@ def test_a_gpu_gets_as_many_texts_at_a_time_as_it_holds():
     assert slots(5, names=("cpu",)) == 8
 
 
+def test_beams_get_the_slots_that_fit_beside_a_layout_for_one_text(monkeypatch):
+    needed = PredictedMemory(weights=3 * GIB, kv_cache=2 * GIB, activations=GIB)
+    layout = RankLayout(predicted={"cuda:0": needed})
+    monkeypatch.setattr("bilin_engine.server.model_host.slots_beside", partial(
+        slots_beside, devices=lambda: [gpu(0, 11)]
+    ))  # fmt: skip
+    assert _num_slots(layout, 1, GIB) == 3
+    assert _num_slots(layout, 5, GIB) == 5  # asked for, and in the layout already
+
+
 def test_layers_go_where_placement_puts_them(folder):
     settings = LoadSettings(device="cuda:0,cuda:1", mode="layer_split")
     layout = lay_out(settings, folder, lambda: (gpu(0, 24), gpu(1, 11)))
@@ -216,6 +232,30 @@ class Ranks:
                 sampling=Sampling(temperature=0.0, max_new_tokens=num_tokens),
             )
         )
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("world_size", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_large_model_computes_one_text_at_a_time_and_yet_searches_with_beams(
+    models_dir, monkeypatch, world_size
+):
+    """From 2 B parameters on it had one slot: "Beam search" was offered and never worked."""
+    monkeypatch.setattr("bilin_engine.server.model_host.SMALL_MODEL_PARAMETERS", 0)
+    with Ranks(models_dir) as ranks:
+        assert isinstance(ranks.load(world_size=world_size), Done)
+        filled = ranks.engine.ask(
+            lambda i: Fill(
+                id=i,
+                model="tiny",
+                segments=(TextSegment("a"), BlankSegment("short")),
+                num_candidates=3,
+                sampling=Sampling(num_beams=3, max_new_tokens=4, seed=1),
+            )
+        )
+        assert isinstance(filled, Done), filled
+        assert isinstance(filled.result, FillResult)
+        assert len(filled.result.blanks[0].candidates) == 3
 
 
 @pytest.mark.e2e

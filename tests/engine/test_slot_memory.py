@@ -40,13 +40,17 @@ def runner(tmp_path, monkeypatch):
 
 
 def run(runner, ids, memory=None, should_stop=lambda: False, **options):
+    return generation(runner, ids, memory, should_stop, **options).candidates
+
+
+def generation(runner, ids, memory=None, should_stop=lambda: False, **options):
     candidates = options.pop("num_candidates", 1)
     choices = options.pop("forced_choices", ())
     sampling = Sampling(**{"temperature": 1.0, "max_new_tokens": 4, "seed": 1, **options})
     request = GenerationRequest(
         causal(ids), sampling, frozenset(), num_candidates=candidates, forced_choices=choices
     )
-    return generate(runner, request, lambda *_: None, should_stop, memory).candidates
+    return generate(runner, request, lambda *_: None, should_stop, memory)
 
 
 def test_the_next_turn_encodes_only_what_is_new(runner):
@@ -101,6 +105,15 @@ def test_the_same_prompt_again_encodes_its_last_token(runner):
     first = run(runner, FIRST, memory)
     assert tokens(run(runner, FIRST, memory)) == tokens(first)
     assert encoded == [5, 1]
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"forced_choices": ((1, 2), (3,))}])
+def test_it_is_told_how_much_of_the_prompt_was_encoded(runner, options):
+    runner, _ = runner
+    memory = SlotMemory()
+    found = [generation(runner, FIRST, memory, **options).stats for _ in range(2)]
+    assert [stats.encoded_tokens for stats in found] == [5, 1]
+    assert [stats.prompt_tokens for stats in found] == [5, 5]
 
 
 @pytest.mark.parametrize("polls", [1, 2, 5, 7])

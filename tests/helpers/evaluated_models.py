@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from letter_tokenizer import LetterTokenizer
 
+from bilin_engine.errors import ContextOverflowError
 from bilin_engine.generation.request import PromptLayout
 from bilin_engine.protocol import Message, Sampling
 from bilin_engine.tokenizers.base import Tokenizer
@@ -30,6 +31,10 @@ class ScriptedModel:
         self.prompts: list[PromptLayout] = []
         self.scored: list[list[tuple[int, ...]]] = []
         self.samplings: list[Sampling] = []
+
+    def check_chat(self, messages: Sequence[Message]) -> None:
+        if len(messages[-1].text) >= self.max_length:
+            raise ContextOverflowError("too long")
 
     def chat(self, messages: Sequence[Message], max_new_tokens: int) -> str:
         assert max_new_tokens > 0

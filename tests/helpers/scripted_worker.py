@@ -122,6 +122,7 @@ class Script:
             prefill_s=prefill_s,
             decode_s=0.0,
             seed=request.sampling.seed,
+            encoded_tokens=len(request.prompt.token_ids),
         )
         return GenerationResult(tuple(candidates), stats)
 

@@ -292,7 +292,7 @@ class AnswerRun(QObject):
             seed=stats.seed,
             finish_reason=result.finish_reason,
         )
-        self._speeds.learn(facts)
+        self._speeds.learn(facts, stats.encoded_tokens)
         # With a thought, what was shown has its marks; the result has the two apart.
         has_thought = self._began_in_thought or bool(result.thinking)
         text = None if has_thought else self.job.prefix + result.text

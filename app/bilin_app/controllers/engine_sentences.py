@@ -25,6 +25,7 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "the model \"{}\" sees only what stands before a word; proofreading needs a model that fills blanks by mask or by fill-in-the-middle tokens"),
     QT_TRANSLATE_NOOP("EngineSentences", "a {} of {} bytes is too large; the limit is {}"),
     # Memory and processes
+    QT_TRANSLATE_NOOP("EngineSentences", "beam search over {} candidates needs room for as many texts; as this model is loaded there is room for {}: use fewer or sampling, or load it with a shorter context"),
     QT_TRANSLATE_NOOP("EngineSentences", "there is too little free memory for this; use a shorter context or free some memory"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} ({}) needs {} MiB more: {} GiB needed at context {} and prompts of {} tokens, {} GiB free"),
     QT_TRANSLATE_NOOP("EngineSentences", "the self-test of these GPUs failed ({}), so they are not used together; {}"),

@@ -86,13 +86,18 @@ _RANK_OPTIONS = ("mode", "world_size", "collective", "dtype")  # of commands tha
 
 
 def load_settings(options: argparse.Namespace) -> LoadSettings:
-    """What `add_load_arguments`, and where it was called `add_rank_arguments`, read."""
+    """What `add_load_arguments`, and where it was called `add_rank_arguments`, read.
+
+    With `--beams` the model is loaded to hold as many texts.
+    """
+    beams = getattr(options, "beams", None) or 1
     return LoadSettings(
         context=options.context,
         device=options.device,
         backend=options.backend,
         num_threads=options.threads,
         kv_dtype=options.kv_dtype,
+        num_slots=beams if beams > 1 else 0,
         **{name: getattr(options, name) for name in _RANK_OPTIONS if hasattr(options, name)},
     )
 
@@ -144,7 +149,7 @@ def text_argument(value: str) -> str:
     """The text itself, the content of the file it names, or with "-" what stdin holds."""
     try:
         if value == "-":
-            return sys.stdin.read() if sys.stdin is not None else ""
+            return sys.stdin.read().rstrip("\n") if sys.stdin is not None else ""
         path = Path(value)
         if path.is_file():
             return path.read_text(encoding="utf-8").rstrip("\n")

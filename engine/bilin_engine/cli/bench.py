@@ -27,7 +27,9 @@ from bilin_engine.protocol import (
 if TYPE_CHECKING:
     from bilin_engine.bench import BenchReport
 
-NUM_ANSWERS = 3
+# A greeting and a city for each answer: the same again would go on from what the one before left,
+# and be the first token of a prompt of one token.
+_OPENINGS = (("你好", "Paris"), ("早安", "Rome"), ("晚安", "Tokyo"))
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -91,7 +93,7 @@ def _run_model(options: argparse.Namespace, load: LoadSettings) -> int:
     with options.open_session(options) as session:
         info = session.model(options.model)
         loaded = session.load(options.model, load, tells_memory=options.load_report or None)
-        answers = [_short_answer(session, info) for _ in range(NUM_ANSWERS)]
+        answers = [_short_answer(session, info, *opening) for opening in _OPENINGS]
     first_s = statistics.median(stats.time_to_first_token_s for stats in answers)
 
     from bilin_engine.bench import BenchSettings, measure  # torch: after the worker is gone
@@ -159,22 +161,22 @@ def _print(report: "BenchReport", ready_s: float, first_s: float | None) -> None
     print(f"peak memory  {report.peak_memory_bytes / 2**20:12,.0f} MiB")
 
 
-def _short_answer(session: Session, info: ModelInfo) -> GenerationStats:
+def _short_answer(session: Session, info: ModelInfo, greeting: str, city: str) -> GenerationStats:
     """A greedy answer of a few tokens, as the model is used: a chat, a blank, or raw text."""
     from bilin_engine.generation.masks import parse_mask_text
 
     greedy = Sampling(temperature=0.0, max_new_tokens=4)
     if info.can_chat:
-        messages = (Message("user", "你好"),)
+        messages = (Message("user", greeting),)
         return session.ask(
             lambda i: Chat(id=i, model=info.id, messages=messages, sampling=greedy), ChatResult
         ).stats
     if not info.blank_kinds:
-        text = parse_mask_text("Paris is the capital of")
+        text = parse_mask_text(f"{city} is the capital of")
         return session.ask(
             lambda i: Generate(id=i, model=info.id, segments=text, sampling=greedy), ChatResult
         ).stats
-    segments = parse_mask_text("Paris is the [MASK] of France.")
+    segments = parse_mask_text(f"{city} is the [MASK] of the country.")
     return session.ask(
         lambda i: Fill(id=i, model=info.id, segments=segments, sampling=greedy), FillResult
     ).stats

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bilin_engine.cli.arguments import EXIT_OK, one_device_settings
+from bilin_engine.cli.arguments import EXIT_FAILED, EXIT_OK, one_device_settings
 from bilin_engine.cli.report import dim, print_json
 from bilin_engine.library import Library
 from bilin_engine.server.ranks import fitting_slots
@@ -49,4 +49,4 @@ def run(options: argparse.Namespace) -> int:
         print_json(found.as_json())
     else:
         print(found.as_text())
-    return EXIT_OK
+    return EXIT_OK if found.is_whole else EXIT_FAILED

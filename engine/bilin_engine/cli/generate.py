@@ -33,7 +33,9 @@ def run(options: argparse.Namespace) -> int:
         prompts = [_prompt(text, chosen) for text in options.texts]
         if options.prompts_file is not None:
             prompts += read_prompts(options.prompts_file, chosen)
-        settings = msgspec.structs.replace(load_settings(options), num_slots=options.batch)
+        settings = load_settings(options)
+        num_slots = max(options.batch, settings.num_slots)
+        settings = msgspec.structs.replace(settings, num_slots=num_slots)
         session.load(options.model, settings, tells_memory=options.load_report or None)
         if len(prompts) == 1 and options.prompts_file is None:
             _run_one(session, options, prompts[0])

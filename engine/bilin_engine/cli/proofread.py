@@ -20,7 +20,7 @@ from bilin_engine.evaluate.proofread import (
     one_text,
     read_planted,
 )
-from bilin_engine.library import write_proofread_figures
+from bilin_engine.library import read_description, write_proofread_figures
 from bilin_engine.protocol import Event, Proofread, ProofreadResult, ReadWord, SentenceRead
 from bilin_engine.server.proofreading import sentence_spans
 
@@ -132,15 +132,16 @@ def _run_probe(options: argparse.Namespace) -> int:
             found, result = _read(session, options.model, text, spans)
             by_language[lang] = measure(chosen, found, result.num_words, result.seconds)
         folder = Path(session.model(options.model).path)
-    if options.write:
-        write_proofread_figures(folder, as_figures(by_language))
     if options.json:
         print_json(msgspec.to_builtins(by_language))
-        return EXIT_OK
-    for lang, found_figures in by_language.items():
-        print(_figures_line(lang, found_figures))
-    if options.write:
-        print(f"written to {folder / 'bilin.json'}")
+    else:
+        for lang, found_figures in by_language.items():
+            print(_figures_line(lang, found_figures))
+    if options.write:  # last: a folder that cannot be written costs no measurement
+        known = read_description(folder).capabilities.proofread
+        write_proofread_figures(folder, as_figures(by_language, known))
+        if not options.json:
+            print(f"written to {folder / 'bilin.json'}")
     return EXIT_OK
 
 

@@ -26,6 +26,7 @@ from bilin_engine.protocol import (
     Request,
     Result,
 )
+from bilin_engine.server.job_process import JobCommand
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.supervisor import Supervisor, SupervisorSettings
 from bilin_engine.server.worker_process import WorkerCommand
@@ -180,6 +181,11 @@ def _mib(size_bytes: int) -> str:
 
 def open_session(options: argparse.Namespace) -> Session:
     """The session that --models-dir and --log-dir describe."""
-    # A terminal is for the answer: workers speak up when something is wrong.
-    command = WorkerCommand(log_dir=options.log_dir, log_level="WARNING")
-    return Session(ModelTexts(Library(options.models_dir)), SupervisorSettings(command))
+    settings = SupervisorSettings(
+        # A terminal is for the answer: workers and jobs speak up when something is wrong.
+        WorkerCommand(log_dir=options.log_dir, log_level="WARNING"),
+        job_command=JobCommand(log_dir=options.log_dir, log_level="WARNING"),
+        # The window's work would run beside what is asked here, and the window be refused its own.
+        takes_up_work=False,
+    )
+    return Session(ModelTexts(Library(options.models_dir)), settings)

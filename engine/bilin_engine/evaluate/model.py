@@ -41,8 +41,15 @@ class EvaluatedModel(Protocol):
         """Tokens it holds, output included."""
         ...
 
+    def check_chat(self, messages: Sequence[Message]) -> None:
+        """Raises BadRequestError for a model that cannot chat.
+
+        Raises ContextOverflowError for a conversation that leaves no room for an answer.
+        """
+        ...
+
     def chat(self, messages: Sequence[Message], max_new_tokens: int) -> str:
-        """The greedy answer. Raises BadRequestError for a model that cannot chat."""
+        """The greedy answer. Raises as `check_chat`."""
         ...
 
     def chat_many(
@@ -81,6 +88,10 @@ class RunnerModel:
         """Tokens one slot holds."""
         return self.runner.max_length
 
+    def check_chat(self, messages: Sequence[Message]) -> None:
+        """As `EvaluatedModel.check_chat`."""
+        self._format().layout(messages, self.tokenizer, self.max_length)
+
     def chat(self, messages: Sequence[Message], max_new_tokens: int) -> str:
         """As `EvaluatedModel.chat`; ends at the format's stop texts too."""
         return self.chat_many([messages], max_new_tokens)[0]
@@ -88,14 +99,8 @@ class RunnerModel:
     def chat_many(
         self, conversations: Sequence[Sequence[Message]], max_new_tokens: int
     ) -> list[str]:
-        """As `EvaluatedModel.chat_many`: as many at a time as there are slots.
-
-        Without reasoning, where the model has a switch for it: it would fill the answer's room.
-        """
-        if self.chat_format is None:
-            message = f"{self.name} cannot chat; probe files need a model that can"
-            raise BadRequestError(message)
-        chat_format = self.chat_format.without_thinking()
+        """As `EvaluatedModel.chat_many`: as many at a time as there are slots."""
+        chat_format = self._format()
         stops = chat_format.stop_ids(self.tokenizer)
         banned = ids_without_text(self.tokenizer, self.runner.vocab_size) - stops
         requests = [
@@ -148,6 +153,13 @@ class RunnerModel:
             [scores[choice] for choice in choices]
             for scores, (_, choices) in zip(found, asked, strict=True)
         ]
+
+    def _format(self) -> ChatFormat:
+        """Without reasoning, where there is a switch for it: it would fill the answer's room."""
+        if self.chat_format is None:
+            message = f"{self.name} cannot chat; probe files need a model that can"
+            raise BadRequestError(message)
+        return self.chat_format.without_thinking()
 
     def _run(self, request: GenerationRequest) -> list[tuple[tuple[int, ...], float]]:
         result = generate(self.runner, request, lambda *_: None, lambda: False)

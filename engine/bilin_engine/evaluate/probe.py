@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from bilin_engine.chat_format import text_language
-from bilin_engine.errors import BadRequestError
+from bilin_engine.errors import BadRequestError, ContextOverflowError
 from bilin_engine.evaluate.metrics import percent
 from bilin_engine.evaluate.model import EvaluatedModel
 from bilin_engine.evaluate.report import FileResult, ItemResult, TaskResult
@@ -43,6 +43,11 @@ class _Answer:
 
 def read_probe(path: Path) -> list[ProbeLine]:
     """The lines of a probe file. Raises BadRequestError naming file, line and what is wrong."""
+    return [line for _, line in _read(path)]
+
+
+def _read(path: Path) -> list[tuple[str, ProbeLine]]:
+    """As `read_probe`, each line behind its place, as "FILE, line 3"."""
     lines = []
     for where, text in numbered_lines(path):
         try:
@@ -50,7 +55,7 @@ def read_probe(path: Path) -> list[ProbeLine]:
             re.compile(line.must)
         except (msgspec.DecodeError, re.error) as error:
             raise BadRequestError(f"{where}: {error}") from error
-        lines.append(line)
+        lines.append((where, line))
     if not lines:
         raise BadRequestError(f"{path} holds no questions")
     return lines
@@ -61,10 +66,17 @@ def run_probe(
 ) -> TaskResult:
     """Asks every question as a chat of its own. Metrics in percent, by the language asked.
 
-    Passed: the answer holds what it must. Reply language: it is in the language asked.
+    Passed: the answer holds what it must. Reply language: it is in the language asked. Raises
+    ContextOverflowError naming the line that is too long, before anything is asked.
     """
     started_s = time.perf_counter()
-    lines = read_probe(path)
+    numbered = _read(path)
+    for where, line in numbered:
+        try:
+            model.check_chat([Message("user", line.q)])
+        except ContextOverflowError as error:
+            raise ContextOverflowError(f"{where}: {error.message}") from error
+    lines = [line for _, line in numbered]
     answers: list[_Answer] = []
     for done in range(0, len(lines), ASKED_AT_ONCE):
         on_progress(done / len(lines))

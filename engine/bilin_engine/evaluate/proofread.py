@@ -110,11 +110,16 @@ def measure(
     )
 
 
-def as_figures(by_language: dict[Language, LanguageFigures]) -> ProofreadFigures:
-    """As bilin.json holds them, rounded to what a hundred sentences can tell."""
+def as_figures(
+    by_language: dict[Language, LanguageFigures], known: ProofreadFigures | None
+) -> ProofreadFigures:
+    """As bilin.json holds them, rounded to what a hundred sentences can tell.
+
+    known: what is there; the figures of a language that was not measured now stay.
+    """
     values: dict[str, float | int] = {}
     for lang, figures in by_language.items():
         values[f"num_{lang}"] = figures.num
         for name in ("hit_rate", "threshold", "caught"):
             values[f"{name}_{lang}"] = round(getattr(figures, name), 3)
-    return msgspec.convert(values, ProofreadFigures)
+    return msgspec.structs.replace(known or ProofreadFigures(), **values)

@@ -33,13 +33,17 @@ class FileResult:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """One task or probe file. notes: what differed from how the task asks to be run."""
+    """One task or probe file. notes: what differed from how the task asks to be run.
+
+    problem: why it was not run to its end; it has no files then.
+    """
 
     name: str
     type: TaskType
     files: tuple[FileResult, ...]
     seconds: float
     notes: tuple[str, ...] = ()
+    problem: str = ""
 
     def summary(self) -> dict[str, dict[str, dict[str, float]]]:
         """Group -> metric -> max, median and average over its files; "overall" when several."""
@@ -94,6 +98,7 @@ def as_text(report: Report) -> str:
     lines = [report.model, "", *_table(rows)]
     for task in report.tasks:
         lines += [f"{task.name}: {note}" for note in task.notes]
+        lines += _problems(task)
         lines += _failed_probes(task)
     return "\n".join(lines) + "\n"
 
@@ -103,6 +108,9 @@ def comparison_as_text(first: Report, second: Report) -> str:
     rows = [("task", "group", "metric", first.model, second.model, "difference")]
     lines = []
     for one, two in zip(first.tasks, second.tasks, strict=True):
+        if one.problem or two.problem:
+            lines += dict.fromkeys([*_problems(one), *_problems(two)])
+            continue
         other = two.summary()
         for group, metrics in one.summary().items():
             for name, values in metrics.items():
@@ -114,7 +122,12 @@ def comparison_as_text(first: Report, second: Report) -> str:
 
 
 def agreement(first: TaskResult, second: TaskResult) -> float | None:
-    """Percent of items on which both said the same; None for a task without items."""
+    """Percent of items on which both said the same; None for a task without items.
+
+    None too where one of them was not run to its end.
+    """
+    if first.problem or second.problem:
+        return None
     pairs = list(zip(_items(first), _items(second), strict=True))
     return percent([float(a.predicted == b.predicted) for a, b in pairs]) if pairs else None
 
@@ -142,6 +155,10 @@ def comparison_as_json(first: Report, second: Report) -> dict[str, Any]:
 
 def _items(task: TaskResult) -> list[ItemResult]:
     return [item for file in task.files for item in file.items]
+
+
+def _problems(task: TaskResult) -> list[str]:
+    return [f"{task.name} has no result: {task.problem}"] if task.problem else []
 
 
 def _num_samples(task: TaskResult, group: str) -> int:

@@ -20,7 +20,13 @@ import torch
 
 from bilin_engine.errors import BilinError
 from bilin_engine.generation.draft import Draft, answer_budget
-from bilin_engine.generation.generate import HasEnded, OnToken, check_choices, generate
+from bilin_engine.generation.generate import (
+    HasEnded,
+    OnToken,
+    check_beams,
+    check_choices,
+    generate,
+)
 from bilin_engine.generation.request import (
     GeneratedCandidate,
     GenerationRequest,
@@ -67,6 +73,7 @@ def generate_batch(
             if request.forced_choices:
                 check_choices(runner, request)
             else:
+                check_beams(runner, request)
                 answer_budget(runner, request)
     results: dict[int, GenerationResult] = {}
     drawn = [i for i, request in enumerate(requests) if _is_row(request)]
@@ -172,10 +179,10 @@ class _Batch:
         Each in a pass of its own: INT4 on the processor computes many rows in another way than few,
         and a row's tokens must not depend on who came with it.
         """
-        while waiting and len(self.running) < self.runner.num_slots:
+        while waiting and len(self.running) < self.runner.num_texts:
             row = waiting.popleft()
             taken = {other.slot for other in self.running}
-            row.slot = next(s for s in range(self.runner.num_slots) if s not in taken)
+            row.slot = next(s for s in range(self.runner.num_texts) if s not in taken)
             logits = self.runner.prefill([_prefill_row(row)], "last", self.should_stop)
             row.prefilled_s = time.perf_counter()
             self._choose(row, logits[0][0])
@@ -220,6 +227,7 @@ def _result(row: _Row, started_s: float) -> GenerationResult:
         prefill_s=row.prefilled_s - started_s,
         decode_s=row.ended_s - row.prefilled_s,
         seed=row.seed,
+        encoded_tokens=row.num_prompt,
     )
     return GenerationResult((candidate,), stats)
 
@@ -243,13 +251,13 @@ class _Scored:
 def _score(
     runner: Runner, requests: Sequence[GenerationRequest], should_stop: ShouldStop
 ) -> Iterator[GenerationResult]:
-    """Log-probs of all choices, in passes of as many rows as there are slots."""
+    """Log-probs of all choices, in passes of as many rows as the runner computes texts."""
     found: list[dict[tuple[int, ...], tuple[float, ...]]] = [{} for _ in requests]
     seconds = [0.0] * len(requests)
     waiting = deque(row for i, request in enumerate(requests) for row in _scored_rows(i, request))
     while waiting:
         begun_s = time.perf_counter()
-        rows = _pass(waiting, runner.num_slots, lambda row: row.num_tokens)
+        rows = _pass(waiting, runner.num_texts, lambda row: row.num_tokens)
         logits = runner.prefill(
             [_scoring_row(slot, row, requests[row.request]) for slot, row in enumerate(rows)],
             "last",
@@ -303,6 +311,7 @@ def _scored_result(
         prefill_s=took_s,
         decode_s=0.0,
         seed=request.sampling.seed or 0,
+        encoded_tokens=len(request.prompt.token_ids),
     )
     return GenerationResult(tuple(candidates), stats)
 

@@ -83,6 +83,21 @@ def check_choices(runner: Runner, request: GenerationRequest) -> None:
         )
 
 
+def check_beams(runner: Runner, request: GenerationRequest) -> None:
+    """Raises BadRequestError for more beams than slots, or more candidates than beams."""
+    num_beams = request.sampling.num_beams
+    if num_beams > runner.num_slots:
+        raise BadRequestError(
+            f"beam search over {num_beams} candidates needs room for as many texts; as this model "
+            f"is loaded there is room for {runner.num_slots}: use fewer or sampling, or load it "
+            "with a shorter context"
+        )
+    if 1 < num_beams < request.num_candidates:
+        raise BadRequestError(
+            f"num_candidates {request.num_candidates} is more than the {num_beams} beams asked for"
+        )
+
+
 class _Run:
     """One request on one runner, with its clock."""
 
@@ -110,18 +125,19 @@ class _Run:
         )
         self._started_s = time.perf_counter()
         self._prefilled_s = self._started_s
+        self._num_encoded = 0
         self._first_token_s: float | None = None
 
     def draw(self) -> list[GeneratedCandidate]:
-        """num_candidates independent draws, as many at a time as there are slots."""
+        """num_candidates independent draws, as many at a time as the runner computes texts."""
         budget, reason = answer_budget(self._runner, self._request)
         first = self._prefill()
         drafts = [
             Draft(index, self._request, self._rules, candidate_generator(self._seed, index))
             for index in range(self._request.num_candidates)
         ]
-        for start in range(0, len(drafts), self._runner.num_slots):
-            group = drafts[start : start + self._runner.num_slots]
+        for start in range(0, len(drafts), self._runner.num_texts):
+            group = drafts[start : start + self._runner.num_texts]
             self._runner.truncate(0, len(self._prompt.token_ids))
             if len(group) > 1:
                 self._runner.copy_slots([0] * (len(group) - 1), list(range(1, len(group))))
@@ -133,20 +149,10 @@ class _Run:
 
     def search_beams(self) -> list[GeneratedCandidate]:
         """The best num_candidates of a beam search."""
-        sampling = self._sampling
-        for needed, what in (
-            (sampling.num_beams, "num_beams"),
-            (self._request.num_candidates, "num_candidates"),
-        ):
-            limit = self._runner.num_slots if what == "num_beams" else sampling.num_beams
-            if needed > limit:
-                raise BadRequestError(
-                    f"{what} {needed} is more than the {limit} "
-                    f"{'slots of this model' if what == 'num_beams' else 'beams asked for'}"
-                )
+        check_beams(self._runner, self._request)
         budget, reason = answer_budget(self._runner, self._request)
         search = BeamSearch(
-            sampling,
+            self._sampling,
             len(self._prompt.token_ids),
             self._request.stop_ids,
             self._rules,
@@ -186,8 +192,8 @@ class _Run:
         choices = self._request.forced_choices
         first = token_logprobs(self._prefill())
         candidates = []
-        for start in range(0, len(choices), self._runner.num_slots):
-            group = choices[start : start + self._runner.num_slots]
+        for start in range(0, len(choices), self._runner.num_texts):
+            group = choices[start : start + self._runner.num_texts]
             for choice, rest in zip(group, self._continuations(group), strict=True):
                 logprobs = [float(first[choice[0]]), *rest]
                 candidates.append(
@@ -206,6 +212,7 @@ class _Run:
             prefill_s=self._prefilled_s - self._started_s,
             decode_s=ended_s - self._prefilled_s,
             seed=self._seed,
+            encoded_tokens=self._num_encoded,
         )
 
     def _draw_group(
@@ -281,6 +288,7 @@ class _Run:
         )
         logits = self._runner.prefill([row], "last", self._should_stop)[0][0]
         self._memory.hold(prompt)
+        self._num_encoded = len(row.token_ids)
         self._prefilled_s = time.perf_counter()
         return logits
 

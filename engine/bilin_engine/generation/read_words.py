@@ -1,7 +1,7 @@
 """How likely words are where they stand, and what the model would put there. Ids only.
 
 Every word comes with the prompt of its place (the text with a blank instead of the word), so both
-sides are seen. As many places pass through the model at once as the runner has slots.
+sides are seen. As many places pass through the model at once as the runner computes texts.
 """
 
 from collections.abc import Sequence
@@ -69,14 +69,14 @@ def read_words(
                 f"a place of {used} tokens does not fit this model's {runner.max_length}"
             )
     readings: list[WordReading] = []
-    for start in range(0, len(request.words), runner.num_slots):
-        batch = _Batch(runner, request, request.words[start : start + runner.num_slots])
+    for start in range(0, len(request.words), runner.num_texts):
+        batch = _Batch(runner, request, request.words[start : start + runner.num_texts])
         readings += batch.read(should_stop)
     return tuple(readings)
 
 
 class _Batch:
-    """As many words as there are slots, each in the slot of its number."""
+    """As many words as are read at once, each in the slot of its number."""
 
     def __init__(self, runner: Runner, request: ReadRequest, words: Sequence[PlacedWord]) -> None:
         self._runner = runner

@@ -39,7 +39,9 @@ class Runner(ABC):
     """A loaded model. Not thread-safe: one caller at a time.
 
     Attributes:
-        num_slots: sequences held at once (beams, candidates, batch rows).
+        num_slots: sequences held at once, as a beam search needs them.
+        num_texts: candidates, choices, batch rows or words computed at once: all slots, or fewer
+            where each takes much memory.
         max_length: tokens a slot can hold.
         vocab_size: V, the width of the logits.
         backend: how linears are computed: "cuda", "cpu" or "reference", as chosen.
@@ -47,6 +49,7 @@ class Runner(ABC):
     """
 
     num_slots: int
+    num_texts: int
     max_length: int
     vocab_size: int
     backend: str

@@ -20,7 +20,7 @@ class LocalRunner(Runner):
         self, model: Model, *, num_slots: int, max_length: int, backend: str, num_threads: int
     ) -> None:
         """`num_threads` is told, not set: whoever builds the runner sets torch's threads."""
-        self.num_slots = num_slots
+        self.num_slots = self.num_texts = num_slots
         self.max_length = max_length
         self.backend = backend
         self.num_threads = num_threads

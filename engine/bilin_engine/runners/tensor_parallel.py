@@ -81,7 +81,7 @@ class TensorParallelRunner(Runner):
         self._control = control
         self._is_broken = False
         self._is_closed = False
-        self.num_slots = inner.num_slots
+        self.num_slots = self.num_texts = inner.num_slots
         self.max_length = inner.max_length
         self.vocab_size = inner.vocab_size
         self.backend = inner.backend

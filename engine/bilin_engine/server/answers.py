@@ -457,6 +457,7 @@ def _sum_stats(stats: list[GenerationStats]) -> GenerationStats:
         prefill_s=sum(s.prefill_s for s in stats),
         decode_s=sum(s.decode_s for s in stats),
         seed=first.seed,
+        encoded_tokens=sum(s.encoded_tokens for s in stats),
     )
 
 

@@ -78,9 +78,17 @@ class JobQueue:
     """Jobs of one library. `emit` hears `JobsChanged`, from several threads."""
 
     def __init__(
-        self, library: Library, emit: Callable[[JobsChanged], None], command: JobCommand
+        self,
+        library: Library,
+        emit: Callable[[JobsChanged], None],
+        command: JobCommand,
+        *,
+        takes_up: bool = True,
     ) -> None:
         """Goes on with the queue of last time; `close` ends what this starts.
+
+        takes_up: False = the queue of last time, and the lock on it, are left to whoever wants
+        them until work is added here.
 
         The disk is read by this queue's own thread: one that hangs keeps nobody else waiting.
         """
@@ -88,6 +96,7 @@ class JobQueue:
         self._ops = LibraryOps(library)
         self._emit = emit
         self._command = command
+        self._takes_up = takes_up
         self._condition = threading.Condition()
         self._jobs: list[JobInfo] = []
         self._next_id = 1
@@ -209,7 +218,10 @@ class JobQueue:
     # --- The thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._take_up_last()
+        if self._takes_up:
+            self._take_up_last()
+        else:
+            self._was_looked_for.set()
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._is_closed or self._next() is not None)

@@ -30,7 +30,13 @@ from bilin_engine.protocol import (
 from bilin_engine.server.answers import LoadedModel
 from bilin_engine.server.devices import OwnMemory
 from bilin_engine.server.model_text import ModelTexts
-from bilin_engine.server.ranks import fitting_slots, lay_out, shortage
+from bilin_engine.server.ranks import (
+    RankLayout,
+    fitting_slots,
+    lay_out,
+    shortage,
+    slots_beside,
+)
 from bilin_engine.server.selftest_gate import Allowed, SelftestCommand, SelftestGate
 from bilin_engine.server.tasks import CancelledTaskError, Task
 from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
@@ -38,11 +44,11 @@ from bilin_engine.server.worker_process import WorkerCommand
 
 logger = logging.getLogger(__name__)
 
-# Slots cost a kv_cache each: a small model holds all candidates of a blank at once, as far as its
-# GPU has room for them beside what was planned; a large one (about 3.5 MiB a token for GLM-130B)
-# makes them one after the other.
+# Slots cost a kv_cache each, from their first use on: as many as the GPU has room for beside what
+# was planned. A small model computes all candidates of a blank at once; a large one (about 3.5 MiB
+# a token for GLM-130B) one after the other, but for beams, which are one computation.
 SMALL_MODEL_PARAMETERS = 2_000_000_000
-SMALL_MODEL_SLOTS = 8
+MOST_SLOTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +143,8 @@ class ModelHost:
     def _load(self, task: Task, request: LoadModel, info: ModelInfo) -> ModelLoaded:
         start_s = time.monotonic()
         allowed = self._allowed(task, request, info)
-        num_slots = _num_slots(allowed.settings, info)
-        settings = msgspec.structs.replace(allowed.settings, num_slots=num_slots)
+        num_texts = _num_texts(allowed.settings, info)
+        settings = msgspec.structs.replace(allowed.settings, num_slots=num_texts)
         layout = lay_out(settings, Path(info.path))
         pool = WorkerPool(
             self._settings.command, self._settings.limits, self._on_gone, layout.world_size
@@ -150,7 +156,8 @@ class ModelHost:
             id=pool.next_id(),
             folder=str(Path(info.path).absolute()),
             settings=settings,
-            num_slots=num_slots,
+            num_slots=_num_slots(layout, num_texts, settings.reserve_bytes),
+            num_texts=num_texts,
             world_size=layout.world_size,
             rendezvous=str(pool.rendezvous or ""),
             stages=layout.stages,
@@ -325,8 +332,13 @@ class ModelHost:
             self._emit(status)
 
 
-def _num_slots(settings: LoadSettings, info: ModelInfo) -> int:
+def _num_texts(settings: LoadSettings, info: ModelInfo) -> int:
     """Texts at a time: as asked, else what suits the model and its devices."""
     if settings.num_slots or info.num_parameters >= SMALL_MODEL_PARAMETERS:
         return settings.num_slots or 1
-    return fitting_slots(settings, Path(info.path), SMALL_MODEL_SLOTS)
+    return fitting_slots(settings, Path(info.path), MOST_SLOTS)
+
+
+def _num_slots(layout: RankLayout, num_texts: int, reserve_bytes: int) -> int:
+    """Sequences held at once; a layout for one text says how many more there is room for."""
+    return num_texts if num_texts > 1 else slots_beside(layout, MOST_SLOTS, reserve_bytes)

@@ -88,13 +88,17 @@ _Changing = AddInPlace | DeleteModel | RenameModel | RestoreModel | AddTokenizer
 
 @dataclass(frozen=True, slots=True)
 class SupervisorSettings:
-    """What the command line decides. idle_unload_s: 0 = a loaded model stays."""
+    """What the command line decides. idle_unload_s: 0 = a loaded model stays.
+
+    takes_up_work: whether the work queue of last time goes on here.
+    """
 
     command: WorkerCommand = field(default_factory=WorkerCommand)
     limits: WorkerLimits = field(default_factory=WorkerLimits)
     idle_unload_s: float = 0.0
     job_command: JobCommand = field(default_factory=JobCommand)
     selftest: SelftestCommand = field(default_factory=SelftestCommand)
+    takes_up_work: bool = True
 
 
 class Supervisor:
@@ -117,7 +121,9 @@ class Supervisor:
         host = HostSettings(settings.command, settings.limits, settings.selftest)
         self._host = ModelHost(host, self._texts, emit, self._on_gone)
         self._ops = LibraryOps(texts.library)
-        self._queue = JobQueue(texts.library, emit, settings.job_command)
+        self._queue = JobQueue(
+            texts.library, emit, settings.job_command, takes_up=settings.takes_up_work
+        )
         self._lock = threading.Lock()
         self._tasks: dict[int, Task] = {}
         self._work = TaskQueue()

@@ -102,7 +102,7 @@ def load_with_torch(request: WorkerLoad, on_progress: OnProgress, rank: int = 0)
     if request.stages:
         stages = tuple(Stage(stage.device, stage.num_layers) for stage in request.stages)
         placement = LayerPlacement(stages, request.head_stage)
-    return load_runner(
+    runner = load_runner(
         Path(request.folder),
         context=settings.context,
         device=settings.device,
@@ -115,6 +115,8 @@ def load_with_torch(request: WorkerLoad, on_progress: OnProgress, rank: int = 0)
         placement=placement,
         on_progress=on_progress,
     )
+    runner.num_texts = min(request.num_texts, runner.num_slots)
+    return runner
 
 
 def generate_with_torch(

@@ -1479,6 +1479,10 @@
             <translation>请求太大：{} 有 {} 字节，上限是 {} 字节。</translation>
         </message>
         <message>
+            <source>beam search over {} candidates needs room for as many texts; as this model is loaded there is room for {}: use fewer or sampling, or load it with a shorter context</source>
+            <translation>对 {} 个候选做束搜索需要同时容纳同样多的文本；此模型现在只容得下 {} 个：请减少候选数、改用采样，或以更短的上下文重新加载。</translation>
+        </message>
+        <message>
             <source>there is too little free memory for this; use a shorter context or free some memory</source>
             <translation>可用内存不足；请缩短上下文，或释放一些内存。</translation>
         </message>
