@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import sys
+from typing import Any
 
 import msgspec
 import pytest
@@ -314,6 +315,7 @@ def test_proofread_writes_one_language_s_figures_and_keeps_the_other_s(cli, tmp_
     (tmp_path / "bilin.json").write_text(json.dumps(description), encoding="utf-8")
     assert [measure(lang)[0] for lang in ("zh", "en")] == [0, 0]
     figures = read_description(tmp_path).capabilities.proofread
+    assert figures is not None
     assert (figures.num_zh, figures.num_en, figures.hit_rate_zh) == (1, 1, 1.0)
 
 
@@ -344,7 +346,7 @@ def test_bench_asks_another_text_each_time(monkeypatch, can_chat):
     def measured(*_arguments):
         raise BadRequestError("the answers are there")
 
-    session = AskedSession()
+    session: Any = AskedSession()
     monkeypatch.setattr("bilin_engine.bench.measure", measured)
     assert run(("bench", "letters"), lambda _options: session) == 1
     assert len({text[0] for text in session.texts}) == len(session.texts) == 3
