@@ -96,4 +96,4 @@ def test_the_card_names_sources_and_limits_in_both_languages():
 
 def test_it_stays_small():
     sizes = sum(path.stat().st_size for path in Path(FOLDER).iterdir())
-    assert sizes < 12_000_000
+    assert sizes < 40_000_000  # every checkout and every wheel carries it
