@@ -1,6 +1,8 @@
 """The page and its controllers together: what a person does with the widgets has its effect."""
 
+import errno
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -265,12 +267,43 @@ def test_a_model_dropped_on_the_chat_is_added_and_a_text_beside_it_attached(
     given = []
     application.window.models.dropped.connect(given.append)
     application.window.chat.composer.files_given.emit([folder, note])
-    assert given == [str(folder)]
+    qtbot.waitUntil(lambda: given == [str(folder)], timeout=20_000)
     assert application.window.models.isVisible()
     qtbot.waitUntil(lambda: len(application.chat.attachments) == 1, timeout=20_000)
     assert application.chat.attachments[0].name == "note.md"
     application.window.chat.composer.files_given.emit([tmp_path / "x.GGUF"])
     assert given[1:] == [str(tmp_path / "x.GGUF")]
+
+
+def test_a_mount_that_is_broken_or_does_not_answer_holds_up_no_window(
+    application, qtbot, tmp_path, monkeypatch
+):
+    answers = threading.Event()
+    threads = []
+
+    def is_dir(path):
+        threads.append(threading.current_thread())
+        if path.name == "broken":
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        answers.wait(60)
+        return True
+
+    notices, given = [], []
+    application.chat.notice.connect(notices.append)
+    application.window.models.dropped.connect(given.append)
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    try:
+        files = [tmp_path / "broken", tmp_path / "hangs", tmp_path / "second"]
+        application.window.chat.composer.files_given.emit(files)
+        qtbot.waitUntil(lambda: len(notices) == 1, timeout=20_000)
+        assert "Transport endpoint is not connected" in notices[0]
+        assert given == []
+    finally:
+        answers.set()
+    qtbot.waitUntil(lambda: len(notices) == 2, timeout=20_000)
+    assert given == [str(tmp_path / "hangs")]
+    assert "second is not a file" in notices[1]
+    assert threading.main_thread() not in threads
 
 
 def test_reset_draws_answers_as_the_model_recommends(application):

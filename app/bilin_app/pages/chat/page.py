@@ -74,6 +74,7 @@ class ChatPage(QObject):
         chat.prompt_inspected.connect(view.show_prompt)
         chat.answer_progressed.connect(view.transcript.show_progress)
         chat.attachments_changed.connect(view.composer.set_attachments)
+        chat.folder_given.connect(self.model_given)
         chat.messages_deleted.connect(self._on_messages_deleted)
         chat.model_changed.connect(lambda _model: self._show_model())
         chat.presets.changed.connect(view.header.popover.show_presets)
@@ -298,7 +299,7 @@ class ChatPage(QObject):
             self._chat.attach_files(paths)
 
     def _on_files_given(self, files: list[Path]) -> None:
-        models = [file for file in files if file.is_dir() or file.suffix.lower() == ".gguf"]
+        models = [file for file in files if file.suffix.lower() == ".gguf"]
         if texts := [file for file in files if file not in models]:
             self._chat.attach_files(texts)
         if models:
