@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -389,3 +390,39 @@ def test_the_list_stays_where_it_was_scrolled_to(conversations, qapp):
     conversations.show_conversations([ListRow(31, "new", time.time()), *conversations._rows])
     qapp.processEvents()
     assert bar.value() < 40  # the new one is shown
+
+
+def test_an_answer_that_begins_or_ends_lays_out_no_row_out_of_view(conversations, qapp):
+    asked = []
+
+    class Counted(type(conversations.view.itemDelegate())):
+        def sizeHint(self, option, index):  # noqa: N802 - Qt's name
+            asked.append(index.row())
+            return super().sizeHint(option, index)
+
+    conversations.view.setItemDelegate(Counted(conversations.view))
+    rows = [ListRow(i, f"number {i}", time.time() - 60 * i) for i in range(1, 3001)]
+    conversations.show_conversations(rows)
+    qapp.processEvents()
+    assert len(asked) >= 3000
+    asked.clear()
+    for is_running in (True, False):
+        conversations.show_conversations([replace(rows[0], is_running=is_running), *rows[1:]])
+        qapp.processEvents()
+        row = conversations.view.currentIndex().data(Qt.ItemDataRole.UserRole)
+        assert (row.id, row.is_running) == (1, is_running)
+    assert len(asked) < 100  # what is painted
+
+
+def test_conversations_stand_below_their_day_or_month(conversations):
+    now = time.time()
+    rows = [ListRow(1, "old", 0, is_pinned=True), ListRow(2, "ahead", now + 3600)]
+    rows += [ListRow(3 + days, "", now - 86_400 * days) for days in (0, 1, 2, 5, 8)]
+    rows.append(ListRow(20, "", datetime(2001, 9, 9, 12).timestamp()))
+    rows.append(ListRow(21, "", datetime(2001, 9, 2, 12).timestamp()))
+    conversations.show_conversations(rows)
+    model = conversations.view.model()
+    shown = [model.index(row, 0).data() for row in range(model.rowCount())]
+    groups = [one for one in shown if one not in ("", "old", "ahead")]
+    assert groups[:4] == ["Pinned", "Today", "Yesterday", "Last 7 days"]
+    assert groups[5:] == ["September 2001"]
