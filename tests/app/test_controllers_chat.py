@@ -586,6 +586,14 @@ def test_the_draft_is_counted_with_the_conversation(start_app, until):
     assert app.page.counts[-1].fits
 
 
+def test_too_long_is_taken_back_as_soon_as_the_attachment_is_gone(start_app, until):
+    app = start_app()
+    app.chat.attach_text("x" * 100_000)
+    until(lambda: app.page.counts and app.page.counts[-1] and not app.page.counts[-1].fits)
+    app.chat.detach(0)
+    assert app.page.counts[-1] is None
+
+
 def test_the_context_is_counted_for_each_conversation_without_a_draft(start_app, until):
     app = start_app()
     app.chat.send("four")

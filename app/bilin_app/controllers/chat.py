@@ -458,7 +458,10 @@ class ChatController(QObject):
 
     def detach(self, index: int) -> Attachment | None:
         """Takes an attachment away and returns it."""
-        return self._attachments.remove(self.conversation_id, index)
+        gone = self._attachments.remove(self.conversation_id, index)
+        if gone is not None:
+            self._meter.count_anew()  # what was too long may not be any more
+        return gone
 
     def _on_attachments_changed(self, conversation_id: int) -> None:
         if conversation_id == self.conversation_id:
