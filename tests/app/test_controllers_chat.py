@@ -19,11 +19,13 @@ from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.transcript import Transcript
 from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand, EngineLimits
+from bilin_app.storage import conversations as stored
 from bilin_app.storage.conversations import (
     ConversationContent,
     ConversationRecord,
     set_trashed,
 )
+from bilin_app.storage.errors import StorageError
 from bilin_app.storage.store import Store
 from bilin_app.text.conversation_file import (
     FileConversation,
@@ -633,6 +635,31 @@ def test_when_the_engine_dies_the_same_answer_goes_on_by_itself(start_app, until
     assert requests.read_text().splitlines()[1] == repr((["user:one"], "w0 w1 w2 w3 w4 "))
     before, after = reopened(app, until)
     assert before == after
+
+
+@pytest.mark.expects_log
+def test_an_answer_that_the_disk_keeps_from_going_on_has_ended(
+    start_app, until, tmp_path, monkeypatch
+):
+    app = start_app("--behave", "dies", "--once", str(tmp_path / "died"))
+    page = app.page
+    resume_answer = stored.resume_answer
+
+    def refuse_once(*_arguments):
+        monkeypatch.setattr(stored, "resume_answer", resume_answer)
+        raise StorageError("full", "no space")
+
+    monkeypatch.setattr(stored, "resume_answer", refuse_once)
+    app.chat.send("one")
+    until(lambda: page.failures)
+    assert page.runs == [page.messages[1].id, 0]
+    assert page.messages[1].state == "interrupted"
+    assert page.messages[1].can_continue
+    until(lambda: app.engine.view.state == "ready")
+    app.chat.continue_answer(page.messages[1].id)
+    until(lambda: page.finished)
+    assert page.texts == ["one", WHOLE]
+    assert page.runs[2:] == [page.messages[1].id, 0]
 
 
 @pytest.mark.expects_log
