@@ -15,7 +15,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from bilin_app.application import Application
-from bilin_app.controllers.list_views import ListRow
+from bilin_app.controllers.list_views import DeletedItem, ListRow, SearchHit
 from bilin_app.engine_client.process import EngineCommand
 from bilin_app.pages.chat.conversation_list import ConversationList
 from bilin_app.pages.chat.page import ChatPage
@@ -179,6 +179,16 @@ def test_a_search_finds_and_opens_the_message(application, qtbot):
     with qtbot.waitSignal(application.chat.conversation_opened, timeout=5_000):
         chat.list.hit_chosen.emit(hits[-1].id, hits[-1].message_id)
     assert texts(application)[0] == ("user", "needle in a haystack")
+
+
+def test_what_has_no_title_has_a_name_wherever_it_stands(application):
+    chat, view = application.chat, application.window.chat
+    chat.conversations_changed.emit([ListRow(7, "", time.time())])
+    assert view.list.view.model().index(1, 0).data() == "Untitled"
+    chat.search_done.emit("", [SearchHit(7, 1, "", "text", (), time.time())])
+    assert view.list.view.model().index(0, 0).data() == "Untitled"
+    chat.deleted.emit(DeletedItem(7, ""))
+    assert view.toast._text.text() == "Deleted: Untitled"
 
 
 def test_a_new_title_is_shown_wherever_it_was_given(application, qtbot):
