@@ -292,7 +292,8 @@ class ConversationList(QWidget):
 
     def _rebuild(self) -> None:
         is_search = self._hits is not None
-        entries = list(self._hits) if self._hits is not None else self._grouped(self._rows)
+        entries: list[_Entry] = []
+        entries += self._grouped(self._rows) if self._hits is None else self._hits
         known = self._row_numbers()
         stood, place = self.view.currentIndex(), self.view.verticalScrollBar().value()
         chosen = self._current
