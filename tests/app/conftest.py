@@ -21,6 +21,8 @@ def start_in_english():
     installed would translate the sentences that the next test expects in English.
     """
     keymap().set_custom(())
+    keymap().set_sends_with_ctrl(False)
+    keymap().set_sends_with_ctrl(False)
     if theme_module._theme is not None:
         theme_module._theme.apply(Look("light", "en"))
 

@@ -1,8 +1,11 @@
 """The page and its controllers together: what a person does with the widgets has its effect."""
 
+import errno
 import sys
+import threading
 import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from bilin_app.application import Application
-from bilin_app.controllers.list_views import ListRow
+from bilin_app.controllers.list_views import DeletedItem, ListRow, SearchHit
 from bilin_app.engine_client.process import EngineCommand
 from bilin_app.pages.chat.conversation_list import ConversationList
 from bilin_app.pages.chat.page import ChatPage
@@ -178,6 +181,16 @@ def test_a_search_finds_and_opens_the_message(application, qtbot):
     assert texts(application)[0] == ("user", "needle in a haystack")
 
 
+def test_what_has_no_title_has_a_name_wherever_it_stands(application):
+    chat, view = application.chat, application.window.chat
+    chat.conversations_changed.emit([ListRow(7, "", time.time())])
+    assert view.list.view.model().index(1, 0).data() == "Untitled"
+    chat.search_done.emit("", [SearchHit(7, 1, "", "text", (), time.time())])
+    assert view.list.view.model().index(0, 0).data() == "Untitled"
+    chat.deleted.emit(DeletedItem(7, ""))
+    assert view.toast._text.text() == "Deleted: Untitled"
+
+
 def test_a_new_title_is_shown_wherever_it_was_given(application, qtbot):
     ask(application, qtbot, "hello")
     window = application.window
@@ -265,12 +278,43 @@ def test_a_model_dropped_on_the_chat_is_added_and_a_text_beside_it_attached(
     given = []
     application.window.models.dropped.connect(given.append)
     application.window.chat.composer.files_given.emit([folder, note])
-    assert given == [str(folder)]
+    qtbot.waitUntil(lambda: given == [str(folder)], timeout=20_000)
     assert application.window.models.isVisible()
     qtbot.waitUntil(lambda: len(application.chat.attachments) == 1, timeout=20_000)
     assert application.chat.attachments[0].name == "note.md"
     application.window.chat.composer.files_given.emit([tmp_path / "x.GGUF"])
     assert given[1:] == [str(tmp_path / "x.GGUF")]
+
+
+def test_a_mount_that_is_broken_or_does_not_answer_holds_up_no_window(
+    application, qtbot, tmp_path, monkeypatch
+):
+    answers = threading.Event()
+    threads = []
+
+    def is_dir(path):
+        threads.append(threading.current_thread())
+        if path.name == "broken":
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        answers.wait(60)
+        return True
+
+    notices, given = [], []
+    application.chat.notice.connect(notices.append)
+    application.window.models.dropped.connect(given.append)
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    try:
+        files = [tmp_path / "broken", tmp_path / "hangs", tmp_path / "second"]
+        application.window.chat.composer.files_given.emit(files)
+        qtbot.waitUntil(lambda: len(notices) == 1, timeout=20_000)
+        assert "Transport endpoint is not connected" in notices[0]
+        assert given == []
+    finally:
+        answers.set()
+    qtbot.waitUntil(lambda: len(notices) == 2, timeout=20_000)
+    assert given == [str(tmp_path / "hangs")]
+    assert "second is not a file" in notices[1]
+    assert threading.main_thread() not in threads
 
 
 def test_reset_draws_answers_as_the_model_recommends(application):
@@ -356,3 +400,39 @@ def test_the_list_stays_where_it_was_scrolled_to(conversations, qapp):
     conversations.show_conversations([ListRow(31, "new", time.time()), *conversations._rows])
     qapp.processEvents()
     assert bar.value() < 40  # the new one is shown
+
+
+def test_an_answer_that_begins_or_ends_lays_out_no_row_out_of_view(conversations, qapp):
+    asked = []
+
+    class Counted(type(conversations.view.itemDelegate())):
+        def sizeHint(self, option, index):  # noqa: N802 - Qt's name
+            asked.append(index.row())
+            return super().sizeHint(option, index)
+
+    conversations.view.setItemDelegate(Counted(conversations.view))
+    rows = [ListRow(i, f"number {i}", time.time() - 60 * i) for i in range(1, 3001)]
+    conversations.show_conversations(rows)
+    qapp.processEvents()
+    assert len(asked) >= 3000
+    asked.clear()
+    for is_running in (True, False):
+        conversations.show_conversations([replace(rows[0], is_running=is_running), *rows[1:]])
+        qapp.processEvents()
+        row = conversations.view.currentIndex().data(Qt.ItemDataRole.UserRole)
+        assert (row.id, row.is_running) == (1, is_running)
+    assert len(asked) < 100  # what is painted
+
+
+def test_conversations_stand_below_their_day_or_month(conversations):
+    now = time.time()
+    rows = [ListRow(1, "old", 0, is_pinned=True), ListRow(2, "ahead", now + 3600)]
+    rows += [ListRow(3 + days, "", now - 86_400 * days) for days in (0, 1, 2, 5, 8)]
+    rows.append(ListRow(20, "", datetime(2001, 9, 9, 12).timestamp()))
+    rows.append(ListRow(21, "", datetime(2001, 9, 2, 12).timestamp()))
+    conversations.show_conversations(rows)
+    model = conversations.view.model()
+    shown = [model.index(row, 0).data() for row in range(model.rowCount())]
+    groups = [one for one in shown if one not in ("", "old", "ahead")]
+    assert groups[:4] == ["Pinned", "Today", "Yesterday", "Last 7 days"]
+    assert groups[5:] == ["September 2001"]

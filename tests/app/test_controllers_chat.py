@@ -19,11 +19,13 @@ from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.transcript import Transcript
 from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand, EngineLimits
+from bilin_app.storage import conversations as stored
 from bilin_app.storage.conversations import (
     ConversationContent,
     ConversationRecord,
     set_trashed,
 )
+from bilin_app.storage.errors import StorageError
 from bilin_app.storage.store import Store
 from bilin_app.text.conversation_file import (
     FileConversation,
@@ -586,6 +588,14 @@ def test_the_draft_is_counted_with_the_conversation(start_app, until):
     assert app.page.counts[-1].fits
 
 
+def test_too_long_is_taken_back_as_soon_as_the_attachment_is_gone(start_app, until):
+    app = start_app()
+    app.chat.attach_text("x" * 100_000)
+    until(lambda: app.page.counts and app.page.counts[-1] and not app.page.counts[-1].fits)
+    app.chat.detach(0)
+    assert app.page.counts[-1] is None
+
+
 def test_the_context_is_counted_for_each_conversation_without_a_draft(start_app, until):
     app = start_app()
     app.chat.send("four")
@@ -625,6 +635,31 @@ def test_when_the_engine_dies_the_same_answer_goes_on_by_itself(start_app, until
     assert requests.read_text().splitlines()[1] == repr((["user:one"], "w0 w1 w2 w3 w4 "))
     before, after = reopened(app, until)
     assert before == after
+
+
+@pytest.mark.expects_log
+def test_an_answer_that_the_disk_keeps_from_going_on_has_ended(
+    start_app, until, tmp_path, monkeypatch
+):
+    app = start_app("--behave", "dies", "--once", str(tmp_path / "died"))
+    page = app.page
+    resume_answer = stored.resume_answer
+
+    def refuse_once(*_arguments):
+        monkeypatch.setattr(stored, "resume_answer", resume_answer)
+        raise StorageError("full", "no space")
+
+    monkeypatch.setattr(stored, "resume_answer", refuse_once)
+    app.chat.send("one")
+    until(lambda: page.failures)
+    assert page.runs == [page.messages[1].id, 0]
+    assert page.messages[1].state == "interrupted"
+    assert page.messages[1].can_continue
+    until(lambda: app.engine.view.state == "ready")
+    app.chat.continue_answer(page.messages[1].id)
+    until(lambda: page.finished)
+    assert page.texts == ["one", WHOLE]
+    assert page.runs[2:] == [page.messages[1].id, 0]
 
 
 @pytest.mark.expects_log
@@ -1343,10 +1378,10 @@ def test_what_cannot_be_attached_is_refused_with_a_sentence(
     app = start_app(is_ready=False)
     path = tmp_path / "picture.png"
     path.write_bytes(content)
-    app.chat.attach_files([path, tmp_path, tmp_path / "gone"])
-    until(lambda: len(app.page.notices) == 3)
+    app.chat.attach_files([path, tmp_path / "gone"])
+    until(lambda: len(app.page.notices) == 2)
     assert why in app.page.notices[0]
-    assert all("is not a file" in notice for notice in app.page.notices[1:])
+    assert "is not a file" in app.page.notices[1]
     assert app.chat.attachments == ()
 
 

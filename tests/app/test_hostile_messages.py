@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QWidget
 from bilin_app.controllers.views import MessageView
 from bilin_app.pages.chat.attachment_dialog import AttachmentDialog
 from bilin_app.pages.chat.formulas import formulas
+from bilin_app.pages.chat.markdown import CODE_PROPERTY
 from bilin_app.pages.chat.message import MessageWidget
 from bilin_app.pages.chat.message_body import MessageBody
 from bilin_app.text.attachments import Attachment, clean_name, with_attachments
@@ -34,6 +35,8 @@ CORPUS = {
     "maths": "$$" + "{" * 500 + "}" * 500 + "$$ \\(" + "x^" * 200 + "x\\)",
     "dollars": "$" * 5000 + " $a$" * 200,
     "fences": "```\n" * 501,
+    "cr in code": "```python\r\nprint(1)\r\nprint(2)\rprint(3)\r\n```\r\n",
+    "paragraphs in code": "```\na\u2029b\ufdd0c\ufdd1d\n```\nbehind",
     "think": "<think>" * 500 + "</think>" * 499,
 }
 
@@ -106,6 +109,29 @@ def test_hostile_text_that_is_streamed_ends_as_the_whole_does(qapp, qtbot, name)
     pieces.finish()
     formulas().wait()
     assert pieces.document().toPlainText() == whole.document().toPlainText()
+
+
+@pytest.mark.parametrize("name", ["cr in code", "paragraphs in code"])
+def test_a_frame_has_a_block_a_line_whatever_ends_the_lines(qapp, qtbot, name):
+    start_theme(qapp, Look("light", "en"))
+    body = MessageBody(None)  # type: ignore[arg-type]
+    qtbot.addWidget(body)
+    body.set_text(CORPUS[name], is_complete=True)
+    [fence] = body.content.fences
+    block, num_framed = body.document().begin(), 0
+    while block.isValid():
+        num_framed += block.blockFormat().hasProperty(CODE_PROPERTY)
+        block = block.next()
+    assert num_framed == fence.num_lines == fence.code.count("\n") + 1
+    assert body.document().blockCount() == num_framed + ("behind" in CORPUS[name])
+
+
+def test_an_imported_question_shows_no_empty_line_between_its_lines(qapp, qtbot):
+    start_theme(qapp, Look("light", "en"))
+    body = MessageBody(None)  # type: ignore[arg-type]
+    qtbot.addWidget(body)
+    body.set_plain_text("one\r\ntwo\r\nthree")
+    assert body.document().toPlainText() == "one\ntwo\nthree"
 
 
 def test_html_is_read_as_letters(qapp, qtbot):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from PySide6.QtCore import QEvent, QRectF
+from PySide6.QtCore import QEvent, QRectF, Qt
 from PySide6.QtGui import QFontMetricsF, QTextCursor
 from PySide6.QtWidgets import QToolButton, QWidget
 
@@ -18,6 +18,7 @@ from bilin_app.pages.chat.attachment_dialog import MAX_LINE, AttachmentDialog
 from bilin_app.pages.chat.markdown import CODE_HEADER, LIST_INDENT
 from bilin_app.pages.chat.message import MessageWidget
 from bilin_app.pages.chat.message_body import marker_font, plain_text
+from bilin_app.pages.keymap import keymap
 from bilin_app.text.attachments import Attachment
 from bilin_app.theme.theme import Look, start_theme
 
@@ -299,6 +300,20 @@ def test_editing_an_answer_keeps_it_or_lets_the_model_go_on(make):
         editor.edit.insertPlainText(" and there")
         (editor.go_on if goes_on else editor._submit).click()
     assert written == [(2, "here and there", False), (2, "here and there", True)]
+
+
+def test_an_edited_question_is_sent_by_the_key_that_sends(make, qtbot):
+    keymap().set_sends_with_ctrl(True)
+    sent = []
+    widget = make(MessageView(3, 1, "user", "one", "done", 0.0))
+    widget.edit_submitted.connect(lambda _id, text: sent.append(text))
+    widget.start_editing()
+    edit = widget._editor.edit
+    qtbot.keyClick(edit, Qt.Key.Key_Return)
+    qtbot.keyClicks(edit, "two")
+    assert (edit.toPlainText(), sent) == ("one\ntwo", [])
+    qtbot.keyClick(edit, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert sent == ["one\ntwo"]
 
 
 def test_a_message_is_deleted_from_its_menu(make):

@@ -22,6 +22,15 @@ def test_no_attachment_ends_its_own_fence(text):
     assert not any(line.lstrip().startswith(fence) for line in lines[2:-1])
 
 
+def test_the_fence_is_one_longer_than_the_longest_run():
+    def fence(text):
+        return fenced(Attachment("b", text)).split("\n")[1]
+
+    assert fence("`` ` ``") == "```"
+    assert fence("``` ` ```` ``` `````") == "``````"
+    assert fence("`" * 5000) == "`" * 5001
+
+
 def test_the_name_and_the_language_stand_before_the_text():
     shown = with_attachments("What is wrong?", (Attachment("a.py", "x = 1\n"),))
     assert shown == "a.py\n```python\nx = 1\n```\n\nWhat is wrong?"

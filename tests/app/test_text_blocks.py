@@ -12,12 +12,12 @@ from bilin_app.text.blocks import BlockSplitter, split_blocks
 LINES = st.sampled_from(
     ["", " ", "para", "more words", "# Heading", "- item", "  deeper", "1. one", "2) two",
      "    code", "\tcode", "```", "```python", "~~~", "~~~~", "  ```", "``", "````", "> quote",
-     "| a | b |", "|---|---|", "---", "===", "* * *", "\r", "字", "```a`b", "#no heading",
+     "| a | b |", "|---|---|", "---", "===", "* * *", "\r", "a\rb\r", "字", "```a`b", "#no heading",
      "   ```js", "10", "-"]
 )  # fmt: skip
 TEXTS = st.one_of(
     st.lists(LINES, max_size=14).map("\n".join),
-    st.text(alphabet="ab \n\t`~#-*1.>字", max_size=60),
+    st.text(alphabet="ab \n\r\t`~#-*1.>字", max_size=60),
 )
 
 

@@ -5,6 +5,7 @@ import copy
 import itertools
 import json
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,25 @@ def test_ids_equal_transformers(text):
         return
     assert TOKENIZER.encode(text) == GOLDENS["texts"][text]
     assert TOKENIZER.decode(TOKENIZER.encode(text)) == text
+
+
+def test_other_threads_run_while_a_long_text_is_encoded():
+    text = "".join(f"the {i} quick brown foxes 你好\n" for i in range(40_000))
+    begun, ids = threading.Event(), []
+
+    def encode():
+        begun.set()
+        ids.extend(TOKENIZER.encode(text))
+
+    thread = threading.Thread(target=encode)
+    thread.start()
+    begun.wait()
+    num_turns = 0
+    while thread.is_alive():
+        thread.join(0.001)
+        num_turns += 1
+    assert len(ids) > 100_000
+    assert num_turns > 20
 
 
 @given(st.text())

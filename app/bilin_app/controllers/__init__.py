@@ -23,6 +23,7 @@ ChatController     signals  conversations_changed(list[ListRow])
                             answer_progressed(int, AnswerProgress)     once a second
                             messages_deleted(DeletedMessages)
                             attachments_changed(tuple[Attachment])     of the message being written
+                            folder_given(str)                          among the files to attach
                             model_changed(str)
                    slots    new_conversation()  open_conversation(id)  stop()
                             send(text, answer_start)                   with what is attached

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 MAX_ATTACHMENTS = 20
 MAX_TOTAL_CHARS = 8_000_000  # of one message: what a frame to the engine surely holds
 
-Problem = Literal["", "no_file", "too_large", "binary", "empty", "unreadable"]
+Problem = Literal["", "folder", "no_file", "too_large", "binary", "empty", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,13 @@ class _Read:
 class Attachments(QObject):
     """changed(int): of this conversation (0 = a new one). refused(str): why a file is none.
 
-    store_refused(StorageError): they are only in memory.
+    folder_given(str): this is a folder, the first of those given at once; the page knows what to do
+    with it. store_refused(StorageError): they are only in memory.
     """
 
     changed = Signal(int)
     refused = Signal(str)
+    folder_given = Signal(str)
     store_refused = Signal(object)
 
     def __init__(self, store: Store, engine: EngineController) -> None:
@@ -83,7 +85,7 @@ class Attachments(QObject):
             self._lists[0] = stored
 
     def add_files(self, conversation_id: int, paths: list[Path]) -> None:
-        """Reads files beside the GUI thread; each is attached, or `refused` says why not."""
+        """Reads files beside the GUI thread; each is attached, or a signal says why not."""
         files: list[tuple[Path, Future[_Read]]] = [(path, Future()) for path in paths]
         for path, future in files:
             self._reading[future] = conversation_id
@@ -143,7 +145,9 @@ class Attachments(QObject):
 
     def _on_read(self, future: Future[_Read], path: Path, read: _Read) -> None:
         conversation_id = self._reading.pop(future)
-        if read.problem:
+        if read.problem == "folder":
+            self.folder_given.emit(str(path))
+        elif read.problem:
             self.refused.emit(_refusal(path, read))
         else:
             self._add(conversation_id, Attachment(clean_name(path.name), read.text))
@@ -188,16 +192,23 @@ class Attachments(QObject):
 
 
 def _read_all(files: list[tuple[Path, Future[_Read]]]) -> None:
+    has_folder = False
     for path, future in files:
         try:
-            future.set_result(_read(path))
+            read = _read(path)
+            if read.problem == "folder" and has_folder:
+                read = _Read(problem="no_file")
+            has_folder |= read.problem == "folder"
+            future.set_result(read)
         except Exception as error:  # noqa: BLE001 - the edge of the thread: the future tells
             future.set_exception(error)
 
 
 def _read(path: Path) -> _Read:
     try:
-        if not path.is_file():  # a folder; or a pipe, which would be read for ever
+        if path.is_dir():
+            return _Read(problem="folder")
+        if not path.is_file():  # a pipe would be read for ever
             return _Read(problem="no_file")
         size_bytes = path.stat().st_size
         if size_bytes > MAX_BYTES:

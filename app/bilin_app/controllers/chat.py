@@ -77,6 +77,7 @@ class ChatController(QObject):
     answer_progressed = Signal(int, object)
     messages_deleted = Signal(object)
     attachments_changed = Signal(object)
+    folder_given = Signal(str)
     model_changed = Signal(str)
 
     def __init__(
@@ -141,6 +142,7 @@ class ChatController(QObject):
         self._drafts.refused.connect(self._tell_once)
         self._attachments.changed.connect(self._on_attachments_changed)
         self._attachments.refused.connect(self.notice)
+        self._attachments.folder_given.connect(self.folder_given)
         self._attachments.store_refused.connect(self._tell_once)
         self.presets.refused.connect(self._tell)
         self._meter.counted.connect(self.context_counted)
@@ -444,7 +446,10 @@ class ChatController(QObject):
     # --- Attachments ------------------------------------------------------------------------------
 
     def attach_files(self, paths: list[Path]) -> None:
-        """Attaches text files to the message being written; a notice says which it could not."""
+        """Attaches text files to the message being written; a notice says which it could not.
+
+        A folder is handed back by `folder_given`: whether a path is one, its disk has to say.
+        """
         self._attachments.add_files(self.conversation_id, paths)
 
     def attach_text(self, text: str) -> None:
@@ -453,7 +458,10 @@ class ChatController(QObject):
 
     def detach(self, index: int) -> Attachment | None:
         """Takes an attachment away and returns it."""
-        return self._attachments.remove(self.conversation_id, index)
+        gone = self._attachments.remove(self.conversation_id, index)
+        if gone is not None:
+            self._meter.count_anew()  # what was too long may not be any more
+        return gone
 
     def _on_attachments_changed(self, conversation_id: int) -> None:
         if conversation_id == self.conversation_id:

@@ -15,6 +15,7 @@ PAUSE_MS = 300
 class ContextMeter(QObject):
     """counted(TokenCountView) follows `count_soon()`, for the last state of what is counted.
 
+    One count at a time: of a long text each takes longer than a pause, and others wait behind it.
     counted(None): it cannot be counted.
     """
 
@@ -33,7 +34,8 @@ class ContextMeter(QObject):
         self._model = model
         self._messages = messages
         self._thinks = thinks
-        self._query = 0
+        self._query = 0  # only what was asked last is told
+        self._is_counting = False
         self._is_stopped = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -62,20 +64,24 @@ class ContextMeter(QObject):
             self._forget()
             return
         self._query += 1
+        if self._is_counting:
+            return  # the end of the count under way has this one made
+        self._is_counting = True
         number = self._query
         messages = self._messages()
 
         def counted(count: TokenCount) -> None:
             dropped = tuple(messages[i].text for i in count.dropped_messages)
             view = TokenCountView(count.total, count.context_length, len(dropped), dropped)
-            self._tell(number, view)
+            self._on_ended(number, view)
 
         thinks = self._thinks()
         handle = self._engine.send(
             lambda i: CountTokens(id=i, model=model, messages=messages, thinks=thinks)
         )
         handle.done.connect(counted)
-        handle.failed.connect(lambda _failure: self._tell(number, None))
+        handle.cancelled.connect(lambda: self._on_ended(number, None))
+        handle.failed.connect(lambda _failure: self._on_ended(number, None))
 
     def _on_engine_view(self, _view: EngineView) -> None:
         if not self._model() and not self._is_stopped:
@@ -85,6 +91,9 @@ class ContextMeter(QObject):
         self._query += 1
         self.counted.emit(None)
 
-    def _tell(self, number: int, view: TokenCountView | None) -> None:
+    def _on_ended(self, number: int, view: TokenCountView | None) -> None:
+        self._is_counting = False
         if number == self._query:
             self.counted.emit(view)
+        elif not self._is_stopped and not self._timer.isActive():
+            self._timer.start(0)

@@ -15,7 +15,7 @@ from typing import TypeVar
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from bilin_app.controllers.answer_ends import AnswerEnds
-from bilin_app.controllers.answer_run import AnswerOutcome, AnswerRun
+from bilin_app.controllers.answer_run import AnswerJob, AnswerOutcome, AnswerRun
 from bilin_app.controllers.answer_speeds import AnswerSpeeds
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.engine_views import EngineView
@@ -137,8 +137,17 @@ class RunningAnswer(QObject):
                 return
             self._actions.popleft()()
 
-    def start(self, conversation_id: int, answer_id: int, visit: int) -> None:
-        """Reads what the answer answers, starts it and shows it (in that very visit)."""
+    def start(
+        self,
+        conversation_id: int,
+        answer_id: int,
+        visit: int,
+        given_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Reads what the answer answers, starts it and shows it (in that very visit).
+
+        given_up: called where it comes to nothing.
+        """
 
         def read(
             connection: sqlite3.Connection,
@@ -153,12 +162,13 @@ class RunningAnswer(QObject):
             if context is None:  # deleted within these milliseconds
                 future = self._store.write(stored.give_up_answer, answer_id)
                 self._mailbox.when(future, None, self.refused.emit)
+                given_up()
                 self.end_beginning()
                 self.idle.emit()
                 return
             self._start_run(context, content, visit)
 
-        self.begin(self._store.read(read), start)
+        self.begin(self._store.read(read), start, self._refusal(given_up))
 
     def _start_run(
         self, context: AnswerContext, content: ConversationContent | None, visit: int
@@ -180,8 +190,11 @@ class RunningAnswer(QObject):
         run.dispatch()
         self.end_beginning()
 
-    def resume(self, message_id: int) -> None:
-        """Goes on with an answer that ended early; a seam where it was broken off."""
+    def resume(self, message_id: int, given_up: Callable[[], None] = lambda: None) -> None:
+        """Goes on with an answer that ended early; a seam where it was broken off.
+
+        given_up: called where it does not.
+        """
         kept, now = self.ends.kept(message_id), time.time()
 
         def resume(connection: sqlite3.Connection) -> AnswerContext | None:
@@ -201,12 +214,20 @@ class RunningAnswer(QObject):
         def resumed(context: AnswerContext | None) -> None:
             self.ends.forget(message_id)
             if context is None:
+                given_up()
                 self.end_beginning()
             else:
                 conversation_id = context.answer.conversation_id
-                self.start(conversation_id, message_id, self._visit_of(conversation_id))
+                self.start(conversation_id, message_id, self._visit_of(conversation_id), given_up)
 
-        self.begin(self._store.write(resume), resumed)
+        self.begin(self._store.write(resume), resumed, self._refusal(given_up))
+
+    def _refusal(self, given_up: Callable[[], None]) -> Callable[[StorageError], None]:
+        def refused(error: StorageError) -> None:
+            self.refused.emit(error)
+            given_up()
+
+        return refused
 
     def choose_model(self, conversation_id: int, model_id: str) -> None:
         """An answer in this conversation that was not asked for yet is another model's."""
@@ -242,7 +263,7 @@ class RunningAnswer(QObject):
             self.ends.save()
             self.is_beginning = True
             # Later: the engine's own end, which says what to start again, is told after this.
-            QTimer.singleShot(0, self, lambda: self._revive(message_id, outcome))
+            QTimer.singleShot(0, self, lambda: self._revive(run.job, outcome))
             return
         self._is_revived = False
         self._tell_end(message_id, outcome)
@@ -257,13 +278,19 @@ class RunningAnswer(QObject):
             self._resume_id = message_id
         self.ends.save()
 
-    def _revive(self, message_id: int, outcome: AnswerOutcome) -> None:
+    def _revive(self, job: AnswerJob, outcome: AnswerOutcome) -> None:
         if self._engine.recover():
             self._is_revived = True
-            self.resume(message_id)
+            self.resume(job.message_id, lambda: self._give_up(job, outcome))
         else:
-            self._tell_end(message_id, outcome)
+            self._tell_end(job.message_id, outcome)
             self.end_beginning()
+
+    def _give_up(self, job: AnswerJob, outcome: AnswerOutcome) -> None:
+        """Ends what was to go on by itself: it still shows, or is even stored, as running."""
+        self._is_revived = False
+        self.ends.keep(job, outcome)
+        self._tell_end(job.message_id, outcome)
 
     # --- The engine -------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Moments as people read them, in the language of the window. Times: seconds since the epoch."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from datetime import time as datetime_time
 
 from PySide6.QtCore import QCoreApplication, QDate, QDateTime, QLocale
 
@@ -9,7 +10,12 @@ _FORM = QLocale.FormatType.ShortFormat
 
 def day_of(at: float) -> date:
     """The day here."""
-    return datetime.fromtimestamp(at).astimezone().date()
+    return date.fromtimestamp(at)
+
+
+def start_of(day: date, days: int = 0) -> float:
+    """When a day begins here, or the one that many days later."""
+    return datetime.combine(day + timedelta(days), datetime_time()).timestamp()
 
 
 def date_time(at: float) -> str:

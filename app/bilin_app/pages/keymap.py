@@ -101,8 +101,13 @@ class Keymap(QObject):
         self._custom: dict[str, str] = {}
         self._sends_with_ctrl = False
 
-    def set_sends_with_ctrl(self, wanted: bool) -> None:
+    @property
+    def sends_with_ctrl(self) -> bool:
         """Whether Ctrl+Enter sends a message and Enter breaks the line."""
+        return self._sends_with_ctrl
+
+    def set_sends_with_ctrl(self, wanted: bool) -> None:
+        """Makes Ctrl+Enter send a message, or Enter alone."""
         if wanted != self._sends_with_ctrl:
             self._sends_with_ctrl = wanted
             self.changed.emit()

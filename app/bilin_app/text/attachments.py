@@ -24,6 +24,7 @@ _LANGUAGES = {
     "tex": "latex", "r": "r", "jl": "julia", "lua": "lua", "diff": "diff", "patch": "diff",
     "csv": "csv", "ini": "ini", "cmake": "cmake",
 }  # fmt: skip
+_BACKTICKS = re.compile(r"`+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,13 @@ def clean_name(name: str) -> str:
 
 def fenced(attachment: Attachment) -> str:
     """The attachment as the model reads it: its name, then its text in a fence it cannot end."""
-    longest = max((len(run) for run in re.findall(r"`+", attachment.text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{attachment.name}\n{fence}{attachment.language}\n{attachment.text.rstrip()}\n{fence}"
+    text = attachment.text
+    fence, at = "```", 0
+    while (at := text.find(fence, at)) >= 0:  # of megabytes, far quicker than to find each run
+        run = _BACKTICKS.match(text, at)
+        assert run is not None
+        fence, at = "`" + run[0], run.end()
+    return f"{attachment.name}\n{fence}{attachment.language}\n{text.rstrip()}\n{fence}"
 
 
 def with_attachments(text: str, attachments: tuple[Attachment, ...]) -> str:

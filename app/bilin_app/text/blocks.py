@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from bilin_app.text.paragraphs import with_line_feeds
+
 _FENCE = re.compile(r"( *)(`{3,}(?=[^`]*$)|~{3,})[ \t]*([^\s`]*)")
 _HEADING = re.compile(r" {0,3}#{1,6}([ \t]|$)")
 _LIST_ITEM = re.compile(r" {0,3}([-*+]|\d{1,9}[.)])([ \t]|$)")
@@ -26,9 +28,9 @@ MAX_SLICE_CHARS = 1000  # a list or table that has more is cut before its next i
 class Block:
     """A stretch of the source. kind "code" = a fenced block: `language` and `code` are set.
 
-    text: the source, with the blank lines that belong to it. code: the lines between the fences;
-    of an open fence, all that is certain to stay, so it only ever grows. goes_on: the list or table
-    at its end goes on in the next block.
+    text: the source, with the blank lines that belong to it. code: the lines between the fences,
+    each ended by a line feed; of an open fence, all that is certain to stay, so it only ever grows.
+    goes_on: the list or table at its end goes on in the next block.
     """
 
     kind: Literal["text", "code"]
@@ -182,7 +184,8 @@ class BlockSplitter:
         lines = [*self._lines[first + 1 :], partial]
         if indent:
             lines = [_outdent(line, indent) for line in lines]
-        return "".join(lines)
+        # A carriage return at the end may be the first half of a line end.
+        return with_line_feeds("".join(lines).removesuffix("\r"))
 
     def _close(self, code: str = "", *, goes_on: bool = False) -> None:
         if not self._lines:

@@ -13,12 +13,18 @@ _SENTENCE_END = re.compile(r"(?<=[。！？!?])\s*|(?<=\.)\s+")
 
 
 def title_from(text: str) -> str:
-    """The first line with words in it, without markup, cut at a word; "" if there is none."""
+    """The first line with words in it, without markup, cut at a word.
+
+    Where none has any, the first that shows anything: "？", "👍"; "" if there is none.
+    """
+    wordless = ""
     for line in text.splitlines():
         words = re.sub(r"\s+", " ", _MARKUP.sub("", line)).strip()
         if any(character.isalnum() for character in words):
             return _cut(words)
-    return ""
+        if not wordless and any(c.isprintable() and not c.isspace() for c in words):
+            wordless = _cut(words) or words
+    return wordless
 
 
 def _cut(words: str) -> str:

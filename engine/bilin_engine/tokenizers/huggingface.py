@@ -6,6 +6,7 @@ that a person's text never becomes one. `encode_prompt` is for prompts that a ch
 
 import functools
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from bilin_engine.tokenizers.streaming import StreamDecoder
 
 TOKENIZER_FILE = "tokenizer.json"
 MAX_FILE_BYTES = 256 * 1024 * 1024
+
+# A batch is never more than one text here: threads would stand idle, and complain in a fork.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 # A marker is whatever is special, and whatever is written like one: <think>, [MASK].
 _MARKER_SHAPE = re.compile(r"<[^<>\s]{1,64}>|\[[^\[\]\s]{1,64}\]")
@@ -105,7 +109,7 @@ class HuggingFaceTokenizer:
         and what it stood in stays text. Without any, the ids are the `tokenizers` package's own.
         """
         if not literal or literal not in prompt:
-            return self._full.encode(prompt, add_special_tokens=False).ids
+            return _encode(self._full, prompt)
         ids: list[int] = []
         for index, part in enumerate(self._split.split(prompt)):
             if index % 2:
@@ -178,14 +182,14 @@ class HuggingFaceTokenizer:
 
     def _ids(self, tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
         """Ids of `text` by a reading without markers, as `_full` numbers them."""
-        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        ids = _encode(tokenizer, text)
         return [self._renumbered.get(i, i) for i in ids] if self._renumbered else ids
 
     def _ask_leading_space(self) -> Literal["keep", "one"]:
         """Whether decoding drops the space that SentencePiece puts before the first word."""
         if self._is_byte_level:
             return "keep"
-        ids = self._plain.encode("a", add_special_tokens=False).ids
+        ids = _encode(self._plain, "a")
         first = self._full.id_to_token(ids[0]) if ids else ""
         return "one" if first and first.startswith("▁") else "keep"
 
@@ -195,8 +199,16 @@ class HuggingFaceTokenizer:
         Some files put SentencePiece's space before every such text, some only before the first.
         """
         marker = next(iter(self.markers), "")
-        behind = self._full.encode(f"{marker}a", add_special_tokens=False).ids[1:]
+        behind = _encode(self._full, f"{marker}a")[1:]
         return self._plain if behind == self._ids(self._plain, "a") else self._inside
+
+
+def _encode(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
+    """The ids of a text, without the frame; other threads run meanwhile.
+
+    As a batch of one: `Tokenizer.encode` holds them all up, for seconds where a text has some MB.
+    """
+    return tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids
 
 
 def _build(content: Mapping[str, Any], where: str) -> tokenizers.Tokenizer:

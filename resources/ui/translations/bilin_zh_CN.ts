@@ -534,6 +534,10 @@
     <context>
         <name>ChatPage</name>
         <message>
+            <source>Untitled</source>
+            <translation>无标题</translation>
+        </message>
+        <message>
             <source>Deleted: {0}</source>
             <translation>已删除：{0}</translation>
         </message>

@@ -35,7 +35,7 @@ from typing_extensions import override
 
 from bilin_app.controllers.list_views import ListRow, SearchHit
 from bilin_app.pages.controls import IconButton, KeepsEscape, TextButton, label
-from bilin_app.pages.dates import day_of, short_date
+from bilin_app.pages.dates import day_of, short_date, start_of
 from bilin_app.pages.keymap import keymap
 from bilin_app.pages.row_painting import draw_ground, draw_line
 from bilin_app.theme.fonts import language_of, text_font
@@ -195,6 +195,11 @@ def _runs(text: str, highlights: tuple[tuple[int, int], ...]) -> list[tuple[str,
     return [run for run in [*runs, (text[at:], False)] if run[0]]
 
 
+def _places(entries: list[_Entry]) -> list[str | int]:
+    """What stands in each row of the list, whatever it shows of it."""
+    return [entry.title if isinstance(entry, _Group) else entry.id for entry in entries]
+
+
 class ConversationList(QWidget):
     """Search field, New chat, and the conversations or what the search found."""
 
@@ -286,27 +291,26 @@ class ConversationList(QWidget):
             self._select(conversation_id)
 
     def _rebuild(self) -> None:
+        is_search = self._hits is not None
         entries: list[_Entry] = []
-        if self._hits is not None:
-            entries = list(self._hits)
-        else:
-            last = ""
-            for row in self._rows:
-                title = self._group_title(row)
-                if title != last:
-                    entries.append(_Group(title))
-                    last = title
-                entries.append(row)
+        entries += self._grouped(self._rows) if self._hits is None else self._hits
         known = self._row_numbers()
         stood, place = self.view.currentIndex(), self.view.verticalScrollBar().value()
         chosen = self._current
         if self.view.hasFocus() and isinstance(row := stood.data(_ROW_ROLE), ListRow):
             chosen = row.id  # the keys go on from there
+        if entries and not is_search and _places(entries) == _places(self._entries.entries):
+            # As with each answer: laying out thousands of rows anew would hold up the window.
+            self._entries.entries = entries
+            self.view.viewport().update()
+            self._select(chosen)
+            self.view.verticalScrollBar().setValue(place)
+            return
         self._entries.show_entries(entries)
         # Nothing in an empty list could show that it has the focus.
         policy = Qt.FocusPolicy.StrongFocus if entries else Qt.FocusPolicy.NoFocus
         self.view.setFocusPolicy(policy)
-        nothing_found = self._hits is not None and not entries
+        nothing_found = is_search and not entries
         self._empty.setVisible(nothing_found)
         if nothing_found:
             self._empty.setText(self.tr("Nothing found"))
@@ -327,18 +331,29 @@ class ConversationList(QWidget):
         row = self._row_numbers().get(conversation_id)
         self.view.setCurrentIndex(QModelIndex() if row is None else self._entries.index(row))
 
-    def _group_title(self, row: ListRow) -> str:
-        if row.is_pinned:
-            return self.tr("Pinned")
-        day, today = day_of(row.updated_at), day_of(time.time())
-        age = (today - day).days
-        if age <= 0:
-            return self.tr("Today")
-        if age == 1:
-            return self.tr("Yesterday")
-        if age < 7:
-            return self.tr("Last 7 days")
-        return self._month(day, is_this_year=day.year == today.year)
+    def _grouped(self, rows: Sequence[ListRow]) -> list[_Entry]:
+        """The rows, with a group before the first of each."""
+        today = day_of(time.time())
+        names = (self.tr("Today"), self.tr("Yesterday"), self.tr("Last 7 days"))
+        recent = [(start_of(today, -age), name) for age, name in zip((0, 1, 6), names, strict=True)]
+        months: dict[tuple[int, int], str] = {}
+        pinned = self.tr("Pinned")
+        entries: list[_Entry] = []
+        last = ""
+        for row in rows:
+            title = pinned if row.is_pinned else ""
+            title = title or next((name for at, name in recent if row.updated_at >= at), "")
+            if not title:
+                day = day_of(row.updated_at)
+                month = (day.year, day.month)
+                if month not in months:
+                    months[month] = self._month(day, is_this_year=day.year == today.year)
+                title = months[month]
+            if title != last:
+                entries.append(_Group(title))
+                last = title
+            entries.append(row)
+        return entries
 
     def _month(self, day: date, *, is_this_year: bool) -> str:
         name = QLocale().standaloneMonthName(day.month)

@@ -28,6 +28,7 @@ from bilin_app.pages.chat.markdown import (
     text_char_format,
 )
 from bilin_app.text.blocks import Block, BlockSplitter
+from bilin_app.text.paragraphs import with_line_feeds
 
 # While a longer block is open, it is appended to as plain text: writing one huge block again and
 # again would hold up the window. What is not Markdown is laid out in pieces of this size.
@@ -120,7 +121,8 @@ class MessageDocument(QObject):
         self._reset()
         self.text = text
         # Qt takes minutes to break one line of 100,000 letters.
-        lines = (piece for line in text.split("\n") for piece in _pieces(line))
+        shown = with_line_feeds(text)
+        lines = (piece for line in shown.split("\n") for piece in _pieces(line))
         MarkdownWriter(QTextCursor(self.qt), is_fresh=True).write_plain("\n".join(lines), gap=0)
 
     def append(self, text: str) -> None:

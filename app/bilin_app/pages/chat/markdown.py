@@ -320,14 +320,6 @@ class MarkdownWriter:
             self._start_block(text_block_format(gap if index == len(lines) - 1 else 0))
             insert_text(self._cursor, line, text_char_format(line))
 
-    def write_code(self, code: str, number: int) -> None:
-        """Writes a framed code block, a block a line. number: the fence's in its message."""
-        lines = code.split("\n")
-        for index, line in enumerate(lines):
-            last = index == len(lines) - 1
-            self._start_block(code_block_format(number, first=index == 0, last=last))
-            self._cursor.insertText(line, code_char_format())
-
     # --- Blocks -----------------------------------------------------------------------------------
 
     def _write_token(self, tokens: list[Token], index: int) -> int:

@@ -329,7 +329,9 @@ class MessageBody(QTextBrowser):
                 return
             block_format = block.blockFormat()
             if number := block_format.property(CODE_PROPERTY):
-                block = self.content.fences[int(number) - 1].last.next()
+                last = self.content.fences[int(number) - 1].last
+                # Whatever the fence counts as its lines: painting goes on, and ends.
+                block = (last if last.blockNumber() > block.blockNumber() else block).next()
                 continue
             if marker := block_format.property(MARKER_PROPERTY):
                 self._paint_marker(painter, box, block_format, str(marker))

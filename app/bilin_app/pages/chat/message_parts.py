@@ -15,6 +15,7 @@ from bilin_app.pages.controls import (
     TextButton,
     label,
 )
+from bilin_app.pages.keymap import keymap
 
 COPIED_MS = 1500
 
@@ -291,7 +292,8 @@ class InlineEditor(QFrame):
             # An answer has paragraphs: there Enter breaks the line, and Ctrl+Enter keeps it.
             with_ctrl = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
             with_shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-            if is_enter and not with_shift and (self._is_person or with_ctrl):
+            needs_ctrl = not self._is_person or keymap().sends_with_ctrl
+            if is_enter and not with_shift and (with_ctrl or not needs_ctrl):
                 self._on_submit()
                 return True
         return super().eventFilter(watched, event)

@@ -74,6 +74,7 @@ class ChatPage(QObject):
         chat.prompt_inspected.connect(view.show_prompt)
         chat.answer_progressed.connect(view.transcript.show_progress)
         chat.attachments_changed.connect(view.composer.set_attachments)
+        chat.folder_given.connect(self.model_given)
         chat.messages_deleted.connect(self._on_messages_deleted)
         chat.model_changed.connect(lambda _model: self._show_model())
         chat.presets.changed.connect(view.header.popover.show_presets)
@@ -157,7 +158,10 @@ class ChatPage(QObject):
             self._wanted_message = 0
 
     def _on_conversations_changed(self, rows: Sequence[ListRow]) -> None:
-        self._view.list.show_conversations(rows)
+        untitled = self.tr("Untitled")
+        self._view.list.show_conversations(
+            [row if row.title else replace(row, title=untitled) for row in rows]
+        )
         self._titles = {row.id: row.title for row in rows}
         shown = self._conversation
         title = next((row.title for row in rows if row.id == shown.id), shown.title)
@@ -192,10 +196,13 @@ class ChatPage(QObject):
 
     def _on_search_done(self, query: str, hits: list[SearchHit]) -> None:
         if query == self._view.list.search.text():
-            self._view.list.show_hits(hits)
+            untitled = self.tr("Untitled")
+            self._view.list.show_hits(
+                [hit if hit.title else replace(hit, title=untitled) for hit in hits]
+            )
 
     def _on_deleted(self, deleted: DeletedItem) -> None:
-        text = self.tr("Deleted: {0}").format(deleted.title)
+        text = self.tr("Deleted: {0}").format(deleted.title or self.tr("Untitled"))
         self._offer_undo(text, self._chat.undo_delete)
 
     def _on_messages_deleted(self, deleted: DeletedMessages) -> None:
@@ -298,7 +305,7 @@ class ChatPage(QObject):
             self._chat.attach_files(paths)
 
     def _on_files_given(self, files: list[Path]) -> None:
-        models = [file for file in files if file.is_dir() or file.suffix.lower() == ".gguf"]
+        models = [file for file in files if file.suffix.lower() == ".gguf"]
         if texts := [file for file in files if file not in models]:
             self._chat.attach_files(texts)
         if models:
