@@ -198,9 +198,9 @@ def test_a_kept_token_can_be_forgotten(dialog, qtbot):
     assert heard.args == [HubChoice(hub="hugging_face", name="a/b")]
     assert dialog.token.text() == ""
     assert dialog._token_about.text() == "No token is kept for this address any more."
-    assert not dialog.forget_token.isEnabled()
+    assert not dialog.forget_token.isVisible()
     dialog.hub.setCurrentIndex(1)
-    assert dialog.forget_token.isEnabled()
+    assert dialog.forget_token.isVisible()
 
 
 # --- The controller -------------------------------------------------------------------------------

@@ -374,7 +374,7 @@ class HubDialog(QDialog):
             )
         )
         self.forget_token.set_texts(self.tr("Forget the kept token"))
-        self.forget_token.setEnabled(not self._has_forgotten)
+        self.forget_token.setVisible(not self._has_forgotten)
         self._files.setAccessibleName(self.tr("Files"))
         self._gguf_title.setText(self.tr("File"))
         self.gguf.setAccessibleName(self.tr("File"))
