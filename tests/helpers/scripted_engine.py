@@ -87,6 +87,7 @@ from bilin_engine.protocol import (
 
 NO_THOUGHT = "<think></think>"  # what a prompt ends in that wants none
 CONTEXT_LENGTH = 8192
+PROMPT_TOKENS = 12
 MODELS = (
     ModelInfo(
         id="bilin-mini",
@@ -288,7 +289,11 @@ class ScriptedEngine:
         pieces = list(rest) if self.options.reply else rest.split(" ")[:-1]
         pieces = pieces if self.options.reply else [f"{piece} " for piece in pieces]
         self.send(EngineStatus(state="busy", model=request.model))
-        self.send(Started(id=request.id, prompt_tokens=7, context_length=CONTEXT_LENGTH, seed=1))
+        self.send(
+            Started(
+                id=request.id, prompt_tokens=PROMPT_TOKENS, context_length=CONTEXT_LENGTH, seed=1
+            )
+        )
         started_at = time.monotonic()
         thinking = self.options.thinking if request.sampling.thinks else ""
         if thinking:
@@ -310,12 +315,13 @@ class ScriptedEngine:
             self.send(failed)
         else:
             stats = GenerationStats(
-                prompt_tokens=7,
+                prompt_tokens=PROMPT_TOKENS,
                 new_tokens=len(pieces),
                 time_to_first_token_s=0.01,
                 prefill_s=0.01,
                 decode_s=time.monotonic() - started_at,
                 seed=1,
+                encoded_tokens=PROMPT_TOKENS,
             )
             result = ChatResult(text=rest, finish_reason="stop", stats=stats, thinking=thinking)
             self.send(Done(request.id, result))
@@ -339,7 +345,7 @@ class ScriptedEngine:
             for blank in wanted
         )
         stats = GenerationStats(
-            prompt_tokens=7,
+            prompt_tokens=PROMPT_TOKENS,
             new_tokens=len(pieces) * len(blanks),
             time_to_first_token_s=0.01,
             prefill_s=0.01,
