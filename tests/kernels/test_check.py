@@ -4,12 +4,13 @@ import dataclasses
 import os
 import re
 import sys
+from typing import Any
 
 import pytest
 import torch
 from simt_launcher import SimtLauncher
 
-from bilin_kernels import bench, bench_decode, check, check_decode, decode_ops, ops
+from bilin_kernels import bench, bench_decode, bench_plans, check, check_decode, decode_ops, ops
 from bilin_kernels.check import Case, WrongResultError, run_case, run_decode_case
 from bilin_kernels.compile import CompileError
 
@@ -200,8 +201,42 @@ def test_layer_to_be_timed_computes():
     assert alone.size_bytes == 3 * 2 * 2 * 20 * 64 * 2 + 2 * 3 * 256 * 2
 
 
+class Ranked:
+    """Stands in for Bench: computes each launch once; the later one came, the faster it was."""
+
+    def __init__(self):
+        self.device = CPU
+        self.products = {}
+
+    def add(self, shape, m, name, calls, _size_bytes):
+        (call,) = calls
+        self.products.setdefault(m, []).append(call().clone())
+        return bench.Row(shape.name, shape.n, shape.k, m, name, 99 - len(self.products[m]), 1, 0.5)
+
+
+@pytest.mark.parametrize("gating", ["none", "up_gate"])
+def test_every_plan_to_be_ranked_computes_the_same(gating, simt_cache, monkeypatch, capsys):
+    launcher = SimtLauncher(simt_cache)
+    launcher.bounded = False  # rank allocates by itself
+    monkeypatch.setattr(bench_plans, "default_launcher", lambda: launcher)
+    monkeypatch.setattr(bench_plans, "copies_needed", lambda *_: 1)
+    ranked: Any = Ranked()
+    bench_plans.rank(ranked, bench.Shape("small", 64, 2112, gating=gating))
+    assert set(ranked.products) == {1, 8}
+    for first, *others in ranked.products.values():
+        assert first.isfinite().all()
+        assert len(others) >= 5
+        for other in others:
+            assert torch.allclose(other, first, rtol=0.01, atol=0.01 * float(first.abs().max()))
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.endswith("plan.py") for line in lines) == 2
+    assert "98.0 us" not in lines[0]  # the fastest comes first
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without a GPU")
-@pytest.mark.parametrize("program", [check.main, bench.main], ids=["check", "bench"])
+@pytest.mark.parametrize(
+    "program", [check.main, bench.main, bench_plans.main], ids=["check", "bench", "plans"]
+)
 def test_without_a_gpu_they_say_so_and_exit_with_2(program, capsys):
     assert program([]) == 2
     assert capsys.readouterr().err.splitlines() == [
@@ -210,7 +245,7 @@ def test_without_a_gpu_they_say_so_and_exit_with_2(program, capsys):
     ]
 
 
-@pytest.mark.parametrize("module", [check, bench], ids=["check", "bench"])
+@pytest.mark.parametrize("module", [check, bench, bench_plans], ids=["check", "bench", "plans"])
 def test_a_gpu_without_code_is_told_in_a_sentence_too(module, monkeypatch, capsys):
     def no_compiler(*_index):
         raise CompileError("compiling the CUDA kernels needs NVRTC")
