@@ -5,6 +5,7 @@ A server on this machine stands in for the hubs (hub_server.py).
 
 import contextlib
 import errno
+import importlib
 import json
 import os
 import shutil
@@ -574,6 +575,7 @@ def test_a_proxy_of_the_environment_that_is_none_is_named(monkeypatch, variables
 
 
 def test_a_socks_proxy_without_socksio_is_named_with_what_to_install(monkeypatch):
+    importlib.import_module("httpcore2")  # now: without socksio it would never know SOCKS again
     monkeypatch.setitem(sys.modules, "socksio", None)
     for name in [name for name in sys.modules if name.startswith("httpcore2._sync.socks")]:
         monkeypatch.delitem(sys.modules, name)
