@@ -159,6 +159,18 @@ def random_weight(shape: Shape, device: torch.device) -> PackedWeight:
     return PackedWeight(weight, scales, shape.n, shape.k, 4, shape.gating)
 
 
+def weight_copies(shape: Shape, device: torch.device) -> list[PackedWeight]:
+    """Random weights of a shape, as many as are to be taken in turn."""
+    first = random_weight(shape, device)
+    others = copies_needed(first.size_bytes(), device) - 1
+    return [first, *(random_weight(shape, device) for _ in range(others))]
+
+
+def moved_bytes(weight: PackedWeight, m: int) -> int:
+    """What a product of m rows in float16 must read and write."""
+    return weight.size_bytes() + 2 * m * (weight.k + weight.outputs)
+
+
 # --- ours and others ------------------------------------------------------------------------------
 
 Calls = Sequence[Callable[[], object]]
@@ -275,6 +287,9 @@ class Bench:
     def __init__(self, device: torch.device, deadline: float) -> None:
         self.device = device
         self.deadline = deadline
+        self.about = describe(device)
+        print(", ".join(f"{key}: {value}" for key, value in self.about.items()))
+        ops.reserve_workspace(device)
         self.rows: list[Row] = []
         self.notes: list[str] = []
         self.ceiling = measure_ceiling(device)
@@ -306,13 +321,10 @@ class Bench:
 
     def decode(self, shape: Shape) -> None:
         """m 1 to 32, ours beside the peers."""
-        probe = random_weight(shape, self.device)
-        copies = copies_needed(probe.size_bytes(), self.device)
-        weights = [probe, *(random_weight(shape, self.device) for _ in range(copies - 1))]
-        size = probe.size_bytes()
+        weights = weight_copies(shape, self.device)
         for m in DECODE_M:
             x = torch.randn(m, shape.k, dtype=torch.float16, device=self.device)
-            moved = size + 2 * m * (shape.k + probe.outputs)
+            moved = moved_bytes(weights[0], m)
             ours = self.add(shape, m, "bilin", our_calls(weights, x, "decode"), moved)
             line = f"{shape.name:13} m={m:<3} {ours.microseconds:8.1f} us "
             line += f"{ours.gigabytes_per_second:6.0f} GB/s {100 * ours.share:4.0f} %"
@@ -375,7 +387,7 @@ class Bench:
         crossover = 0
         for m in PREFILL_M:
             x = torch.randn(m, shape.k, dtype=torch.float16, device=self.device)
-            moved = weight.size_bytes() + 2 * m * (shape.k + weight.outputs)
+            moved = moved_bytes(weight, m)
             decode = self.add(shape, m, "bilin", our_calls([weight], x, "decode"), moved)
             expand = self.add(shape, m, "dequantize", our_calls([weight], x, "dequantize"), moved)
             cublas = self.add(shape, m, "cublas fp16", cublas_calls(shape, x), moved)
@@ -414,6 +426,17 @@ def describe(device: torch.device) -> dict[str, str]:
     }
 
 
+def open_bench(limit_s: float) -> Bench | None:
+    """None, and a sentence on stderr, where there is no GPU. limit_s: nothing new after that."""
+    deadline = time.monotonic() + limit_s
+    try:
+        device = find_device()
+    except (KernelLoadError, CompileError) as error:
+        print(f"Nothing was measured: {error}", file=sys.stderr)
+        return None
+    return Bench(device, deadline)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module."""
     parser = argparse.ArgumentParser(
@@ -425,16 +448,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", nargs="+", choices=["130b", "9b", "32b"])
     parser.add_argument("--limit-s", type=float, default=480, help="begin nothing new after that")
     options = parser.parse_args(arguments)
-    deadline = time.monotonic() + options.limit_s
-    try:
-        device = find_device()
-    except (KernelLoadError, CompileError) as error:
-        print(f"Nothing was measured: {error}", file=sys.stderr)
+    bench = open_bench(options.limit_s)
+    if bench is None:
         return 2
-    about = describe(device)
-    print(", ".join(f"{key}: {value}" for key, value in about.items()))
-    ops.reserve_workspace(device)
-    bench = Bench(device, deadline)
     bench.layers()
     bench.attention()
     torch.cuda.empty_cache()
@@ -451,7 +467,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.cuda.empty_cache()
     if options.json:
         result = {
-            "about": about,
+            "about": bench.about,
             "ceiling_gigabytes_per_second": bench.ceiling / 1e9,
             "rows": [asdict(row) for row in bench.rows],
             "notes": bench.notes,

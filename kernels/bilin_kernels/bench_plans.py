@@ -10,44 +10,37 @@ Exit status 2: no GPU to measure.
 import argparse
 import itertools
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal
 
 import torch
 
 from bilin_kernels import ops
-from bilin_kernels.bench import Bench, Shape, copies_needed, describe, random_weight, shapes
-from bilin_kernels.check import find_device
-from bilin_kernels.compile import CompileError
-from bilin_kernels.loader import KernelLoadError, Launcher, default_launcher
+from bilin_kernels.bench import (
+    Bench,
+    Shape,
+    moved_bytes,
+    open_bench,
+    shapes,
+    weight_copies,
+)
+from bilin_kernels.loader import Launcher, default_launcher
 from bilin_kernels.packing import PackedWeight
 from bilin_kernels.plan import GemmPlan, plan_gemm
 
 MEASURED_M = (1, 8)
 TILES: tuple[Literal[2, 4], ...] = (2, 4)
-SPLITS = (1, 2, 3, 4, 6, 8)
+SPLITS = range(1, 9)  # all that plan.py may take
 
 
-def plans(m: int, weight: PackedWeight, num_sms: int) -> Iterator[tuple[str, GemmPlan]]:
-    """Every launch that exists for a shape, named as "4 tiles, split 2"."""
+def plans(plan: Callable[..., GemmPlan]) -> Iterator[tuple[str, GemmPlan]]:
+    """Every launch that exists for a shape, named as "4 tiles, split 2". plan: the shape's."""
     for tiles, split in itertools.product(TILES, SPLITS):
         try:
-            plan = plan_gemm(
-                m, weight.n, weight.k, weight.groups, bits=weight.bits, dtype="f16",
-                num_sms=num_sms, split=split, tiles_per_block=tiles,
-            )  # fmt: skip
+            yield f"{tiles} tiles, split {split}", plan(split=split, tiles_per_block=tiles)
         except ValueError:  # of no use for this shape
             continue
-        yield f"{tiles} tiles, split {split}", plan
-
-
-def chosen_plan(m: int, weight: PackedWeight, num_sms: int) -> GemmPlan:
-    """The one that plan.py takes."""
-    return plan_gemm(
-        m, weight.n, weight.k, weight.groups, bits=weight.bits, dtype="f16", num_sms=num_sms
-    )
 
 
 def launch(
@@ -67,18 +60,20 @@ def rank(bench: Bench, shape: Shape) -> None:
     """Times the plans of a linear and prints them, the fastest first."""
     launcher = default_launcher()
     num_sms = launcher.num_sms(bench.device)
-    probe = random_weight(shape, bench.device)
-    copies = copies_needed(probe.size_bytes(), bench.device)
-    weights = [probe, *(random_weight(shape, bench.device) for _ in range(copies - 1))]
+    weights = weight_copies(shape, bench.device)
+    first = weights[0]
     for m in MEASURED_M:
         x = torch.randn(m, shape.k, dtype=torch.float16, device=bench.device)
-        y = torch.empty(m, probe.outputs, dtype=torch.float16, device=bench.device)
-        moved = probe.size_bytes() + 2 * m * (shape.k + probe.outputs)
+        y = torch.empty(m, first.outputs, dtype=torch.float16, device=bench.device)
+        choose = partial(
+            plan_gemm, m, first.n, first.k, first.groups, bits=first.bits, dtype="f16",
+            num_sms=num_sms,
+        )  # fmt: skip
         found = []
-        for name, plan in plans(m, probe, num_sms):
+        for name, plan in plans(choose):
             calls = [partial(launch, launcher, plan, weight, x, y) for weight in weights]
-            found.append((bench.add(shape, m, name, calls, moved), plan))
-        taken = chosen_plan(m, probe, num_sms)
+            found.append((bench.add(shape, m, name, calls, moved_bytes(first, m)), plan))
+        taken = choose()
         for row, plan in sorted(found, key=lambda item: item[0].microseconds):
             mark = "   plan.py" if plan == taken else ""
             print(
@@ -99,15 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", nargs="+", choices=["130b", "9b", "32b"], default=["130b"])
     parser.add_argument("--limit-s", type=float, default=120, help="begin nothing new after that")
     options = parser.parse_args(arguments)
-    deadline = time.monotonic() + options.limit_s
-    try:
-        device = find_device()
-    except (KernelLoadError, CompileError) as error:
-        print(f"Nothing was measured: {error}", file=sys.stderr)
+    bench = open_bench(options.limit_s)
+    if bench is None:
         return 2
-    print(", ".join(f"{key}: {value}" for key, value in describe(device).items()))
-    ops.reserve_workspace(device)
-    bench = Bench(device, deadline)
     for shape in shapes(options.models):
         if bench.out_of_time():
             break

@@ -219,7 +219,7 @@ def test_every_plan_to_be_ranked_computes_the_same(gating, simt_cache, monkeypat
     launcher = SimtLauncher(simt_cache)
     launcher.bounded = False  # rank allocates by itself
     monkeypatch.setattr(bench_plans, "default_launcher", lambda: launcher)
-    monkeypatch.setattr(bench_plans, "copies_needed", lambda *_: 1)
+    monkeypatch.setattr(bench, "copies_needed", lambda *_: 1)
     ranked: Any = Ranked()
     bench_plans.rank(ranked, bench.Shape("small", 64, 2112, gating=gating))
     assert set(ranked.products) == {1, 8}
@@ -245,13 +245,17 @@ def test_without_a_gpu_they_say_so_and_exit_with_2(program, capsys):
     ]
 
 
-@pytest.mark.parametrize("module", [check, bench, bench_plans], ids=["check", "bench", "plans"])
-def test_a_gpu_without_code_is_told_in_a_sentence_too(module, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("program", "module"),
+    [(check.main, check), (bench.main, bench), (bench_plans.main, bench)],
+    ids=["check", "bench", "plans"],
+)
+def test_a_gpu_without_code_is_told_in_a_sentence_too(program, module, monkeypatch, capsys):
     def no_compiler(*_index):
         raise CompileError("compiling the CUDA kernels needs NVRTC")
 
     monkeypatch.setattr(module, "find_device", no_compiler)
-    assert module.main([]) == 2
+    assert program([]) == 2
     told = capsys.readouterr().err
     assert re.fullmatch(r"Nothing was \w+: compiling the CUDA kernels needs NVRTC\n", told)
 
