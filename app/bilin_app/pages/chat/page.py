@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from PySide6.QtCore import QObject, Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
@@ -24,6 +25,8 @@ from bilin_app.pages.chat.view import ChatView
 from bilin_app.pages.model_name import model_name
 from bilin_app.theme.theme import theme
 from bilin_engine.protocol import Sampling
+
+_Row = TypeVar("_Row", ListRow, SearchHit)
 
 
 class ChatPage(QObject):
@@ -158,10 +161,7 @@ class ChatPage(QObject):
             self._wanted_message = 0
 
     def _on_conversations_changed(self, rows: Sequence[ListRow]) -> None:
-        untitled = self.tr("Untitled")
-        self._view.list.show_conversations(
-            [row if row.title else replace(row, title=untitled) for row in rows]
-        )
+        self._view.list.show_conversations(self._named(rows))
         self._titles = {row.id: row.title for row in rows}
         shown = self._conversation
         title = next((row.title for row in rows if row.id == shown.id), shown.title)
@@ -196,10 +196,12 @@ class ChatPage(QObject):
 
     def _on_search_done(self, query: str, hits: list[SearchHit]) -> None:
         if query == self._view.list.search.text():
-            untitled = self.tr("Untitled")
-            self._view.list.show_hits(
-                [hit if hit.title else replace(hit, title=untitled) for hit in hits]
-            )
+            self._view.list.show_hits(self._named(hits))
+
+    def _named(self, rows: Sequence[_Row]) -> list[_Row]:
+        """The rows, with a name for those of conversations that have none."""
+        untitled = self.tr("Untitled")
+        return [row if row.title else replace(row, title=untitled) for row in rows]
 
     def _on_deleted(self, deleted: DeletedItem) -> None:
         text = self.tr("Deleted: {0}").format(deleted.title or self.tr("Untitled"))
