@@ -117,6 +117,7 @@ def _list_gpus(own: OwnMemory) -> list[DeviceInfo]:
         nvml.nvmlShutdown()
 
 
+@functools.cache  # asked every two seconds by the Models page
 def why_unused(driver_cuda: int, torch_folder: Path | None = None) -> str:
     """Why nothing that is installed computes on GPUs; "" if it does, as far as files tell.
 
