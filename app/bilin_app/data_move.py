@@ -34,19 +34,15 @@ def move_data(old: Path, new: Path) -> MoveReport:
     """
     names = _names(old)
     try:
+        old.stat()  # one that is gone, as with its disk, has not been moved
         new.mkdir(parents=True, exist_ok=True)
         # The side files go first: a database without its -wal would be an older one.
         in_the_way = [name for name in names if (new / name).exists()]
         if in_the_way:
             return MoveReport(f"{new / in_the_way[0]} is there already")
-        is_same_disk = _device(old) == _device(new)
     except OSError as error:
         return MoveReport(str(error))
-    return _rename_all(old, new, names) if is_same_disk else _copy_all(old, new, names)
-
-
-def _device(folder: Path) -> int:
-    return folder.stat().st_dev
+    return _rename_all(old, new, names)
 
 
 def _names(folder: Path) -> list[str]:
@@ -65,7 +61,7 @@ def _rename_all(old: Path, new: Path, names: list[str]) -> MoveReport:
     except OSError as error:
         for name in reversed(done):
             (new / name).rename(old / name)
-        if error.errno == errno.EXDEV:  # two mounts, or quotas, of what has one number
+        if error.errno == errno.EXDEV:  # another disk, or a mount that counts as one
             return _copy_all(old, new, names)
         return MoveReport(str(error))
     return MoveReport()
