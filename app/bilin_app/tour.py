@@ -147,7 +147,7 @@ def _show_first_run(window: MainWindow, texts: TourTexts) -> None:
     window.show_engine(EngineView("ready", texts.mini, 1.0))
     window.chat.show_model(texts.mini, [texts.mini], texts.examples)
     window.chat.list.show_conversations(())
-    window.chat.composer.set_count(TokenCountView(12, 512))
+    window.chat.composer.set_count(TokenCountView(12, 1024))
     window.chat.show_conversation(ConversationView(0, ""))
 
 

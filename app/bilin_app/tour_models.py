@@ -24,7 +24,7 @@ MIB = 2**20
 
 _130B = ModelView("glm-130b", "GLM-130B", "GLM-130B", 129_700_000_000, "INT4 · 128", 2048)
 _MINI = ModelView(
-    "bilin-mini", "比邻 Mini", "Bilin Mini", 7_000_000, "INT4 · 32", 512, is_bundled=True
+    "bilin-mini", "比邻 Mini", "Bilin Mini", 40_600_000, "INT4 · 32", 1024, is_bundled=True
 )
 _32B = ModelView(
     "glm-4-32b-0414", "GLM-4-32B-0414", "GLM-4-32B-0414", 32_600_000_000, "INT4 · 128", 32768
@@ -43,14 +43,14 @@ def rows(language: Language) -> list[ModelRow]:
     return [
         ModelRow(
             _MINI,
-            size_bytes=7_200_000,
+            size_bytes=35_400_000,
             languages=("zh", "en"),
             blanks=_BLANKS,
             family="GLM-130B",
             licence="Apache-2.0",
             source="Bilin",
             path="/models/bilin-mini",
-            num_layers=6,
+            num_layers=10,
             num_heads=8,
             is_verified=True,
             measured_tok_s=310.0,

@@ -15,7 +15,7 @@ from bilin_app.theme.fonts import Language
 DAY_S = 86_400.0
 
 MODEL = ModelView("glm-130b", "GLM-130B", "GLM-130B", 130_000_000_000, "INT4 · 4 GPU", 2048)
-MINI = ModelView("bilin-mini", "比邻 Mini", "Bilin Mini", 7_000_000, "INT4", 512, is_bundled=True)
+MINI = ModelView("bilin-mini", "比邻 Mini", "Bilin Mini", 40_600_000, "INT4", 1024, is_bundled=True)
 FACTS = AnswerFacts(MODEL, 64, 214, 0.4, 38.2, 7, "stop")
 
 _CODE_ZH = """\

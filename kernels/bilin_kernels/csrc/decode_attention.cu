@@ -24,7 +24,7 @@
 // the atomic, behind a block barrier. The block that counts the last one fences again and reads
 // past L1. The counter is put back to 0 for the next launch, which the stream orders behind this.
 //
-// No GPU timing exists yet: see kernels/README.md.
+// Timings: kernels/README.md.
 #include "device.cuh"
 
 constexpr int kWarps = 4;

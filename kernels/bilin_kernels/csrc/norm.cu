@@ -11,7 +11,7 @@
 // registers), not a difference of large sums. Sums go lane, warp, block in a fixed order.
 //
 // At batch 1 a single block reads some 250 KB for 12288 columns; everything it needs is asked for
-// before the first reduction, so that its time is one latency and not three. No GPU timing exists.
+// before the first reduction, so that its time is one latency and not three. Not timed alone yet.
 #include "device.cuh"
 
 // The sum over the block, the same bits in every thread: all warps add the same numbers in the same

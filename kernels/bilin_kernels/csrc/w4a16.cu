@@ -18,7 +18,7 @@
 // sums in a workspace; the last one to arrive adds them up in the order of the splits. So the
 // result does not depend on timing.
 //
-// No GPU timing exists yet: see kernels/README.md.
+// Timings: kernels/README.md.
 #include "device.cuh"
 
 // Template parameters, one place:
