@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 from letter_models import Engine, scripted_worker, worker_command
@@ -19,6 +20,7 @@ from bilin_engine.protocol import (
     Message,
     TextDelta,
 )
+from bilin_engine.server.worker_pool import WorkerPool
 from bilin_engine.server.worker_process import WorkerCommand
 
 pytestmark = [pytest.mark.e2e, pytest.mark.expects_log]
@@ -169,8 +171,20 @@ def test_worker_leaves_when_its_input_ends():
         assert wait_gone(pids) == []
 
 
-def test_a_process_that_can_no_longer_use_its_gpu_ends():
-    """A green dot over a model of which every answer fails is no state to leave a person in."""
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_process_that_can_no_longer_use_its_gpu_ends(is_late, monkeypatch):
+    """A green dot over a model of which every answer fails is no state to leave a person in.
+
+    is_late: what it said is waited for when it has ended already.
+    """
+    if is_late:
+        following = WorkerPool._next
+
+        def next_event(*arguments):
+            time.sleep(0.5)
+            return following(*arguments)
+
+        monkeypatch.setattr(WorkerPool, "_next", next_event)
     error = "CUDA error: an illegal memory access was encountered"
     with Engine(scripted_worker("--cuda-error", error)) as engine:
         engine.ask(load)

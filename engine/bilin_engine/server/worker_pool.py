@@ -235,9 +235,13 @@ class WorkerPool:
             remove_rendezvous(self.rendezvous)
 
     def _receive(self, rank: int, event: WorkerEvent | Gone) -> None:
+        if isinstance(event, Failed) and event.id == CONNECTION_ID:
+            # Here, not where it is waited for: its end, which says less, may come before that.
+            reason = f"The model's process gave up: {event.message}."
+            self.death_reason = self.death_reason or reason
         if isinstance(event, Gone) and event.reason:
             self.death_reason = self.death_reason or event.reason
-            self._on_gone(self, event.reason)
+            self._on_gone(self, self.death_reason)
         self._events.put((rank, event))
 
     def _run(
@@ -300,7 +304,7 @@ class WorkerPool:
             self._greeted.add(rank)
             return None
         if isinstance(event, Failed) and event.id == CONNECTION_ID:
-            self.kill(f"The model's process gave up: {event.message}.")
+            self.kill(self.death_reason)
             raise WorkerDiedError(self.death_reason)
         if event.id != request_id:
             return None  # the rest of a request that was given up
