@@ -261,13 +261,15 @@ class Application(QObject):
         if not self._is_complete:
             self._to_open += tuple(files)
             return
+        documents = []
         for file in files:
             if _holds_conversations(file):
                 self.window.show_page("chat")
                 self.chat.import_file(file)
             else:
                 self.window.show_page("editor")
-                self.editor.open_file(file)
+                documents.append(file)
+        self.editor.open_files(documents)
 
     def _leave_keys(self) -> None:
         keymap().changed.disconnect(self._keep_keys)  # the keys outlive this window

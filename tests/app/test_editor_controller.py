@@ -5,6 +5,7 @@ import os
 import sqlite3
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -185,7 +186,7 @@ def test_an_earlier_version_comes_back_with_what_was_offered(desk, qtbot):
 def test_a_file_is_kept_as_it_was_opened(desk, qtbot, tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("as it was", encoding="utf-8")
-    desk.editor.open_file(path)
+    desk.editor.open_files([path])
     qtbot.waitUntil(lambda: desk.on_disk() == ["as it was"], timeout=5000)
     desk.editor.session.type_text(0, 0, "not ")
     qtbot.waitUntil(lambda: desk.on_disk() == ["not as it was"], timeout=5000)
@@ -276,7 +277,7 @@ def test_files_go_out_and_come_back(desk, qtbot, tmp_path, name):
     desk.editor.save_file(tmp_path / name)
     qtbot.waitUntil(lambda: desk.notices != [], timeout=5000)
     desk.editor.new_document()
-    desk.editor.open_file(tmp_path / name)
+    desk.editor.open_files([tmp_path / name])
     qtbot.waitUntil(lambda: desk.opened[-1].content.text != "", timeout=5000)
     assert desk.opened[-1].content.plain_text == "凯旋门[MASK]\n第二段 🏛"
     assert len(desk.editor.session.document.blanks) == 1
@@ -285,7 +286,7 @@ def test_files_go_out_and_come_back(desk, qtbot, tmp_path, name):
 def test_a_file_that_is_no_text_is_refused_with_its_reason(desk, qtbot, tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"abc\xff\xfe")
-    desk.editor.open_file(path)
+    desk.editor.open_files([path])
     qtbot.waitUntil(lambda: desk.notices != [], timeout=5000)
     assert "no text in UTF-8, UTF-16 or GB 18030; it begins with 61 62 63 ff fe" in desk.notices[0]
 
@@ -294,7 +295,7 @@ def test_a_file_that_is_no_text_is_refused_with_its_reason(desk, qtbot, tmp_path
 def test_a_text_of_another_encoding_is_read_as_it_was_written(desk, qtbot, tmp_path, encoding):
     path = tmp_path / "a.txt"
     path.write_bytes("凯旋门位于米兰，\r\n为纪念[MASK]而建。".encode(encoding))
-    desk.editor.open_file(path)
+    desk.editor.open_files([path])
     qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
     assert desk.opened[-1].content.plain_text == "凯旋门位于米兰，\n为纪念[MASK]而建。"
     assert desk.notices == []
@@ -303,7 +304,7 @@ def test_a_text_of_another_encoding_is_read_as_it_was_written(desk, qtbot, tmp_p
 def test_a_file_whose_name_is_no_utf8_is_kept_under_a_name_that_can_be_shown(desk, qtbot, tmp_path):
     path = tmp_path / os.fsdecode("说明.txt".encode("gbk"))
     path.write_text("正文", encoding="utf-8")
-    desk.editor.open_file(path)
+    desk.editor.open_files([path])
     qtbot.waitUntil(lambda: desk.on_disk() == ["正文"], timeout=5000)
     assert desk.editor.title == "˵��"
 
@@ -320,13 +321,58 @@ def test_a_file_on_a_disk_that_does_not_answer_holds_up_no_save_and_no_close(
     monkeypatch.setattr(editor, "_read_file", hang)
     try:
         desk.editor.open_text("new")
-        desk.editor.open_file(tmp_path / "hangs.txt")
+        desk.editor.open_files([tmp_path / "hangs.txt"])
         saved(desk, qtbot, tmp_path / "a.txt")
         assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "new"
         desk.editor.close()
         assert not answers.is_set()
     finally:
         answers.set()
+
+
+def test_files_are_opened_in_turn_and_one_that_cannot_be_read_is_told_in_its_place(
+    desk, qtbot, tmp_path, monkeypatch
+):
+    files = [tmp_path / name for name in ("slow.txt", "gone.txt", "last.txt")]
+    for file in (files[0], files[2]):
+        file.write_text(f"of {file.name}", encoding="utf-8")
+    read = editor._read_file
+
+    def read_late(path):
+        if path == files[0]:
+            time.sleep(0.1)
+        return read(path)
+
+    monkeypatch.setattr(editor, "_read_file", read_late)
+    told = []
+    desk.editor.document_opened.connect(lambda view: told.append(view.content.plain_text))
+    desk.editor.notice.connect(told.append)
+    desk.editor.open_files(files)
+    qtbot.waitUntil(lambda: len(told) == 3, timeout=5000)
+    assert (told[0], told[2]) == ("of slow.txt", "of last.txt")
+    assert told[1].startswith("gone.txt")
+    assert desk.editor.title == "last"
+
+
+def test_a_file_that_is_opened_while_it_is_saved_is_read_when_it_is_written(
+    desk, qtbot, tmp_path, monkeypatch
+):
+    path = tmp_path / "a.txt"
+    path.write_text("old", encoding="utf-8")
+    write, may_write = editor.write_whole, threading.Event()
+
+    def write_late(place, data):
+        may_write.wait(60)
+        write(place, data)
+
+    monkeypatch.setattr(editor, "write_whole", write_late)
+    desk.editor.open_text("new")
+    desk.editor.save_file(path)
+    desk.opened.clear()
+    desk.editor.open_files([path])
+    threading.Timer(0.2, may_write.set).start()
+    qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
+    assert desk.opened[-1].content.plain_text == "new"
 
 
 def test_the_close_waits_for_saves_and_the_newest_of_a_file_is_written_last(
@@ -364,14 +410,14 @@ def test_the_close_waits_for_a_dead_disk_within_limits(desk, tmp_path, monkeypat
 
 def test_a_pipe_is_no_file_to_open(desk, qtbot, tmp_path):
     os.mkfifo(tmp_path / "a.txt")
-    desk.editor.open_file(tmp_path / "a.txt")
+    desk.editor.open_files([tmp_path / "a.txt"])
     qtbot.waitUntil(lambda: desk.notices != [], timeout=5000)
     assert desk.notices == ["a.txt cannot be used: not a file"]
 
 
 def test_an_empty_file_is_an_empty_document(desk, qtbot, tmp_path):
     (tmp_path / "empty.md").write_bytes(b"\n")
-    desk.editor.open_file(tmp_path / "empty.md")
+    desk.editor.open_files([tmp_path / "empty.md"])
     qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
     assert desk.opened[-1].title == "empty"
     assert desk.notices == []
@@ -392,7 +438,7 @@ def test_a_file_that_is_saved_over_stays_as_it_was_written(desk, qtbot, tmp_path
     text = f"10\u00a0000 不可分而又不可合的{gap}一行。{end}第二行{end}"
     path = tmp_path / "a.txt"
     path.write_bytes(text.encode(encoding))
-    desk.editor.open_file(path)
+    desk.editor.open_files([path])
     qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
     saved(desk, qtbot, path)
     assert path.read_bytes() == text.encode(encoding)

@@ -7,7 +7,9 @@ storage and files beside it.
 import logging
 import os
 import stat
+from collections.abc import Sequence
 from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
 
 from msgspec import structs
@@ -183,14 +185,28 @@ class EditorController(QObject):
         if content.text:
             self._keeper.change(self._snapshot)
 
-    def open_file(self, path: Path) -> None:
-        """Reads a .txt, .md or .json file as a new document."""
+    def open_files(self, paths: Sequence[Path]) -> None:
+        """Reads .txt, .md or .json files as new documents, in turn: the last stays on show."""
+        if not paths:
+            return
+        path, *others = paths
+        save = self._saves.get(path)
+
+        def read() -> Snapshot:
+            if save is not None:
+                wait((save,))
+            return _read_file(path)
 
         def show(snapshot: Snapshot) -> None:
             self._take(0, snapshot)
             self._keeper.change(self._snapshot)
+            self.open_files(others)
 
-        self._when_file(in_a_thread(lambda: _read_file(path)), show, path)
+        def refused(error: StorageError) -> None:
+            self._tell_refused(path, error)
+            self.open_files(others)
+
+        self._mailbox.when(in_a_thread(read), show, refused)
 
     def save_file(self, path: Path) -> None:
         """Writes the document: .json with blanks, candidates and origins, else plain text."""
@@ -207,13 +223,10 @@ class EditorController(QObject):
             _write_file(path, snapshot)
 
         self._saves[path] = in_a_thread(write)
-        self._when_file(self._saves[path], done, path)
+        self._mailbox.when(self._saves[path], done, partial(self._tell_refused, path))
 
-    def _when_file(self, future: Future, done: object, path: Path) -> None:
-        def refused(error: StorageError) -> None:
-            self.notice.emit(sentences.file_refused(path, str(error)))
-
-        self._mailbox.when(future, done, refused)  # type: ignore[arg-type]
+    def _tell_refused(self, path: Path, error: StorageError) -> None:
+        self.notice.emit(sentences.file_refused(path, str(error)))
 
     def rename(self, title: str) -> None:
         """Gives the document a title of the person's own."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal
 
@@ -64,7 +63,7 @@ class EditorPage(QObject):
             lambda start, end, new: editor.session.type_text(start, end, new, is_ahead=True)
         )
         text.pasted.connect(self._on_pasted)
-        text.files_given.connect(self._on_files_given)
+        text.files_given.connect(editor.open_files)
         text.moved.connect(self._on_moved)
         text.adopted.connect(lambda blank_id, offer: editor.session.adopt(blank_id, offer))
         text.blank_requested.connect(self._on_blank_requested)
@@ -164,7 +163,7 @@ class EditorPage(QObject):
         """Asks for a file and opens it."""
         path = self._view.ask_open_path()
         if path is not None:
-            self._editor.open_file(path)
+            self._editor.open_files([path])
 
     def save_file(self) -> None:
         """Asks for a place and writes the document there."""
@@ -260,10 +259,6 @@ class EditorPage(QObject):
         at = self._editor.session.paste(start, end, text)
         self._view.text.set_cursor(at)
         self._view.text.ensureCursorVisible()
-
-    def _on_files_given(self, files: list[Path]) -> None:
-        for file in files:
-            self._editor.open_file(file)
 
     def _on_moved(self, start: int, end: int, to: int) -> None:
         at = self._editor.session.move(start, end, to)
