@@ -1,13 +1,18 @@
 """Finding in a conversation, and the question before a link is opened."""
 
+from dataclasses import replace
+
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
 
-from bilin_app.controllers.views import ConversationView, MessageView
+from bilin_app.controllers.views import ConversationView, MessageView, Seam
+from bilin_app.pages.chat.aside import pressed_part
 from bilin_app.pages.chat.link_dialog import LinkDialog, host_of
+from bilin_app.pages.chat.message_parts import Notice
 from bilin_app.pages.chat.view import ChatView
+from bilin_app.pages.controls import TextButton
 from bilin_app.text.visible import visible
 from bilin_app.theme.theme import Look, start_theme
 
@@ -90,6 +95,37 @@ def test_a_click_or_drag_in_messages_leaves_the_keys_to_the_composer(view, qtbot
     edit.selectAll()
     QTest.keyClick(edit, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
     assert QGuiApplication.clipboard().text() == "mine"
+
+
+def test_what_stands_beside_an_answer_is_selected_and_copied_without_taking_the_keys(view, qtbot):
+    view.activateWindow()
+    edit = view.composer.edit
+    edit.setFocus()
+    qtbot.waitUntil(edit.hasFocus)
+    answer = replace(
+        view.transcript.widgets_in_order()[-1].view,
+        text="<think>thoughts</think>\n\nanswer",
+        state="failed",
+        failure="Sentence",
+        detail="Detail",
+        seams=(Seam(0, "Reason"),),
+    )
+    view.transcript.update_message(answer)
+    widget = view.transcript.widgets_in_order()[-1]
+    widget.unfold_thought()
+    widget.findChild(Notice).findChild(TextButton).click()
+    words = []
+    for aside in widget.asides():
+        part = pressed_part(aside)
+        QTest.mouseDClick(part, Qt.MouseButton.LeftButton, pos=QPoint(6, 8))
+        assert edit.hasFocus()
+        QTest.keyClick(edit, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+        words.append(QGuiApplication.clipboard().text())
+    assert words == ["thoughts", "Broken", "Sentence", "Detail"]
+    QTest.mouseClick(widget.body.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(3, 3))
+    QGuiApplication.clipboard().clear()
+    QTest.keyClick(edit, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    assert QGuiApplication.clipboard().text() == ""
 
 
 def test_page_keys_in_a_field_of_few_lines_turn_the_messages_pages(view):

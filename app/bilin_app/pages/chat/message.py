@@ -1,9 +1,10 @@
 """One message: a person's bubble, or an answer with its name, facts and actions."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from PySide6.QtCore import QEvent, QLocale, Qt, Signal
-from PySide6.QtGui import QEnterEvent, QGuiApplication, QResizeEvent
+from PySide6.QtCore import QEvent, QLocale, QObject, Qt, Signal
+from PySide6.QtGui import QEnterEvent, QGuiApplication, QMouseEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QMenu, QWidget
 from typing_extensions import override
 
@@ -13,6 +14,7 @@ from bilin_app.controllers.views import (
     MessageView,
     Seam,
 )
+from bilin_app.pages.chat.aside import Aside, copy_selected, deselect, pressed_part
 from bilin_app.pages.chat.attachment_chips import AttachmentChips
 from bilin_app.pages.chat.message_body import MessageBody, plain_text
 from bilin_app.pages.chat.message_parts import ActionRow, InlineEditor, Notice, SeamNote
@@ -51,6 +53,7 @@ class MessageWidget(QWidget):
     write_answer_requested = Signal(int, str, bool)  # True = the model goes on from it
     delete_requested = Signal(int)
     attachment_opened = Signal(object)
+    aside_pressed = Signal()  # a thought, a notice, a note: what is selected now is there
 
     def __init__(
         self, view: MessageView, name: str, parent: QWidget, unfolded: set[int] | None = None
@@ -155,6 +158,39 @@ class MessageWidget(QWidget):
         """Shows what the model thought, if it did."""
         if self._thought is not None:
             self._thought.unfold()
+
+    # --- Selecting --------------------------------------------------------------------------------
+
+    def asides(self) -> Iterator[Aside]:
+        """The texts beside the answer, from the top down."""
+        if self._thought is not None:
+            yield self._thought.text
+        for part in (self._seam, self._notice):
+            if part is not None:
+                yield from part.asides
+
+    def copy_selected(self) -> None:
+        """Brings to the clipboard what is selected here, in the text or beside it."""
+        self.body.copy()
+        for aside in self.asides():
+            copy_selected(aside)
+
+    def deselect_asides(self) -> None:
+        """Selects nothing beside the text."""
+        for aside in self.asides():
+            deselect(aside)
+
+    def _watch(self, *asides: Aside) -> None:
+        for aside in asides:
+            pressed_part(aside).installEventFilter(self)
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if isinstance(event, QMouseEvent) and event.type() == QEvent.Type.MouseButtonPress:
+            extends = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+            if event.button() == Qt.MouseButton.LeftButton and not extends:
+                self.aside_pressed.emit()
+        return super().eventFilter(watched, event)
 
     # --- Geometry ---------------------------------------------------------------------------------
 
@@ -280,6 +316,7 @@ class MessageWidget(QWidget):
         if self._thought is None:
             self._thought = Thought(self, is_open=self.view.id in self._unfolded)
             self._thought.toggled.connect(self._on_thought_toggled)
+            self._watch(self._thought.text)
             self._thought.show()
         self._thought.set_thought(parted.thought, is_thinking=parted.is_thinking)
 
@@ -311,6 +348,7 @@ class MessageWidget(QWidget):
             return
         if self._seam is None:
             self._seam = SeamNote(self)
+            self._watch(*self._seam.asides)
             self._seam.show()
         self._seam.set_text("\n".join(self._seam_text(seam) for seam in breaks))
 
@@ -338,6 +376,7 @@ class MessageWidget(QWidget):
         if self._notice is None:
             self._notice = Notice(self)
             self._notice.details_toggled.connect(self.height_changed)
+            self._watch(*self._notice.asides)
             self._notice.show()
         self._notice.set_texts(sentence, self.view.detail)
 

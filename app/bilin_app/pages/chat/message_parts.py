@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QVBoxLayout, 
 from typing_extensions import override
 
 from bilin_app.controllers.views import MessageView
+from bilin_app.pages.chat.aside import Aside, make_aside
 from bilin_app.pages.chat.preedit import PreeditGuard
 from bilin_app.pages.controls import (
     ElidedLabel,
@@ -158,12 +159,13 @@ class Notice(QFrame):
         self.setObjectName("notice")
         self._icon = IconMark("warning-circle", "danger", self)
         self._sentence = label(self, wraps=True)
-        self._sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        make_aside(self._sentence)
         self._details = TextButton("link", self)
         self._details.clicked.connect(self._on_details_clicked)
         self._detail = QPlainTextEdit(self)
         self._detail.setObjectName("detail")
         self._detail.setReadOnly(True)
+        make_aside(self._detail, Qt.FocusPolicy.TabFocus)  # keys scroll in it
         self._detail.hide()
         row = QHBoxLayout()
         row.setSpacing(8)
@@ -175,6 +177,11 @@ class Notice(QFrame):
         column.addLayout(row)
         column.addWidget(self._detail)
         self._retranslate()
+
+    @property
+    def asides(self) -> tuple[Aside, ...]:
+        """What can be selected."""
+        return (self._sentence, self._detail)
 
     def set_texts(self, sentence: str, detail: str) -> None:
         """The sentence for everyone and the detail for a report ("" for none)."""
@@ -220,12 +227,17 @@ class SeamNote(QWidget):
         self._mark = IconMark("link-break", "muted", self)
         self._mark.setFixedSize(14, 14)
         self._text = label(self, wraps=True)
-        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        make_aside(self._text)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(6)
         row.addWidget(self._mark, 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(self._text, 1)
+
+    @property
+    def asides(self) -> tuple[Aside, ...]:
+        """What can be selected."""
+        return (self._text,)
 
     def set_text(self, text: str) -> None:
         """A sentence a line."""

@@ -7,6 +7,7 @@ from PySide6.QtGui import QTextCursor, QWheelEvent
 from PySide6.QtWidgets import QFrame, QTextEdit, QWidget
 from typing_extensions import override
 
+from bilin_app.pages.chat.aside import make_aside
 from bilin_app.pages.controls import IconButton
 
 LINE_HEIGHT = 28
@@ -23,8 +24,7 @@ class _ThoughtText(QTextEdit):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        make_aside(self)
         self.viewport().setAutoFillBackground(False)
         self.document().setUndoRedoEnabled(False)
         self.document().setDocumentMargin(0)

@@ -359,6 +359,7 @@ class Transcript(QAbstractScrollArea):
         if self._query:
             widget.body.mark(self._query)
         widget.body.selecting = self.selection
+        widget.aside_pressed.connect(self.selection.clear)
         if (text := self._edits.pop(view.id, None)) is not None:
             widget.open_editor(text)
         self._widgets[view.id] = widget

@@ -9,6 +9,7 @@ from PySide6.QtGui import QGuiApplication, QTextCursor, QTextDocument
 from PySide6.QtWidgets import QScrollBar, QWidget
 
 from bilin_app.controllers.views import MessageView
+from bilin_app.pages.chat.aside import deselect
 from bilin_app.pages.chat.document import MessageDocument
 from bilin_app.pages.chat.message import MessageWidget
 from bilin_app.pages.chat.message_body import MessageBody, plain_text
@@ -131,8 +132,9 @@ class WideSelection:
         self.release()
         self._anchor = self._head = None
         for widget in self._messages.widgets_in_order():
+            widget.deselect_asides()
             if widget.body is not but:
-                _deselect(widget.body)
+                deselect(widget.body)
 
     def messages_changed(self) -> None:
         """Selects nothing if an end of the selection is gone."""
@@ -175,7 +177,7 @@ class WideSelection:
             QGuiApplication.clipboard().setText(self.text())
             return
         for widget in self._messages.widgets_in_order():
-            widget.body.copy()  # nothing where nothing is selected
+            widget.copy_selected()
 
     def snapshot(self) -> Callable[[], str]:
         """Makes the text of what is selected now, however things look by then."""
@@ -209,7 +211,7 @@ class WideSelection:
             if widget.view.id in parts:
                 self._show_on(widget, parts[widget.view.id])
             elif widget.body is not self._dragged or parts:
-                _deselect(widget.body)
+                deselect(widget.body)
 
     def _show_on(self, widget: MessageWidget, part: tuple[int, int | None]) -> None:
         cursor = _selecting(widget.body.document(), part)
@@ -281,13 +283,6 @@ def _text_of(view: MessageView, part: tuple[int, int | None]) -> str:
     owner.deleteLater()  # at once, where there are thousands
     QCoreApplication.sendPostedEvents(owner, QEvent.Type.DeferredDelete.value)
     return text
-
-
-def _deselect(body: MessageBody) -> None:
-    cursor = body.textCursor()
-    if cursor.hasSelection():
-        cursor.clearSelection()
-        body.setTextCursor(cursor)
 
 
 def _position(body: MessageBody, at: QPoint) -> int:
