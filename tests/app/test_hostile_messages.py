@@ -11,9 +11,9 @@ from PySide6.QtWidgets import QWidget
 from bilin_app.controllers.views import MessageView
 from bilin_app.pages.chat.attachment_dialog import AttachmentDialog
 from bilin_app.pages.chat.formulas import formulas
-from bilin_app.pages.chat.markdown import CODE_PROPERTY
 from bilin_app.pages.chat.message import MessageWidget
 from bilin_app.pages.chat.message_body import MessageBody
+from bilin_app.pages.chat.text_formats import CODE_PROPERTY
 from bilin_app.text.attachments import Attachment, clean_name, with_attachments
 from bilin_app.theme.theme import Look, start_theme
 

@@ -15,9 +15,12 @@ from bilin_app.controllers.views import (
     Seam,
 )
 from bilin_app.pages.chat.attachment_dialog import MAX_LINE, AttachmentDialog
-from bilin_app.pages.chat.markdown import CODE_HEADER, LIST_INDENT
 from bilin_app.pages.chat.message import MessageWidget
 from bilin_app.pages.chat.message_body import marker_font, plain_text
+from bilin_app.pages.chat.text_formats import (
+    CODE_HEADER,
+    LIST_INDENT,
+)
 from bilin_app.pages.keymap import keymap
 from bilin_app.text.attachments import Attachment
 from bilin_app.theme.theme import Look, start_theme

@@ -13,8 +13,8 @@ from shown_transcript import shown_transcript
 from bilin_app.controllers.views import MessageState, MessageView
 from bilin_app.pages.chat.document import MAX_BLOCK_CHARS, MessageDocument
 from bilin_app.pages.chat.highlight import WAIT_MS, prepare_lexer
-from bilin_app.pages.chat.markdown import CODE_PROPERTY, MARKER_PROPERTY, MAX_LINE_CHARS
 from bilin_app.pages.chat.message_body import plain_text
+from bilin_app.pages.chat.text_formats import CODE_PROPERTY, MARKER_PROPERTY, MAX_LINE_CHARS
 from bilin_app.theme.fonts import families
 from bilin_app.theme.theme import Look, start_theme
 from bilin_app.tour_texts import TEXTS

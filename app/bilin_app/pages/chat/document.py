@@ -11,13 +11,11 @@ from PySide6.QtCore import QObject, QUrl, Signal
 from PySide6.QtGui import QTextBlock, QTextBlockFormat, QTextCursor, QTextDocument
 from typing_extensions import override
 
+from bilin_app.pages.chat.formula_picture import WaitingFormula
 from bilin_app.pages.chat.formulas import FormulaKey, formulas
 from bilin_app.pages.chat.highlight import Highlighter, prepare_lexer
-from bilin_app.pages.chat.markdown import (
-    MarkdownWriter,
-    OpenList,
-    OpenTable,
-    WaitingFormula,
+from bilin_app.pages.chat.markdown import MarkdownWriter, OpenList, OpenTable
+from bilin_app.pages.chat.text_formats import (
     code_block_format,
     code_char_format,
     cut,

@@ -1,7 +1,7 @@
 """Writes Markdown into a QTextDocument: CommonMark with tables and strikethrough.
 
 Raw HTML is text; an image is a link and never fetched; a link that is not http, https or mailto is
-text. What is written asks its block to be painted by the message's widget through properties.
+text.
 """
 
 from __future__ import annotations
@@ -11,60 +11,49 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QUrl
 from PySide6.QtGui import (
-    QFontMetricsF,
-    QImage,
-    QTextBlock,
     QTextBlockFormat,
     QTextCharFormat,
     QTextCursor,
-    QTextDocument,
-    QTextFormat,
-    QTextFrameFormat,
-    QTextImageFormat,
-    QTextLength,
     QTextTable,
-    QTextTableFormat,
 )
 
-from bilin_app.pages.chat.formulas import PIXEL_RATIO, Formula, FormulaKey, formulas
+from bilin_app.pages.chat.formula_picture import WaitingFormula, insert_formula
+from bilin_app.pages.chat.formulas import formulas
 from bilin_app.pages.chat.highlight import prepare_lexer
 from bilin_app.pages.chat.math_rules import FORMULA, add_math
-from bilin_app.text.document import to_units
-from bilin_app.theme.fonts import BOLD, code_families, families, language_of
+from bilin_app.pages.chat.text_formats import (
+    BEHIND_TABLE_PROPERTY,
+    GOES_ON_PROPERTY,
+    LIST_INDENT,
+    MARKER_PROPERTY,
+    MAX_LINE_CHARS,
+    PARAGRAPH_GAP,
+    QUOTE_INDENT,
+    QUOTE_PROPERTY,
+    RULE_PROPERTY,
+    code_char_format,
+    cut,
+    inline_code_format,
+    insert_text,
+    is_behind_table,
+    link_format,
+    set_first_format,
+    spacer_format,
+    table_format,
+    text_block_format,
+    text_char_format,
+)
+from bilin_app.theme.fonts import BOLD
 from bilin_app.theme.theme import theme
 
-CODE_PROPERTY = QTextFormat.Property.UserProperty.value + 1  # the fence's number in its message
-QUOTE_PROPERTY = QTextFormat.Property.UserProperty.value + 2  # how deep the quotation is
-RULE_PROPERTY = QTextFormat.Property.UserProperty.value + 3  # a thematic break
-MARKER_PROPERTY = QTextFormat.Property.UserProperty.value + 4  # a list item's "•" or "3."
-FORMULA_PROPERTY = QTextFormat.Property.UserProperty.value + 5  # a picture's source, to be copied
-BEHIND_TABLE_PROPERTY = QTextFormat.Property.UserProperty.value + 6  # the block a table ends at
-GOES_ON_PROPERTY = QTextFormat.Property.UserProperty.value + 7  # the paragraph of the block before
-
-PARAGRAPH_GAP = 8
-CODE_HEADER = 28
-CODE_PADDING = 11
-CODE_INDENT = 14
-LIST_INDENT = 24
-QUOTE_INDENT = 16
-MAX_DEPTH = 12
-MAX_LINE_CHARS = 8000  # Qt takes minutes to break one line of 100,000 letters
-_CUT_AFTER = "\n。！？；!?;.，, "
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-_FIXED = QTextBlockFormat.LineHeightTypes.FixedHeight.value
+MAX_DEPTH = 12
 _HEADING_EXTRA = {1: 6, 2: 4, 3: 2}
 _TASK = re.compile(r"\[([ xX])\]\s+")
-# What the fonts for Chinese draw as wide as a character although only Latin letters are around it.
-_LATIN_APOSTROPHE = re.compile(r"(?<=[A-Za-z])’(?=[A-Za-z])")
-_LATIN_QUOTATION = re.compile("(?<![^\x00-\x7f])“[^“”\u2e80-\uffef]*”(?![^\x00-\x7f])")
 _TASK_MARKS = {" ": "☐", "x": "☑"}
 
 
@@ -92,154 +81,6 @@ def warm_up() -> None:
 def is_safe_link(url: str) -> bool:
     """Whether an address may be offered for opening at all."""
     return url.lower().startswith(("http://", "https://", "mailto:"))
-
-
-def text_block_format(gap: int, *, line_height: float | None = None) -> QTextBlockFormat:
-    """A block of text with `gap` px below and lines `line_height` px apart (the text's own)."""
-    result = QTextBlockFormat()
-    result.setBottomMargin(gap)
-    result.setLineHeight(line_height or theme().sizes.line_height, _FIXED)
-    return result
-
-
-def code_block_format(number: int, *, first: bool, last: bool) -> QTextBlockFormat:
-    """A line of a framed code block; the first leaves room for the header."""
-    result = text_block_format(0, line_height=theme().sizes.code_line_height)
-    result.setLeftMargin(CODE_INDENT)
-    result.setRightMargin(CODE_INDENT)
-    result.setTopMargin(PARAGRAPH_GAP + CODE_HEADER + CODE_PADDING if first else 0)
-    result.setBottomMargin(CODE_PADDING + PARAGRAPH_GAP + 2 if last else 0)
-    result.setProperty(CODE_PROPERTY, number)
-    return result
-
-
-def spacer_format(*, behind_table: bool = False) -> QTextBlockFormat:
-    """An unused block, such as Qt needs after a table: next to no height."""
-    result = text_block_format(0, line_height=1)
-    if behind_table:
-        result.setProperty(BEHIND_TABLE_PROPERTY, True)
-    return result
-
-
-def set_first_format(cursor: QTextCursor, block_format: QTextBlockFormat) -> None:
-    """Gives an unused block its format; behind a table, where Qt heeds no top margin, a new one."""
-    if not is_behind_table(cursor.block()):
-        cursor.setBlockFormat(block_format)
-    elif block_format.topMargin():
-        cursor.insertBlock(block_format)
-    else:
-        block_format.setProperty(BEHIND_TABLE_PROPERTY, True)
-        cursor.setBlockFormat(block_format)
-
-
-def is_behind_table(block: QTextBlock) -> bool:
-    """Whether a table ends where a block begins (within an edit Qt's own frames are not yet it)."""
-    return block.blockFormat().hasProperty(BEHIND_TABLE_PROPERTY)
-
-
-def text_char_format(text: str, *, size: int | None = None) -> QTextCharFormat:
-    """Letters for a text, in the families of its language."""
-    result = QTextCharFormat()
-    result.setFontFamilies(families(language_of(text), "text"))
-    result.setProperty(QTextFormat.Property.FontPixelSize, size or theme().sizes.text)
-    result.setForeground(theme().palette.color("ink"))
-    return result
-
-
-def insert_text(cursor: QTextCursor, text: str, char_format: QTextCharFormat) -> None:
-    """Inserts text; marks between Latin letters are narrow in Chinese text, too."""
-    marks = [match.start() for match in _LATIN_APOSTROPHE.finditer(text)]
-    for match in _LATIN_QUOTATION.finditer(text):
-        marks += (match.start(), match.end() - 1)
-    if not marks:
-        cursor.insertText(text, char_format)
-        return
-    narrow = QTextCharFormat(char_format)
-    narrow.setFontFamilies(families("en", "text"))
-    begin = 0
-    for mark in sorted(marks):
-        cursor.insertText(text[begin:mark], char_format)
-        cursor.insertText(text[mark], narrow)
-        begin = mark + 1
-    cursor.insertText(text[begin:], char_format)
-
-
-def cut(text: str, max_chars: int) -> Iterator[str]:
-    """Pieces of letters of at most max_chars, cut after punctuation where there is some."""
-    while len(text) > max_chars:
-        window = text[:max_chars]
-        end = max(window.rfind(char) for char in _CUT_AFTER) + 1
-        if end <= max_chars // 2:
-            end = max_chars
-        yield text[:end]
-        text = text[end:]
-    if text:
-        yield text
-
-
-def code_char_format() -> QTextCharFormat:
-    """Letters for code."""
-    result = QTextCharFormat()
-    result.setFontFamilies(code_families())
-    result.setProperty(QTextFormat.Property.FontPixelSize, theme().sizes.code)
-    result.setForeground(theme().palette.color("ink"))
-    return result
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingFormula:
-    """A formula that shows as its source until it is drawn. start: where that source begins."""
-
-    key: FormulaKey
-    markup: str
-    start: QTextCursor
-
-    def draw(self, formula: Formula) -> None:
-        """Puts the picture in place, unless the source is there no more."""
-        cursor = QTextCursor(self.start)
-        cursor.setKeepPositionOnInsert(False)
-        length = len(to_units(self.markup))
-        end = min(self.start.position() + length, cursor.document().characterCount() - 1)
-        cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
-        if cursor.selectedText() == self.markup.replace("\n", "\u2028"):
-            insert_formula(cursor, formula, self.key, self.markup)
-
-
-def insert_formula(cursor: QTextCursor, formula: Formula, key: FormulaKey, markup: str) -> None:
-    """Puts a picture in the line, its baseline on that of the letters; replaces a selection."""
-    base = cursor.charFormat() if not cursor.hasSelection() else text_char_format(markup)
-    cursor.removeSelectedText()
-    image = QTextImageFormat()
-    image.setFontFamilies(base.fontFamilies() or families("en", "text"))
-    image.setProperty(QTextFormat.Property.FontPixelSize, theme().sizes.text)
-    # Qt centres the picture on half the height of an x; room is added on one side until that
-    # point is where the formula's own baseline wants it.
-    half_x = QFontMetricsF(image.font()).xHeight() / 2
-    lift = formula.ascent - formula.descent - half_x
-    top, bottom = max(0.0, -lift), max(0.0, lift)
-    height = formula.ascent + formula.descent + top + bottom
-    name = QUrl(f"formula:{abs(hash((key, round(top), round(bottom))))}")
-    document = cursor.document()
-    document.addResource(
-        QTextDocument.ResourceType.ImageResource, name, _padded(formula.image, top, bottom)
-    )
-    image.setName(name.toString())
-    image.setWidth(formula.width)
-    image.setHeight(height)
-    image.setVerticalAlignment(QTextCharFormat.VerticalAlignment.AlignMiddle)
-    image.setProperty(FORMULA_PROPERTY, markup)
-    image.setToolTip(markup)
-    block_format = cursor.blockFormat()
-    block_format.setLineHeight(
-        theme().sizes.line_height, QTextBlockFormat.LineHeightTypes.MinimumHeight.value
-    )
-    cursor.setBlockFormat(block_format)
-    cursor.insertImage(image)
-
-
-def _padded(image: QImage, top: float, bottom: float) -> QImage:
-    above, below = round(top * PIXEL_RATIO), round(bottom * PIXEL_RATIO)
-    return image.copy(0, -above, image.width(), image.height() + above + below)
 
 
 @dataclass(slots=True)
@@ -423,7 +264,7 @@ class MarkdownWriter:
         self._cursor.insertText(f"[{token.meta['label']}]: ", base)
         for piece in cut(address, MAX_LINE_CHARS):
             self._make_room()
-            self._cursor.insertText(piece, _link_format(base, address))
+            self._cursor.insertText(piece, link_format(base, address))
         if title := token.meta["title"]:
             self._make_room()
             self._cursor.insertText(f' "{title}"', base)
@@ -483,7 +324,7 @@ class MarkdownWriter:
         if rows:
             table = self._write_rows(rows, num_columns, table, has_head=not is_rest)
         if is_rest and table is not None and not self._goes_on:
-            table.setFormat(_table_format(has_head=True))  # with the margin below
+            table.setFormat(table_format(has_head=True))  # with the margin below
         if self._goes_on and index == len(tokens) - 1:
             head = after.head if isinstance(after, OpenTable) else self._table_head(tokens[begin])
             self.unfinished = OpenTable(head, table)
@@ -508,10 +349,10 @@ class MarkdownWriter:
                 self._cursor.setBlockFormat(spacer_format(behind_table=behind_table))
             else:
                 self._cursor.insertBlock(spacer_format())
-            table_format = _table_format(has_head=has_head)
+            made = table_format(has_head=has_head)
             if self._goes_on:
-                table_format.setBottomMargin(0)  # so that its open end stands close below
-            table = self._cursor.insertTable(len(rows), num_columns, table_format)
+                made.setBottomMargin(0)  # so that its open end stands close below
+            table = self._cursor.insertTable(len(rows), num_columns, made)
         for row_index, row in enumerate(rows, first):
             for column, token in enumerate(row):
                 self._cursor = table.cellAt(row_index, column).firstCursorPosition()
@@ -552,14 +393,14 @@ class MarkdownWriter:
             case "code_inline":
                 for piece in cut(child.content, MAX_LINE_CHARS):
                     self._make_room()
-                    self._cursor.insertText(piece, _inline_code_format(current))
+                    self._cursor.insertText(piece, inline_code_format(current))
             case "softbreak" | "hardbreak":
                 self._break_line(current)
             case _ if child.type == FORMULA:
                 self._write_formula(child, current)
             case "image":
                 address = str(child.attrs.get("src", ""))
-                link = _link_format(current, address) if is_safe_link(address) else current
+                link = link_format(current, address) if is_safe_link(address) else current
                 for piece in cut(child.content or address, MAX_LINE_CHARS):
                     self._make_room()
                     self._cursor.insertText(piece, link)
@@ -589,7 +430,7 @@ class MarkdownWriter:
             insert_formula(self._cursor, formula, key, child.markup)
             return
         start = self._cursor.position()
-        self._cursor.insertText(child.markup.replace("\n", "\u2028"), _inline_code_format(current))
+        self._cursor.insertText(child.markup.replace("\n", "\u2028"), inline_code_format(current))
         begin = QTextCursor(self._cursor)
         begin.setPosition(start)
         begin.setKeepPositionOnInsert(True)
@@ -606,37 +447,5 @@ def _nested_format(token: Token, outer: QTextCharFormat) -> QTextCharFormat:
         case "s_open":
             result.setFontStrikeOut(True)
         case "link_open":
-            return _link_format(outer, str(token.attrs.get("href", "")))
-    return result
-
-
-def _link_format(outer: QTextCharFormat, address: str) -> QTextCharFormat:
-    result = QTextCharFormat(outer)
-    result.setAnchor(True)
-    result.setAnchorHref(address)
-    result.setForeground(theme().palette.color("accent"))
-    result.setFontUnderline(True)
-    return result
-
-
-def _inline_code_format(outer: QTextCharFormat) -> QTextCharFormat:
-    result = QTextCharFormat(outer)
-    result.setFontFamilies(code_families())
-    result.setProperty(QTextFormat.Property.FontPixelSize, theme().sizes.code)
-    result.setBackground(theme().palette.color("raised"))
-    return result
-
-
-def _table_format(*, has_head: bool) -> QTextTableFormat:
-    result = QTextTableFormat()
-    result.setBorderCollapse(True)
-    result.setBorder(1)
-    result.setBorderStyle(QTextFrameFormat.BorderStyle.BorderStyle_Solid)
-    result.setBorderBrush(theme().palette.color("line"))
-    result.setCellPadding(6)
-    result.setCellSpacing(0)
-    result.setTopMargin(2 if has_head else 0)
-    result.setBottomMargin(PARAGRAPH_GAP + 4)
-    result.setHeaderRowCount(1 if has_head else 0)
-    result.setWidth(QTextLength())
+            return link_format(outer, str(token.attrs.get("href", "")))
     return result

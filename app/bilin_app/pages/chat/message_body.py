@@ -45,7 +45,8 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from bilin_app.pages.chat.document import Fence, MessageDocument
-from bilin_app.pages.chat.markdown import (
+from bilin_app.pages.chat.selecting import Selecting, TextOnDemand
+from bilin_app.pages.chat.text_formats import (
     CODE_HEADER,
     CODE_PADDING,
     CODE_PROPERTY,
@@ -57,7 +58,6 @@ from bilin_app.pages.chat.markdown import (
     QUOTE_PROPERTY,
     RULE_PROPERTY,
 )
-from bilin_app.pages.chat.selecting import Selecting, TextOnDemand
 from bilin_app.text.document import from_units, to_units
 from bilin_app.theme.fonts import text_font
 from bilin_app.theme.theme import theme
