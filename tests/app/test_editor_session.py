@@ -386,6 +386,29 @@ def test_words_are_accepted_one_by_one_and_given_back_together_with_the_rest():
     assert session.document.plain_text == "by Stanford University."
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3.14 meters",
+        "2024-05-01",
+        "10:30",
+        "10,000",
+        "state-of-the-art",
+        "使用 Python 编程",
+        "GPT-4 和 e.g. x",
+    ],
+)
+def test_what_is_accepted_word_by_word_is_what_is_accepted_at_once(text):
+    wholly, by_words = session_of("of [MASK]so"), session_of("of [MASK]so")
+    [(_, blank)] = by_words.document.blanks
+    for session in (wholly, by_words):
+        offer(session, blank.id, text)
+    wholly.accept(blank.id)
+    while by_words.accept_word(blank.id):
+        pass
+    assert by_words.document.plain_text == wholly.document.plain_text
+
+
 def test_a_fill_that_brings_nothing_takes_nothing_away():
     session = session_of("The sky is [MASK].")
     [(_, blank)] = session.document.blanks

@@ -305,6 +305,7 @@ class EditorSession(QObject):
                 ),
             ),
             chosen=0,
+            is_exact=True,  # fitted as a whole: what parts its words is in it
         )
         position, blank = place
         old = self.document.slice(position, position + 1)
