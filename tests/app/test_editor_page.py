@@ -274,6 +274,19 @@ def test_the_menu_of_the_text_speaks_the_language_of_the_window(desk):
     assert TextMenu(desk).act("undo").text().startswith("撤消")
 
 
+@pytest.mark.parametrize("what", ["rewrite", "sentence"])
+def test_what_is_selected_inside_an_offer_alone_becomes_a_blank(desk, what):
+    desk.editor.open_text("甲[MASK]乙")
+    offer(desk, 0, "一二三")
+    cursor = desk.view.text.textCursor()
+    cursor.setPosition(2)
+    cursor.setPosition(3, cursor.MoveMode.KeepAnchor)
+    desk.view.text.setTextCursor(cursor)
+    desk.page._on_insert(what)
+    [(position, blank)] = desk.editor.session.document.blanks
+    assert (position, blank.original) == (2, "二")
+
+
 def drop(desk: EditorDesk, data: QMimeData) -> None:
     viewport, place = desk.view.text.viewport(), QPoint(50, 50)
     actions, button = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import (
     QDragEnterEvent,
     QDragMoveEvent,
@@ -282,6 +282,40 @@ def test_what_is_typed_inside_an_offer_is_one_with_its_text(bench):
     assert one.session.document.plain_text == "冬天去三亚。海口避寒。"
 
 
+@pytest.mark.parametrize(
+    ("selected", "expected"), [((2, 2), "甲一x二三乙"), ((2, 3), "甲一x三乙"), ((3, 5), "甲一二x")]
+)
+def test_what_is_pasted_inside_an_offer_comes_where_the_caret_is(bench, selected, expected):
+    one = bench("甲[MASK]乙")
+    one.offer("一二三")
+    one.at(*selected)
+    data = QMimeData()
+    data.setText("x")
+    one.view.insertFromMimeData(data)
+    assert one.session.document.plain_text == expected
+    one.session.undo()
+    assert one.session.document.plain_text == "甲一二三乙"
+
+
+def test_a_file_that_is_pasted_inside_an_offer_leaves_it_one(bench, tmp_path):
+    one = bench("甲[MASK]乙")
+    one.offer("一二三")
+    one.at(2)
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(tmp_path / "a.txt"))])
+    one.view.insertFromMimeData(data)
+    assert one.session.document.plain_text == "甲[MASK]乙"
+
+
+def test_ctrl_m_inside_an_offer_makes_a_blank_of_what_is_selected_alone(bench):
+    one = bench("甲[MASK]乙")
+    one.offer("一二三")
+    one.at(2, 3)
+    one.key(Key.Key_M, Mod.ControlModifier)
+    assert one.session.document.plain_text == "甲一[MASK]三乙"
+    assert one.session.document.blanks[0][1].original == "二"
+
+
 def test_deleting_around_an_offer_drops_it_with_its_blank(bench):
     one = bench("甲[MASK]乙[MASK]丙")
     one.offer("一二三")
@@ -349,6 +383,39 @@ def test_blanks_are_copied_and_pasted_as_their_tokens(bench):
     assert one.session.document.plain_text == "a[MASK]b[gMASK]c"
 
 
+def drop_selection(one: Bench, place: int, action: Qt.DropAction) -> QDropEvent:
+    """Drags what is selected within the text."""
+    data, viewport = one.view.createMimeDataFromSelection(), one.view.viewport()
+    to = one.view.textCursor()
+    to.setPosition(place)
+
+    class OwnDrop(QDropEvent):
+        def source(self):
+            return viewport
+
+    at = QPointF(one.view.cursorRect(to).center())
+    actions = Qt.DropAction.MoveAction | Qt.DropAction.CopyAction
+    drop = OwnDrop(at, actions, data, Qt.MouseButton.LeftButton, Mod.NoModifier)
+    drop.setDropAction(action)
+    one.view.dropEvent(drop)
+    return drop
+
+
+@pytest.mark.parametrize(
+    ("selected", "to", "expected"),
+    [((2, 3), 5, "甲一三乙二"), ((2, 3), 2, "甲[MASK]乙"), ((0, 1), 3, "一二甲三乙")],
+)
+def test_what_is_dragged_out_of_an_offer_or_into_it_takes_it_into_the_text(
+    bench, selected, to, expected
+):
+    one = bench("甲[MASK]乙")
+    one.view.moved.connect(one.session.move)
+    one.offer("一二三")
+    one.at(*selected)
+    drop_selection(one, to, Qt.DropAction.MoveAction)
+    assert one.session.document.plain_text == expected
+
+
 @pytest.mark.parametrize(
     ("action", "expected"),
     [
@@ -361,20 +428,7 @@ def test_what_is_dragged_within_the_text_moves_unless_a_copy_is_asked_for(bench,
     one.view.moved.connect(one.session.move)
     one.offer("春天")
     one.at(0, 4)
-    end = one.view.textCursor()
-    end.movePosition(QTextCursor.MoveOperation.End)
-    data = one.view.createMimeDataFromSelection()
-    viewport = one.view.viewport()
-
-    class OwnDrop(QDropEvent):
-        def source(self):
-            return viewport
-
-    place = QPointF(one.view.cursorRect(end).center())
-    actions = Qt.DropAction.MoveAction | Qt.DropAction.CopyAction
-    drop = OwnDrop(place, actions, data, Qt.MouseButton.LeftButton, Mod.NoModifier)
-    drop.setDropAction(action)
-    one.view.dropEvent(drop)
+    drop = drop_selection(one, 6, action)
     assert one.session.document.plain_text == expected
     assert drop.dropAction() == Qt.DropAction.CopyAction  # so that Qt takes nothing away
     one.session.undo()

@@ -272,11 +272,11 @@ class EditorPage(QObject):
 
     def _on_insert(self, what: str) -> None:
         text, session = self._view.text, self._editor.session
-        start, end = text.selection
         if what == "rewrite":
-            if start == end:
+            if not text.textCursor().hasSelection():
                 self._view.toast.show_text(self.tr("Select what is to be rewritten first."))
                 return
+            start, end = text.adopt_selection()
             selected = session.document.text[start:end]
             what = "long" if "\n" in selected or len(selected) > 60 else "short"
         elif what in ("bridge", "continue"):
@@ -286,6 +286,8 @@ class EditorPage(QObject):
                 is_empty = session.document.text[at - 1 : at] in ("", "\n")
             start = end = at if is_empty else session.paste(at, at, "\n")
             what = "long"
+        else:
+            start, end = text.adopt_selection()
         self._on_blank_requested(start, end, what)
         text.setFocus()
 

@@ -68,7 +68,7 @@ class TextView(QTextEdit):
     """Signals carry positions of the document (text.document) and blank ids.
 
     moved(int, int, int): the stretch from one position to another was dragged to a third.
-    adopted(int, str): the offer on show, this text, was edited by hand and belongs to the text now.
+    adopted(int, str): the offer on show, this text, is changed by hand and belongs to the text now.
     flag_entered(int): the cursor was put into this one of the words that `show_flags` marked.
     files_given(list[Path]): files that were dropped or pasted.
     """
@@ -156,6 +156,15 @@ class TextView(QTextEdit):
     def is_composing(self) -> bool:
         """Whether an input method has a preedit: then nothing appears and nothing is accepted."""
         return self._is_composing
+
+    def adopt_selection(self) -> tuple[int, int]:
+        """`selection`, for an act that changes it.
+
+        Offers that it begins or ends inside of are taken into the text first.
+        """
+        cursor = self.textCursor()
+        self._adopt_around(cursor.selectionStart(), cursor.selectionEnd())
+        return self.selection
 
     # --- Data in ----------------------------------------------------------------------------------
 
@@ -447,12 +456,12 @@ class TextView(QTextEdit):
     def _tell_edit(self, start: int, end: int, text: str) -> None:
         """An offer that was edited inside is taken into the text first, as it stood."""
         first, last = start, end
-        for low, high, blank_id in self._shown.regions():
+        for low, high, _ in self._shown.regions():
             if low < start < high or low < end < high:
                 first, last = min(first, low), max(last, high)
-                self._is_adopting = True
-                self.adopted.emit(blank_id, from_units(self._shown.text_of(blank_id)))
-                self._is_adopting = False
+        self._is_adopting = True
+        self._adopt_around(start, end)
+        self._is_adopting = False
         position, stop = self._shown.position_of(start), self._shown.position_of(end)
         self.text_edited.emit(position, stop, clean(text))
         if len(to_units(clean(text))) != len(to_units(text)):
@@ -461,6 +470,12 @@ class TextView(QTextEdit):
             last += len(to_units(text)) - (end - start)
             low, high = self._shown.position_of(first), self._shown.position_of(last)
             self._format(first, self._shown.document.slice(low, high))
+
+    def _adopt_around(self, *places: int) -> None:
+        """Takes the offers that any of these places is inside of into the text, as they stand."""
+        for low, high, blank_id in self._shown.regions():
+            if any(low < place < high for place in places):
+                self.adopted.emit(blank_id, from_units(self._shown.text_of(blank_id)))
 
     def _resync(self) -> None:
         """Shows the document anew where the field took in what no document may hold."""
@@ -550,7 +565,7 @@ class TextView(QTextEdit):
             return self.redo_requested.emit
         for name, kind in (("blank", "short"), ("long", "long")):
             if keys.matches(event, name):
-                return lambda k=kind: self.blank_requested.emit(*self.selection, k)
+                return lambda k=kind: self.blank_requested.emit(*self.adopt_selection(), k)
         if keys.matches(event, "proofread"):
             return self.proofread_requested.emit
         if keys.matches(event, "fill"):
@@ -634,25 +649,31 @@ class TextView(QTextEdit):
 
     @override
     def insertFromMimeData(self, source: QMimeData) -> None:
-        self._take_in(source, *self.selection)
+        cursor = self.textCursor()
+        self._take_in(source, cursor.selectionStart(), cursor.selectionEnd())
 
     def _take_in(self, source: QMimeData, start: int, end: int) -> None:
+        """Files are opened; text comes in place of what stands between two places."""
         if files := local_files(source):
             self.files_given.emit(files)
         elif source.hasText():
-            self.pasted.emit(start, end, source.text())
+            self._adopt_around(start, end)
+            low, high = self._shown.position_of(start), self._shown.position_of(end)
+            self.pasted.emit(low, high, source.text())
 
     @override
     def dropEvent(self, e: QDropEvent) -> None:
         place = self.cursorForPosition(e.position().toPoint()).position()
-        at = self._shown.position_of(place)
+        cursor = self.textCursor()
+        start, end = cursor.selectionStart(), cursor.selectionEnd()
         is_own = e.source() is self.viewport() and e.dropAction() == Qt.DropAction.MoveAction
         e.setDropAction(Qt.DropAction.CopyAction)  # Qt is to take nothing away by itself
         e.accept()
-        if is_own:
-            self.moved.emit(*self.selection, at)
-        else:
-            self._take_in(e.mimeData(), at, at)
+        if not is_own:
+            self._take_in(e.mimeData(), place, place)
+        elif not start <= place <= end:
+            self._adopt_around(start, end, place)
+            self.moved.emit(*self.selection, self._shown.position_of(place))
         # Qt's own end of the drag, with nothing to insert: its caret goes, its scrolling stops.
         nothing = QMimeData()
         super().dropEvent(
