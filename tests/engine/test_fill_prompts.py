@@ -80,6 +80,19 @@ def test_a_long_text_gives_the_nearest_on_both_sides_with_earlier_fills():
     assert "填好了" + "中" * 20 + "<>" + "后" in second
 
 
+@pytest.mark.parametrize(("kinds", "way"), [(("long",), "mask"), ((), "instruction")])
+def test_a_long_text_leaves_a_passage_the_room_that_it_takes(kinds, way):
+    segments = parse_mask_text("前" * 3000 + "[gMASK]" + "后" * 3000)
+    info = msgspec.structs.replace(letter_model(context=2048), blank_kinds=kinds)
+    text = ModelText(info, LetterTokenizer(), find_chat_format("qa"))
+    made = FillPrompts(text, segments, 2048, takes_nearest=True)
+    assert made.way == way
+    size = len(made.prompt(0).layout.token_ids)
+    assert 512 <= 2048 - size <= 512 + 160
+    request = InspectWindow(id=1, model="letters", segments=segments, blank=0)
+    assert inspect_window(text, request).num_tokens == size
+
+
 def test_without_the_nearest_a_long_text_is_refused():
     from bilin_engine.errors import ContextOverflowError
 

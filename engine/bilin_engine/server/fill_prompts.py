@@ -41,6 +41,7 @@ FILL_OPEN, FILL_CLOSE = "<fill>", "</fill>"
 
 _FILL_ORDER: tuple[BlankKind, ...] = ("short", "sentence", "long")
 _INSTRUCTION_TOKENS = 160  # what the request around the text takes, at most, in a chat
+_LONG_ANSWER_TOKENS = 512  # room that a passage takes, a quarter of a small context
 _OTHER_BLANK = "____"
 _WHOLE_TEXT = 1 << 40  # tokens: more than any text has
 
@@ -122,7 +123,7 @@ class FillPrompts:
             return self._causal_prompt(index, self._window(index))
         tokenizer = self._text.tokenizer
         sequence, blank = self._sequence, self._sequence.blank(index)
-        if self._takes_nearest and len(sequence.token_ids) + 1 > self._max_prompt_tokens:
+        if self._takes_nearest and len(sequence.token_ids) + 1 > self._max_prompt_tokens(index):
             window = self._window(index)
             sequence = encode_segments(window.segments, tokenizer)
             blank = sequence.blank(window.blank)
@@ -162,12 +163,18 @@ class FillPrompts:
             way=self.way,
         )
 
-    @property
-    def _max_prompt_tokens(self) -> int:
-        room = self._context_length - answer_room(self._context_length)
+    def _max_prompt_tokens(self, index: int) -> int:
+        room = self._context_length - self._answer_room(index)
         if self._fim is not None:
             return room - self._fim.num_tokens
         return room if self.way == "mask" else room - _INSTRUCTION_TOKENS
+
+    def _answer_room(self, index: int) -> int:
+        """Tokens that a window leaves for a blank's fill."""
+        room = answer_room(self._context_length)
+        if self.kinds[index] == "long":
+            room = max(room, min(_LONG_ANSWER_TOKENS, self._context_length // 4))
+        return room
 
     def _window(self, index: int) -> Window:
         """The nearest text, fills in place; `start` and `end` count the text as it is filled."""
@@ -184,7 +191,7 @@ class FillPrompts:
         if number < 0:
             current.append(BlankSegment("long"))  # as encode_segments adds one
             here = 0
-        room = self._max_prompt_tokens if self._takes_nearest else _WHOLE_TEXT
+        room = self._max_prompt_tokens(index) if self._takes_nearest else _WHOLE_TEXT
         return window_around(current, here, self._text.tokenizer, room)
 
     def _causal_prompt(self, index: int, window: Window) -> FillPrompt:
