@@ -97,6 +97,11 @@ class LengthLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: Literal["characters", "words"]
     exact: bool = False
 
+    @property
+    def room_tokens(self) -> int:
+        """Tokens for a fill of that length: two a character or word, and some to end it."""
+        return 2 * self.count + 16
+
 
 class FillConstraints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a candidate must keep. One that breaks it is returned and marked, not hidden."""

@@ -119,6 +119,22 @@ def test_one_blank_is_asked_for_as_it_was_set_and_streams_in_place(qtbot):
     assert bench.ended == [""]
 
 
+@pytest.mark.parametrize(
+    ("token", "rule", "least", "most"),
+    [
+        ("[gMASK]", None, 512, 512),
+        ("[gMASK]", LengthLimit(5, "words"), 512, 512),
+        ("[gMASK]", LengthLimit(700, "words"), 1400, 1500),
+        ("[MASK]", LengthLimit(100, "characters", exact=True), 200, 300),
+    ],
+)
+def test_a_fill_gets_as_many_tokens_as_the_length_asked_for_takes(token, rule, least, most):
+    bench = Bench(f"a {token} b")
+    bench.session.set_constraints(bench.ids[0], FillConstraints(length=rule))
+    bench.start(*bench.ids)
+    assert least <= bench.engine.asked[0].sampling.max_new_tokens <= most
+
+
 def test_blanks_without_rules_are_asked_for_at_once_and_in_order(qtbot):
     bench = Bench("a [MASK] b [gMASK] c")
     bench.start(*bench.ids)

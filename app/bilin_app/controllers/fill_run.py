@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from bilin_app.controllers import sentences
 from bilin_app.controllers.editor_session import EditorSession
-from bilin_app.controllers.editor_views import FillSettings, WindowRuler
+from bilin_app.controllers.editor_views import BlankView, FillSettings, WindowRuler
 from bilin_app.controllers.engine import EngineController
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
 from bilin_app.text.document import count_units, from_units
@@ -174,7 +174,7 @@ class FillRun(QObject):
         sampling = Sampling(
             temperature=settings.temperature,
             top_p=0.9,
-            max_new_tokens=max(_NEW_TOKENS[view.kind] for view in views),
+            max_new_tokens=max(_new_tokens(view) for view in views),
             num_beams=settings.num_candidates
             if settings.with_beams and settings.num_candidates > 1
             else 1,
@@ -335,6 +335,12 @@ class WindowMeter(QObject):
         handle.done.connect(lambda view: answered(_ruler(view, sent, blank_id)))
         handle.cancelled.connect(lambda: answered(None))
         handle.failed.connect(lambda _failure: answered(None))
+
+
+def _new_tokens(view: BlankView) -> int:
+    """What a blank's fill may take: as its kind, or more where more was asked for."""
+    limit = view.constraints.length
+    return max(_NEW_TOKENS[view.kind], 0 if limit is None else limit.room_tokens)
 
 
 def _is_exact(way: FillWay | None) -> bool:

@@ -174,6 +174,8 @@ class FillPrompts:
         room = answer_room(self._context_length)
         if self.kinds[index] == "long":
             room = max(room, min(_LONG_ANSWER_TOKENS, self._context_length // 4))
+        if (limit := self._constraints.length) is not None:
+            room = max(room, min(limit.room_tokens, self._context_length // 2))
         return room
 
     def _window(self, index: int) -> Window:
