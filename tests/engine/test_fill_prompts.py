@@ -160,6 +160,21 @@ def test_a_model_without_the_mask_is_asked_in_a_chat():
     assert "春夏秋【空】" in shown(made.prompt(1).layout)
 
 
+def test_a_list_of_many_choices_leaves_less_of_a_long_text_in_a_chat():
+    choices = tuple(f"{number}号" for number in range(60))
+    made = FillPrompts(
+        model_text(600, MasklessTokenizer()),
+        parse_mask_text("春" * 2000 + "[MASK]" + "秋" * 2000),
+        600,
+        takes_nearest=True,
+        constraints=FillConstraints(choices=choices),
+    )
+    asked = shown(made.prompt(0).layout)
+    assert "、".join(choices) in asked
+    assert "春【空】秋" in asked
+    assert len(asked) <= 600 - 128
+
+
 def test_masks_that_a_causal_model_has_in_its_vocabulary_alone_mean_nothing():
     """GLM-4 and ChatGLM2/3: GLM's masks are tokens there, and the models see what comes before."""
     causal = msgspec.structs.replace(letter_model(), blank_kinds=())

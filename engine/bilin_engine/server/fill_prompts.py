@@ -167,7 +167,14 @@ class FillPrompts:
         room = self._context_length - self._answer_room(index)
         if self._fim is not None:
             return room - self._fim.num_tokens
-        return room if self.way == "mask" else room - _INSTRUCTION_TOKENS
+        return room if self.way == "mask" else room - _INSTRUCTION_TOKENS - self._told_tokens
+
+    @property
+    def _told_tokens(self) -> int:
+        """What the constraints take in a chat, in whichever language they are told."""
+        encode = self._text.tokenizer.encode
+        told = [_told(self._constraints, is_chinese=is_chinese) for is_chinese in (False, True)]
+        return max(len(encode(text)) for text in told)
 
     def _answer_room(self, index: int) -> int:
         """Tokens that a window leaves for a blank's fill."""
