@@ -78,6 +78,15 @@ def test_filling_all_begins_at_the_first_blank_without_an_offer(desk):
     desk.editor.stop()
 
 
+def test_filling_all_fills_a_blank_again_whose_fill_is_empty(desk):
+    desk.editor.open_text("a [MASK] b [MASK] c")
+    offer(desk, 0, "one")
+    second = offer(desk, 1, "")
+    desk.page._on_fill_all()
+    assert desk.editor.running == (second,)
+    desk.editor.stop()
+
+
 @pytest.mark.parametrize(
     ("text", "unit"), [("The sky is [MASK].", "≤ 12 words"), ("天空是[MASK]。", "≤ 12 chars")]
 )

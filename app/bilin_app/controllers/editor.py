@@ -411,9 +411,13 @@ class EditorController(QObject):
         self._fill((blank_id,))
 
     def fill_all(self) -> bool:
-        """Fills all open blanks in order, each fill seen by the next. False: there is none."""
-        ids = tuple(blank.id for _, blank in self.session.document.blanks)
-        open_ids = tuple(i for i in ids if self.session.fill(i).chosen < 0)
+        """Fills all open blanks in order, each fill seen by the next. False: there is none.
+
+        One whose offer is empty is open, too: nothing of it could be accepted.
+        """
+        session = self.session
+        ids = tuple(blank.id for _, blank in session.document.blanks)
+        open_ids = tuple(i for i in ids if session.fill(i).chosen < 0 or not session.shown_text(i))
         if open_ids:
             self._keeper.save_now()  # what is not stored yet has no versions
             self._keeper.keep_revision(self._snapshot(), "filled")
