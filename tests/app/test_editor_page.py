@@ -234,6 +234,10 @@ def test_a_fill_waits_no_longer_when_the_model_cannot_be_loaded(make_desk, qtbot
     qtbot.waitUntil(lambda: desk.engine.view.state == "fault", timeout=20000)
     assert desk.editor.running == ()
     assert said(desk) == desk.engine.view.reason != ""
+    desk.view.toast.hide()
+    desk.page._on_fill_all()
+    assert desk.editor.running == ()
+    assert said(desk) == desk.engine.view.reason
 
 
 class TextMenu:

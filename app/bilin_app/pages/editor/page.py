@@ -315,7 +315,8 @@ class EditorPage(QObject):
         text.setFocus()
         if self._editor.fill_all():
             self.open_reader(False)
-            text.select_blank(self._editor.running[0])  # Tab accepts in the order of the text
+            if running := self._editor.running:  # () where the model could not be loaded
+                text.select_blank(running[0])  # Tab accepts in the order of the text
             return
         if not blanks:
             self._tell_no_blank()
