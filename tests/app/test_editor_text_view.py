@@ -8,15 +8,16 @@ from PySide6.QtGui import (
     QDragEnterEvent,
     QDragMoveEvent,
     QDropEvent,
+    QFontMetricsF,
     QInputMethodEvent,
     QTextCursor,
 )
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 
 from bilin_app.controllers.editor_session import EditorSession
 from bilin_app.controllers.editor_views import DocumentView, WindowRuler
-from bilin_app.pages.editor.candidates import breaks_sentence
+from bilin_app.pages.editor.candidates import CandidateCard, breaks_sentence
 from bilin_app.pages.editor.text_view import TextView
 from bilin_app.text.document import Document, from_units, parse_slice, to_units
 from bilin_app.text.document_file import Snapshot
@@ -157,6 +158,26 @@ def test_the_first_document_is_laid_out_as_every_other(qtbot):
     qtbot.addWidget(after)
     heights = [view.document().firstBlock().blockFormat().lineHeight() for view in (first, after)]
     assert heights[0] == heights[1] > 100
+
+
+def test_a_heading_is_large_to_its_end_whatever_its_characters(bench):
+    block = bench("# 🏛🏛 ab\nc").view.document().firstBlock()
+    [look] = block.layout().formats()
+    assert (look.start, look.length) == (0, block.length() - 1)
+
+
+def test_a_card_shows_a_candidate_to_its_end_whatever_its_characters(qtbot):
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    card = CandidateCard(parent)
+    text = "🏛" * 12 + "abcdef" * 3
+    rule = FillConstraints()
+    card.show_candidate(Candidate(text=text, logprob=0, num_tokens=1), rule, is_chosen=False)
+    metrics = QFontMetricsF(card._font())
+    width = metrics.horizontalAdvance(text) * 0.6
+    lines = card._lines(width)
+    assert "".join(lines) == text
+    assert [metrics.horizontalAdvance(line) <= width for line in lines] == [True, True]
 
 
 @pytest.mark.parametrize("token", ["[MASK]", "[gMASK]"])

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import QAbstractButton, QVBoxLayout, QWidget
 from typing_extensions import override
 
 from bilin_app.controllers.editor_views import BlankView
-from bilin_app.text.document import count_characters
+from bilin_app.text.document import count_characters, from_units, to_units
 from bilin_app.theme.fonts import language_of, text_font
 from bilin_app.theme.icons import paint_icon
 from bilin_app.theme.theme import theme
@@ -72,6 +72,7 @@ class CandidateCard(QAbstractButton):
 
     def _lines(self, width: float) -> list[str]:
         text = " ".join(self._candidate.text.split()) or "∅"
+        units = to_units(text)  # Qt's offsets count them
         layout = QTextLayout(text, self._font())
         option = QTextOption()
         option.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
@@ -83,10 +84,12 @@ class CandidateCard(QAbstractButton):
             at = line.textStart()
             if len(lines) == MAX_LINES - 1:
                 metrics = QFontMetricsF(self._font())
-                rest = metrics.elidedText(text[at:], Qt.TextElideMode.ElideRight, width)
+                rest = metrics.elidedText(
+                    from_units(units[at:]), Qt.TextElideMode.ElideRight, width
+                )
                 lines.append(rest)
                 break
-            lines.append(text[at : at + line.textLength()])
+            lines.append(from_units(units[at : at + line.textLength()]))
         layout.endLayout()
         return lines
 

@@ -5,7 +5,7 @@ import re
 from PySide6.QtGui import QSyntaxHighlighter, QTextCharFormat, QTextDocument
 from typing_extensions import override
 
-from bilin_app.text.document import BLANK_MARK
+from bilin_app.text.document import BLANK_MARK, to_units
 from bilin_app.theme.fonts import BOLD
 from bilin_app.theme.theme import theme
 
@@ -28,7 +28,7 @@ class Headings(QSyntaxHighlighter):
             look = QTextCharFormat()
             look.setFontWeight(BOLD)
             look.setProperty(QTextCharFormat.Property.FontPixelSize, size)
-            self.setFormat(0, len(text), look)
+            self.setFormat(0, len(to_units(text)), look)
 
     def _on_block_count_changed(self, _count: int) -> None:
         self.rehighlightBlock(self.document().firstBlock())
