@@ -28,7 +28,7 @@ from bilin_engine.library import read_description
 from bilin_engine.runners.base import PrefillRow
 from bilin_engine.runners.load import load_runner
 from bilin_engine.tokenizers.gguf_vocabulary import SPLITS, read_tokenizer
-from bilin_engine.tokenizers.huggingface import HuggingFaceTokenizer
+from bilin_engine.tokenizers.huggingface import HuggingFaceTokenizer, character_of_byte
 from bilin_engine.tokenizers.load import load_tokenizer
 
 PLAIN = ImportSettings(target="plain")
@@ -450,6 +450,35 @@ def test_a_space_before_the_first_word_is_as_the_file_says():
 def test_vocabularies_that_contradict_themselves_are_refused(changes, words):
     with pytest.raises(BilinError, match=words):
         read_tokenizer(spm_metadata(**changes), "x")
+
+
+def byte_level_metadata(merges: list[str], **changes) -> dict[str, object]:
+    """The tokens: all 256 bytes, and what the merges give."""
+    tokens = [*character_of_byte().values(), *(merge.replace(" ", "") for merge in merges)]
+    tokens = [*dict.fromkeys(tokens), "<|endoftext|>"]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "chatglm-bpe",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": (*[1] * (len(tokens) - 1), 3),
+        "tokenizer.ggml.merges": merges,
+        "tokenizer.ggml.eos_token_id": len(tokens) - 1,
+        **{f"tokenizer.{key}": value for key, value in changes.items()},
+    }
+
+
+def test_a_token_that_no_two_others_make_is_taken_as_a_word():
+    """llama.cpp wrote up to seven parts as one merge for GLM-4."""
+    parts = " ".join(character_of_byte()[byte] for byte in " 王".encode())
+    made = read_tokenizer(byte_level_metadata([parts]), "x")
+    tokenizer = HuggingFaceTokenizer.from_json(made.content, "x", made.config["eos_token"])
+    assert tokenizer.encode(" 王") == [256]
+    assert len(tokenizer.encode("王")) == 3
+
+
+def test_the_name_of_a_template_is_no_template():
+    metadata = byte_level_metadata(["a b"], chat_template="chatglm4")
+    assert read_tokenizer(metadata, "x").chat_template == ""
 
 
 @pytest.mark.parametrize("pre", SPLITS)

@@ -194,7 +194,9 @@ def glm4_file(path: Path) -> Path:
 
 
 def byte_pairs(ranks: dict[bytes, int], word: bytes) -> list[int]:
-    """tiktoken's rule, slowly: join the pair of lowest rank until none is left."""
+    """tiktoken's rule, slowly: the word, or joins the pair of lowest rank until none is left."""
+    if word in ranks:
+        return [ranks[word]]
     parts = [bytes([b]) for b in word]
     while len(parts) > 1:
         ranked = [
@@ -217,6 +219,17 @@ def test_glm_4s_file_gives_tiktokens_ids(tmp_path_factory, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
     for word in ("你好", " the", "hello", "helloing"):
         assert tokenizer.encode(word) == byte_pairs(ranks, word.encode())
+
+
+def test_a_word_of_glm_4s_that_no_two_tokens_make_is_one_token(tmp_path):
+    """As 102322 is, the character 王 behind a space."""
+    word = " 王".encode()
+    tokens = [*(bytes([b]) for b in range(256)), word[:2], word[1:], word]
+    lines = [base64.b64encode(token) + b" %d" % rank for rank, token in enumerate(tokens)]
+    (tmp_path / "tokenizer.model").write_bytes(b"\n".join(lines))
+    content = tokenizer_json_of(tmp_path / "tokenizer.model")
+    tokenizer = HuggingFaceTokenizer.from_json(content, "x", "<|endoftext|>")
+    assert tokenizer.encode(" 王") == [258]
 
 
 def test_glm_4s_specials_follow_the_last_rank(tmp_path):

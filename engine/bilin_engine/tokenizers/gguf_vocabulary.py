@@ -61,7 +61,7 @@ SPLITS: dict[str, Split] = {
     "refact": Split((r"\p{N}", _GPT_2)),
     "gpt-2": Split((_GPT_2,)),
     "tekken": Split((_TEKKEN,), keeps_words=True, adds_bos=True),
-    "chatglm-bpe": Split((GLM_4_PATTERN,), begins=_GLM_4),
+    "chatglm-bpe": Split((GLM_4_PATTERN,), keeps_words=True, begins=_GLM_4),
     "glm4": Split((GLM_4_PATTERN,), keeps_words=True, begins=_GLM_4),
 }
 # `tokenizer.ggml.pre` of the model `llama` says nothing of splitting.
@@ -221,6 +221,8 @@ def _byte_level(vocabulary: _Vocabulary) -> dict[str, Any]:
     merges = []
     for merge in vocabulary.list_of("merges", str):
         left, _, right = merge.partition(" ")
+        if " " in right:  # llama.cpp wrote a token's parts where no two make it: no step gives it
+            continue
         known = left in vocabulary.ids and right in vocabulary.ids
         if not known or left + right not in vocabulary.ids:
             raise ModelBrokenError(
@@ -383,6 +385,8 @@ def _described(
     template = metadata.get("tokenizer.chat_template", "")
     if not isinstance(template, str):
         raise ModelBrokenError(f"{vocabulary.where}: tokenizer.chat_template is no text")
+    if "{" not in template:  # llama.cpp wrote the name of one of its own, as "chatglm4"
+        template = ""
     return GgufTokenizer(
         content=content,
         config=config,

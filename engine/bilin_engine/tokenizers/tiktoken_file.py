@@ -88,7 +88,7 @@ def tokenizer_json_of(file: Path, specials: Mapping[str, int] | None = None) -> 
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": False,
+            "ignore_merges": True,  # a word that is a token is taken before anything is joined
             "vocab": {shown(token): rank for token, rank in ranks.items()},
             "merges": [pair for _, pair in merges],
         },
