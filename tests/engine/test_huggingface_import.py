@@ -302,6 +302,15 @@ def test_a_tokenizer_that_cannot_be_read_is_refused_before_anything_is_written(t
     assert not streaming.partial_folder(tmp_path / "dst").exists()
 
 
+def test_a_template_that_cannot_answer_is_refused_before_anything_is_written(tmp_path):
+    source = write_source(tmp_path / "src", "llama")
+    (source / "chat_template.jinja").write_text("{% oops %}")
+    work = ConvertModel(source=str(source), folder=str(tmp_path / "model"))
+    with pytest.raises(UnsupportedModelError, match="unknown tag 'oops'"):
+        convert_model(work, JobReporter(lambda _p: None, lambda: False))
+    assert [path.name for path in tmp_path.iterdir()] == ["src"]
+
+
 def test_folders_are_known_by_their_files(tmp_path):
     assert is_huggingface_folder(write_source(tmp_path / "src", "glm4"))
     assert not is_huggingface_folder(tmp_path)

@@ -51,7 +51,7 @@ class TemplateRenderer:
         if answer is None:
             raise UnsupportedModelError(
                 f"the model's chat template was stopped: it took more than {self._timeout_s:g} s "
-                f"or {MEMORY_BYTES // 2**20} MiB; choose a built-in chat format for this model"
+                f"or {MEMORY_BYTES // 2**20} MiB"
             )
         text, complaint = answer
         if complaint:
@@ -129,8 +129,19 @@ def render_here(template: str, messages: list[dict[str, Any]], given: dict[str, 
     Raises jinja2's own errors, and whatever a template provokes.
     """
     import jinja2
-    from jinja2.ext import loopcontrols
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.nodes import Node
+    from jinja2.parser import Parser
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """Marks what training learns from; a prompt has just what is within."""
+
+        tags = frozenset({"generation"})  # type: ignore[assignment]
+
+        def parse(self, parser: Parser) -> list[Node]:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
     def raise_exception(message: object) -> None:
         raise jinja2.TemplateError(str(message))
@@ -145,7 +156,7 @@ def render_here(template: str, messages: list[dict[str, Any]], given: dict[str, 
         return datetime.datetime.now().strftime(form)
 
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
     )
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = raise_exception

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from bilin_engine.chat_format.template import require_renderable
+from bilin_engine.chat_format.template import find_template, require_renderable
 from bilin_engine.checkpoints import gguf_file
 from bilin_engine.checkpoints.convert import ConvertSettings, convert
 from bilin_engine.checkpoints.gguf_import import GgufCheckpoint, import_gguf
@@ -19,6 +19,8 @@ from bilin_engine.library import DESCRIPTION_FILE
 from bilin_engine.models.calibration import calibrate
 from bilin_engine.placement.known_configs import GLM_130B
 from bilin_engine.protocol import ConvertModel, ImportFolder, VerifyModel
+from bilin_engine.tokenizers.huggingface import HuggingFaceTokenizer
+from bilin_engine.tokenizers.load import load_tokenizer
 
 # Sizes of a checkpoint that is not GLM-130B's, beside it; the published files hold none.
 SHAPE_FILE = "config.json"
@@ -96,6 +98,9 @@ def _convert_huggingface(
         if (source / DESCRIPTION_FILE).is_file():  # what it says of itself goes along
             return copy_described(ImportFolder(source=str(source), folder=str(folder)), reporter)
         return copy_ready(source, folder, reporter)
+    template = find_template(source)
+    if template and isinstance(load_tokenizer(source), HuggingFaceTokenizer):
+        require_renderable(template)
     return import_folder(
         source,
         folder,
