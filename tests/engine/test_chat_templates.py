@@ -98,6 +98,21 @@ def test_answers_end_at_what_the_folder_names_and_at_roles(tmp_path):
     assert {TOKENIZER.markers["<|user|>"], TOKENIZER.markers["<|observation|>"]} <= stops
 
 
+def test_the_end_of_a_text_ends_an_answer_where_a_folder_names_the_end_of_a_turn_only(tmp_path):
+    """As a GGUF file of Qwen's does."""
+    markers = TOKENIZER.markers
+    folder = make_folder(tmp_path / "m", TEMPLATES["qwen2"], eos_token_id=markers["<|im_end|>"])
+    tokenizer = HuggingFaceTokenizer(DATA / "tokenizer.json", eos_token="<|im_end|>")
+    assert markers["<|endoftext|>"] in TemplateFormat(folder).stop_ids(tokenizer)
+
+
+def test_what_marks_the_part_to_train_on_is_left_out(renderer):
+    marked = (
+        "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %};{% endfor %}"
+    )
+    assert renderer.render(marked, [{"role": "user", "content": "a"}], {}) == "a;"
+
+
 def test_old_turns_fall_out_until_the_prompt_fits(tmp_path):
     chat_format = TemplateFormat(make_folder(tmp_path / "m", TEMPLATES["glm-4-0414"]))
     messages = messages_of("a growing chat")

@@ -34,8 +34,10 @@ MAX_JSON_BYTES = 16 * 1024 * 1024
 
 _RENDERER = TemplateRenderer()
 _TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")  # by which templates know them
-# Tokens that end a turn in the templates that people meet, beside those the folder names.
-_END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<|user|>", "<|observation|>")
+# Tokens that end a turn, or a text, in the models that people meet, beside those the folder names:
+# a GGUF file names fewer than its makers did.
+_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<|user|>", "<|observation|>", "<|endoftext|>",
+         "<|end_of_text|>")  # fmt: skip
 
 
 class TemplateFormat:
@@ -70,7 +72,7 @@ class TemplateFormat:
     def stop_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
         """What generation_config.json names, the end of the text, and known ends of turns."""
         markers = getattr(tokenizer, "markers", {})
-        ends = {markers[text] for text in _END_OF_TURN if text in markers}
+        ends = {markers[text] for text in _ENDS if text in markers}
         return stop_ids(tokenizer.specials) | self._eos_ids | ends
 
     def size(
