@@ -213,7 +213,7 @@ def _open_in_memory(
             connection = sqlite3.connect(":memory:", isolation_level=None)
             try:
                 read(path, connection)
-                migrate(connection, path.parent / "backups", migrations)
+                migrate(connection, None, migrations)
                 _recover(connection)
             except (sqlite3.Error, OSError, StorageError) as error:
                 logger.info("%s did not serve: %s", read.__name__, error)
@@ -221,7 +221,7 @@ def _open_in_memory(
             else:
                 return connection
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    migrate(connection, path.parent / "backups", migrations)
+    migrate(connection, None, migrations)
     return connection
 
 
