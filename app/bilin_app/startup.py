@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -29,8 +30,8 @@ def find_data(
     """The paths with the data folder a person chose, and what to tell about it.
 
     A move that was asked for is done here, while nothing is open; prepare: called before anything
-    is shown or told. A folder that is not there (a disk that is not plugged in) costs only this
-    start.
+    is shown or told. A folder that is not there (a disk that is not plugged in, or that fails)
+    costs only this start.
     """
     file = SettingsFile(paths.settings)
     settings = file.load().settings
@@ -46,7 +47,7 @@ def find_data(
         folder, told = _move(file, settings, old, chosen)
         lock.unlock()
         return replace(paths, data_dir=folder), told
-    if not chosen.is_dir():
+    if not os.path.isdir(chosen):  # noqa: PTH112 - Path.is_dir raises where the disk fails
         from bilin_app.controllers import sentences
 
         prepare(settings)  # the language, too

@@ -1,5 +1,6 @@
 """Kills, full disks, read-only folders, damaged and foreign files: the store always opens."""
 
+import errno
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import textwrap
 from contextlib import contextmanager, suppress
 
 import pytest
+from failing_disk import fail_disk
 
 from bilin_app.storage import conversations as c
 from bilin_app.storage import database, recovery
@@ -484,6 +486,17 @@ def test_a_folder_that_cannot_be_made_works_in_memory(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with opened(tmp_path / "file" / "data" / "bilin.db") as (store, report):
         assert (report.problem, report.is_in_memory) == ("unusable", True)
+        begin(store, "only in memory")
+        assert texts(store) == ["only in memory"]
+
+
+@pytest.mark.parametrize(
+    ("number", "problem"), [(errno.ENOTCONN, "unusable"), (errno.EACCES, "read_only")]
+)
+def test_a_disk_that_answers_with_an_error_works_in_memory(tmp_path, monkeypatch, number, problem):
+    fail_disk(monkeypatch, tmp_path / "share", number)
+    with opened(tmp_path / "share" / "bilin.db") as (store, report):
+        assert (report.problem, report.is_in_memory) == (problem, True)
         begin(store, "only in memory")
         assert texts(store) == ["only in memory"]
 
