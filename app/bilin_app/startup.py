@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +14,7 @@ from PySide6.QtWidgets import QApplication
 from bilin_app.storage.settings import Settings, SettingsFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
     from bilin_app.paths import AppPaths
@@ -22,6 +23,43 @@ T = TypeVar("T")
 
 POLL_MS = 50
 SHOW_AFTER_MS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class HeldData:
+    """The data folder of this start and what to tell about it; lock: of the folder, ours."""
+
+    paths: AppPaths
+    notices: tuple[str, ...]
+    lock: QLockFile
+
+
+class DataHeldError(Exception):
+    """Another Bilin runs with this data folder and answers nobody."""
+
+
+def hold_data(
+    find: Callable[[], tuple[AppPaths, tuple[str, ...]]], files: Sequence[Path]
+) -> HeldData | None:
+    """The data folder that `find` names (find_data), for this start alone.
+
+    None: the Bilin that runs with it shows itself, with the files. One that ends is waited for, and
+    it may have moved the data: they are looked for anew. Raises DataHeldError.
+    """
+    while True:
+        paths, notices = find()
+        with contextlib.suppress(OSError):  # told when the database is opened
+            paths.data_dir.mkdir(parents=True, exist_ok=True)
+        lock = QLockFile(str(paths.lock))
+        if lock.tryLock(0) or lock.error() != QLockFile.LockError.LockFailedError:
+            return HeldData(paths, notices, lock)
+        from bilin_app.single_instance import show_or_follow
+
+        if show_or_follow(lock, paths.data_dir, files):
+            return None
+        if not lock.isLocked():
+            raise DataHeldError(f"Bilin is already running with {paths.data_dir}.")
+        lock.unlock()
 
 
 def find_data(

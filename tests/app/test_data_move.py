@@ -1,6 +1,7 @@
 """The data folder into another place: nothing is lost, whatever breaks."""
 
 import errno
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 from failing_disk import fail_disk
 from PySide6.QtCore import QLockFile
 
+from bilin_app import single_instance
 from bilin_app.data_move import move_data
 from bilin_app.paths import app_paths
-from bilin_app.startup import find_data
+from bilin_app.startup import DataHeldError, find_data, hold_data
 from bilin_app.storage.settings import Settings, SettingsFile
 
 
@@ -227,3 +229,37 @@ def test_a_move_from_or_to_a_disk_that_fails_ends_no_start(profile, tmp_path, mo
     assert found.data_dir == old
     assert str(old) in told[0]
     assert content(paths.data_dir) == before
+
+
+def test_a_start_during_a_move_follows_to_the_new_folder(profile, tmp_path):
+    paths, file, _before = profile
+    new = tmp_path / "new"
+    file.save(Settings(data_dir=str(new), move_from=str(paths.data_dir)))
+    mover = QLockFile(str(paths.lock))
+    assert mover.tryLock(0)
+
+    def end_the_move():
+        move_data(paths.data_dir, new)
+        file.save(Settings(data_dir=str(new)))
+        mover.unlock()
+
+    moving = threading.Timer(0.4, end_the_move)
+    moving.start()
+    held = hold_data(lambda: find_data(paths, lambda _settings: None), [])
+    moving.join()
+    assert held is not None
+    assert (held.paths.data_dir, held.notices) == (new, ())
+    assert held.lock.isLocked()
+    assert held.lock.fileName() == str(held.paths.lock)
+    assert mover.tryLock(0)  # the old folder is nobody's
+    mover.unlock()
+
+
+def test_a_start_with_a_folder_whose_bilin_answers_nobody_ends(profile, monkeypatch):
+    paths, _file, _before = profile
+    lock = QLockFile(str(paths.lock))
+    assert lock.tryLock(0)
+    monkeypatch.setattr(single_instance, "FOLLOW_MS", 500)
+    with pytest.raises(DataHeldError, match=str(paths.data_dir)):
+        hold_data(lambda: (paths, ()), [])
+    lock.unlock()
