@@ -66,6 +66,7 @@ def _run(data_dir: Path | None, files: list[Path], devices: str) -> int:
     import_pyside()
     from PySide6.QtWidgets import QApplication
 
+    from bilin_app.end_signals import quit_on_signals
     from bilin_app.garbage import GarbageCollector
     from bilin_app.logs import start_logging
     from bilin_app.main_window import first_window, look_of
@@ -114,6 +115,7 @@ def _run(data_dir: Path | None, files: list[Path], devices: str) -> int:
         )
     )
     window.show_in_place(paths.window_state)
+    quit_on_signals(app)
     code = app.exec()
     if any(application.wants_restart for application in applications):
         from PySide6.QtCore import QProcess
