@@ -100,6 +100,7 @@ def _move(
     from bilin_app.controllers import sentences
     from bilin_app.data_move import move_data
 
+    loaded = settings
     report = _with_progress(lambda: move_data(old, new))
     if report.problem:
         folder, told = old, sentences.data_not_moved(old, report.problem)
@@ -109,7 +110,7 @@ def _move(
         models_dir = _moved(settings.models_dir, old, new)
         settings = replace(settings, move_from="", models_dir=models_dir)
     try:
-        file.save(settings)
+        file.save(settings, loaded)
     except OSError as error:
         from bilin_app.storage.errors import storage_error
 
