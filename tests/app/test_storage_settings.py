@@ -81,6 +81,21 @@ def test_an_unreadable_file_is_told_and_kept_aside_when_saving(file, content):
     assert file.load().settings == Settings(language="en")
 
 
+@pytest.mark.parametrize("content", ["", "ui_font_size = 16\n", "theme = "])
+def test_saving_keeps_a_link_and_writes_what_it_names(file, tmp_path, content):
+    (tmp_path / "dotfiles").mkdir()
+    kept = tmp_path / "dotfiles" / "bilin.toml"
+    if content:
+        kept.write_text(content, encoding="utf-8")
+    file.path.symlink_to("dotfiles/bilin.toml")
+    settings = replace(file.load().settings, language="en")
+    file.save(settings)
+    assert file.path.is_symlink()
+    assert SettingsFile(kept).load().settings == settings
+    bad = kept.with_name("bilin.toml.bad")
+    assert bad.exists() is (content == "theme = ")
+
+
 def test_a_failed_save_leaves_the_old_file(file, monkeypatch):
     file.save(Settings(language="en"))
 

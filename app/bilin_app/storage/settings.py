@@ -5,6 +5,7 @@ Knows the keys, their types and limits; knows nothing of what they do.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, fields, replace
@@ -181,7 +182,8 @@ class SettingsFile:
         try:
             document = tomlkit.parse(self._text())
         except (UnicodeDecodeError, TOMLKitError):
-            self.path.replace(self.path.with_name(self.path.name + ".bad"))
+            real = self._real_path()
+            real.replace(real.with_name(real.name + ".bad"))
             document, before = tomlkit.document(), None  # it says nothing of the rest any more
         _write_shortcuts(document, dict(settings.shortcuts), before and dict(before.shortcuts))
         for field in fields(Settings):
@@ -201,9 +203,14 @@ class SettingsFile:
         except FileNotFoundError:
             return ""
 
+    def _real_path(self) -> Path:
+        """The file itself where a link names it: the link stays."""
+        return Path(os.path.realpath(self.path))
+
     def _write(self, text: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path, text.encode(), mode=0o600)
+        path = self._real_path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text.encode(), mode=0o600)
 
 
 def _write_shortcuts(
