@@ -89,8 +89,11 @@ def provide_system(*, for_tests: bool, may_install: bool) -> list[str]:
         todo = libraries.provide(packages, purpose, may_install=may_install, sonames=absent)
     for line in provide_compiler(for_tests=for_tests, may_install=may_install):
         console.note(line)
-    is_needed = todo and libraries.missing(libraries.needed_now(os.environ))
-    return todo if is_needed else []
+    if todo and libraries.missing_now(os.environ):
+        return todo
+    for line in todo:
+        console.note(line)
+    return []
 
 
 def provide_compiler(*, for_tests: bool, may_install: bool) -> list[str]:

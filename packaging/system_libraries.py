@@ -80,14 +80,25 @@ def packages_for(sonames: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(table[soname] for soname in sonames))
 
 
-def needed_now(environ: Mapping[str, str]) -> dict[str, str]:
-    """The libraries without which nothing can be drawn where we are: the display's own included."""
-    needed = dict(DRAWING)
-    if environ.get("DISPLAY"):
-        needed.update(X11)
-    if environ.get("WAYLAND_DISPLAY"):
-        needed.update(WAYLAND)
-    return needed
+def missing_now(environ: Mapping[str, str]) -> list[str]:
+    """The sonames without which nothing can be drawn where we are.
+
+    Qt tries the platforms that are there in turn: of those one is enough.
+    """
+    absent = missing(DRAWING)
+    of_platforms = [missing(libraries) for libraries in _platforms(environ)]
+    if all(of_platforms):
+        absent += [soname for sonames in of_platforms for soname in sonames]
+    return absent
+
+
+def _platforms(environ: Mapping[str, str]) -> list[dict[str, str]]:
+    """What each platform that Qt tries needs. Source: QGuiApplicationPrivate of Qt 6.8."""
+    if named := environ.get("QT_QPA_PLATFORM"):
+        known = {"xcb": X11, "wayland": WAYLAND, "wayland-egl": WAYLAND}
+        return [known.get(name.partition(":")[0], {}) for name in named.split(";") if name]
+    shown = {"WAYLAND_DISPLAY": WAYLAND, "DISPLAY": X11}
+    return [libraries for variable, libraries in shown.items() if environ.get(variable)]
 
 
 def apt_line(packages: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import os
 import sys
@@ -65,39 +64,39 @@ def _run(data_dir: Path | None, files: list[Path], devices: str) -> int:
     from bilin_app.pyside_imports import import_pyside
 
     import_pyside()
-    from PySide6.QtCore import QLockFile
     from PySide6.QtWidgets import QApplication
 
+    from bilin_app.end_signals import quit_on_signals
     from bilin_app.garbage import GarbageCollector
     from bilin_app.logs import start_logging
     from bilin_app.main_window import first_window, look_of
     from bilin_app.paths import app_paths
-    from bilin_app.startup import find_data
+    from bilin_app.startup import DataHeldError, find_data, hold_data
     from bilin_app.storage.settings import SettingsFile
     from bilin_app.theme.input_method import choose_input_method
     from bilin_app.theme.theme import start_theme
 
-    paths = app_paths(data_dir)
-    start_logging(paths.log_dir)
+    profile = app_paths(data_dir)
+    start_logging(profile.log_dir)
     choose_input_method()
     app = QApplication(sys.argv[:1])
     GarbageCollector(app)
     app.setApplicationName("Bilin")
     app.setDesktopFileName("bilin")
-    notices: tuple[str, ...] = ()
-    if data_dir is None:
-        paths, notices = find_data(paths, lambda settings: start_theme(app, look_of(settings)))
-    with contextlib.suppress(OSError):  # what cannot be made is told when the database is opened
-        paths.data_dir.mkdir(parents=True, exist_ok=True)
-    lock = QLockFile(str(paths.lock))
-    if not lock.tryLock(0) and lock.error() == QLockFile.LockError.LockFailedError:
-        from bilin_app.single_instance import show_or_follow
 
-        if show_or_follow(lock, paths.data_dir, files):
-            return 0
-        if not lock.isLocked():
-            sys.stderr.write(f"Bilin is already running with {paths.data_dir}.\n")
-            return 1
+    def find() -> tuple[AppPaths, tuple[str, ...]]:
+        if data_dir is not None:
+            return profile, ()
+        return find_data(profile, lambda settings: start_theme(app, look_of(settings)))
+
+    try:
+        held = hold_data(find, files)
+    except DataHeldError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if held is None:
+        return 0
+    paths = held.paths
     loaded = SettingsFile(paths.settings).load()
     window = first_window(app, loaded.settings)
     applications: list[Application] = []
@@ -110,17 +109,18 @@ def _run(data_dir: Path | None, files: list[Path], devices: str) -> int:
                 loaded,
                 files,
                 can_move=data_dir is None,
-                notices=notices,
+                notices=held.notices,
                 devices=devices,
             )
         )
     )
     window.show_in_place(paths.window_state)
+    quit_on_signals(app)
     code = app.exec()
     if any(application.wants_restart for application in applications):
         from PySide6.QtCore import QProcess
 
-        lock.unlock()
+        held.lock.unlock()
         QProcess.startDetached(sys.executable, ["-P", "-m", "bilin_app", *_options(data_dir)])
     return code
 

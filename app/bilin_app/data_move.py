@@ -32,9 +32,8 @@ def move_data(old: Path, new: Path) -> MoveReport:
     A move that a crash broke off goes on where it was. A database that is in `new` already is
     never written over.
     """
-    names = _names(old)
     try:
-        old.stat()  # one that is gone, as with its disk, has not been moved
+        names = _names(old)  # one that is gone, as with its disk, has not been moved
         new.mkdir(parents=True, exist_ok=True)
         # The side files go first: a database without its -wal would be an older one.
         in_the_way = [name for name in names if (new / name).exists()]
@@ -46,8 +45,6 @@ def move_data(old: Path, new: Path) -> MoveReport:
 
 
 def _names(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
     names = [entry.name for entry in folder.iterdir() if entry.name not in _STAYS]
     return sorted(names, key=lambda name: (name == "bilin.db", name))
 
@@ -59,12 +56,22 @@ def _rename_all(old: Path, new: Path, names: list[str]) -> MoveReport:
             (old / name).rename(new / name)
             done.append(name)
     except OSError as error:
-        for name in reversed(done):
-            (new / name).rename(old / name)
+        left = [name for name in reversed(done) if not _is_renamed(new / name, old / name)]
+        if left:
+            return MoveReport(f"{new} has {', '.join(left)} now, {old} the rest: {error}")
         if error.errno == errno.EXDEV:  # another disk, or a mount that counts as one
             return _copy_all(old, new, names)
         return MoveReport(str(error))
     return MoveReport()
+
+
+def _is_renamed(path: Path, target: Path) -> bool:
+    try:
+        path.rename(target)
+    except OSError as error:
+        logger.warning("%s stays where it is: %s", path, error)
+        return False
+    return True
 
 
 def _copy_all(old: Path, new: Path, names: list[str]) -> MoveReport:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import contextlib
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +14,7 @@ from PySide6.QtWidgets import QApplication
 from bilin_app.storage.settings import Settings, SettingsFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
     from bilin_app.paths import AppPaths
@@ -23,14 +25,51 @@ POLL_MS = 50
 SHOW_AFTER_MS = 500
 
 
+@dataclass(frozen=True, slots=True)
+class HeldData:
+    """The data folder of this start and what to tell about it; lock: of the folder, ours."""
+
+    paths: AppPaths
+    notices: tuple[str, ...]
+    lock: QLockFile
+
+
+class DataHeldError(Exception):
+    """Another Bilin runs with this data folder and answers nobody."""
+
+
+def hold_data(
+    find: Callable[[], tuple[AppPaths, tuple[str, ...]]], files: Sequence[Path]
+) -> HeldData | None:
+    """The data folder that `find` names (find_data), for this start alone.
+
+    None: the Bilin that runs with it shows itself, with the files. One that ends is waited for, and
+    it may have moved the data: they are looked for anew. Raises DataHeldError.
+    """
+    while True:
+        paths, notices = find()
+        with contextlib.suppress(OSError):  # told when the database is opened
+            paths.data_dir.mkdir(parents=True, exist_ok=True)
+        lock = QLockFile(str(paths.lock))
+        if lock.tryLock(0) or lock.error() != QLockFile.LockError.LockFailedError:
+            return HeldData(paths, notices, lock)
+        from bilin_app.single_instance import show_or_follow
+
+        if show_or_follow(lock, paths.data_dir, files):
+            return None
+        if not lock.isLocked():
+            raise DataHeldError(f"Bilin is already running with {paths.data_dir}.")
+        lock.unlock()
+
+
 def find_data(
     paths: AppPaths, prepare: Callable[[Settings], object]
 ) -> tuple[AppPaths, tuple[str, ...]]:
     """The paths with the data folder a person chose, and what to tell about it.
 
     A move that was asked for is done here, while nothing is open; prepare: called before anything
-    is shown or told. A folder that is not there (a disk that is not plugged in) costs only this
-    start.
+    is shown or told. A folder that is not there (a disk that is not plugged in, or that fails)
+    costs only this start.
     """
     file = SettingsFile(paths.settings)
     settings = file.load().settings
@@ -46,7 +85,7 @@ def find_data(
         folder, told = _move(file, settings, old, chosen)
         lock.unlock()
         return replace(paths, data_dir=folder), told
-    if not chosen.is_dir():
+    if not os.path.isdir(chosen):  # noqa: PTH112 - Path.is_dir raises where the disk fails
         from bilin_app.controllers import sentences
 
         prepare(settings)  # the language, too
@@ -61,6 +100,7 @@ def _move(
     from bilin_app.controllers import sentences
     from bilin_app.data_move import move_data
 
+    loaded = settings
     report = _with_progress(lambda: move_data(old, new))
     if report.problem:
         folder, told = old, sentences.data_not_moved(old, report.problem)
@@ -70,7 +110,7 @@ def _move(
         models_dir = _moved(settings.models_dir, old, new)
         settings = replace(settings, move_from="", models_dir=models_dir)
     try:
-        file.save(settings)
+        file.save(settings, loaded)
     except OSError as error:
         from bilin_app.storage.errors import storage_error
 

@@ -310,10 +310,11 @@ class Library:
 def subfolders(parent: Path) -> list[Path]:
     """What may be models; a folder that cannot be read holds none."""
     try:
-        names = sorted(parent.iterdir())
+        names = [path for path in sorted(parent.iterdir()) if not path.name.startswith(".")]
     except OSError:
         return []
-    return [path for path in names if not path.name.startswith(".") and path.is_dir()]
+    # Path.is_dir raises for a link onto a disk that fails, and would hide all the others.
+    return [path for path in names if os.path.isdir(path)]  # noqa: PTH112
 
 
 def _read_state(path: Path, kind: type[State]) -> State | None:

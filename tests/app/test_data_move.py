@@ -1,15 +1,18 @@
 """The data folder into another place: nothing is lost, whatever breaks."""
 
 import errno
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from failing_disk import fail_disk
 from PySide6.QtCore import QLockFile
 
+from bilin_app import single_instance
 from bilin_app.data_move import move_data
 from bilin_app.paths import app_paths
-from bilin_app.startup import find_data
+from bilin_app.startup import DataHeldError, find_data, hold_data
 from bilin_app.storage.settings import Settings, SettingsFile
 
 
@@ -100,6 +103,24 @@ def test_a_disk_that_breaks_off_leaves_the_old_whole(tmp_path, monkeypatch, is_f
     assert content(new) == {}
 
 
+@pytest.mark.expects_log
+def test_what_cannot_be_brought_back_is_named(tmp_path, monkeypatch):
+    old, new = tmp_path / "old", tmp_path / "new"
+    before = fill(old)
+    true_rename, calls = Path.rename, []
+
+    def rename(path, target):
+        calls.append(path.name)
+        if calls.count("bilin.db-wal") == 2 or path.name == "models":
+            raise OSError(errno.EIO, "Input/output error")
+        return true_rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    report = move_data(old, new)
+    assert f"{new} has bilin.db-wal now" in report.problem
+    assert content(old) | content(new) == before
+
+
 def test_a_move_that_a_crash_broke_off_goes_on(tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
     before = fill(old)
@@ -184,3 +205,61 @@ def test_a_disk_that_is_not_plugged_in_is_told(profile, tmp_path):
     assert len(prepared) == 1  # the language, before anything is told
     assert not (tmp_path / "unplugged").exists()
     assert file.load().settings.data_dir == str(tmp_path / "unplugged")  # it may come back
+
+
+def test_a_disk_that_fails_ends_no_start(profile, tmp_path, monkeypatch):
+    paths, file, before = profile
+    file.save(Settings(data_dir=str(tmp_path / "share")))
+    fail_disk(monkeypatch, tmp_path / "share")
+    found, told = find_data(paths, lambda _settings: None)
+    assert found == paths
+    assert "share" in told[0]
+    assert content(paths.data_dir) == before
+    assert file.load().settings.data_dir == str(tmp_path / "share")
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_move_from_or_to_a_disk_that_fails_ends_no_start(profile, tmp_path, monkeypatch, is_old):
+    paths, file, before = profile
+    share = tmp_path / "share"
+    old, new = (share, tmp_path / "new") if is_old else (paths.data_dir, share)
+    file.save(Settings(data_dir=str(new), move_from=str(old)))
+    fail_disk(monkeypatch, share)
+    found, told = find_data(paths, lambda _settings: None)
+    assert found.data_dir == old
+    assert str(old) in told[0]
+    assert content(paths.data_dir) == before
+
+
+def test_a_start_during_a_move_follows_to_the_new_folder(profile, tmp_path):
+    paths, file, _before = profile
+    new = tmp_path / "new"
+    file.save(Settings(data_dir=str(new), move_from=str(paths.data_dir)))
+    mover = QLockFile(str(paths.lock))
+    assert mover.tryLock(0)
+
+    def end_the_move():
+        move_data(paths.data_dir, new)
+        file.save(Settings(data_dir=str(new)))
+        mover.unlock()
+
+    moving = threading.Timer(0.4, end_the_move)
+    moving.start()
+    held = hold_data(lambda: find_data(paths, lambda _settings: None), [])
+    moving.join()
+    assert held is not None
+    assert (held.paths.data_dir, held.notices) == (new, ())
+    assert held.lock.isLocked()
+    assert held.lock.fileName() == str(held.paths.lock)
+    assert mover.tryLock(0)  # the old folder is nobody's
+    mover.unlock()
+
+
+def test_a_start_with_a_folder_whose_bilin_answers_nobody_ends(profile, monkeypatch):
+    paths, _file, _before = profile
+    lock = QLockFile(str(paths.lock))
+    assert lock.tryLock(0)
+    monkeypatch.setattr(single_instance, "FOLLOW_MS", 500)
+    with pytest.raises(DataHeldError, match=str(paths.data_dir)):
+        hold_data(lambda: (paths, ()), [])
+    lock.unlock()

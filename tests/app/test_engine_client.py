@@ -45,6 +45,14 @@ class Heard:
         self.num_deltas += 1
 
 
+def test_ctrl_c_in_the_terminal_does_not_reach_the_engine(qtbot):
+    client = EngineClient(command(), QUICK)
+    with qtbot.waitSignal(client.greeted, timeout=20_000):
+        client.start()
+    assert os.getsid(client.process_id) != os.getsid(0)
+    client.finish()
+
+
 def test_a_spawned_engine_is_heard_from_the_start_on(qtbot):
     client = EngineClient(command(), QUICK)
     hellos: list[object] = []

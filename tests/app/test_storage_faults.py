@@ -1,5 +1,6 @@
 """Kills, full disks, read-only folders, damaged and foreign files: the store always opens."""
 
+import errno
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import textwrap
 from contextlib import contextmanager, suppress
 
 import pytest
+from failing_disk import fail_disk
 
 from bilin_app.storage import conversations as c
 from bilin_app.storage import database, recovery
@@ -488,6 +490,17 @@ def test_a_folder_that_cannot_be_made_works_in_memory(tmp_path):
         assert texts(store) == ["only in memory"]
 
 
+@pytest.mark.parametrize(
+    ("number", "problem"), [(errno.ENOTCONN, "unusable"), (errno.EACCES, "read_only")]
+)
+def test_a_disk_that_answers_with_an_error_works_in_memory(tmp_path, monkeypatch, number, problem):
+    fail_disk(monkeypatch, tmp_path / "share", number)
+    with opened(tmp_path / "share" / "bilin.db") as (store, report):
+        assert (report.problem, report.is_in_memory) == (problem, True)
+        begin(store, "only in memory")
+        assert texts(store) == ["only in memory"]
+
+
 # --- Migrations -----------------------------------------------------------------------------------
 
 
@@ -550,11 +563,11 @@ def test_a_fresh_file_needs_no_backup(tmp_path):
     connection.close()
 
 
-@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
-def test_each_older_schema_is_migrated_with_a_backup_and_nothing_lost(tmp_path, version):
-    path = tmp_path / "bilin.db"
+def fill_older(path, version):
+    """One conversation and one document, as a Bilin of that schema left them."""
     old = sqlite3.connect(path, isolation_level=None)
-    migrate(old, tmp_path / "elsewhere", MIGRATIONS[:version])
+    old.execute("PRAGMA journal_mode = WAL")
+    migrate(old, None, MIGRATIONS[:version])
     old.execute(
         "INSERT INTO conversations (id, title, created_at, updated_at, draft, active_root_id)"
         " VALUES (1, '臺灣的冬天', 1, 2, '草稿', 1)"
@@ -580,6 +593,11 @@ def test_each_older_schema_is_migrated_with_a_backup_and_nothing_lost(tmp_path, 
     old.execute("INSERT INTO meta VALUES ('search_terms_version', '1')")
     old.close()
 
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_each_older_schema_is_migrated_with_a_backup_and_nothing_lost(tmp_path, version):
+    path = tmp_path / "bilin.db"
+    fill_older(path, version)
     connection, report = open_database(path)
     try:
         assert (report.problem, report.is_in_memory) == (None, False)
@@ -599,3 +617,32 @@ def test_each_older_schema_is_migrated_with_a_backup_and_nothing_lost(tmp_path, 
     assert schema_version(kept) == version
     assert kept.execute("SELECT count(*) FROM messages").fetchone() == (2,)
     kept.close()
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+@pytest.mark.parametrize("refused", ["full", "read_only"])
+def test_an_older_file_without_room_for_its_backup_is_shown_and_kept(small_disk, version, refused):
+    path = small_disk / "bilin.db"
+    fill_older(path, version)
+    before = path.read_bytes()
+    if refused == "full":
+        fill_disk(small_disk)
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with opened(path) as (store, report):
+        assert (report.problem, report.is_in_memory) == (refused, True)
+        assert texts(store) == ["去哪裡避寒", "三亞"]
+        begin(store, "only in memory")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_an_older_file_whose_backup_is_refused_is_shown_and_kept(tmp_path, version):
+    path = tmp_path / "bilin.db"
+    fill_older(path, version)
+    before = path.read_bytes()
+    (tmp_path / "backups").write_text("in the way")
+    with opened(path) as (store, report):
+        assert report.is_in_memory
+        assert texts(store) == ["去哪裡避寒", "三亞"]
+    assert path.read_bytes() == before

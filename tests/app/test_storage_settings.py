@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bilin_app.controllers.settings import SettingsController
 from bilin_app.storage.settings import Settings, SettingsFile
 
 TEXT = """# mine
@@ -80,6 +81,21 @@ def test_an_unreadable_file_is_told_and_kept_aside_when_saving(file, content):
     assert file.load().settings == Settings(language="en")
 
 
+@pytest.mark.parametrize("content", ["", "ui_font_size = 16\n", "theme = "])
+def test_saving_keeps_a_link_and_writes_what_it_names(file, tmp_path, content):
+    (tmp_path / "dotfiles").mkdir()
+    kept = tmp_path / "dotfiles" / "bilin.toml"
+    if content:
+        kept.write_text(content, encoding="utf-8")
+    file.path.symlink_to("dotfiles/bilin.toml")
+    settings = replace(file.load().settings, language="en")
+    file.save(settings)
+    assert file.path.is_symlink()
+    assert SettingsFile(kept).load().settings == settings
+    bad = kept.with_name("bilin.toml.bad")
+    assert bad.exists() is (content == "theme = ")
+
+
 def test_a_failed_save_leaves_the_old_file(file, monkeypatch):
     file.save(Settings(language="en"))
 
@@ -92,6 +108,68 @@ def test_a_failed_save_leaves_the_old_file(file, monkeypatch):
     monkeypatch.undo()
     assert file.load().settings == Settings(language="en")
     assert [path.name for path in file.path.parent.iterdir()] == ["settings.toml"]
+
+
+def test_what_a_person_writes_while_bilin_runs_stays(file):
+    file.save(Settings(language="zh", ui_font_size=16, shortcuts=(("send", "Ctrl+S"),)))
+    controller = SettingsController(file)
+    file.path.write_text(
+        'theme = "dark"\nlanguage = "en"\n[shortcuts]\nsend = "Ctrl+J"\nfind = "Ctrl+K"\n'
+    )
+    controller.remember_model("x")
+    controller.set(replace(controller.settings, shortcuts=(("send", "Ctrl+S"), ("new", "Ctrl+M"))))
+    controller.set(replace(controller.settings, ui_font_size=18))
+    controller.close()
+    shortcuts = (("send", "Ctrl+J"), ("find", "Ctrl+K"), ("new", "Ctrl+M"))
+    assert file.load().settings == Settings(
+        language="en", theme="dark", ui_font_size=18, last_model="x", shortcuts=shortcuts
+    )
+
+
+def test_a_shortcut_that_is_taken_back_leaves_the_file(file):
+    file.save(Settings(shortcuts=(("send", "Ctrl+S"), ("new", "Ctrl+M"))))
+    controller = SettingsController(file)
+    controller.set(replace(controller.settings, shortcuts=(("send", "Ctrl+S"),)))
+    controller.close()
+    assert file.load().settings == Settings(shortcuts=(("send", "Ctrl+S"),))
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_keeps_what_it_says(file, monkeypatch):
+    file.save(Settings(language="zh", ui_font_size=16))
+
+    def refuse(*_arguments, **_options):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", refuse)
+        controller = SettingsController(file)
+    assert controller.settings == Settings()
+    controller.remember_model("x")
+    controller.close()
+    assert file.load().settings == Settings(language="zh", ui_font_size=16, last_model="x")
+
+
+def test_a_file_that_was_spoilt_since_is_written_anew_with_all_of_it(file):
+    settings = Settings(language="zh", ui_font_size=16)
+    file.path.write_text("theme = ", encoding="utf-8")
+    file.save(replace(settings, last_model="x"), settings)
+    assert file.load().settings == replace(settings, last_model="x")
+
+
+@pytest.mark.expects_log
+def test_what_was_refused_once_is_written_with_the_next(file, monkeypatch):
+    controller = SettingsController(file)
+
+    def refuse(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", refuse)
+        controller.set(Settings(language="zh"))
+        controller._writer.submit(lambda: None).result()
+    controller.remember_model("x")
+    controller.close()
+    assert file.load().settings == Settings(language="zh", last_model="x")
 
 
 @hypothesis.settings(max_examples=30)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from failing_disk import fail_disk
 from letter_models import Engine
 from library_folders import make_model, speed
 
@@ -119,6 +120,14 @@ def test_a_folder_that_may_not_be_looked_into_is_told_from_an_empty_one(models_d
         library = Library(models_dir)
         assert library.folder_state() == state
         assert bool(library.trash()) == (mode == 0o755)
+
+
+def test_one_model_on_a_disk_that_fails_hides_no_other(tmp_path, monkeypatch):
+    for name in ("far", "near"):
+        make_model(tmp_path / "models", name)
+    fail_disk(monkeypatch, tmp_path / "models" / "far")
+    library = Library(tmp_path / "models", bundled_dir=tmp_path / "none")
+    assert [Path(model.path).name for model in library.models()] == ["near"]
 
 
 def test_a_folder_whose_disk_is_gone_is_missing_and_the_default_one_is_not_yet_there(tmp_path):

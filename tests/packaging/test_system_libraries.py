@@ -94,10 +94,47 @@ def test_a_package_is_named_once():
     ]
 
 
-def test_a_displays_own_libraries_are_needed_only_with_that_display():
-    assert "libxcb-cursor.so.0" not in libraries.needed_now({})
-    assert "libxcb-cursor.so.0" in libraries.needed_now({"DISPLAY": ":0"})
-    assert "libwayland-client.so.0" in libraries.needed_now({"WAYLAND_DISPLAY": "wayland-0"})
+X, W = {"DISPLAY": ":0"}, {"WAYLAND_DISPLAY": "wayland-0"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "absent", "needed"),
+    [
+        ({}, "libEGL.so.1", True),
+        ({}, "libxcb-cursor.so.0", False),
+        (X, "libxcb-cursor.so.0", True),
+        (W, "libxcb-cursor.so.0", False),
+        (W, "libwayland-client.so.0", True),
+        (X | W, "libxcb-cursor.so.0", False),
+        (X | W, "libwayland-client.so.0", False),
+        (X | W, "libEGL.so.1", True),
+        (X | W | {"QT_QPA_PLATFORM": "xcb"}, "libxcb-cursor.so.0", True),
+        (X | W | {"QT_QPA_PLATFORM": "wayland;xcb"}, "libxcb-cursor.so.0", False),
+        (X | W | {"QT_QPA_PLATFORM": "offscreen:size=9x9"}, "libxcb-cursor.so.0", False),
+    ],
+)
+def test_of_the_displays_that_are_there_one_is_enough(monkeypatch, environ, absent, needed):
+    monkeypatch.setattr(
+        libraries, "missing", lambda table: [name for name in table if name == absent]
+    )
+    assert libraries.missing_now(environ) == ([absent] if needed else [])
+
+
+@pytest.mark.parametrize("has_wayland", [False, True])
+def test_what_only_another_display_needs_is_named_and_stops_nothing(
+    monkeypatch, capsys, has_wayland
+):
+    for name in ("QT_QPA_PLATFORM", *X, *W):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in (X | W if has_wayland else X).items():
+        monkeypatch.setenv(name, value)
+    cursor = "libxcb-cursor.so.0"
+    monkeypatch.setattr(libraries, "missing", lambda table: [n for n in table if n == cursor])
+    monkeypatch.setattr(libraries.shutil, "which", lambda *_, **__: "/usr/bin/apt-get")
+    told = command_line.provide_system(for_tests=False, may_install=False)
+    line = libraries.apt_line(["libxcb-cursor0"])
+    assert told == ([] if has_wayland else [line])
+    assert (line in capsys.readouterr().out) is has_wayland
 
 
 def test_without_permission_the_line_to_type_is_given():

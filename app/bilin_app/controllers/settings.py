@@ -33,6 +33,7 @@ class SettingsController(QObject):
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="bilin-settings")
         loaded = loaded or file.load()
         self.settings = loaded.settings
+        self._written = loaded.settings  # as the file was last known to be; the writer's own
         self.notices = sentences.settings_loaded(loaded, file.path)
 
     def set(self, settings: Settings) -> None:
@@ -57,9 +58,10 @@ class SettingsController(QObject):
 
     def _write(self, settings: Settings) -> None:
         try:
-            self._file.save(settings)
+            self._file.save(settings, self._written)
         except OSError as error:
             raise storage_error(error) from error
+        self._written = settings
 
     def _on_refused(self, error: StorageError) -> None:
         logger.warning("the settings cannot be written (%s): %s", error.problem, error)

@@ -166,6 +166,8 @@ class EngineProcess(QObject):
         process = QProcess(self)
         self._process = process
         self._is_heard = False
+        # Ctrl+C in a terminal reaches the window alone, which ends the engine in good order.
+        process.setUnixProcessParameters(QProcess.UnixProcessFlag.CreateNewSession)
         process.start(self._command.program, list(self._command.arguments))
         self._write(Hello(protocol=PROTOCOL_VERSION, version=__version__, role="app"))
 

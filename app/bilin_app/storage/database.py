@@ -81,12 +81,15 @@ def open_reader(path: Path) -> sqlite3.Connection:
 def _diagnose(path: Path) -> StorageProblem:
     """Why a file cannot be opened, where SQLite says only that it cannot."""
     folder = path.parent
-    if not folder.is_dir():
-        return "unusable"
-    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        return "read_only"
-    if shutil.disk_usage(folder).free < _MIN_FREE_BYTES:
-        return "full"
+    try:
+        if not folder.is_dir():
+            return "unusable"
+        if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+            return "read_only"
+        if shutil.disk_usage(folder).free < _MIN_FREE_BYTES:
+            return "full"
+    except OSError as error:  # the disk fails, or the folder is another's
+        return storage_error(error).problem
     return "unusable"
 
 
@@ -213,7 +216,7 @@ def _open_in_memory(
             connection = sqlite3.connect(":memory:", isolation_level=None)
             try:
                 read(path, connection)
-                migrate(connection, path.parent / "backups", migrations)
+                migrate(connection, None, migrations)
                 _recover(connection)
             except (sqlite3.Error, OSError, StorageError) as error:
                 logger.info("%s did not serve: %s", read.__name__, error)
@@ -221,7 +224,7 @@ def _open_in_memory(
             else:
                 return connection
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    migrate(connection, path.parent / "backups", migrations)
+    migrate(connection, None, migrations)
     return connection
 
 

@@ -115,13 +115,14 @@ def schema_version(connection: sqlite3.Connection) -> int:
 
 def migrate(
     connection: sqlite3.Connection,
-    backup_dir: Path,
+    backup_dir: Path | None,
     migrations: Sequence[Migration] = MIGRATIONS,
 ) -> list[Path]:
     """Brings the file up to date, one transaction each; returns the backups made before.
 
-    A failing migration leaves the file as it was before it. Raises StorageError("newer") for a
-    file of a later Bilin, sqlite3.Error and OSError.
+    backup_dir: None for a copy, which is a backup itself. A failing migration leaves the file as it
+    was before it. Raises StorageError("newer") for a file of a later Bilin, sqlite3.Error and
+    OSError.
     """
     version = schema_version(connection)
     if version > len(migrations):
@@ -131,7 +132,7 @@ def migrate(
         )
     backups: list[Path] = []
     for number in range(version + 1, len(migrations) + 1):
-        if version:  # a new file has nothing to keep
+        if version and backup_dir:  # a new file has nothing to keep
             backups.append(_back_up(connection, backup_dir, number - 1))
         connection.execute("BEGIN IMMEDIATE")
         try:

@@ -5,6 +5,7 @@ Knows the keys, their types and limits; knows nothing of what they do.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, fields, replace
@@ -167,11 +168,13 @@ class SettingsFile:
                 )
         return LoadedSettings(replace(Settings(), **taken), tuple(bad_values))
 
-    def save(self, settings: Settings) -> None:
+    def save(self, settings: Settings, before: Settings | None = None) -> None:
         """Writes what differs from the file, by a new file put in its place.
 
-        A file that cannot be understood is kept beside it as `settings.toml.bad`. A default is
-        written only over another value. Raises OSError.
+        before: what was loaded or saved last; what is still as it was then is not written, for a
+        person may have changed it in the file since. A file that cannot be understood is kept
+        beside it as `settings.toml.bad`. A default is written only over another value. Raises
+        OSError.
         """
         import tomlkit  # keeps comments and order; reading can do without
         from tomlkit.exceptions import TOMLKitError
@@ -179,12 +182,13 @@ class SettingsFile:
         try:
             document = tomlkit.parse(self._text())
         except (UnicodeDecodeError, TOMLKitError):
-            self.path.replace(self.path.with_name(self.path.name + ".bad"))
-            document = tomlkit.document()
-        _write_shortcuts(document, dict(settings.shortcuts))
+            real = self._real_path()
+            real.replace(real.with_name(real.name + ".bad"))
+            document, before = tomlkit.document(), None  # it says nothing of the rest any more
+        _write_shortcuts(document, dict(settings.shortcuts), before and dict(before.shortcuts))
         for field in fields(Settings):
             value = getattr(settings, field.name)
-            if field.name == "shortcuts":
+            if field.name == "shortcuts" or (before and value == getattr(before, field.name)):
                 continue
             if field.name in document:
                 if _plain(document[field.name]) != value:
@@ -199,24 +203,34 @@ class SettingsFile:
         except FileNotFoundError:
             return ""
 
+    def _real_path(self) -> Path:
+        """The file itself where a link names it: the link stays."""
+        return Path(os.path.realpath(self.path))
+
     def _write(self, text: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path, text.encode(), mode=0o600)
+        path = self._real_path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text.encode(), mode=0o600)
 
 
-def _write_shortcuts(document: TOMLDocument, wanted: dict[str, str]) -> None:
-    """Changes the table to what is wanted; values in it that are no keys stay."""
+def _write_shortcuts(
+    document: TOMLDocument, wanted: dict[str, str], before: dict[str, str] | None
+) -> None:
+    """Changes the table to what is wanted; what is no keys stays. before: as for `save`."""
+    changed = wanted
+    if before is not None:
+        changed = {name: keys for name, keys in wanted.items() if before.get(name) != keys}
     table = document.get("shortcuts")
     if not isinstance(table, MutableMapping):
-        if not wanted:
+        if not changed:
             return
         import tomlkit
 
         table = document["shortcuts"] = tomlkit.table()
     for name in [n for n, keys in table.items() if _KEYS.accepts(_plain(keys))]:
-        if name not in wanted:
+        if name not in wanted and (before is None or name in before):
             del table[name]
-    for name, keys in wanted.items():
+    for name, keys in changed.items():
         if _plain(table.get(name)) != keys:
             table[name] = keys
 
