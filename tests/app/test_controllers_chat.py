@@ -1544,3 +1544,23 @@ def test_a_draft_is_saved_while_somebody_types_on(tmp_path, qtbot):
         qtbot.wait(20)
     assert len(written) >= 2
     store.close()
+
+
+def test_the_second_of_two_answers_in_a_row_answers_the_question_again(start_app, until, tmp_path):
+    requests = tmp_path / "requests"
+    app = start_app("--requests", str(requests))
+    page = app.page
+    question, answer = FileMessage("user", "hi"), FileMessage("assistant", "hello")
+    turns = (question, answer, FileMessage("assistant", "and how are you?"))
+    path = tmp_path / "kept.json"
+    path.write_text(to_json(FileConversation("t", turns)), encoding="utf-8")
+    app.chat.import_file(path)
+    until(lambda: len(page.messages) == 3)
+    app.chat.write_answer(page.messages[2].id, "good day", goes_on=False)
+    until(lambda: page.texts == ["hi", "hello", "good day"])  # one's own words stay in their place
+    app.chat.regenerate(page.messages[2].id)
+    until(lambda: page.finished)
+    assert page.texts == ["hi", WHOLE]
+    assert requests.read_text() == repr((["user:hi"], "")) + "\n"
+    app.chat.show_version(page.messages[1].id, -1)
+    until(lambda: page.texts == ["hi", "hello", "good day"])
