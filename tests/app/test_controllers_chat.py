@@ -1564,3 +1564,57 @@ def test_the_second_of_two_answers_in_a_row_answers_the_question_again(start_app
     assert requests.read_text() == repr((["user:hi"], "")) + "\n"
     app.chat.show_version(page.messages[1].id, -1)
     until(lambda: page.texts == ["hi", "hello", "good day"])
+
+
+def test_a_file_that_no_disk_gives_is_given_up_with_the_message_that_waits_for_it(
+    start_app, until, tmp_path, monkeypatch
+):
+    app = start_app()
+    page = app.page
+    answers, late = threading.Event(), threading.Event()
+
+    def read_at_last(_path):
+        answers.wait(60)
+        late.set()
+        return attachments._Read("too late")
+
+    monkeypatch.setattr(attachments, "_read", read_at_last)
+    monkeypatch.setattr(attachments, "READ_LIMIT_MS", 200)
+    try:
+        app.chat.attach_files([tmp_path / "hangs.txt", tmp_path / "behind.txt"])
+        app.chat.set_draft("waits")
+        app.chat.send("waits")
+        until(lambda: len(page.notices) == 2)
+        assert page.notices == [
+            f"{name} cannot be read: its disk does not answer"
+            for name in ("hangs.txt", "behind.txt")
+        ]
+        app.chat.new_conversation()
+        assert page.conversation is not None
+        assert page.conversation.draft == "waits"
+        app.chat.send("other")
+        until(lambda: page.finished)
+    finally:
+        answers.set()
+    assert late.wait(10)
+    app.chat.send("another")
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["other", WHOLE, "another", WHOLE]
+    assert app.chat.attachments == ()
+    assert len(page.notices) == 2
+
+
+def test_files_that_come_one_by_one_are_waited_for(start_app, until, tmp_path, monkeypatch):
+    app = start_app()
+
+    def read_slowly(path):
+        time.sleep(0.25)
+        return attachments._Read(path.name)
+
+    monkeypatch.setattr(attachments, "_read", read_slowly)
+    monkeypatch.setattr(attachments, "READ_LIMIT_MS", 1000)
+    app.chat.attach_files([tmp_path / name for name in "abcde"])
+    app.chat.send("hi")
+    until(lambda: app.page.finished)
+    assert [a.text for a in app.page.messages[0].attachments] == list("abcde")
+    assert app.page.notices == []
