@@ -1618,3 +1618,21 @@ def test_files_that_come_one_by_one_are_waited_for(start_app, until, tmp_path, m
     until(lambda: app.page.finished)
     assert [a.text for a in app.page.messages[0].attachments] == list("abcde")
     assert app.page.notices == []
+
+
+@pytest.mark.expects_log
+def test_tries_that_added_nothing_are_no_seams(start_app, until, tmp_path):
+    app = start_app("--behave", "dies", "--once", str(tmp_path / "deaths"), "--times", "2")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.failures)
+    until(lambda: app.engine.view.state == "fault")
+    reason = page.failures[0][1]
+    for tries in (2, 3):
+        app.chat.continue_answer(page.messages[1].id)
+        until(lambda tries=tries: len(page.failures) == tries)
+    app.engine.mend()
+    until(lambda: page.finished)
+    assert page.texts == ["one", WHOLE]
+    assert [seam.offset for seam in page.messages[1].seams] == [15, 30]
+    assert page.messages[1].seams[1].reason == reason
