@@ -1,6 +1,7 @@
 """The chat controller against a scripted engine and a real database, as a page sees it."""
 
 import errno
+import json
 import os
 import signal
 import sys
@@ -1636,3 +1637,32 @@ def test_tries_that_added_nothing_are_no_seams(start_app, until, tmp_path):
     assert page.texts == ["one", WHOLE]
     assert [seam.offset for seam in page.messages[1].seams] == [15, 30]
     assert page.messages[1].seams[1].reason == reason
+
+
+def test_an_import_that_the_disk_refuses_half_way_shows_and_tells_what_it_took(
+    start_app, until, tmp_path, monkeypatch
+):
+    app = start_app()
+    page = app.page
+    node = {"message": {"author": {"role": "user"}, "content": {"parts": ["hi"]}}}
+    exported = [
+        {"title": f"t{number}", "current_node": "a", "mapping": {"a": node}} for number in range(4)
+    ]
+    path = tmp_path / "conversations.json"
+    path.write_text(json.dumps(exported))
+    import_conversation = stored.import_conversation
+
+    def refuse_the_third(connection, conversation, now):
+        if conversation.title == "t2":
+            raise StorageError("full", "no space")
+        return import_conversation(connection, conversation, now)
+
+    monkeypatch.setattr(stored, "import_conversation", refuse_the_third)
+    app.chat.import_file(path)
+    until(lambda: len(page.rows) == 2)
+    until(lambda: page.texts == ["hi"])
+    assert sorted(row.title for row in page.rows) == ["t0", "t1"]
+    assert [row.title for row in page.rows if row.id == app.chat.conversation_id] == ["t0"]
+    assert len(page.notices) == 2
+    assert "The disk is full" in page.notices[0]
+    assert page.notices[1] == "Conversations imported: 2"
