@@ -493,7 +493,7 @@ def test_delete_goes_to_the_trash_and_undo_brings_it_back(start_app, until):
     assert page.deleted[0].title == "My title"
     assert app.chat.conversation_id == 0
     until(lambda: page.rows == [])
-    app.chat.undo_delete()
+    app.chat.undo_delete(first)
     until(lambda: page.texts == ["one", WHOLE])
     until(lambda: [row.id for row in page.rows] == [first])
 
@@ -517,7 +517,7 @@ def test_a_queued_message_waits_in_the_trash_while_another_conversation_is_answe
     until(lambda: len(page.finished) == 2)
     until(lambda: not app.chat._running.is_beginning)
     assert app.chat.running_id == 0
-    app.chat.undo_delete()
+    app.chat.undo_delete(first)
     until(lambda: len(page.finished) == 3)
     assert page.texts == ["one", WHOLE, "two", WHOLE]
     assert page.queued == []
@@ -537,7 +537,7 @@ def test_a_conversation_deleted_while_it_is_answered_keeps_what_is_queued(start_
     until(lambda: page.deleted and page.stopped)
     until(lambda: not app.chat._running.is_beginning)
     assert app.chat.running_id == 0
-    app.chat.undo_delete()
+    app.chat.undo_delete(page.deleted[0].id)
     until(lambda: page.finished)
     assert page.texts[0::2] == ["one", "two"]
     assert page.states == ["done", "stopped", "done", "done"]
