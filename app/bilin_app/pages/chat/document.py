@@ -184,7 +184,10 @@ class MessageDocument(QObject):
             code = block.code.removesuffix("\n")
             self._append_code(cursor, block.language, code)
             self._open_code = None
-            self._highlighter.add(QTextCursor(self.fences[-1].start), code, block.language)
+            fence = self.fences[-1]
+            # A line that was cut is several blocks, and colours are set by a line's number.
+            if fence.num_lines == code.count("\n") + 1:
+                self._highlighter.add(QTextCursor(fence.start), code, block.language)
             return
         self._remove_tail(cursor)
         num_known = len(self._references)
