@@ -1666,3 +1666,34 @@ def test_an_import_that_the_disk_refuses_half_way_shows_and_tells_what_it_took(
     assert len(page.notices) == 2
     assert "The disk is full" in page.notices[0]
     assert page.notices[1] == "Conversations imported: 2"
+
+
+def test_what_was_read_before_an_answer_was_written_shows_its_end(start_app, until, monkeypatch):
+    app = start_app("--gap", "0.02")
+    page, running = app.page, app.chat._running
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["running"])
+    answered = app.chat.conversation_id
+    app.chat.new_conversation()
+    load_conversation = stored.load_conversation
+    is_read, goes_on = threading.Event(), threading.Event()
+
+    def read_and_wait(connection, conversation_id):
+        content = load_conversation(connection, conversation_id)
+        is_read.set()
+        goes_on.wait(60)
+        return content
+
+    monkeypatch.setattr(stored, "load_conversation", read_and_wait)
+    app.chat.open_conversation(answered)
+    try:
+        assert is_read.wait(10)
+        monkeypatch.setattr(stored, "load_conversation", load_conversation)
+        until(lambda: not running.is_running and running.ends.is_empty)
+    finally:
+        goes_on.set()
+    until(lambda: page.messages)
+    assert (page.texts, page.states) == (["one", WHOLE], ["done", "done"])
+    until(lambda: not running.ends._written)
+    before, after = reopened(app, until)
+    assert before == after
