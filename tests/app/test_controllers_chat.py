@@ -1,6 +1,7 @@
 """The chat controller against a scripted engine and a real database, as a page sees it."""
 
 import errno
+import json
 import os
 import signal
 import sys
@@ -492,7 +493,7 @@ def test_delete_goes_to_the_trash_and_undo_brings_it_back(start_app, until):
     assert page.deleted[0].title == "My title"
     assert app.chat.conversation_id == 0
     until(lambda: page.rows == [])
-    app.chat.undo_delete()
+    app.chat.undo_delete(first)
     until(lambda: page.texts == ["one", WHOLE])
     until(lambda: [row.id for row in page.rows] == [first])
 
@@ -516,7 +517,7 @@ def test_a_queued_message_waits_in_the_trash_while_another_conversation_is_answe
     until(lambda: len(page.finished) == 2)
     until(lambda: not app.chat._running.is_beginning)
     assert app.chat.running_id == 0
-    app.chat.undo_delete()
+    app.chat.undo_delete(first)
     until(lambda: len(page.finished) == 3)
     assert page.texts == ["one", WHOLE, "two", WHOLE]
     assert page.queued == []
@@ -536,7 +537,7 @@ def test_a_conversation_deleted_while_it_is_answered_keeps_what_is_queued(start_
     until(lambda: page.deleted and page.stopped)
     until(lambda: not app.chat._running.is_beginning)
     assert app.chat.running_id == 0
-    app.chat.undo_delete()
+    app.chat.undo_delete(page.deleted[0].id)
     until(lambda: page.finished)
     assert page.texts[0::2] == ["one", "two"]
     assert page.states == ["done", "stopped", "done", "done"]
@@ -1544,3 +1545,155 @@ def test_a_draft_is_saved_while_somebody_types_on(tmp_path, qtbot):
         qtbot.wait(20)
     assert len(written) >= 2
     store.close()
+
+
+def test_the_second_of_two_answers_in_a_row_answers_the_question_again(start_app, until, tmp_path):
+    requests = tmp_path / "requests"
+    app = start_app("--requests", str(requests))
+    page = app.page
+    question, answer = FileMessage("user", "hi"), FileMessage("assistant", "hello")
+    turns = (question, answer, FileMessage("assistant", "and how are you?"))
+    path = tmp_path / "kept.json"
+    path.write_text(to_json(FileConversation("t", turns)), encoding="utf-8")
+    app.chat.import_file(path)
+    until(lambda: len(page.messages) == 3)
+    app.chat.write_answer(page.messages[2].id, "good day", goes_on=False)
+    until(lambda: page.texts == ["hi", "hello", "good day"])  # one's own words stay in their place
+    app.chat.regenerate(page.messages[2].id)
+    until(lambda: page.finished)
+    assert page.texts == ["hi", WHOLE]
+    assert requests.read_text() == repr((["user:hi"], "")) + "\n"
+    app.chat.show_version(page.messages[1].id, -1)
+    until(lambda: page.texts == ["hi", "hello", "good day"])
+
+
+def test_a_file_that_no_disk_gives_is_given_up_with_the_message_that_waits_for_it(
+    start_app, until, tmp_path, monkeypatch
+):
+    app = start_app()
+    page = app.page
+    answers, late = threading.Event(), threading.Event()
+
+    def read_at_last(_path):
+        answers.wait(60)
+        late.set()
+        return attachments._Read("too late")
+
+    monkeypatch.setattr(attachments, "_read", read_at_last)
+    monkeypatch.setattr(attachments, "READ_LIMIT_MS", 200)
+    try:
+        app.chat.attach_files([tmp_path / "hangs.txt", tmp_path / "behind.txt"])
+        app.chat.set_draft("waits")
+        app.chat.send("waits")
+        until(lambda: len(page.notices) == 2)
+        assert page.notices == [
+            f"{name} cannot be read: its disk does not answer"
+            for name in ("hangs.txt", "behind.txt")
+        ]
+        app.chat.new_conversation()
+        assert page.conversation is not None
+        assert page.conversation.draft == "waits"
+        app.chat.send("other")
+        until(lambda: page.finished)
+    finally:
+        answers.set()
+    assert late.wait(10)
+    app.chat.send("another")
+    until(lambda: len(page.finished) == 2)
+    assert page.texts == ["other", WHOLE, "another", WHOLE]
+    assert app.chat.attachments == ()
+    assert len(page.notices) == 2
+
+
+def test_files_that_come_one_by_one_are_waited_for(start_app, until, tmp_path, monkeypatch):
+    app = start_app()
+
+    def read_slowly(path):
+        time.sleep(0.25)
+        return attachments._Read(path.name)
+
+    monkeypatch.setattr(attachments, "_read", read_slowly)
+    monkeypatch.setattr(attachments, "READ_LIMIT_MS", 1000)
+    app.chat.attach_files([tmp_path / name for name in "abcde"])
+    app.chat.send("hi")
+    until(lambda: app.page.finished)
+    assert [a.text for a in app.page.messages[0].attachments] == list("abcde")
+    assert app.page.notices == []
+
+
+@pytest.mark.expects_log
+def test_tries_that_added_nothing_are_no_seams(start_app, until, tmp_path):
+    app = start_app("--behave", "dies", "--once", str(tmp_path / "deaths"), "--times", "2")
+    page = app.page
+    app.chat.send("one")
+    until(lambda: page.failures)
+    until(lambda: app.engine.view.state == "fault")
+    reason = page.failures[0][1]
+    for tries in (2, 3):
+        app.chat.continue_answer(page.messages[1].id)
+        until(lambda tries=tries: len(page.failures) == tries)
+    app.engine.mend()
+    until(lambda: page.finished)
+    assert page.texts == ["one", WHOLE]
+    assert [seam.offset for seam in page.messages[1].seams] == [15, 30]
+    assert page.messages[1].seams[1].reason == reason
+
+
+def test_an_import_that_the_disk_refuses_half_way_shows_and_tells_what_it_took(
+    start_app, until, tmp_path, monkeypatch
+):
+    app = start_app()
+    page = app.page
+    node = {"message": {"author": {"role": "user"}, "content": {"parts": ["hi"]}}}
+    exported = [
+        {"title": f"t{number}", "current_node": "a", "mapping": {"a": node}} for number in range(4)
+    ]
+    path = tmp_path / "conversations.json"
+    path.write_text(json.dumps(exported))
+    import_conversation = stored.import_conversation
+
+    def refuse_the_third(connection, conversation, now):
+        if conversation.title == "t2":
+            raise StorageError("full", "no space")
+        return import_conversation(connection, conversation, now)
+
+    monkeypatch.setattr(stored, "import_conversation", refuse_the_third)
+    app.chat.import_file(path)
+    until(lambda: len(page.rows) == 2)
+    until(lambda: page.texts == ["hi"])
+    assert sorted(row.title for row in page.rows) == ["t0", "t1"]
+    assert [row.title for row in page.rows if row.id == app.chat.conversation_id] == ["t0"]
+    assert len(page.notices) == 2
+    assert "The disk is full" in page.notices[0]
+    assert page.notices[1] == "Conversations imported: 2"
+
+
+def test_what_was_read_before_an_answer_was_written_shows_its_end(start_app, until, monkeypatch):
+    app = start_app("--gap", "0.02")
+    page, running = app.page, app.chat._running
+    app.chat.send("one")
+    until(lambda: page.states[1:] == ["running"])
+    answered = app.chat.conversation_id
+    app.chat.new_conversation()
+    load_conversation = stored.load_conversation
+    is_read, goes_on = threading.Event(), threading.Event()
+
+    def read_and_wait(connection, conversation_id):
+        content = load_conversation(connection, conversation_id)
+        is_read.set()
+        goes_on.wait(60)
+        return content
+
+    monkeypatch.setattr(stored, "load_conversation", read_and_wait)
+    app.chat.open_conversation(answered)
+    try:
+        assert is_read.wait(10)
+        monkeypatch.setattr(stored, "load_conversation", load_conversation)
+        until(lambda: not running.is_running and running.ends.is_empty)
+    finally:
+        goes_on.set()
+    until(lambda: page.messages)
+    assert (page.texts, page.states) == (["one", WHOLE], ["done", "done"])
+    until(lambda: not running.ends._written)
+    before, after = reopened(app, until)
+    assert before == after

@@ -119,10 +119,11 @@ def test_the_trash_gives_back_and_search_finds(desk, qtbot):
     qtbot.waitUntil(lambda: len(desk.rows) == 1, timeout=5000)
     desk.editor.search("凯旋")
     qtbot.waitUntil(lambda: len(desk.hits) == 1, timeout=5000)
-    desk.editor.delete_document(desk.rows[0].id)
+    document_id = desk.rows[0].id
+    desk.editor.delete_document(document_id)
     qtbot.waitUntil(lambda: desk.rows == [], timeout=5000)
     assert desk.editor.session.document.plain_text == ""
-    desk.editor.undo_delete()
+    desk.editor.undo_delete(document_id)
     qtbot.waitUntil(lambda: len(desk.rows) == 1, timeout=5000)
     qtbot.waitUntil(lambda: desk.opened[-1].content.plain_text == "米兰的凯旋门[MASK]")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from PySide6.QtCore import QEvent, QRectF, Qt
 from PySide6.QtGui import QFontMetricsF, QTextCursor
-from PySide6.QtWidgets import QToolButton, QWidget
+from PySide6.QtWidgets import QApplication, QPlainTextEdit, QToolButton, QWidget
 
 from bilin_app.controllers.engine_views import ModelView
 from bilin_app.controllers.views import (
@@ -15,6 +15,7 @@ from bilin_app.controllers.views import (
     Seam,
 )
 from bilin_app.pages.chat.attachment_dialog import MAX_LINE, AttachmentDialog
+from bilin_app.pages.chat.document import MAX_BLOCK_CHARS
 from bilin_app.pages.chat.message import MessageWidget
 from bilin_app.pages.chat.message_body import marker_font, plain_text
 from bilin_app.pages.chat.text_formats import (
@@ -357,3 +358,35 @@ def test_no_item_s_number_is_cut_off_at_the_left(qapp, marker):
     assert end < LIST_INDENT
     ordinary, _ = marker_font("9.", LIST_INDENT)
     assert font.pixelSize() == ordinary.pixelSize() or len(marker) > 3
+
+
+def test_a_long_line_is_edited_without_being_broken(make):
+    wraps = QPlainTextEdit.LineWrapMode.WidgetWidth
+    short = make(MessageView(3, 1, "user", "one two", "done", 0.0)).open_editor("one two").edit
+    assert short.lineWrapMode() == wraps
+    long = "x" * 200_000
+    edit = make(MessageView(3, 1, "user", long, "done", 0.0)).open_editor(long).edit
+    assert edit.lineWrapMode() == QPlainTextEdit.LineWrapMode.NoWrap
+    assert edit.toPlainText() == long
+    QApplication.clipboard().setText("a line\n" * 10_000)
+    short.paste()
+    assert short.lineWrapMode() == wraps
+    QApplication.clipboard().setText(long)
+    short.paste()
+    assert short.lineWrapMode() == QPlainTextEdit.LineWrapMode.NoWrap
+    assert short.toPlainText() == "one two" + "a line\n" * 10_000 + long
+
+
+def test_a_long_line_of_a_thought_is_cut(make):
+    widget = make(replace(ANSWER, text="<think>", state="running", facts=None))
+    thought = widget._thought
+    assert thought is not None
+    widget.unfold_thought()
+    for _ in range(40):
+        widget.append_text("x" * 1000)
+    widget.append_text("x" * 50_000 + "\ny")
+    document = thought.text.document()
+    assert document.toPlainText().replace("\n", "") == "x" * 90_000 + "y"
+    assert document.lastBlock().text() == "y"
+    blocks = [document.findBlockByNumber(number) for number in range(document.blockCount())]
+    assert max(block.length() for block in blocks) <= 2 * MAX_BLOCK_CHARS

@@ -4,7 +4,7 @@ import pytest
 from msgspec import structs
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QPlainTextEdit, QWidget
 
 from bilin_app.controllers.prompt import MAX_SEED
 from bilin_app.pages.chat.sampling import SamplingPopover
@@ -84,3 +84,12 @@ def test_what_has_no_field_stays_as_it_was(popover, changes):
     popover.show_values(sampling, "")
     popover._top_k.setValue(5)
     assert changes == [structs.replace(sampling, top_k=5)]
+
+
+def test_a_long_line_of_a_system_prompt_is_not_broken(popover):
+    field = popover._system
+    popover.show_values(Sampling(), "x" * 200_000)
+    assert field.lineWrapMode() == QPlainTextEdit.LineWrapMode.NoWrap
+    assert popover.system_prompt == "x" * 200_000
+    popover.show_values(Sampling(), "be brief")
+    assert field.lineWrapMode() == QPlainTextEdit.LineWrapMode.WidgetWidth

@@ -71,7 +71,7 @@ def test_the_trash_shows_what_was_deleted_and_gives_it_back(listed, qtbot):
     with qtbot.waitSignals([stored_list.restored, stored_list.changed, stored_list.trash_listed]):
         stored_list.restore(first)
     assert {row.id for row in stored_list.rows} == {first, second}
-    stored_list.undo_delete()  # has nothing to bring back any more
+    stored_list.undo_delete(first)  # has nothing to bring back any more
     with qtbot.waitSignal(stored_list.trash_listed) as told:
         stored_list.list_trash()
     assert told.args == [[]]
@@ -84,10 +84,26 @@ def test_what_is_purged_does_not_come_back_by_undo(listed, qtbot):
     with qtbot.waitSignal(stored_list.trash_listed) as told:
         stored_list.purge([first, second])  # the second is not in the trash
     assert told.args == [[]]
-    stored_list.undo_delete()
+    stored_list.undo_delete(first)
     with qtbot.waitSignal(stored_list.changed):
         stored_list.refresh()
     assert [row.id for row in stored_list.rows] == [second]
+
+
+def test_undo_brings_back_what_it_names_and_nothing_else(listed, qtbot):
+    stored_list, (first, second) = listed
+    for item_id in (first, second):
+        with qtbot.waitSignals([stored_list.deleted, stored_list.changed]):
+            stored_list.delete(item_id)
+    with qtbot.waitSignals([stored_list.restored, stored_list.changed]):
+        stored_list.restore(second)
+    stored_list.undo_delete(second)
+    with qtbot.waitSignal(stored_list.changed):
+        stored_list.refresh()
+    assert [row.id for row in stored_list.rows] == [second]
+    with qtbot.waitSignals([stored_list.restored, stored_list.changed]):
+        stored_list.undo_delete(first)
+    assert {row.id for row in stored_list.rows} == {first, second}
 
 
 @pytest.mark.parametrize(

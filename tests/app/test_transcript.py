@@ -211,6 +211,21 @@ def test_highlighting_colours_every_line_once(document):
     assert [bool(b.layout().formats()) for b in (block, block.next())] == [True, True]
 
 
+@pytest.mark.parametrize("step", [700, 20_000])
+def test_code_with_a_line_that_is_cut_has_no_colours_in_wrong_places(document, step):
+    source = "```python\nx = '" + "a" * 9000 + "'\nimport os\n```\n"
+    document.set_text("", is_complete=False)
+    for begin in range(0, len(source), step):
+        document.append(source[begin : begin + step])
+    document.finish()
+    document.finish_highlighting()
+    block = document.fences[0].first
+    assert document.fences[0].num_lines > 2
+    while block.isValid():
+        assert block.layout().formats() == []
+        block = block.next()
+
+
 @pytest.mark.parametrize(
     ("source", "narrow"),
     [

@@ -135,6 +135,55 @@ def test_a_question_not_yet_typed_is_counted(tmp_path, family):
     assert 0 < count < chat_format.size([*answered, Message("user", "and you?")], TOKENIZER).total
 
 
+# Llama-2-chat's check of the roles, around turns that are written as plain text.
+ALTERNATING = (
+    "{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}"
+    "{% set system = messages[0]['content'] %}{% else %}{% set turns = messages %}"
+    "{% set system = '' %}{% endif %}{{ system }}{% for message in turns %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}"
+    "{% endif %}{{ '[' ~ message['role'] ~ ']' ~ message['content'] ~ ';' }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("turns", "joined"),
+    [
+        (["user a", "user b"], ["user a\n\nb"]),
+        (["system s", "user a", "user b", "user c"], ["system s", "user a\n\nb\n\nc"]),
+        (
+            ["user a", "assistant b", "assistant c", "user <|user|>", "user e"],
+            ["user a", "assistant b\n\nc", "user <|user|>\n\ne"],
+        ),
+    ],
+)
+def test_questions_without_an_answer_are_one_turn_where_roles_must_alternate(
+    tmp_path, turns, joined
+):
+    folder = make_folder(tmp_path / "m", ALTERNATING)
+    several, one = ([Message(*turn.split(" ", 1)) for turn in some] for some in (turns, joined))
+    assert ids_of(folder, several, "Sure") == ids_of(folder, one, "Sure")
+    chat_format = TemplateFormat(folder)
+    size = chat_format.size(several, TOKENIZER)
+    assert size.total == chat_format.size(one, TOKENIZER).total
+    assert len(size.per_message) == len(several)
+    fitted = fit_messages(chat_format, several, TOKENIZER, size.total - 1)
+    assert fitted.messages[-1] == several[-1]
+    assert fitted.dropped
+
+
+def test_a_template_that_takes_two_questions_gets_two(tmp_path):
+    folder = make_folder(tmp_path / "m", TEMPLATES["qwen2"])
+    two = ids_of(folder, [Message("user", "a"), Message("user", "b")])
+    assert two != ids_of(folder, [Message("user", "a\n\nb")])
+
+
+def test_roles_that_alternate_and_are_refused_stay_refused(tmp_path):
+    folder = make_folder(tmp_path / "m", ALTERNATING)
+    with pytest.raises(UnsupportedModelError, match="roles must alternate"):
+        ids_of(folder, [Message("assistant", "a"), Message("user", "b")])
+
+
 # --- Templates that misbehave --------------------------------------------------------------------
 
 LONG = "{% for i in range(99999) %}{% for j in range(99999) %}"

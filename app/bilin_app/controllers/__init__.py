@@ -35,7 +35,7 @@ ChatController     signals  conversations_changed(list[ListRow])
                             continue_answer(message_id)  show_version(message_id, delta)
                             withdraw_queued(message_id)  set_draft(text)  search(text)
                             rename(id, title)  set_pinned(id, bool)
-                            delete_conversation(id)  undo_delete()  set_system_prompt(text)
+                            delete_conversation(id)  undo_delete(id)  set_system_prompt(text)
                             set_sampling(protocol.Sampling | None)     for the answers from now on
                    values   presets: save, rename, delete; changed(list[Preset]), deleted(Preset)
 

@@ -1,4 +1,4 @@
-"""How answers ended, until the database has it: kept on show, written, tried again."""
+"""How answers ended, until all that is read has it: kept on show, written, tried again."""
 
 import time
 from dataclasses import replace
@@ -28,6 +28,8 @@ class AnswerEnds(QObject):
         self._store = store
         self._mailbox = Mailbox(self)
         self._kept: dict[int, tuple[AnswerJob, AnswerOutcome]] = {}
+        # Written; but what was asked for before may be read without it.
+        self._written: dict[int, tuple[AnswerJob, AnswerOutcome]] = {}
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(retry_ms)
@@ -45,6 +47,7 @@ class AnswerEnds(QObject):
     def forget(self, message_id: int) -> None:
         """The answer goes on: its last end is no longer true."""
         self._kept.pop(message_id, None)
+        self._written.pop(message_id, None)
 
     def kept(self, message_id: int) -> AnswerEnd | None:
         """An end that the database does not have yet, as it is written there."""
@@ -59,9 +62,10 @@ class AnswerEnds(QObject):
 
     def overlay(self, view: MessageView) -> MessageView:
         """A message with the end that is kept for it, if any."""
-        if view.id not in self._kept:
+        known = self._kept.get(view.id) or self._written.get(view.id)
+        if known is None:
             return view
-        job, outcome = self._kept[view.id]
+        job, outcome = known
         return replace(
             view,
             text=outcome.text,
@@ -78,8 +82,14 @@ class AnswerEnds(QObject):
 
         def done(_none: None) -> None:
             if self._kept.get(job.message_id) == kept:
-                del self._kept[job.message_id]
+                self._written[job.message_id] = self._kept.pop(job.message_id)
+                passed = self._store.read(lambda _connection: None)  # behind all reads so far
+                self._mailbox.when(passed, read, read)
                 self.saved.emit(job.message_id)
+
+        def read(_passed: object) -> None:
+            if self._written.get(job.message_id) == kept:
+                del self._written[job.message_id]
 
         def refused(error: StorageError) -> None:
             self._timer.start()

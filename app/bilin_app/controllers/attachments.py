@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from bilin_app.controllers import sentences
 from bilin_app.controllers.engine import EngineController
@@ -29,6 +29,7 @@ from bilin_engine.protocol import CountTokens, Message, TokenCount
 
 logger = logging.getLogger(__name__)
 
+READ_LIMIT_MS = 10_000  # without a file read: a disk that wakes up takes less
 MAX_ATTACHMENTS = 20
 MAX_TOTAL_CHARS = 8_000_000  # of one message: what a frame to the engine surely holds
 
@@ -87,9 +88,14 @@ class Attachments(QObject):
     def add_files(self, conversation_id: int, paths: list[Path]) -> None:
         """Reads files beside the GUI thread; each is attached, or a signal says why not."""
         files: list[tuple[Path, Future[_Read]]] = [(path, Future()) for path in paths]
+        limit = QTimer(self)
+        limit.setSingleShot(True)
+        limit.timeout.connect(lambda: self._give_up(files))
+        limit.timeout.connect(limit.deleteLater)
+        limit.start(READ_LIMIT_MS)
         for path, future in files:
             self._reading[future] = conversation_id
-            done = partial(self._on_read, future, path)
+            done = partial(self._on_read, future, path, limit)
             self._mailbox.when(future, done, lambda error, done=done: done(_unreadable(error)))
         # A thread for these alone: a disk that does not answer keeps no other files waiting.
         in_a_thread(lambda: _read_all(files))
@@ -143,7 +149,18 @@ class Attachments(QObject):
         else:
             action()
 
-    def _on_read(self, future: Future[_Read], path: Path, read: _Read) -> None:
+    def _give_up(self, files: list[tuple[Path, Future[_Read]]]) -> None:
+        """Forgets files that no disk gives, and what waited for them: its words are a draft yet."""
+        unread = [(path, future) for path, future in files if future in self._reading]
+        waited_for = {self._reading.pop(future) for _path, future in unread}
+        self._after_reading = [w for w in self._after_reading if w[0] not in waited_for]
+        for path, _future in unread:
+            self.refused.emit(sentences.attachment_without_disk(clean_name(path.name)))
+
+    def _on_read(self, future: Future[_Read], path: Path, limit: QTimer, read: _Read) -> None:
+        if future not in self._reading:  # given up
+            return
+        limit.start()
         conversation_id = self._reading.pop(future)
         if read.problem == "folder":
             self.folder_given.emit(str(path))

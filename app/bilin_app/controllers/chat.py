@@ -498,9 +498,9 @@ class ChatController(QObject):
         """Puts a conversation into the trash; `deleted` follows, for the offer to undo."""
         self._list.delete(conversation_id)
 
-    def undo_delete(self) -> None:
-        """Brings back what was deleted last and shows it."""
-        self._list.undo_delete()
+    def undo_delete(self, conversation_id: int) -> None:
+        """Brings back a conversation that was deleted, and shows it."""
+        self._list.undo_delete(conversation_id)
 
     @property
     def conversations(self) -> ConversationList:

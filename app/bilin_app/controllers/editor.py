@@ -240,9 +240,9 @@ class EditorController(QObject):
         """Puts a document into the trash; `deleted` follows."""
         self._list.delete(document_id)
 
-    def undo_delete(self) -> None:
-        """Brings back what was deleted last."""
-        self._list.undo_delete()
+    def undo_delete(self, document_id: int) -> None:
+        """Brings back a document that was deleted."""
+        self._list.undo_delete(document_id)
 
     @property
     def documents(self) -> DocumentList:

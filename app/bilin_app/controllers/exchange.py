@@ -66,6 +66,8 @@ class Exchange(QObject):
     def import_file(self, path: Path) -> None:
         """Takes all conversations of a file; `imported` follows with the newest of them.
 
+        Where the disk refuses one, those before it stay.
+
         Read in a thread of its own and written one by one: what is written meanwhile, a message or
         a draft, waits for one conversation at most.
         """
@@ -81,16 +83,24 @@ class Exchange(QObject):
 
     def _take(self, rest: deque[FileConversation], taken: list[int]) -> None:
         if not rest:
-            self.told.emit(sentences.imported(len(taken)))
-            self.imported.emit(taken[0])
+            self._tell_taken(taken)
             return
 
         def done(conversation_id: int) -> None:
             taken.append(conversation_id)
             self._take(rest, taken)
 
+        def refused(error: StorageError) -> None:
+            self._on_refused(error)
+            if taken:
+                self._tell_taken(taken)
+
         future = self._store.write(stored.import_conversation, rest.popleft(), time.time())
-        self._mailbox.when(future, done, self._on_refused)
+        self._mailbox.when(future, done, refused)
+
+    def _tell_taken(self, taken: list[int]) -> None:
+        self.told.emit(sentences.imported(len(taken)))
+        self.imported.emit(taken[0])
 
     def _on_refused(self, error: StorageError) -> None:
         self.told.emit(sentences.storage_refused(error.problem, self._store.path))

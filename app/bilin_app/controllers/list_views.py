@@ -37,7 +37,7 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class DeletedItem:
-    """A conversation or document that went to the trash: `undo_delete()` brings it back."""
+    """A conversation or document that went to the trash: `undo_delete(id)` brings it back."""
 
     id: int
     title: str

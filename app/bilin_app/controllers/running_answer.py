@@ -206,7 +206,8 @@ class RunningAnswer(QObject):
                 return None
             view = message_view(context.answer, is_last=True)
             seams = view.seams
-            if view.state == "interrupted" and view.text:
+            broken_at = seams[-1].offset if seams and seams[-1].kind == "break" else 0
+            if view.state == "interrupted" and len(view.text) > broken_at:
                 seams = (*seams, Seam(len(view.text), view.failure))
             stored.resume_answer(connection, message_id, encode(seams))
             return context

@@ -64,7 +64,7 @@ class StoredList(QObject, Generic[R]):
         self._row_of = row_of
         self._mailbox = Mailbox(self)
         self._records: Sequence[R] = ()
-        self._deleted: list[DeletedItem] = []  # in this run of the app, for undo
+        self._deleted: set[int] = set()  # what `undo_delete` brings back
         self._search = 0  # counts the searches: only the last one is answered
 
     @property
@@ -83,21 +83,21 @@ class StoredList(QObject, Generic[R]):
         gone = DeletedItem(item_id, title)
 
         def done(_none: None) -> None:
-            self._deleted.append(gone)
+            self._deleted.add(item_id)
             self.refresh()
             self.deleted.emit(gone)
 
         self._change(self._storage.set_trashed, item_id, time.time(), done=done)
 
-    def undo_delete(self) -> None:
-        """Brings back what was deleted last; may be repeated."""
-        if self._deleted:
-            gone = self._deleted.pop()
-            self._bring_back(gone.id, lambda: self._deleted.append(gone))
+    def undo_delete(self, item_id: int) -> None:
+        """Brings back what was deleted in this run, unless it has left the trash since."""
+        if item_id in self._deleted:
+            self._deleted.remove(item_id)
+            self._bring_back(item_id, lambda: self._deleted.add(item_id))
 
     def restore(self, item_id: int) -> None:
         """Brings something back from the trash."""
-        self._deleted = [gone for gone in self._deleted if gone.id != item_id]
+        self._deleted.discard(item_id)
         self._bring_back(item_id, lambda: None)
 
     def _bring_back(self, item_id: int, on_refused: Callable[[], None]) -> None:
@@ -124,7 +124,7 @@ class StoredList(QObject, Generic[R]):
 
     def purge(self, item_ids: list[int]) -> None:
         """Deletes things of the trash for good; `trash_listed` follows."""
-        self._deleted = [gone for gone in self._deleted if gone.id not in item_ids]
+        self._deleted.difference_update(item_ids)
         self._change(self._storage.purge, item_ids, done=lambda _none: self.list_trash())
 
     def search(self, text: str) -> None:

@@ -86,6 +86,9 @@ class Versions(QObject):
         if index is None:
             return
         asked = index if messages[index].role == "user" else index - 1
+        if not is_written:  # a model answers a person; an import may have answers in a row
+            while asked >= 0 and messages[asked].role != "user":
+                asked -= 1
         question_id = messages[asked].id if asked >= 0 else None  # an import may begin with it
         conversation_id = self._transcript.conversation_id
 

@@ -10,6 +10,8 @@ import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +112,25 @@ class TemplateFormat:
                 # Templates take the model's own reasoning out of earlier turns by these.
                 text = re.sub(rf"<{literal}(/?think>)", r"<\1", text)
             turns.append({"role": message.role, "content": text})
-        prompt = _render(self._template, json.dumps([turns, self._values], ensure_ascii=False))
+        prompt = self._prompt(turns)
         if prefill and not prefill.startswith(self.lead):
             prefill = self.lead + prefill
         prompt, begun = join_thought(prompt, prefill)
         return (*tokenizer.encode_prompt(prompt, literal), *encode_begun(begun, tokenizer))
+
+    def _prompt(self, turns: list[dict[str, str]]) -> str:
+        """The turns as written; where the template refuses them, neighbours of a role as one.
+
+        A question that got no answer stands before the next one, and some templates insist that
+        the roles alternate.
+        """
+        try:
+            return _render(self._template, json.dumps([turns, self._values], ensure_ascii=False))
+        except UnsupportedModelError:
+            joined = _joined(turns)
+            if len(joined) == len(turns):
+                raise
+        return _render(self._template, json.dumps([joined, self._values], ensure_ascii=False))
 
 
 def require_renderable(template: str) -> None:
@@ -143,6 +159,14 @@ def _lead(template: str, values: str) -> str:
     answered = _RENDERER.render(template, [*turns, turns[0]], json.loads(values))
     before, _, _ = answered.removeprefix(prompt).partition("!")
     return before if answered.startswith(prompt) and before.isspace() else ""
+
+
+def _joined(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The turns, neighbours of one role as one with a blank line between."""
+    return [
+        {"role": role, "content": "\n\n".join(turn["content"] for turn in group)}
+        for role, group in groupby(turns, key=itemgetter("role"))
+    ]
 
 
 def _unused_character(texts: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ from bilin_app.pages.chat.text_formats import (
     spacer_format,
     text_block_format,
     text_char_format,
+    with_cut_lines,
 )
 from bilin_app.text.blocks import Block, BlockSplitter
 from bilin_app.text.paragraphs import with_line_feeds
@@ -119,9 +120,8 @@ class MessageDocument(QObject):
         self._reset()
         self.text = text
         # Qt takes minutes to break one line of 100,000 letters.
-        shown = with_line_feeds(text)
-        lines = (piece for line in shown.split("\n") for piece in _pieces(line))
-        MarkdownWriter(QTextCursor(self.qt), is_fresh=True).write_plain("\n".join(lines), gap=0)
+        shown = with_cut_lines(with_line_feeds(text), MAX_BLOCK_CHARS)
+        MarkdownWriter(QTextCursor(self.qt), is_fresh=True).write_plain(shown, gap=0)
 
     def append(self, text: str) -> None:
         """Adds text at the end of what is still being written."""
@@ -184,7 +184,10 @@ class MessageDocument(QObject):
             code = block.code.removesuffix("\n")
             self._append_code(cursor, block.language, code)
             self._open_code = None
-            self._highlighter.add(QTextCursor(self.fences[-1].start), code, block.language)
+            fence = self.fences[-1]
+            # A line that was cut is several blocks, and colours are set by a line's number.
+            if fence.num_lines == code.count("\n") + 1:
+                self._highlighter.add(QTextCursor(fence.start), code, block.language)
             return
         self._remove_tail(cursor)
         num_known = len(self._references)
@@ -312,8 +315,3 @@ class MessageDocument(QObject):
         fence.num_lines += 1
         cursor.setBlockFormat(code_block_format(number, first=is_first, last=False))
         cursor.insertBlock(code_block_format(number, first=False, last=True))
-
-
-def _pieces(line: str) -> tuple[str, ...]:
-    """A line, in pieces if it is very long."""
-    return tuple(cut(line, MAX_BLOCK_CHARS)) or ("",)

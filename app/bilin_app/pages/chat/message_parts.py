@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from bilin_app.controllers.views import MessageView
 from bilin_app.pages.chat.aside import Aside, make_aside
+from bilin_app.pages.chat.long_line_edit import LongLineEdit
 from bilin_app.pages.chat.preedit import PreeditGuard
 from bilin_app.pages.controls import (
     ElidedLabel,
@@ -265,7 +266,7 @@ class InlineEditor(QFrame):
         super().__init__(parent)
         self.setObjectName("card")
         self._is_person = is_person
-        self.edit = QPlainTextEdit(self)
+        self.edit = LongLineEdit(self)
         self.edit.setObjectName("composerEdit")
         self.edit.setPlainText(text)
         self.edit.moveCursor(self.edit.textCursor().MoveOperation.End)

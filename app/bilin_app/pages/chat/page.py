@@ -205,7 +205,7 @@ class ChatPage(QObject):
 
     def _on_deleted(self, deleted: DeletedItem) -> None:
         text = self.tr("Deleted: {0}").format(deleted.title or self.tr("Untitled"))
-        self._offer_undo(text, self._chat.undo_delete)
+        self._offer_undo(text, lambda: self._chat.undo_delete(deleted.id))
 
     def _on_messages_deleted(self, deleted: DeletedMessages) -> None:
         text = self.tr("Messages deleted: {0}").format(deleted.count)

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
-    QPlainTextEdit,
     QSpinBox,
     QWidget,
 )
@@ -19,6 +18,7 @@ from typing_extensions import override
 
 from bilin_app.controllers.prompt import MAX_SEED
 from bilin_app.controllers.views import Preset
+from bilin_app.pages.chat.long_line_edit import LongLineEdit
 from bilin_app.pages.chat.preedit import PlaceholderGuard
 from bilin_app.pages.chat.preset_row import PresetRow
 from bilin_app.pages.controls import SPIN_MARGINS, TextButton, label
@@ -66,7 +66,7 @@ class SamplingPopover(Popover):
         self._seed = QLineEdit(self)
         self._seed.setValidator(_SeedValidator(self))
         self._system_label = label(self)
-        self._system = QPlainTextEdit(self)
+        self._system = LongLineEdit(self)
         self._system.setProperty("role", "field")
         self._system.setTabChangesFocus(True)
         PlaceholderGuard(self._system)

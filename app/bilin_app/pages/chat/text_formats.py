@@ -126,6 +126,12 @@ def cut(text: str, max_chars: int) -> Iterator[str]:
         yield text
 
 
+def with_cut_lines(text: str, max_chars: int) -> str:
+    """A text whose lines are cut into lines of at most max_chars."""
+    lines = (tuple(cut(line, max_chars)) or ("",) for line in text.split("\n"))
+    return "\n".join(piece for pieces in lines for piece in pieces)
+
+
 def code_char_format() -> QTextCharFormat:
     """Letters for code."""
     result = QTextCharFormat()

@@ -8,6 +8,8 @@ from PySide6.QtWidgets import QFrame, QTextEdit, QWidget
 from typing_extensions import override
 
 from bilin_app.pages.chat.aside import make_aside
+from bilin_app.pages.chat.document import MAX_BLOCK_CHARS
+from bilin_app.pages.chat.text_formats import with_cut_lines
 from bilin_app.pages.controls import IconButton
 
 LINE_HEIGHT = 28
@@ -39,7 +41,10 @@ class _ThoughtText(QTextEdit):
         if new := text[len(self._shown) :]:
             cursor = QTextCursor(self.document())
             cursor.movePosition(QTextCursor.MoveOperation.End)
-            cursor.insertText(new)
+            # Qt takes minutes to break one line of 100,000 letters.
+            if cursor.block().length() > MAX_BLOCK_CHARS:
+                cursor.insertBlock()
+            cursor.insertText(with_cut_lines(new, MAX_BLOCK_CHARS))
             self._shown = text
 
     def height_for(self, width: int) -> int:

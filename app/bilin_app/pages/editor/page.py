@@ -33,6 +33,7 @@ class EditorPage(QObject):
         self._view = view
         self._editor = editor
         self._engine = engine
+        self._deleted_id = 0  # the document whose deletion may be undone
         self._connect_editor()
         self._connect_text()
         self._connect_rest()
@@ -89,7 +90,7 @@ class EditorPage(QObject):
         view.list.search_changed.connect(self._on_search_changed)
         view.list.delete_requested.connect(editor.delete_document)
         view.list.trash_requested.connect(self._open_trash)
-        view.toast.acted.connect(editor.undo_delete)
+        view.toast.acted.connect(lambda: editor.undo_delete(self._deleted_id))
         header, panel = view.header, view.panel
         header.title_changed.connect(editor.rename)
         header.blank_requested.connect(self._on_insert)
@@ -233,6 +234,7 @@ class EditorPage(QObject):
             self._view.list.show_hits(hits)
 
     def _on_deleted(self, deleted: DeletedItem) -> None:
+        self._deleted_id = deleted.id
         text = self.tr("Deleted: {0}").format(deleted.title)
         self._view.toast.show_text(text, self.tr("Undo"))
 
