@@ -172,6 +172,15 @@ def test_questions_without_an_answer_are_one_turn_where_roles_must_alternate(
     assert fitted.dropped
 
 
+def test_where_a_template_knows_no_system_text_the_first_question_begins_with_it(tmp_path):
+    refusing = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    )
+    folder = make_folder(tmp_path / "m", refusing + ALTERNATING)
+    chat = [Message("system", "s"), Message("user", "a"), Message("user", "b")]
+    assert ids_of(folder, chat) == ids_of(folder, [Message("user", "s\n\na\n\nb")])
+
+
 def test_a_template_that_takes_two_questions_gets_two(tmp_path):
     folder = make_folder(tmp_path / "m", TEMPLATES["qwen2"])
     two = ids_of(folder, [Message("user", "a"), Message("user", "b")])

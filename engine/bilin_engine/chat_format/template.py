@@ -5,6 +5,7 @@ bounded. The ids of the prompt equal `apply_chat_template`'s, except that a mark
 typed stays text.
 """
 
+import contextlib
 import copy
 import json
 import re
@@ -119,18 +120,22 @@ class TemplateFormat:
         return (*tokenizer.encode_prompt(prompt, literal), *encode_begun(begun, tokenizer))
 
     def _prompt(self, turns: list[dict[str, str]]) -> str:
-        """The turns as written; where the template refuses them, neighbours of a role as one.
+        """The turns as written; where the template refuses them, as it may take them.
 
-        A question that got no answer stands before the next one, and some templates insist that
-        the roles alternate.
+        Some insist that the roles alternate, and a question that got no answer stands before the
+        next one; some know no system text.
         """
-        try:
-            return _render(self._template, json.dumps([turns, self._values], ensure_ascii=False))
-        except UnsupportedModelError:
-            joined = _joined(turns)
-            if len(joined) == len(turns):
-                raise
-        return _render(self._template, json.dumps([joined, self._values], ensure_ascii=False))
+        forms = [turns]
+        for form in (_joined(turns), _joined(_as_questions(turns))):
+            if form != forms[-1]:
+                forms.append(form)
+        for form in forms[:-1]:
+            with contextlib.suppress(UnsupportedModelError):
+                return self._rendered(form)
+        return self._rendered(forms[-1])
+
+    def _rendered(self, turns: list[dict[str, str]]) -> str:
+        return _render(self._template, json.dumps([turns, self._values], ensure_ascii=False))
 
 
 def require_renderable(template: str) -> None:
@@ -167,6 +172,11 @@ def _joined(turns: list[dict[str, str]]) -> list[dict[str, str]]:
         {"role": role, "content": "\n\n".join(turn["content"] for turn in group)}
         for role, group in groupby(turns, key=itemgetter("role"))
     ]
+
+
+def _as_questions(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The turns with the system's text as the person's."""
+    return [{**turn, "role": "user"} if turn["role"] == "system" else turn for turn in turns]
 
 
 def _unused_character(texts: Sequence[str]) -> str:
