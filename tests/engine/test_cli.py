@@ -352,6 +352,17 @@ def test_bench_asks_another_text_each_time(monkeypatch, can_chat):
     assert len({text[0] for text in session.texts}) == len(session.texts) == 3
 
 
+def test_terminal_chat_survives_its_worker(cli, monkeypatch, tmp_path):
+    dies_at = tmp_path / "once"
+    dies_at.touch()
+    type_lines(monkeypatch, "hi", "hi", EOFError())
+    code, out, err = cli("chat", "letters", worker=("--reply", "你好", "--dies-at", str(dies_at)))
+    assert code == 0
+    assert err.count("! ") == 1
+    assert "! The model's process (rank 0) ended unexpectedly" in err
+    assert out.count("你好\n2 tokens") == 1
+
+
 def test_generate_continues(cli):
     worker = ("--reply", "<{prompt}>")
     assert cli("generate", "letters", "Once", worker=worker) == (0, "<Once>\n", "")

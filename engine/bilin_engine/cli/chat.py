@@ -2,14 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 
 from bilin_engine.cli.arguments import EXIT_OK, load_settings, sampling
 from bilin_engine.cli.report import dim, plain_text, print_json
 from bilin_engine.cli.session import RequestFailedError, Session, StoppedByPersonError
-from bilin_engine.errors import BadRequestError, ContextOverflowError
+from bilin_engine.errors import BadRequestError, ContextOverflowError, NotLoadedError
 from bilin_engine.protocol import (
     Chat,
     ChatResult,
@@ -39,10 +40,14 @@ def run(options: argparse.Namespace) -> int:
                     "--no-thinking"
                 )
             settings = msgspec.structs.replace(settings, thinks=False)
-        loaded = session.load(
-            options.model, load_settings(options), tells_memory=options.load_report or None
+        load = partial(
+            session.load,
+            options.model,
+            load_settings(options),
+            tells_memory=options.load_report or None,
         )
-        conversation = _Conversation(session, options.model, options.system, settings)
+        loaded = load()
+        conversation = _Conversation(session, options.model, options.system, settings, load)
         if options.once is not None:
             _answer_once(conversation, options.once, is_json=options.json)
         elif sys.stdin is None:
@@ -55,10 +60,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 class _Conversation:
-    """Messages so far; `ask` adds a question and, when it came to one, the answer."""
+    """Messages so far; `ask` adds a question and, when it came to one, the answer.
 
-    def __init__(self, session: Session, model: str, system: str, settings: Sampling) -> None:
+    load: loads the model again after its worker is gone.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        model: str,
+        system: str,
+        settings: Sampling,
+        load: Callable[[], ModelLoaded],
+    ) -> None:
         self._session = session
+        self._load = load
         self._model = model
         self._settings = settings
         self._start: list[Message] = [Message("system", system)] if system else []
@@ -95,19 +111,30 @@ class _Conversation:
                     print(text if is_answer else dim(text), end="", flush=True)
 
         try:
-            result = self._session.ask(
-                lambda i: Chat(
-                    id=i, model=self._model, messages=tuple(asked), sampling=self._settings
-                ),
-                ChatResult,
-                on_event,
-            )
+            result = self._answer(asked, on_event)
         except StoppedByPersonError:
             if parts:
                 self._messages = [*asked, Message("assistant", "".join(parts))]
             raise
         self._messages = [*asked, Message("assistant", result.text)]
         return result
+
+    def _answer(self, messages: list[Message], on_event: Callable[[Event], None]) -> ChatResult:
+        ask = partial(
+            self._session.ask,
+            lambda i: Chat(
+                id=i, model=self._model, messages=tuple(messages), sampling=self._settings
+            ),
+            ChatResult,
+            on_event,
+        )
+        try:
+            return ask()
+        except RequestFailedError as error:
+            if error.code != NotLoadedError.code:
+                raise
+        self._load()
+        return ask()
 
 
 def _answer_once(conversation: _Conversation, text: str, *, is_json: bool) -> None:
