@@ -384,6 +384,8 @@ def test_count_counts_the_whole_prompt(cli):
             1,
             '"letters" has no way to leave its reasoning out',
         ),
+        (("chat", "letters", "--once", "a\udcc4b"), 1, "the argument once is no UTF-8 text"),
+        (("generate", "letters", "a", "\udcc4"), 1, "the argument texts is no UTF-8 text"),
         (("fill", "letters", "no blank"), 1, "no blank to fill"),
         (("fill", "letters", "nowhere.txt"), 2, "there is no file nowhere.txt"),
         (("proofread", "letters", "./nowhere"), 2, "there is no file ./nowhere"),
