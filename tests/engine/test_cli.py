@@ -100,6 +100,22 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.parametrize("stdin", [None, io.StringIO("\n"), Terminal()])
+def test_chat_with_json_and_no_message_says_what_is_needed(cli, monkeypatch, stdin):
+    monkeypatch.setattr(sys, "stdin", stdin)
+    code, out, err = cli("chat", "letters", "--json")
+    assert code == 1
+    assert json.loads(out)["error"]["code"] == "bad_request"
+    assert err == "bilin-engine: --json needs --once, or messages on stdin, one a line\n"
+
+
+def test_chat_with_json_answers_each_line_of_a_pipe_in_a_line(cli, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo\n"))
+    code, out, _ = cli("chat", "letters", "--json")
+    assert code == 0
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["你好", "你好"]
+
+
 def type_lines(monkeypatch, *lines):
     """A person at a terminal who types these, or does that (an exception), one after the other."""
     typed = iter(lines)

@@ -8,7 +8,7 @@ from functools import partial
 import msgspec
 
 from bilin_engine.cli.arguments import EXIT_OK, load_settings, sampling
-from bilin_engine.cli.report import dim, plain_text, print_json
+from bilin_engine.cli.report import dim, plain_text, print_json, print_json_line
 from bilin_engine.cli.session import RequestFailedError, Session, StoppedByPersonError
 from bilin_engine.errors import BadRequestError, ContextOverflowError, NotLoadedError
 from bilin_engine.protocol import (
@@ -23,6 +23,7 @@ from bilin_engine.protocol import (
 )
 from bilin_engine.text_file import not_utf8
 
+NO_MESSAGE = "--json needs --once, or messages on stdin, one a line"
 # Asked when nobody can type: one exchange in each language shows that the engine answers.
 DEMO_QUESTIONS = ("你好", "What can you do?")
 NEW_CHAT = "/new"
@@ -30,6 +31,9 @@ NEW_CHAT = "/new"
 
 def run(options: argparse.Namespace) -> int:
     """Loads the model; answers --once, a terminal, lines of a pipe, or the demo questions."""
+    is_piped = sys.stdin is not None and not sys.stdin.isatty()
+    if options.json and options.once is None and not is_piped:
+        raise BadRequestError(NO_MESSAGE)
     with options.open_session(options) as session:
         model = session.model(options.model)
         settings = sampling(options, model.sampling)
@@ -48,14 +52,16 @@ def run(options: argparse.Namespace) -> int:
         )
         loaded = load()
         conversation = _Conversation(session, options.model, options.system, settings, load)
-        if options.once is not None:
-            _answer_once(conversation, options.once, is_json=options.json)
+        if options.once is not None and options.json:
+            print_json(conversation.ask(options.once, is_quiet=True))
+        elif options.once is not None:
+            _answer_once(conversation, options.once)
+        elif is_piped:
+            _answer_lines(conversation, is_json=options.json)
         elif sys.stdin is None:
             _show(conversation)
-        elif sys.stdin.isatty():
-            _talk(conversation, loaded)
         else:
-            _answer_lines(conversation, is_json=options.json)
+            _talk(conversation, loaded)
     return EXIT_OK
 
 
@@ -137,10 +143,7 @@ class _Conversation:
         return ask()
 
 
-def _answer_once(conversation: _Conversation, text: str, *, is_json: bool) -> None:
-    if is_json:
-        print_json(conversation.ask(text, is_quiet=True))
-        return
+def _answer_once(conversation: _Conversation, text: str) -> None:
     try:
         conversation.ask(text)
     finally:
@@ -154,7 +157,12 @@ def _answer_lines(conversation: _Conversation, *, is_json: bool) -> None:
         text = line.strip()
         if text:
             is_empty = False
-            _answer_once(conversation, text, is_json=is_json)
+            if is_json:
+                print_json_line(conversation.ask(text, is_quiet=True))
+            else:
+                _answer_once(conversation, text)
+    if is_empty and is_json:
+        raise BadRequestError(NO_MESSAGE)
     if is_empty:
         _show(conversation)
 

@@ -124,6 +124,10 @@ def _parser() -> ArgumentParser:
     add_place_arguments(devices)
 
     chatting = add("chat", chat.run, "Talk with a model. 与模型对话。")
+    chatting.epilog = (
+        "Without --once every line of stdin is a message; with --json its answer is a JSON value "
+        "in a line of its own. 不用 --once 时，标准输入每行为一条消息。"
+    )
     chatting.add_argument("model")
     chatting.add_argument("--once", metavar="TEXT", help="answer this and leave")
     chatting.add_argument("--system", default="", metavar="TEXT", help="system prompt")
