@@ -30,7 +30,7 @@ def commands(stage: str, build: str) -> list[list[str]]:
         sources = sorted(
             str(path.relative_to(ROOT))
             for path in (ROOT / "kernels" / "bilin_kernels" / "csrc").rglob("*")
-            if path.suffix in {".cu", ".cuh", ".h", ".hpp", ".cpp"}
+            if path.suffix in {".c", ".cu", ".cuh", ".h", ".hpp", ".cpp"}
         )
         lint = [["ruff", "check"], ["ruff", "format", "--check"], ["lint-imports"]]
         return lint + ([["clang-format", "--dry-run", "-Werror", *sources]] if sources else [])

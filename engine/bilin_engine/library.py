@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from bilin_engine import processes
+from bilin_engine.app_folders import default_models_dir
 from bilin_engine.config import ModelConfig, QuantizationConfig, read_model_config
 from bilin_engine.errors import BilinError, ModelBrokenError, ModelNotFoundError
 from bilin_engine.protocol import (
@@ -158,13 +159,6 @@ def bundled_models_dir() -> Path:
     package = Path(__file__).parent
     inside_wheel = package / "_models"
     return inside_wheel if inside_wheel.is_dir() else package.parents[1] / "resources" / "models"
-
-
-def default_models_dir() -> Path:
-    """Where a person's own models lie when nothing else is said; it may not exist yet."""
-    import platformdirs
-
-    return platformdirs.user_data_path("bilin", appauthor=False) / "models"
 
 
 class VerifiedFiles(msgspec.Struct, frozen=True):

@@ -323,7 +323,10 @@ def test_download_on_the_command_line(hub, tmp_path, capfd):
     out, err = capfd.readouterr()
     folder = models / "模型-1"
     assert json.loads(out)["folder"] == str(folder)
-    lines = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    sums, licence, *later = err.splitlines()
+    assert sums.startswith(f"{len(hub.files)} files, 0.00 GB, from 127.0.0.1")
+    assert licence == "licence 许可证: mit"
+    lines = [json.loads(line) for line in later if line.startswith("{")]
     assert {"download", "convert"} <= {line["stage"] for line in lines}
     assert Library(models, bundled_dir=tmp_path / "none").models()[0].problem == ""
     assert not download_folder(folder).exists()
@@ -335,7 +338,7 @@ def test_download_on_the_command_line(hub, tmp_path, capfd):
 
 @pytest.mark.slow  # imports torch to convert
 def test_ctrl_c_pauses_and_the_same_command_goes_on(hub, tmp_path):
-    hub.faults[SHARD] = [Fault("slow", pause_s=0.05)]
+    hub.faults[SHARD] = [Fault("slow", times=2, pause_s=0.05)]  # the first byte is asked for alone
     models = tmp_path / "models"
     command = [sys.executable, "-P", "-m", "bilin_engine", "download", hub.name]
     command += ["--hub", "modelscope", "--endpoint", hub.endpoint, "--models-dir", str(models)]
@@ -352,6 +355,24 @@ def test_ctrl_c_pauses_and_the_same_command_goes_on(hub, tmp_path):
     assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
     assert hub.asked_for(SHARD)[-1].headers["Range"] == f"bytes={size}-"
     assert (models / "模型-1" / "bilin.json").is_file()
+
+
+def test_what_makes_no_model_is_not_fetched_on_the_command_line(hub, tmp_path, capfd):
+    hub.files["config.json"] = b'{"model_type": "unheard-of"}'
+    hub.files["bilin.json"] = b"{}"
+    command = ["download", hub.name, "--endpoint", hub.endpoint, "--models-dir", str(tmp_path)]
+    assert run(command) == 1
+    assert "unheard-of" in capfd.readouterr().err
+    assert not hub.asked_for(SHARD)
+
+
+def test_the_token_file_is_for_the_listing_too(hub, tmp_path, capfd):
+    hub.needs_token = "hf_1"
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text(json.dumps({f"hugging_face {hub.endpoint}": "hf_1"}))
+    command = ["download", hub.name, "--endpoint", hub.endpoint, "--models-dir", str(tmp_path)]
+    assert run([*command, "--list", "--token-file", str(tokens)]) == 0
+    assert SHARD in capfd.readouterr().out
 
 
 def test_the_catalog_on_the_command_line(tmp_path, capsys):

@@ -100,6 +100,22 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.parametrize("stdin", [None, io.StringIO("\n"), Terminal()])
+def test_chat_with_json_and_no_message_says_what_is_needed(cli, monkeypatch, stdin):
+    monkeypatch.setattr(sys, "stdin", stdin)
+    code, out, err = cli("chat", "letters", "--json")
+    assert code == 1
+    assert json.loads(out)["error"]["code"] == "bad_request"
+    assert err == "bilin-engine: --json needs --once, or messages on stdin, one a line\n"
+
+
+def test_chat_with_json_answers_each_line_of_a_pipe_in_a_line(cli, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo\n"))
+    code, out, _ = cli("chat", "letters", "--json")
+    assert code == 0
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["你好", "你好"]
+
+
 def type_lines(monkeypatch, *lines):
     """A person at a terminal who types these, or does that (an exception), one after the other."""
     typed = iter(lines)
@@ -352,6 +368,17 @@ def test_bench_asks_another_text_each_time(monkeypatch, can_chat):
     assert len({text[0] for text in session.texts}) == len(session.texts) == 3
 
 
+def test_terminal_chat_survives_its_worker(cli, monkeypatch, tmp_path):
+    dies_at = tmp_path / "once"
+    dies_at.touch()
+    type_lines(monkeypatch, "hi", "hi", EOFError())
+    code, out, err = cli("chat", "letters", worker=("--reply", "你好", "--dies-at", str(dies_at)))
+    assert code == 0
+    assert err.count("! ") == 1
+    assert "! The model's process (rank 0) ended unexpectedly" in err
+    assert out.count("你好\n2 tokens") == 1
+
+
 def test_generate_continues(cli):
     worker = ("--reply", "<{prompt}>")
     assert cli("generate", "letters", "Once", worker=worker) == (0, "<Once>\n", "")
@@ -373,6 +400,8 @@ def test_count_counts_the_whole_prompt(cli):
             1,
             '"letters" has no way to leave its reasoning out',
         ),
+        (("chat", "letters", "--once", "a\udcc4b"), 1, "the argument once is no UTF-8 text"),
+        (("generate", "letters", "a", "\udcc4"), 1, "the argument texts is no UTF-8 text"),
         (("fill", "letters", "no blank"), 1, "no blank to fill"),
         (("fill", "letters", "nowhere.txt"), 2, "there is no file nowhere.txt"),
         (("proofread", "letters", "./nowhere"), 2, "there is no file ./nowhere"),

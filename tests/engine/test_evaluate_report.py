@@ -226,6 +226,23 @@ def test_a_file_that_fails_costs_no_other_file_its_result(tmp_path, probe_file):
         evaluate(model, [long], None, lambda *_: None)
 
 
+def test_ids_of_another_vocabulary_cost_no_other_file_its_result(tmp_path, probe_file):
+    pile = tmp_path / "pile.yaml"
+    pile.write_text(
+        "name: pile\ntype: lm\nmodule: tasks.language-modeling.pile.Pile\npath: pile\n"
+        "use_task_mask: true\n"
+    )
+    (tmp_path / "pile").mkdir()
+    line = {"text": [9999999], "text_pretokenized": "x", "meta": {}}
+    (tmp_path / "pile" / "lines.jsonl").write_text(json.dumps(line))
+    report = evaluate(ScriptedModel(answers=ANSWERS), [probe_file, pile], None, lambda *_: None)
+    assert report.tasks[0].files
+    assert report.tasks[1].problem == (
+        f"{tmp_path}/pile/lines.jsonl, line 1: token id 9999999 is not in this model's vocabulary "
+        "of 1114118; the file is tokenized for another model"
+    )
+
+
 def test_a_second_model_that_cannot_be_loaded_costs_the_first_nothing(tmp_path, probe_file):
     write_tiny_model(tmp_path / "models", "one", context=64)
     (tmp_path / "models" / "broken").mkdir()

@@ -115,6 +115,11 @@ def test_files_are_found_by_group_and_a_group_without_any_is_named(tmp_path):
         ('{"inputs": [1], "choices": [[1], []], "label": 0}', "choices holds an empty entry"),
         ('{"inputs": "a", "choices": [[1]], "label": 0}', r"inputs \(ids\) or inputs_pretokenized"),
         ('{"inputs": [1], "choices_pretokenized": "ab", "label": 0}', r"choices \(lists of ids\)"),
+        (
+            '{"inputs": [2000000], "inputs_pretokenized": "a", "choices": [[1]], "label": 0}',
+            "token id 2000000 is not in this model's vocabulary of 1114118",
+        ),
+        ('{"inputs": [1], "choices": [[1], [-1]], "label": 0}', "token id -1 is not in this"),
     ],
 )
 def test_a_wrong_data_line_is_named(tmp_path, line, sentence):

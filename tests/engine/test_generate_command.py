@@ -106,10 +106,8 @@ def test_a_stop_text_ends_its_own_row(session):
     assert whole.finish_reason != "stop_text"
 
 
-@pytest.mark.e2e
-def test_more_than_a_frame_holds_goes_in_several_batches(session, monkeypatch):
-    prompts = [prompt("The Starry Night", seed=seed, stop_texts=("e",)) for seed in range(5)]
-    whole = together(session, prompts)
+def spied_batches(monkeypatch) -> list[int]:
+    """Rows of each batch that the workers get."""
     batches = []
     generate_batch = WorkerPool.generate_batch
 
@@ -119,6 +117,22 @@ def test_more_than_a_frame_holds_goes_in_several_batches(session, monkeypatch):
         return generate_batch(pool, task, request, on_tokens)
 
     monkeypatch.setattr(WorkerPool, "generate_batch", spy)
+    return batches
+
+
+@pytest.mark.e2e
+def test_more_room_than_the_model_has_parts_no_batch(session, monkeypatch):
+    batches = spied_batches(monkeypatch)
+    prompts = [prompt("The", seed=seed, max_new_tokens=1_000_000) for seed in range(5)]
+    assert len(together(session, prompts)) == 5
+    assert batches == [5]
+
+
+@pytest.mark.e2e
+def test_more_than_a_frame_holds_goes_in_several_batches(session, monkeypatch):
+    prompts = [prompt("The Starry Night", seed=seed, stop_texts=("e",)) for seed in range(5)]
+    whole = together(session, prompts)
+    batches = spied_batches(monkeypatch)
     monkeypatch.setattr(batch_answers, "MAX_BATCH_TOKENS", 40)
     told = ["", "", "", "", ""]
 

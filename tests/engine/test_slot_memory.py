@@ -135,6 +135,31 @@ def test_after_a_stop_nothing_half_written_is_used(runner, polls):
         memory.keep(0)
 
 
+@pytest.mark.parametrize("drawn", [1, 3])
+def test_a_stop_in_a_later_candidate_leaves_nothing_of_the_first_to_go_on_from(runner, drawn):
+    runner, _ = runner
+    runner.num_texts = 1
+    first = run(runner, FIRST)[0].token_ids
+    memory = SlotMemory()
+    chosen: list[int] = []
+    request = GenerationRequest(
+        causal(FIRST),
+        Sampling(temperature=1.0, max_new_tokens=4, seed=1),
+        frozenset(),
+        num_candidates=2,
+    )
+    with pytest.raises(StoppedError):
+        generate(
+            runner,
+            request,
+            lambda candidate, *_: chosen.append(candidate),
+            lambda: chosen.count(1) == drawn,
+            memory,
+        )
+    follow_up = [*FIRST, *first, 7]
+    assert tokens(run(runner, follow_up, memory)) == tokens(run(runner, follow_up))
+
+
 def test_prompts_seen_from_both_sides_are_encoded_whole(tmp_path):
     write_tiny_model(tmp_path / "m")
     runner = load_runner(tmp_path / "m", dtype="float32", num_threads=1)

@@ -1,6 +1,7 @@
 """Text files that people give are read whole, or a sentence says what is wrong."""
 
 import pytest
+from letter_tokenizer import LetterTokenizer
 
 from bilin_engine.errors import BadRequestError
 from bilin_engine.evaluate.probe import read_probe
@@ -26,10 +27,11 @@ def test_lines_keep_their_numbers_and_separators_that_json_allows(tmp_path):
         read_text,
         read_probe,
         read_planted,
-        read_pile_documents,
+        lambda path: read_pile_documents(path, LetterTokenizer()),
         read_task,
         lambda path: read_probe_questions([path]),
     ],
+    ids=["text", "probe", "planted", "pile", "task", "probe_questions"],
 )
 def test_another_encoding_is_told_with_its_byte(tmp_path, read):
     path = tmp_path / "gbk.jsonl"

@@ -3,16 +3,19 @@
 It "generates" code points (see letter_tokenizer) one every --gap seconds after --prefill seconds,
 polling should_stop between `layers` of --layer seconds. What it says is in --reply; "{prompt}" in
 it is the text of the prompt, "{length}" its tokens, "{n}" the candidate's number; with "|" in it
-each candidate says a part of its own. Choices are scored by their length.
+each candidate says a part of its own. Choices are scored by their length. While the file --dies-at
+is there, an answer takes it away and the worker with it.
 """
 
 import argparse
 import ctypes
 import math
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from letter_tokenizer import FIRST_SPECIAL
@@ -69,6 +72,9 @@ class Script:
     def generate(self, runner, request: GenerationRequest, on_token, should_stop, has_ended):
         if self.options.cuda_error:
             raise AcceleratorError(self.options.cuda_error)
+        if self.options.dies_at and self.options.dies_at.exists():
+            self.options.dies_at.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
         prompt = "".join(chr(i) for i in request.prompt.token_ids if i < FIRST_SPECIAL)
         start = time.monotonic()
         self._compute(self.options.prefill, should_stop)
@@ -143,6 +149,7 @@ def main():
     parser.add_argument("--context", type=int, default=2048)
     parser.add_argument("--stray", action="store_true")
     parser.add_argument("--cuda-error", default="", help="what every answer fails with")
+    parser.add_argument("--dies-at", type=Path)
     parser.add_argument("--parent", type=int, required=True)
     options, _ = parser.parse_known_args()
     processes.end_with_parent(options.parent)

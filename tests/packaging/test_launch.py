@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import checks
 import command_line
 import environment
 import launch
@@ -447,6 +448,12 @@ def test_a_part_without_test_is_refused(checkout):
     refused = checkout.launch("prepare", "lint")
     assert refused.returncode == 2
     assert "launch.py test lint" in refused.stderr
+
+
+def test_every_kernel_s_layout_is_checked():
+    *_, clang_format = checks.commands("lint", "cpu")
+    kernels = (ROOT / "kernels" / "bilin_kernels" / "csrc").rglob("*.*")
+    assert {str(path.relative_to(ROOT)) for path in kernels} == set(clang_format[3:])
 
 
 def test_a_failing_check_gives_the_exit_status_and_the_others_still_run(checkout):

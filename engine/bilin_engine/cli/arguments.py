@@ -78,7 +78,9 @@ def add_rank_arguments(parser: argparse.ArgumentParser, dtype: str = "auto") -> 
 def add_place_arguments(parser: argparse.ArgumentParser) -> None:
     """Where models and logs lie."""
     group = parser.add_argument_group("folders")
-    group.add_argument("--models-dir", type=Path, help="folder with models of your own")
+    group.add_argument(
+        "--models-dir", type=Path, help="with models of your own; default: the app's"
+    )
     group.add_argument("--log-dir", type=Path, help="also write log files there")
 
 

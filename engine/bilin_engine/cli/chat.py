@@ -2,14 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 
 from bilin_engine.cli.arguments import EXIT_OK, load_settings, sampling
-from bilin_engine.cli.report import dim, plain_text, print_json
+from bilin_engine.cli.report import dim, plain_text, print_json, print_json_line
 from bilin_engine.cli.session import RequestFailedError, Session, StoppedByPersonError
-from bilin_engine.errors import BadRequestError, ContextOverflowError
+from bilin_engine.errors import BadRequestError, ContextOverflowError, NotLoadedError
 from bilin_engine.protocol import (
     Chat,
     ChatResult,
@@ -22,6 +23,7 @@ from bilin_engine.protocol import (
 )
 from bilin_engine.text_file import not_utf8
 
+NO_MESSAGE = "--json needs --once, or messages on stdin, one a line"
 # Asked when nobody can type: one exchange in each language shows that the engine answers.
 DEMO_QUESTIONS = ("你好", "What can you do?")
 NEW_CHAT = "/new"
@@ -29,6 +31,9 @@ NEW_CHAT = "/new"
 
 def run(options: argparse.Namespace) -> int:
     """Loads the model; answers --once, a terminal, lines of a pipe, or the demo questions."""
+    is_piped = sys.stdin is not None and not sys.stdin.isatty()
+    if options.json and options.once is None and not is_piped:
+        raise BadRequestError(NO_MESSAGE)
     with options.open_session(options) as session:
         model = session.model(options.model)
         settings = sampling(options, model.sampling)
@@ -39,26 +44,43 @@ def run(options: argparse.Namespace) -> int:
                     "--no-thinking"
                 )
             settings = msgspec.structs.replace(settings, thinks=False)
-        loaded = session.load(
-            options.model, load_settings(options), tells_memory=options.load_report or None
+        load = partial(
+            session.load,
+            options.model,
+            load_settings(options),
+            tells_memory=options.load_report or None,
         )
-        conversation = _Conversation(session, options.model, options.system, settings)
-        if options.once is not None:
-            _answer_once(conversation, options.once, is_json=options.json)
+        loaded = load()
+        conversation = _Conversation(session, options.model, options.system, settings, load)
+        if options.once is not None and options.json:
+            print_json(conversation.ask(options.once, is_quiet=True))
+        elif options.once is not None:
+            _answer_once(conversation, options.once)
+        elif is_piped:
+            _answer_lines(conversation, is_json=options.json)
         elif sys.stdin is None:
             _show(conversation)
-        elif sys.stdin.isatty():
-            _talk(conversation, loaded)
         else:
-            _answer_lines(conversation, is_json=options.json)
+            _talk(conversation, loaded)
     return EXIT_OK
 
 
 class _Conversation:
-    """Messages so far; `ask` adds a question and, when it came to one, the answer."""
+    """Messages so far; `ask` adds a question and, when it came to one, the answer.
 
-    def __init__(self, session: Session, model: str, system: str, settings: Sampling) -> None:
+    load: loads the model again after its worker is gone.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        model: str,
+        system: str,
+        settings: Sampling,
+        load: Callable[[], ModelLoaded],
+    ) -> None:
         self._session = session
+        self._load = load
         self._model = model
         self._settings = settings
         self._start: list[Message] = [Message("system", system)] if system else []
@@ -95,13 +117,7 @@ class _Conversation:
                     print(text if is_answer else dim(text), end="", flush=True)
 
         try:
-            result = self._session.ask(
-                lambda i: Chat(
-                    id=i, model=self._model, messages=tuple(asked), sampling=self._settings
-                ),
-                ChatResult,
-                on_event,
-            )
+            result = self._answer(asked, on_event)
         except StoppedByPersonError:
             if parts:
                 self._messages = [*asked, Message("assistant", "".join(parts))]
@@ -109,11 +125,25 @@ class _Conversation:
         self._messages = [*asked, Message("assistant", result.text)]
         return result
 
+    def _answer(self, messages: list[Message], on_event: Callable[[Event], None]) -> ChatResult:
+        ask = partial(
+            self._session.ask,
+            lambda i: Chat(
+                id=i, model=self._model, messages=tuple(messages), sampling=self._settings
+            ),
+            ChatResult,
+            on_event,
+        )
+        try:
+            return ask()
+        except RequestFailedError as error:
+            if error.code != NotLoadedError.code:
+                raise
+        self._load()
+        return ask()
 
-def _answer_once(conversation: _Conversation, text: str, *, is_json: bool) -> None:
-    if is_json:
-        print_json(conversation.ask(text, is_quiet=True))
-        return
+
+def _answer_once(conversation: _Conversation, text: str) -> None:
     try:
         conversation.ask(text)
     finally:
@@ -127,7 +157,12 @@ def _answer_lines(conversation: _Conversation, *, is_json: bool) -> None:
         text = line.strip()
         if text:
             is_empty = False
-            _answer_once(conversation, text, is_json=is_json)
+            if is_json:
+                print_json_line(conversation.ask(text, is_quiet=True))
+            else:
+                _answer_once(conversation, text)
+    if is_empty and is_json:
+        raise BadRequestError(NO_MESSAGE)
     if is_empty:
         _show(conversation)
 

@@ -11,8 +11,9 @@ import msgspec
 from bilin_engine.cli.arguments import EXIT_OK, ArgumentParser, add_place_arguments
 from bilin_engine.cli.job import show_progress
 from bilin_engine.cli.report import plain_text, print_json
-from bilin_engine.errors import BadRequestError
-from bilin_engine.hubs.base import parse_link
+from bilin_engine.cli.session import RequestFailedError
+from bilin_engine.errors import BadRequestError, UnsupportedModelError
+from bilin_engine.hubs.base import HubBusyError, parse_link
 from bilin_engine.library import Library
 from bilin_engine.protocol import (
     CatalogEntry,
@@ -74,11 +75,12 @@ def run_download(options: argparse.Namespace) -> int:
     """Fetches, converts where that is needed; after Ctrl+C says how to go on."""
     repository = _repository(options)
     if options.list:
-        return _tell(options, repository)
+        return _list(options, repository)
     library = Library(options.models_dir)
     name = options.name or repository.name.rpartition("/")[2]
     if Path(name).name != name or name.startswith("."):
         raise BadRequestError(f'the name "{name}" is no plain folder name')
+    _tell(options, repository)
     folder = library.models_dir.absolute() / name
     work: JobWork = DownloadModel(
         repository=repository,
@@ -147,23 +149,47 @@ def _show_json(progress: JobProgress) -> None:
     print(json.dumps(msgspec.to_builtins(progress)), file=sys.stderr, flush=True)
 
 
-def _tell(options: argparse.Namespace, repository: Repository) -> int:
-    with options.open_session(options) as session:
-        listed = session.ask(
-            lambda i: ListRepository(id=i, repository=repository, file=options.file),
-            RepositoryListed,
-        )
+def _list(options: argparse.Namespace, repository: Repository) -> int:
+    listed = _ask_hub(options, repository)
     if options.json:
         print_json(listed)
         return EXIT_OK
     for file in (*listed.files, *listed.gguf_files):
         print(f"{file.size_bytes / 1e6:>12,.1f} MB  {plain_text(file.name)}")
-    total = sum(file.size_bytes for file in listed.files)
-    print(f"{len(listed.files)} files, {total / 1e9:,.2f} GB, from {', '.join(listed.hosts)}")
-    print(f"licence 许可证: {plain_text(listed.licence) or 'the hub does not say 未注明'}")
+    print(_sum(listed))
     if listed.problem:
         print(plain_text(listed.problem))
     return EXIT_OK
+
+
+def _tell(options: argparse.Namespace, repository: Repository) -> None:
+    """On stderr, before the first byte. Raises UnsupportedModelError for what makes no model."""
+    try:
+        listed = _ask_hub(options, repository)
+    except RequestFailedError as error:
+        if error.code != HubBusyError.code:
+            raise
+        print(f"bilin-engine: {error.message}", file=sys.stderr)  # the download waits for it
+        return
+    if listed.problem:
+        raise UnsupportedModelError(plain_text(listed.problem))
+    print(_sum(listed), file=sys.stderr)
+
+
+def _ask_hub(options: argparse.Namespace, repository: Repository) -> RepositoryListed:
+    with options.open_session(options) as session:
+        return session.ask(
+            lambda i: ListRepository(id=i, repository=repository, file=options.file),
+            RepositoryListed,
+        )
+
+
+def _sum(listed: RepositoryListed) -> str:
+    total = sum(file.size_bytes for file in listed.files)
+    return (
+        f"{len(listed.files)} files, {total / 1e9:,.2f} GB, from {', '.join(listed.hosts)}\n"
+        f"licence 许可证: {plain_text(listed.licence) or 'the hub does not say 未注明'}"
+    )
 
 
 def _line(entry: CatalogEntry) -> str:

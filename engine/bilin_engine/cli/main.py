@@ -35,7 +35,7 @@ from bilin_engine.cli.arguments import (
 )
 from bilin_engine.cli.report import print_json
 from bilin_engine.cli.session import Session, StoppedByPersonError, open_session
-from bilin_engine.errors import BilinError, out_of_memory
+from bilin_engine.errors import BadRequestError, BilinError, out_of_memory
 from bilin_engine.logs import start_logging
 from bilin_engine.protocol import (
     CountTokens,
@@ -67,6 +67,7 @@ def run(
     start_logging("cli", options.log_dir, "WARNING")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
+        _check_texts(options)
         return command(options)
     except BilinError as error:
         return _fail(error, as_json=options.json)
@@ -80,6 +81,21 @@ def run(
     except BrokenPipeError:  # `bilin-engine … | head`
         sys.stderr.close()
         return EXIT_FAILED
+
+
+def _check_texts(options: argparse.Namespace) -> None:
+    """Raises BadRequestError for bytes of another encoding; in the paths of files they may be."""
+    for name, value in vars(options).items():
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str):
+                continue
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise BadRequestError(
+                    f"the argument {name} is no UTF-8 text; convert it, as by "
+                    "iconv -f GB18030 -t UTF-8"
+                ) from error
 
 
 def _fail(error: BilinError, *, as_json: bool) -> int:
@@ -108,6 +124,10 @@ def _parser() -> ArgumentParser:
     add_place_arguments(devices)
 
     chatting = add("chat", chat.run, "Talk with a model. 与模型对话。")
+    chatting.epilog = (
+        "Without --once every line of stdin is a message; with --json its answer is a JSON value "
+        "in a line of its own. 不用 --once 时，标准输入每行为一条消息。"
+    )
     chatting.add_argument("model")
     chatting.add_argument("--once", metavar="TEXT", help="answer this and leave")
     chatting.add_argument("--system", default="", metavar="TEXT", help="system prompt")

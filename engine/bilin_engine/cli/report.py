@@ -12,6 +12,11 @@ def print_json(value: object) -> None:
     print(json.dumps(_plain(value), ensure_ascii=False, indent=2))
 
 
+def print_json_line(value: object) -> None:
+    """One of several JSON values, in a line of its own."""
+    print(json.dumps(_plain(value), ensure_ascii=False), flush=True)
+
+
 def _plain(value: object) -> object:
     if isinstance(value, msgspec.Struct):
         return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}

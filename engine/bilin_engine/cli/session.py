@@ -180,11 +180,15 @@ def _mib(size_bytes: int) -> str:
 
 
 def open_session(options: argparse.Namespace) -> Session:
-    """The session that --models-dir and --log-dir describe."""
+    """The session that --models-dir, --log-dir and download's --token-file describe."""
     settings = SupervisorSettings(
         # A terminal is for the answer: workers and jobs speak up when something is wrong.
         WorkerCommand(log_dir=options.log_dir, log_level="WARNING"),
-        job_command=JobCommand(log_dir=options.log_dir, log_level="WARNING"),
+        job_command=JobCommand(
+            log_dir=options.log_dir,
+            log_level="WARNING",
+            token_file=getattr(options, "token_file", None),
+        ),
         # The window's work would run beside what is asked here, and the window be refused its own.
         takes_up_work=False,
     )

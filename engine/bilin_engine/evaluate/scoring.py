@@ -153,7 +153,9 @@ def _run_language_model(
 ) -> _FileFindings:
     is_pile = task.is_pile
     documents = (
-        read_pile_documents(path) if is_pile else [read_text_document(path, model.tokenizer)]
+        read_pile_documents(path, model.tokenizer)
+        if is_pile
+        else [read_text_document(path, model.tokenizer)]
     )
     num_windows = 0
     losses: dict[str, float] = defaultdict(float)

@@ -4,10 +4,10 @@ Source: github THUDM/GLM-130B 212215c, evaluation/configs.py, dataset.py and
 docs/evaluate-your-own-tasks.md. Keys may be written with hyphens or underscores, as there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import msgspec
 import yaml
@@ -183,13 +183,14 @@ def read_text_document(path: Path, tokenizer: Tokenizer) -> Document:
     )
 
 
-def read_pile_documents(path: Path) -> list[Document]:
+def read_pile_documents(path: Path, tokenizer: Tokenizer) -> list[Document]:
     """The Pile's lines, tokenized beforehand. Raises BadRequestError naming file and line."""
     documents = []
     for where, line in _json_lines(path):
         ids, text, meta = line.get("text"), line.get("text_pretokenized"), line.get("meta")
         if not (_is_ids(ids) and isinstance(text, str) and isinstance(meta, dict)):
             raise BadRequestError(f"{where}: text (ids), text_pretokenized and meta are needed")
+        _check_ids(ids, tokenizer, where)
         if ids:
             category = str(meta.get("pile_set_name", ""))
             num_words = len(text.strip().split(" "))
@@ -211,6 +212,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _ids(line: dict[str, Any], key: str, tokenizer: Tokenizer, where: str) -> tuple[int, ...]:
     """`key` as ids, or the text of `key_pretokenized` encoded."""
     if _is_ids(line.get(key)):
+        _check_ids(line[key], tokenizer, where)
         return tuple(line[key])
     text = line.get(f"{key}_pretokenized")
     if key in line or not isinstance(text, str):
@@ -223,6 +225,8 @@ def _id_lists(
 ) -> tuple[tuple[int, ...], ...]:
     ids, texts = line.get(key), line.get(f"{key}_pretokenized")
     if isinstance(ids, list) and all(map(_is_ids, ids)):
+        for each in ids:
+            _check_ids(each, tokenizer, where)
         lists = tuple(tuple(each) for each in ids)
     elif key not in line and isinstance(texts, list) and all(isinstance(t, str) for t in texts):
         lists = tuple(tuple(tokenizer.encode(text)) for text in texts)
@@ -234,5 +238,15 @@ def _id_lists(
     return lists
 
 
-def _is_ids(value: object) -> bool:
+def _is_ids(value: object) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(isinstance(item, int) for item in value)
+
+
+def _check_ids(token_ids: Sequence[int], tokenizer: Tokenizer, where: str) -> None:
+    """Refused even where the text is there: other lines' ids may be within by chance."""
+    unknown = next((i for i in token_ids if not 0 <= i < tokenizer.vocab_size), None)
+    if unknown is not None:
+        raise BadRequestError(
+            f"{where}: token id {unknown} is not in this model's vocabulary of "
+            f"{tokenizer.vocab_size}; the file is tokenized for another model"
+        )

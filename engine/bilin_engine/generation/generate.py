@@ -138,6 +138,7 @@ class _Run:
         ]
         for start in range(0, len(drafts), self._runner.num_texts):
             group = drafts[start : start + self._runner.num_texts]
+            self._memory.keep(len(self._prompt.token_ids))
             self._runner.truncate(0, len(self._prompt.token_ids))
             if len(group) > 1:
                 self._runner.copy_slots([0] * (len(group) - 1), list(range(1, len(group))))

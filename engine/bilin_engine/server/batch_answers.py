@@ -73,7 +73,7 @@ def answer_batch(
 
     banned_ids = model.text.banned_ids(model.vocab_size)
     results: list[WorkerGenerated] = []
-    for part in _parts(rows):
+    for part in _parts(rows, model.context_length):
         batch = WorkerBatch(id=model.pool.next_id(), requests=part, banned_ids=banned_ids)
         results += model.pool.generate_batch(task, batch, partial(on_tokens, len(results)))
     for row, stream in enumerate(streams):
@@ -87,12 +87,14 @@ def answer_batch(
     return BatchResult(results=tuple(map(_result, streams, results)))
 
 
-def _parts(rows: Iterable[WorkerGenerate]) -> Iterator[tuple[WorkerGenerate, ...]]:
+def _parts(
+    rows: Iterable[WorkerGenerate], context_length: int
+) -> Iterator[tuple[WorkerGenerate, ...]]:
     """The rows in batches whose ids and answers fit into frames."""
     part: list[WorkerGenerate] = []
     total = 0
     for row in rows:
-        size = len(row.token_ids) + row.sampling.max_new_tokens
+        size = min(len(row.token_ids) + row.sampling.max_new_tokens, context_length)
         if part and total + size > MAX_BATCH_TOKENS:
             yield tuple(part)
             part, total = [], 0
