@@ -13,7 +13,6 @@ A step is bound by memory, which a part of the cores may have to itself; many ro
 arithmetic, and take all cores that others leave.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -50,8 +49,7 @@ ASIDE_S = 0.25
 
 def physical_cores() -> int:
     """Cores this process may use; hyper-threads share what a step is bound by."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(psutil.cpu_count(logical=False) or 1, usable or 1))
+    return min(psutil.cpu_count(logical=False) or 1, processes.num_usable_threads())
 
 
 def counts_for(cores: int) -> list[int]:
