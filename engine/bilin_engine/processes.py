@@ -131,14 +131,28 @@ def main_memory_bytes() -> tuple[int, int]:
 
 
 def cpu_time_s(pid: int) -> float | None:
-    """Processor time `pid` has used, all its threads; None where it is gone."""
+    """Processor time of `pid`: its threads, children it has waited for. None where it is gone."""
     import psutil
 
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.Error:
         return None
-    return times.user + times.system
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def descendants_cpu_time_s(pid: int) -> float:
+    """Processor time of what `pid` started that still runs, and of what that started in turn.
+
+    Reads the table of all processes.
+    """
+    import psutil
+
+    try:
+        running = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return 0.0
+    return sum(cpu_time_s(process.pid) or 0.0 for process in running)
 
 
 def cpu_seconds() -> tuple[float, float, float]:
