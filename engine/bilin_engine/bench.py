@@ -295,7 +295,7 @@ def measure_runner(
             break
         on_progress(0.5 + 0.5 * len(steps_s) / min(room, MAX_STEPS))
     runner.truncate(0, 0)
-    is_on_cpu = runner.backend != "cuda"
+    is_on_cpu = all(name.startswith("cpu") for name in runner.memory_bytes())
     has_room = processes.main_memory_bytes()[1] > 4 * SMALL_READ_BYTES
     return RunnerRates(
         decode_tok_s=1 / statistics.median(steps_s),

@@ -73,13 +73,13 @@ class WorkerDiedError(BilinError):
 def out_of_memory(error: BaseException) -> OutOfMemoryError | None:
     """What is raised where memory runs out, as a sentence; None for anything else.
 
-    torch raises an OutOfMemoryError of its own for a GPU, and a plain RuntimeError for main memory;
-    cuda.core a CUDAError, which is no RuntimeError, with the driver's name of the error.
+    torch raises an OutOfMemoryError of its own for a GPU, and a plain RuntimeError for main memory
+    and for what cuBLAS, cuDNN and cuSOLVER cannot have of a GPU's; cuda.core a CUDAError, which is
+    no RuntimeError, with the driver's name of the error.
     """
     text = str(error)
-    is_torchs = isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text
-    )
+    words = ("out of memory", "can't allocate memory", "_STATUS_ALLOC_FAILED")
+    is_torchs = isinstance(error, RuntimeError) and any(part in text for part in words)
     is_cuda_cores = type(error).__name__ == "CUDAError" and "OUT_OF_MEMORY" in text
     if not is_torchs and not is_cuda_cores and not isinstance(error, MemoryError):
         return None

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Imported where they are used: ctypes, logging, pathlib, platform, psutil, signal. An app waits for
-# the Hello of a supervisor that has come no further than `take_stdio`.
+# Imported where they are used: cgroups, ctypes, logging, pathlib, platform, psutil, signal. An app
+# waits for the Hello of a supervisor that has come no further than `take_stdio`.
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # flock, and msvcrt's locking
@@ -88,10 +88,14 @@ def lower_priority(nice: int) -> None:
 
 
 def num_usable_threads() -> int:
-    """Processors this process may run on."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Processors this process may run on, and no more than it is given the time of."""
+    import math
+
+    from bilin_engine import cgroups
+
+    if sys.platform != "linux":
+        return os.cpu_count() or 1
+    return math.ceil(min(len(os.sched_getaffinity(0)), cgroups.cpu_quota()))
 
 
 def cpu_label() -> str:
@@ -114,22 +118,41 @@ def cpu_label() -> str:
 
 
 def main_memory_bytes() -> tuple[int, int]:
-    """(total, available) main memory."""
+    """(total, available) main memory, of the machine or of what a container or job may have."""
     import psutil
 
+    from bilin_engine import cgroups
+
     memory = psutil.virtual_memory()
-    return memory.total, memory.available
+    total, available = memory.total, memory.available
+    for limit, used in cgroups.memory_limits():
+        total, available = min(total, limit), min(available, max(0, limit - used))
+    return total, available
 
 
 def cpu_time_s(pid: int) -> float | None:
-    """Processor time `pid` has used, all its threads; None where it is gone."""
+    """Processor time of `pid`: its threads, children it has waited for. None where it is gone."""
     import psutil
 
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.Error:
         return None
-    return times.user + times.system
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def descendants_cpu_time_s(pid: int) -> float:
+    """Processor time of what `pid` started that still runs, and of what that started in turn.
+
+    Reads the table of all processes.
+    """
+    import psutil
+
+    try:
+        running = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return 0.0
+    return sum(cpu_time_s(process.pid) or 0.0 for process in running)
 
 
 def cpu_seconds() -> tuple[float, float, float]:

@@ -43,6 +43,7 @@ from bilin_engine.server.selftest_gate import (
 from bilin_engine.server.tasks import Task
 from bilin_engine.server.worker_pool import WorkerLimits, WorkerPool
 from bilin_engine.server.worker_process import WorkerCommand
+from bilin_kernels import check as kernels_check
 from bilin_kernels import cpu_ops
 
 State = Literal["passed", "failed", "skipped"]
@@ -245,8 +246,8 @@ def _check_cuda_kernels(devices: Sequence[str]) -> str:
 
 def _check_card(device: str) -> str:
     """In a process of its own: a kernel at fault takes it along."""
-    command = [sys.executable, "-P", "-m", "bilin_kernels.check", "--short"]
-    command += ["--device", device.removeprefix("cuda:")]
+    command = [sys.executable, "-P", "-m", "bilin_engine.selftest", "--kernels"]
+    command += ["--parent", str(os.getpid()), "--device", device.removeprefix("cuda:")]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=KERNELS_TIMEOUT_S
@@ -444,10 +445,15 @@ def _bandwidth(device: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`--report`: the whole test for a supervisor. `--all-reduce`: one rank of that check."""
+    """`--report`: the whole test for a supervisor. The others are checks' own processes.
+
+    `--kernels`: of one card. `--all-reduce`: one rank.
+    """
     processes.order_gpus_by_bus()
     if arguments[:1] == ["--report"]:
         _report_main(arguments[1:])
+    elif arguments[:1] == ["--kernels"]:
+        _kernels_main(arguments[1:])
     else:
         _rank_main(arguments[1:])
 
@@ -472,6 +478,16 @@ def _report_main(arguments: Sequence[str]) -> None:
         begun.append(name)
 
     say(SelftestDone(run(gpus, options.world_size, on_check).outcome))
+
+
+def _kernels_main(arguments: Sequence[str]) -> None:
+    """bilin_kernels.check, which knows no parent; exits with its status."""
+    parser = argparse.ArgumentParser(prog="python -m bilin_engine.selftest --kernels")
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    options = parser.parse_args(arguments)
+    processes.end_with_parent(options.parent)
+    sys.exit(kernels_check.main(["--short", "--device", options.device]))
 
 
 def _rank_main(arguments: Sequence[str]) -> None:

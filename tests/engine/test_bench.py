@@ -85,6 +85,19 @@ def test_a_measurement_stops_within_a_step(folder, monkeypatch):
     runner.close()
 
 
+@pytest.mark.parametrize(("device", "is_read"), [("cpu", True), ("cuda:0", False)])
+def test_main_memory_is_measured_where_the_model_lies_in_it(folder, monkeypatch, device, is_read):
+    """Whatever computes: the reference does on a GPU, too."""
+    runner = load_runner(folder, num_slots=1, num_threads=1, backend="reference")
+    monkeypatch.setattr(runner, "memory_bytes", lambda: {device: 1})
+    monkeypatch.setattr(bench, "read_bandwidth", lambda _size: 25e9)
+    rates = measure_runner(
+        runner, has_prefix=False, on_progress=lambda _f: None, should_stop=lambda: False
+    )
+    assert rates.read_bytes_s == (25e9 if is_read else 0.0)
+    runner.close()
+
+
 def test_the_command_measures_a_known_configuration_without_files(monkeypatch, capsys):
     monkeypatch.setitem(KNOWN_CONFIGS, "tiny", tiny_glm.tiny_config(hidden_size=128))
     sizes = ["--prompt-tokens", "20", "--new-tokens", "4", "--device", "cpu", "--threads", "1"]

@@ -182,9 +182,10 @@ def test_int8_attention_is_that_of_the_values_it_kept(prefix_len, num_heads, mon
     assert torch.allclose(out, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("is_cpu", [True, False], ids=["cpu", "gpu"])
 @pytest.mark.parametrize(("start", "prefix_len"), [(0, 0), (0, 7), (0, 20), (6, 0), (6, 12)])
 def test_attention_in_blocks_of_queries_is_the_same_and_can_be_stopped_between(
-    start, prefix_len, monkeypatch
+    start, prefix_len, is_cpu, monkeypatch
 ):
     query, polls = torch.randn(20, 8, 16), []
     key, value = torch.randn(20, 4, 16), torch.randn(20, 4, 16)
@@ -197,8 +198,26 @@ def test_attention_in_blocks_of_queries_is_the_same_and_can_be_stopped_between(
     whole = attended()
     assert len(polls) == (0 < prefix_len - start < 20)  # between the prefix and the rest
     monkeypatch.setattr(attention, "QUERY_ROWS", 6)
+    monkeypatch.setattr(attention, "MASKED", 6 * 26)
+    by_rows = attention.rows_at_once
+    monkeypatch.setattr(attention, "rows_at_once", lambda span, **_: by_rows(span, is_cpu=is_cpu))
     assert torch.allclose(attended(), whole, atol=1e-6)
-    assert len(polls) >= 3
+    assert len(polls) >= 2 or not start + prefix_len
+
+
+@pytest.mark.parametrize(
+    ("start", "count", "prefix_len", "rows"),
+    [
+        (20_000, 12_000, 0, 1048),
+        (0, 32_000, 0, 32_000),  # needs no mask
+        (0, 2048, 1024, 2048),
+        (200_000, 1, 0, 1),
+        (1 << 26, 2, 0, 1),
+    ],
+)
+def test_a_mask_on_a_gpu_stays_small(start, count, prefix_len, rows):
+    span = Span(0, count, start, prefix_len, torch.empty(0))
+    assert attention.rows_at_once(span, is_cpu=False) == rows
 
 
 @pytest.mark.parametrize(("count", "total"), [(7, 7), (5, 12), (1, 9)])

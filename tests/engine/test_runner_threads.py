@@ -19,7 +19,7 @@ class Machine:
 
     A step is `work_s` of work spread over the threads; it lasts until the slowest thread is done.
     A thread on a shared processor gets a fifth of it; where it `stalls`, all of it but for one step
-    in ten, which waits 40 ms.
+    in ten, which waits 40 ms. Memory keeps no more than `memory_cores` threads busy.
     """
 
     def __init__(self, cores: int, work_s: float = 0.06) -> None:
@@ -27,6 +27,7 @@ class Machine:
         self.work_s = work_s
         self.busy = 0.0
         self.stalls = False
+        self.memory_cores = cores
         self.now_s = 100.0
         self.threads = 0
         self.used: list[int] = []
@@ -43,7 +44,7 @@ class Machine:
 
     def step(self) -> float:
         self.used.append(self.threads)
-        step_s = self.work_s / self.threads
+        step_s = self.work_s / min(self.threads, self.memory_cores)
         if self.threads > self.cores - self.busy:
             if not self.stalls:
                 step_s *= 5
@@ -111,6 +112,42 @@ def test_one_step_in_ten_that_waits_costs_the_mean():
     machine.busy, machine.is_load_told = 1, False  # only the steps tell
     run(machine, pacer, 5)
     assert pacer.count == 1
+
+
+def test_many_rows_take_the_cores_that_memory_leaves_idle():
+    machine = Machine(8)
+    machine.memory_cores = 4
+    pacer = pacer_on(machine)
+    run(machine, pacer, 3)
+    assert (pacer.count, pacer.for_many_rows()) == (4, 8)
+    with pacer.many_rows():
+        assert machine.threads == 8
+    assert machine.threads == 4
+
+
+@pytest.mark.parametrize("is_load_told", [True, False], ids=["load", "steps"])
+def test_many_rows_leave_a_busy_process_its_core(is_load_told):
+    machine = Machine(8)
+    machine.memory_cores = 4
+    pacer = pacer_on(machine)
+    machine.busy, machine.is_load_told = 5, is_load_told
+    run(machine, pacer, 5)
+    assert pacer.for_many_rows() == pacer.count == 1
+    machine.busy = 0
+    run(machine, pacer, 15)
+    assert (pacer.count, pacer.for_many_rows()) == (4, 8)
+
+
+def test_a_measurement_goes_on_after_many_rows():
+    machine = Machine(8)
+    pacer = pacer_on(machine)
+    machine.busy = 1
+    while pacer._trial is None:
+        pacer.stepped(machine.step())
+    before = machine.threads
+    with pacer.many_rows():
+        pass
+    assert machine.threads == before
 
 
 def prefill(machine: Machine, pacer: ThreadPacer, seconds: float) -> list[int]:
@@ -226,6 +263,24 @@ def test_a_runner_follows_its_pacer(tmp_path, monkeypatch):
         runner.decode([0], [1], [2])
         assert len(heard) == 2
         assert runner.num_threads == 7
+    finally:
+        runner.close()
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("num_tokens", "threads"), [(64, [2, 1]), (4, [])])
+def test_a_long_prompt_is_read_on_all_cores(tmp_path, num_tokens, threads):
+    write_tiny_model(tmp_path / "m")
+    before = torch.get_num_threads()
+    runner = load_runner(tmp_path / "m", num_slots=1, num_threads=1)
+    try:
+        assert isinstance(runner, LocalRunner)
+        used = []
+        runner.pacer = ThreadPacer([1, 2], others=lambda: 0.0, set_threads=used.append)
+        runner.pacer.count = 1
+        used.clear()
+        runner.prefill([PrefillRow(0, [1] * num_tokens, list(range(num_tokens)), 0)])
+        assert used == threads
     finally:
         runner.close()
         torch.set_num_threads(before)

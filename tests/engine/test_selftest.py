@@ -182,6 +182,26 @@ def test_the_kernels_are_checked_on_one_card_of_each_kind_that_is_used(monkeypat
     assert result.state == "passed"
 
 
+def test_the_check_of_the_kernels_ends_with_the_self_test(monkeypatch):
+    """One that went on would hold the card that the person wants for something else."""
+    commands, told = [], []
+
+    def start(command, **_options):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, "all right", "")
+
+    monkeypatch.setattr(selftest.subprocess, "run", start)
+    selftest._check_card("cuda:1")
+    monkeypatch.setattr(selftest.processes, "end_with_parent", lambda pid: told.append(pid))
+    monkeypatch.setattr(selftest.kernels_check, "main", lambda words: told.append(words) or 2)
+    module, *words = commands[0][3:]
+    assert module == "bilin_engine.selftest"
+    with pytest.raises(SystemExit) as ended:
+        selftest.main(words)
+    assert told == [os.getpid(), ["--short", "--device", "1"]]
+    assert ended.value.code == selftest.NOTHING_CHECKED
+
+
 @pytest.mark.parametrize("returncode", [selftest.NOTHING_CHECKED, None])
 def test_kernels_that_could_not_be_checked_are_not_called_wrong_for_good(monkeypatch, returncode):
     _, result = kernels_checked(monkeypatch, returncode, ["A", "B"])

@@ -5,11 +5,11 @@ import pytest
 
 from bilin_engine.config import GLMConfig, QuantizationConfig
 from bilin_engine.errors import BadRequestError, ModelBrokenError, ModelNotFoundError
-from bilin_engine.placement.devices import parse_devices
+from bilin_engine.placement.devices import cpu_device, cuda_device, parse_devices
 from bilin_engine.placement.known_configs import known_config
 from bilin_engine.placement.plan import plan
-from bilin_engine.protocol import DeviceInfo, ModelInfo, PlanModel, PlanSettings
-from bilin_engine.server.planning import known_models, plan_model, real_devices
+from bilin_engine.protocol import DeviceInfo, MeasuredSpeed, ModelInfo, PlanModel, PlanSettings
+from bilin_engine.server.planning import known_models, plan_model, real_devices, with_speeds
 
 GIB = 1024**3
 
@@ -83,6 +83,34 @@ def test_real_devices_keep_their_free_memory():
     gpu, cpu = real_devices(found)
     assert (gpu.kind, gpu.free_bytes, gpu.bandwidth) == ("cuda", 20 * GIB, 936e9)
     assert (cpu.kind, cpu.free_bytes) == ("cpu", 50 * GIB)
+
+
+def measured(model_id: str, at: float, read_bytes_s: float, device: str = "cpu") -> ModelInfo:
+    speed = MeasuredSpeed(
+        at=at, machine="A CPU", devices=(device,), decode_tok_s=10.0, prefill_tok_s=100.0,
+        prompt_tokens=16, bytes_per_token=1000, read_bytes_s=read_bytes_s,
+    )  # fmt: skip
+    return msgspec.structs.replace(info(), id=model_id, speed=speed)
+
+
+def test_a_later_measurement_without_a_bandwidth_leaves_the_one_there_was():
+    models = [measured("a", 1, 25e9), measured("b", 2, 0.0), measured("c", 3, 0.0, "cuda:0")]
+    devices = [cpu_device(64 * GIB, 50 * GIB), cuda_device(0, "RTX 3090", 24 * GIB, 20 * GIB)]
+    for model in ("", "a", "b", "c"):
+        cpu, gpu = with_speeds(devices, model, models)
+        assert (cpu.bandwidth, cpu.is_measured) == (25e9, True)
+        assert gpu.bandwidth == 936e9
+        assert (cpu.decode_bytes_s > 0, gpu.decode_bytes_s > 0) == (
+            model in ("a", "b"),
+            model == "c",
+        )
+
+
+def test_main_memorys_bandwidth_is_no_gpus():
+    """Earlier versions stored one with what the reference did on a GPU."""
+    devices = [cuda_device(0, "RTX 3090", 24 * GIB, 20 * GIB)]
+    (gpu,) = with_speeds(devices, "a", [measured("a", 1, 25e9, "cuda:0")])
+    assert gpu.bandwidth == 936e9
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from letter_models import HELPERS
 from tiny_model import write_tiny_model
@@ -81,7 +82,7 @@ class Place:
         return self._count_file.read_text(encoding="utf-8").splitlines()
 
 
-def test_new_devices_are_tested_once_and_the_result_is_remembered(tmp_path):
+def test_new_devices_are_tested_once_and_that_they_passed_is_remembered(tmp_path):
     place = Place(tmp_path, "shared_memory,gloo")
     assert place.allow().settings == RANKS
     assert place.allow().notice == ""
@@ -90,6 +91,28 @@ def test_new_devices_are_tested_once_and_the_result_is_remembered(tmp_path):
     place.say("gloo")  # another supervisor, which would be told something else
     assert place.allow().notice == ""
     assert len(place.runs) == 1
+
+
+def test_a_failure_counts_until_the_engine_ends(tmp_path):
+    place = Place(tmp_path, "gloo")
+    for _ in range(2):
+        assert "shared_memory" in place.allow().notice
+    assert len(place.runs) == 1
+    place.say("shared_memory,gloo")  # the next engine, and what was full or too small no longer is
+    assert place.allow().notice == ""
+    assert len(place.runs) == 2
+
+
+def test_a_failure_that_an_earlier_version_stored_is_tested_again(tmp_path):
+    place = Place(tmp_path, "shared_memory,gloo")
+    place.allow()
+    stored = tmp_path / "state" / RESULTS_FILE
+    results = msgspec.json.decode(stored.read_bytes(), type=dict[str, SelftestOutcome])
+    failed = SelftestOutcome(mode="single", collectives=(), failed=("all-reduce, gloo",))
+    stored.write_bytes(msgspec.json.encode(dict.fromkeys(results, failed)))
+    place.say("shared_memory,gloo")
+    assert place.allow().notice == ""
+    assert len(place.runs) == 2
 
 
 def test_other_cards_and_another_driver_are_tested_anew(tmp_path):
@@ -251,25 +274,24 @@ def test_a_planted_fault_in_one_collective_falls_to_the_other_and_the_model_answ
     """Real ranks: what rank 1 reads over shared memory is off by one, so gloo is used."""
     settings = SupervisorSettings(WorkerCommand(nice=0, log_level="CRITICAL"), selftest=faulty())
     load = LoadSettings(world_size=2, num_threads=1, dtype="float32")
-    for attempt in (1, 2):
-        with Session(ModelTexts(Library(models_dir)), settings) as session:
-            loaded = session.load("tiny", load, tells_memory=True)
-            answer = session.ask(
-                lambda i: Chat(
-                    id=i,
-                    model="tiny",
-                    messages=(Message("user", "你好"),),
-                    sampling=Sampling(temperature=0.0, max_new_tokens=4),
-                ),
-                ChatResult,
-            )
-        assert answer.stats.new_tokens > 0
-        assert (loaded.mode, loaded.world_size) == ("tensor_parallel", 2)
-        said = capsys.readouterr().err
-        assert "all-reduce, shared_memory" in loaded.notice
-        assert loaded.notice in said
-        assert ("These devices are new" in said) == (attempt == 1)
-        assert "MiB taken now; planned" in said
+    with Session(ModelTexts(Library(models_dir)), settings) as session:
+        loaded = session.load("tiny", load, tells_memory=True)
+        answer = session.ask(
+            lambda i: Chat(
+                id=i,
+                model="tiny",
+                messages=(Message("user", "你好"),),
+                sampling=Sampling(temperature=0.0, max_new_tokens=4),
+            ),
+            ChatResult,
+        )
+    assert answer.stats.new_tokens > 0
+    assert (loaded.mode, loaded.world_size) == ("tensor_parallel", 2)
+    said = capsys.readouterr().err
+    assert "all-reduce, shared_memory" in loaded.notice
+    assert loaded.notice in said
+    assert "These devices have not passed the self-test yet" in said
+    assert "MiB taken now; planned" in said
 
 
 @pytest.mark.e2e

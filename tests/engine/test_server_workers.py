@@ -70,18 +70,22 @@ def test_worker_that_breaks_in_mid_answer_fails_the_answer_with_its_reason(mode,
         assert isinstance(engine.ask(load), Done)  # the next load works
 
 
-@pytest.mark.parametrize("mode", ["hangs", "stops"])
+@pytest.mark.parametrize("mode", ["hangs", "stops", "child_hangs"])
 def test_worker_that_hangs_is_ended(mode):
-    with misbehaving(mode, hang_s=0.6) as engine:
+    with misbehaving(mode, delay=5, hang_s=0.6) as engine:
         engine.ask(load)
         failed = engine.ask(chat)
         assert failed.code == "worker_died"
         assert "hung: for 0.6 s it neither answered nor used the processor" in failed.message
 
 
-def test_worker_that_works_in_silence_is_left_alone():
-    """A slow processor is no hang: well beyond the limit without a word, at full load."""
-    with misbehaving("works", delay=1.9, hang_s=0.7) as engine:
+@pytest.mark.parametrize("mode", ["works", "child_works"])
+def test_worker_that_works_in_silence_is_left_alone(mode):
+    """A slow processor is no hang: well beyond the limit without a word, at full load.
+
+    Nor is a compiler, which is a child.
+    """
+    with misbehaving(mode, delay=1.9, hang_s=0.7) as engine:
         engine.ask(load)
         assert engine.ask(chat).result.text == REPLY
 

@@ -20,6 +20,13 @@ class AcceleratorError(RuntimeError):
         (CUDAError("CUDA_ERROR_ILLEGAL_ADDRESS: while executing a kernel"), "error", True),
         (AcceleratorError("CUDA error: an illegal memory access"), "error", True),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory", False),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"),
+            "out_of_memory",
+            False,
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "out_of_memory", False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), "error", True),
         (ValueError("slot 3 is full"), "error", False),
     ],
 )

@@ -13,6 +13,8 @@ exits           in mid-answer exit code 7
 stops           in mid-answer SIGSTOP to itself
 hangs           in mid-answer silence without work
 works           in mid-answer --delay seconds of silent work, then the rest of the answer
+child_works     as works, but a child of it does the work
+child_hangs     as child_works, but the child does nothing
 ignores_cancel  streams on, whatever it is told
 ignores_end     neither cancel nor end of input ends it
 dies_idle       SIGKILL to itself --delay seconds after the load
@@ -22,6 +24,8 @@ gives_up        in mid-answer Failed with id 0
 import argparse
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -51,6 +55,11 @@ BROKEN_FRAMES = {
     "dies_in_frame": b"\x40\x00\x00\x00only the beginning",
 }
 SIGNALS = {"dies": signal.SIGKILL, "dies_in_frame": signal.SIGKILL, "stops": signal.SIGSTOP}
+CHILDREN = {
+    "child_works": "import sys, time\nend = time.monotonic() + float(sys.argv[1])\n"
+    "while time.monotonic() < end: pass",
+    "child_hangs": "import sys, time\ntime.sleep(float(sys.argv[1]))",
+}
 REPLY = "half of it, and the rest"
 HALF = "half of it"
 
@@ -159,10 +168,13 @@ class Worker:
             end = time.monotonic() + self.delay
             while time.monotonic() < end:
                 pass
+        if self.mode in CHILDREN:
+            seconds = str(self.delay)
+            subprocess.run([sys.executable, "-c", CHILDREN[self.mode], seconds], check=True)
         while self.mode == "ignores_cancel":
             self.say(request, ".")
             time.sleep(0.02)
-        if self.mode not in ("works", "slow_start", "dies_idle"):
+        if self.mode not in ("works", "child_works", "slow_start", "dies_idle"):
             time.sleep(600)
 
 

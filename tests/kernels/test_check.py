@@ -261,6 +261,35 @@ def test_a_gpu_without_code_is_told_in_a_sentence_too(program, module, monkeypat
 
 
 @pytest.mark.parametrize(
+    "full",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        Exception("CUDA_ERROR_OUT_OF_MEMORY: unable to allocate"),  # cuda.core's: no RuntimeError
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+    ids=["torch", "cuda.core", "cuBLAS"],
+)
+def test_a_full_card_is_no_wrong_kernel(full, monkeypatch, capsys):
+    def fails(*_):
+        raise full
+
+    monkeypatch.setattr(check, "find_device", lambda _: CPU)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "RTX 3090")
+    monkeypatch.setattr(check, "run_all", fails)
+    assert check.main([]) == 2
+    assert capsys.readouterr().err == f"Not checked to the end: {full}\n"
+
+
+def test_another_error_of_the_check_is_not_hidden(monkeypatch):
+    def fails(_index):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(check, "find_device", fails)
+    with pytest.raises(RuntimeError, match="illegal"):
+        check.main([])
+
+
+@pytest.mark.parametrize(
     ("tool", "own"), [("memcheck", " --report-api-errors no"), ("racecheck", "")]
 )
 def test_functions_that_a_driver_lacks_are_no_complaint(tool, own, tmp_path, monkeypatch):

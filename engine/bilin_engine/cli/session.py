@@ -151,8 +151,9 @@ class _LoadProgress:
         if isinstance(event, Progress) and event.stage == "selftest" and not self._is_said:
             self._is_said = True
             print(
-                "These devices are new: they are tested before several of them share a model "
-                "(up to 2 minutes, once). 首次在这些设备上并行，先自检（至多两分钟，仅一次）。",
+                "These devices have not passed the self-test yet: they are tested before several "
+                "of them share a model (up to 2 minutes). "
+                "这些设备尚未通过自检，并行前先自检（至多两分钟）。",
                 file=sys.stderr,
             )
 

@@ -10,8 +10,10 @@ from bilin_engine.layers.kv_cache import Int8Block, Int8Layer
 from bilin_engine.layers.split_cache import LayerBlocks
 
 # Queries of a long prompt attended at a time on the processor, where thousands take seconds: at
-# 2,048 that takes a fifth longer than all at once. A GPU takes all.
+# 2,048 that takes a fifth longer than all at once.
 QUERY_ROWS = 512
+# Values of a mask at a time on a GPU, up to 5 bytes each: as booleans, and as numbers for a kernel.
+MASKED = 1 << 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,15 @@ def attend_spans(
     return context[0] if len(context) == 1 else torch.cat(context)
 
 
+def rows_at_once(span: Span, *, is_cpu: bool) -> int:
+    """How many of the span's queries are attended at a time."""
+    if is_cpu:
+        return QUERY_ROWS if span.count > 2 * QUERY_ROWS else span.count
+    if not span.start and not span.prefix_len:
+        return span.count  # all causal: no mask
+    return max(1, min(span.count, MASKED // (span.start + span.count)))
+
+
 def _seen(
     query: torch.Tensor,
     keys: torch.Tensor,
@@ -92,8 +103,7 @@ def _seen(
     """What each query takes of what it sees. query [H, count, D], keys [G, length, D]."""
     # Rows inside the prefix see the prefix and no more; no mask is needed for them.
     num_prefix = min(max(span.prefix_len - span.start, 0), span.count)
-    is_long = query.device.type == "cpu" and span.count > 2 * QUERY_ROWS
-    size = QUERY_ROWS if is_long else span.count
+    size = rows_at_once(span, is_cpu=query.device.type == "cpu")
     parts = []
     for rows in (*_blocks(0, num_prefix, size), *_blocks(num_prefix, span.count, size)):
         if rows.start:

@@ -53,6 +53,8 @@ class CudaRunner(LocalRunner):
         if ops.backend_of(self._device) == "cuda":
             default_launcher().prepare(self._device)
             ops.reserve_workspace(self._device)
+            with torch.cuda.device(self._device):
+                torch.cuda.current_blas_handle()  # made at the first product: too late to be told
         with torch.inference_mode():
             self._step: DecodeStep | None = DecodeStep(model, self._cache, dtype)
         self._captures = captures

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -11,6 +12,9 @@ from bilin_engine.models.base import Model, Poll
 from bilin_engine.models.cpu_step import CpuStep
 from bilin_engine.runners.base import PrefillRow, Runner, ShouldStop, StoppedError
 from bilin_engine.runners.threads import ThreadPacer
+
+# From here on products are bound by arithmetic: the processor's kernels read weights once for four.
+MANY_ROWS = 16
 
 
 class LocalRunner(Runner):
@@ -54,11 +58,15 @@ class LocalRunner(Runner):
             first += count
         token_ids = [token for row in rows for token in row.token_ids]
         position_ids = [position for row in rows for position in row.position_ids]
+        threads = nullcontext()
         if self.pacer is not None and rows:
             slot, start = rows[0].slot, rows[0].start
             self.pacer.before_prefill(lambda: self.time_step(slot, start))
             self.num_threads = self.pacer.count
-        out = self._forward(token_ids, position_ids, spans, wanted, should_stop)
+            if len(token_ids) >= MANY_ROWS:
+                threads = self.pacer.many_rows()
+        with threads:
+            out = self._forward(token_ids, position_ids, spans, wanted, should_stop)
         for row in rows:
             self._cache.set_length(row.slot, row.start + len(row.token_ids))
         return list(out.split(counts))

@@ -1,4 +1,4 @@
-"""How many processor threads decode with: measured on the model, and again when the load changes.
+"""How many processor threads a model runs on: measured, and again when the load changes.
 
 A step on all threads waits for the slowest of them. Beside a busy process one of two threads gets
 half of its processor or less, and the whole step that half speed, where one thread alone would
@@ -8,11 +8,14 @@ like any others, are made with each count in turn; the fastest stays.
 
 Counts are compared by their mean, not by their best or their middle step: a thread that lost its
 processor keeps the others waiting for milliseconds, in one step of ten where steps are short.
+
+A step is bound by memory, which a part of the cores may have to itself; many rows are bound by
+arithmetic, and take all cores that others leave.
 """
 
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
@@ -36,6 +39,7 @@ TURN_S = 0.02
 # A count that takes this much longer than the best so far is not tried again.
 HOPELESS = 1.5
 TIE = 1.05  # within this, fewer threads
+ALONE = 1.2  # within this all cores were as good as the fastest count: nobody else was on them
 # So many steps this much slower than those measured are a change too, whatever the load says.
 SLOWER = 1.6
 SLOW_STEPS = 4
@@ -45,8 +49,7 @@ ASIDE_S = 0.25
 
 def physical_cores() -> int:
     """Cores this process may use; hyper-threads share what a step is bound by."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(psutil.cpu_count(logical=False) or 1, usable or 1))
+    return min(psutil.cpu_count(logical=False) or 1, processes.num_usable_threads())
 
 
 def counts_for(cores: int) -> list[int]:
@@ -91,6 +94,7 @@ class ThreadPacer:
         self.count = self._counts[-1]
         self.most = self.count  # the most that was ever best: fewer are measured again in time
         self._load = 0.0  # of others, at the last measurement
+        self._has_all_cores = True  # then, as far as steps tell
         self._looked_s = self._measured_s = clock()
         self._step_s = 0.0  # with `count`, as measured; 0.0 = not yet
         self._since = _Mean()  # the steps since it was last asked whether they are slow
@@ -134,6 +138,20 @@ class ThreadPacer:
         if len(self._counts) > 1 and self._trial is None and is_short and self._should_measure():
             self._run(step, ASIDE_S)
 
+    def for_many_rows(self) -> int:
+        """Threads for products of many rows: all cores, unless others were met on them."""
+        is_alone = self._load < CHANGE and self._has_all_cores
+        return self._counts[-1] if is_alone else self.count
+
+    @contextmanager
+    def many_rows(self) -> Iterator[None]:
+        """Has torch's threads be `for_many_rows` in its body, and afterwards what they were."""
+        self._set_threads(self.for_many_rows())
+        try:
+            yield
+        finally:
+            self._set_threads(self.count if self._trial is None else self._trial.now)
+
     def _run(self, step: Callable[[], float], budget_s: float) -> None:
         """A trial at once."""
         trial = _Trial(self._counts, first=self.count)
@@ -143,7 +161,7 @@ class ThreadPacer:
                 break
             self._set_threads(count)
             trial.add(step())
-        self._settle(*trial.best())
+        self._settle(trial)
 
     def _should_measure(self) -> bool:
         now_s = self._clock()
@@ -170,11 +188,12 @@ class ThreadPacer:
             self._set_threads(count)
             return
         self._trial = None
-        self._settle(*trial.best())
+        self._settle(trial)
 
-    def _settle(self, count: int, step_s: float) -> None:
+    def _settle(self, trial: "_Trial") -> None:
+        count, self._step_s = trial.best()
         self.count = count
-        self._step_s = step_s
+        self._has_all_cores = trial.is_within(ALONE, self._counts[-1])
         self._since = _Mean()
         self._measured_s = self._looked_s = self._clock()
         self.most = max(self.most, count)
@@ -201,23 +220,23 @@ class _Trial:
         self._times = {count: _Mean() for count in counts}
         order = [first, *(count for count in counts if count != first)]
         self._plan = [count for _ in range(TURNS) for count in order]
-        self._now = self._plan.pop(0)
+        self.now = self._plan.pop(0)
         self._turn_s = 0.0
 
     def next(self) -> int | None:
         """The count of the next step; None when there is nothing more to try."""
         if self._turn_s < TURN_S:
-            return self._now
+            return self.now
         while self._plan:
-            self._now = self._plan.pop(0)
-            if not self._is_hopeless(self._now):
+            self.now = self._plan.pop(0)
+            if self.is_within(HOPELESS, self.now):
                 self._turn_s = 0.0
-                return self._now
+                return self.now
         return None
 
     def add(self, step_s: float) -> None:
         """How long the step took."""
-        self._times[self._now].add(step_s)
+        self._times[self.now].add(step_s)
         self._turn_s += step_s
 
     def has_met_all(self) -> bool:
@@ -231,7 +250,8 @@ class _Trial:
         count = next(c for c, mean in means.items() if mean <= TIE * fastest)
         return count, means[count]
 
-    def _is_hopeless(self, count: int) -> bool:
+    def is_within(self, factor: float, count: int) -> bool:
+        """Whether the count's step took at most `factor` times the fastest; True where unknown."""
         own = self._times[count]
-        others = [times.mean() for times in self._times.values() if times.count]
-        return own.count > 0 and own.mean() > HOPELESS * min(others)
+        fastest = min((times.mean() for times in self._times.values() if times.count), default=0.0)
+        return own.count == 0 or own.mean() <= factor * fastest

@@ -60,9 +60,10 @@ def real_devices(found: Sequence[DeviceInfo]) -> tuple[PlanDevice, ...]:
 def with_speeds(
     devices: Sequence[PlanDevice], model_id: str, models: Sequence[ModelInfo]
 ) -> tuple[PlanDevice, ...]:
-    """Devices with what was measured on them: of this model its own rates, else the bandwidth."""
+    """Devices with what was measured on them: this model's own rates, main memory's bandwidth."""
     found = {model.id: model.speed for model in models if model.speed is not None}
-    latest = max(found.values(), key=lambda speed: speed.at, default=None)
+    with_memory = [speed for speed in found.values() if speed.read_bytes_s]
+    latest = max(with_memory, key=lambda speed: speed.at, default=None)
     own = found.get(model_id)
     return tuple(_with_speed(device, own, latest) for device in devices)
 
@@ -70,16 +71,18 @@ def with_speeds(
 def _with_speed(
     device: PlanDevice, own: MeasuredSpeed | None, latest: MeasuredSpeed | None
 ) -> PlanDevice:
+    """latest: the last of any model that has main memory's bandwidth."""
+    if device.kind == "cpu" and latest is not None:
+        device = dataclasses.replace(device, bandwidth=latest.read_bytes_s, is_measured=True)
     if own is not None and own.devices == (device.name,):
+        memory_bytes_s = own.read_bytes_s if device.kind == "cpu" else 0.0
         return dataclasses.replace(
             device,
-            bandwidth=own.read_bytes_s or device.bandwidth,
+            bandwidth=memory_bytes_s or device.bandwidth,
             is_measured=True,
             decode_bytes_s=own.decode_tok_s * own.bytes_per_token,
             prefill_tok_s=own.prefill_tok_s,
         )
-    if device.kind == "cpu" and latest is not None and latest.read_bytes_s:
-        return dataclasses.replace(device, bandwidth=latest.read_bytes_s, is_measured=True)
     return device
 
 

@@ -1,9 +1,11 @@
 """Before the first load on several new cards: the self-test, once, and what may be used.
 
 Some machines move data between cards wrongly, and a model then answers nonsense without an error.
-So a model is put on a set of cards only after the self-test passed there. Its result is remembered
-for these cards, this driver and these versions of Bilin and torch. What failed is not used: another
-collective, then a layer split, then one device; the person is told.
+So a model is put on a set of cards only after the self-test passed there. That it passed is
+remembered for these cards, this driver and these versions of Bilin and torch. What failed is not
+used: another collective, then a layer split, then one device; the person is told. A failure counts
+until the engine ends and no longer: its cause may be gone then, like a card that was full or a
+container's small /dev/shm.
 
 The test itself needs torch and runs in a process of its own; this module knows its report only.
 """
@@ -109,8 +111,9 @@ class SelftestGate:
         devices: Callable[[], Sequence[DeviceInfo]] = list_devices,
         driver: Callable[[], str] = driver_version,
     ) -> None:
-        """state_dir: where results are remembered; it may not exist yet."""
+        """state_dir: where passes are remembered; it may not exist yet."""
         self._file = state_dir / RESULTS_FILE
+        self._failed: dict[str, SelftestOutcome] = {}
         self._command = command or SelftestCommand()
         self._devices = devices
         self._driver = driver
@@ -137,12 +140,14 @@ class SelftestGate:
             return Allowed(settings)
         tested, world_size = cards or names, len(cards) or world_size
         key = self._key(tested, world_size)
-        known = self._read()
-        outcome = known.get(key)
+        passed = self._read()
+        outcome = self._failed.get(key) or passed.get(key)
         if outcome is None:
             outcome = self._test(tested, world_size, task, on_progress)
-            if outcome.is_known:
-                self._write({**known, key: outcome})
+            if outcome.is_known and outcome.failed:
+                self._failed[key] = outcome
+            elif outcome.is_known:
+                self._write({**passed, key: outcome})
         free = {device.name: device.free_bytes for device in self._devices()}
         roomiest = max(tested, key=lambda name: free.get(name, 0))
         kept = [roomiest, *(name for name in names if name not in tested)]
@@ -201,16 +206,18 @@ class SelftestGate:
         return outcome
 
     def _read(self) -> dict[str, SelftestOutcome]:
+        """What passed, by key; earlier versions wrote failures, too."""
         try:
-            return msgspec.json.decode(self._file.read_bytes(), type=dict[str, SelftestOutcome])
+            found = msgspec.json.decode(self._file.read_bytes(), type=dict[str, SelftestOutcome])
         except (OSError, msgspec.DecodeError):
             return {}
+        return {key: outcome for key, outcome in found.items() if not outcome.failed}
 
-    def _write(self, results: dict[str, SelftestOutcome]) -> None:
+    def _write(self, passed: dict[str, SelftestOutcome]) -> None:
         """Best kept, not needed: without it the next load tests again."""
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self._file, msgspec.json.encode(results))
+            write_whole(self._file, msgspec.json.encode(passed))
         except OSError as error:
             logger.warning("%s cannot be written: %s", self._file, error)
 

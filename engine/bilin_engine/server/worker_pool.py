@@ -376,6 +376,8 @@ class _Watch:
         if self._board is not None:
             self._look_at_last_rank(self._board, now_s)
         cpu_s = sum(processes.cpu_time_s(pid) or 0.0 for pid in self._pids)
+        if cpu_s <= self._cpu_s:  # a checkout's first load waits for a compiler
+            cpu_s += sum(processes.descendants_cpu_time_s(pid) for pid in self._pids)
         if cpu_s > self._cpu_s:
             self._cpu_s = cpu_s
             self._alive_s = now_s
