@@ -282,6 +282,24 @@ def test_a_new_model_has_no_speed_of_a_deleted_one_whose_folder_name_it_takes(tm
         queue.close()
 
 
+def test_a_model_that_arrives_takes_nobody_s_id(tmp_path):
+    """It had that of the model whose folder comes after its own, and this one another."""
+    source = make_model(tmp_path / "source", "a")
+    library, heard = Library(tmp_path / "models", bundled_dir=tmp_path / "none"), Heard()
+    make_model(library.models_dir, "b")
+    assert library.find("tiny").path.endswith("b")
+    queue = JobQueue(library, heard, JobCommand())
+    try:
+        queue.add(ImportFolder(source=str(source), folder=str(library.models_dir / "a")))
+        heard.wait_for(lambda event: event.library_changed)
+    finally:
+        queue.close()
+    assert library.find("tiny").path.endswith("b")
+    assert library.find("tiny-2").path.endswith("a")
+    make_model(library.models_dir, "0")  # copied by hand
+    assert library.find("tiny-2").path.endswith("a")
+
+
 def test_work_of_a_library_that_was_moved_is_done_where_it_lies_now(tmp_path):
     """The data folder was moved, or the disk is mounted elsewhere: queue.json comes along."""
     old, new = tmp_path / "old", tmp_path / "new"

@@ -265,6 +265,8 @@ class JobQueue:
 
     def _do(self, job: JobInfo) -> JobDone | Failed:
         """Runs a job's process to its end, which may be that it was asked to stop."""
+        if not isinstance(job.work, VerifyModel | SelfTest):
+            self._keep_ids()
         events: queue.SimpleQueue[JobEvent | Gone] = queue.SimpleQueue()
         try:
             process = JobProcess(self._command, job.work, events.put)
@@ -359,10 +361,17 @@ class JobQueue:
         self._mark(Path(end.folder), is_whole=True, is_new=bool(_made_folder(work)))
         return True
 
+    def _keep_ids(self) -> None:
+        try:
+            self._ops.keep_ids()
+        except (BilinError, OSError) as error:
+            logger.warning("the ids of the models cannot be kept: %s", error)
+
     def _mark(self, folder: Path, *, is_whole: bool, is_new: bool = False) -> None:
         try:
             if is_new:
                 self._ops.forget_speed(folder)
+                self._ops.keep_ids()
             if is_whole:
                 self._ops.mark_verified(folder)
             else:
