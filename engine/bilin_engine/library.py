@@ -384,7 +384,7 @@ def _info(
 ) -> ModelInfo:
     capabilities = description.capabilities if description else Capabilities()
     return ModelInfo(
-        id=description.id if description else _id_from_name(folder.name),
+        id=description.id if description else id_from_name(folder.name),
         name_zh=description.names.zh if description else folder.name,
         name_en=description.names.en if description else folder.name,
         family=description.family if description else "",
@@ -484,7 +484,8 @@ def _size_bytes(folder: Path) -> int:
     return total
 
 
-def _id_from_name(name: str) -> str:
+def id_from_name(name: str) -> str:
+    """What of a name an id can hold; "model" where that is nothing."""
     return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:64] or "model"
 
 
