@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -40,6 +40,7 @@ DOWNLOADS_DIR = "downloads"  # in STATE_DIR: files that are no model yet
 LINKED_FILE = "linked.json"
 VERIFIED_FILE = "verified.json"
 SPEEDS_FILE = "speeds.json"
+IDS_FILE = "ids.json"
 MAX_FILES = 20_000
 THINKING_TOKENS = 4096  # of an answer with its reasoning, where the makers say nothing
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
@@ -204,15 +205,14 @@ class Library:
 
     def entries(self) -> list[LibraryEntry]:
         """Every model folder: bundled ones first, then by folder name; ids are unique."""
-        taken: set[str] = set()
         entries = []
         verified, speeds = self.verified(), self.speeds()
         machine = processes.cpu_label() if speeds else ""
-        for folder, is_bundled in self._folders():
-            entry = _read_entry(folder, is_bundled)
-            unique = _unique(entry.info.id, taken)
-            taken.add(unique)
-            key = self.key(folder)
+        folders = list(self._folders())
+        found = [_read_entry(folder, is_bundled) for folder, is_bundled in folders]
+        keys = [self.key(folder) for folder, _ in folders]
+        ids = _unique_ids(keys, found, self.ids())
+        for (folder, _), key, entry, unique in zip(folders, keys, found, ids, strict=True):
             info = msgspec.structs.replace(
                 entry.info,
                 id=unique,
@@ -257,6 +257,10 @@ class Library:
         """What a folder is called in the library's own files: they move with it."""
         folder = folder.absolute()
         return folder.name if folder.parent == self.models_dir.absolute() else str(folder)
+
+    def ids(self) -> dict[str, str]:
+        """The ids that models keep whatever others there are, by `key`."""
+        return _read_state(self.state_dir / IDS_FILE, dict[str, str]) or {}
 
     def verified(self) -> dict[str, VerifiedFiles]:
         """What is known of verified folders, by `key`."""
@@ -375,7 +379,7 @@ def _info(
 ) -> ModelInfo:
     capabilities = description.capabilities if description else Capabilities()
     return ModelInfo(
-        id=description.id if description else _id_from_name(folder.name),
+        id=description.id if description else id_from_name(folder.name),
         name_zh=description.names.zh if description else folder.name,
         name_en=description.names.en if description else folder.name,
         family=description.family if description else "",
@@ -475,11 +479,24 @@ def _size_bytes(folder: Path) -> int:
     return total
 
 
-def _id_from_name(name: str) -> str:
+def id_from_name(name: str) -> str:
+    """What of a name an id can hold; "model" where that is nothing."""
     return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:64] or "model"
 
 
-def _unique(wanted: str, taken: set[str]) -> str:
+def _unique_ids(keys: list[str], found: list[LibraryEntry], kept: dict[str, str]) -> list[str]:
+    """One id each, in this order; who has kept one gives it up to none but a bundled model."""
+
+    def is_new(index: int) -> bool:
+        return not found[index].info.is_bundled and keys[index] not in kept
+
+    ids: dict[int, str] = {}
+    for index in sorted(range(len(found)), key=is_new):
+        ids[index] = _unique(kept.get(keys[index], found[index].info.id), ids.values())
+    return [ids[index] for index in range(len(found))]
+
+
+def _unique(wanted: str, taken: Collection[str]) -> str:
     number, unique = 2, wanted
     while unique in taken:
         suffix = f"-{number}"

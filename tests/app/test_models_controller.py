@@ -440,9 +440,24 @@ def test_a_deleted_model_is_named_in_the_language_of_the_window(qapp, qtbot, eng
     ModelsPage(view, models, engine)
     engine.found = (info("glm", name_zh="智谱"),)
     engine.refresh_models()
-    models.delete("glm")
+    models.delete(next(row for row in models.rows if row.id == "glm"))
     engine.answer(DeleteModel, ModelDeleted(freed_bytes=2**20, trashed="deleted-2"))
     assert view.toast._text.text() == "已删除：智谱，回收站中占 1 MB"
+
+
+def test_only_the_model_that_a_person_was_asked_about_is_deleted(engine, models):
+    """While the question was open, another window's change gave its id to another folder."""
+    notices = []
+    models.notice.connect(notices.append)
+    row = models.rows[0]
+    other = msgspec.structs.replace(engine.infos[0], path="/models/other")
+    engine.infos, engine.found = engine.infos[1:], (other, info("three"))
+    engine.refresh_models()
+    models.delete(row)
+    assert notices == ["Nothing was deleted: the list of models has changed."]
+    assert not engine.of(DeleteModel)
+    models.delete(models.rows[1])
+    assert engine.of(DeleteModel)[-1].model == "one"
 
 
 def test_devices_of_the_command_line_are_planned_for_every_model(engine, tmp_path):

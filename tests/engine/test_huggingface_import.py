@@ -101,6 +101,22 @@ def test_the_result_says_what_it_is(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "model_id"),
+    [
+        ("写作", "model-030fdb"),
+        ("聊天", "model-4b3510"),
+        ("GLM 写作", "glm-14ad6e"),
+        ("G" * 80 + "字", "g" * 57 + "-7eed6d"),
+    ],
+)
+def test_a_name_that_no_id_can_spell_has_an_id_of_its_own(tmp_path, name, model_id):
+    result = import_folder(
+        write_source(tmp_path / "src", "glm4"), tmp_path / name, ImportSettings()
+    )
+    assert read_description(result).id == model_id
+
+
+@pytest.mark.parametrize(
     ("family", "thinking"),
     [("qwen3", "switchable"), ("glm-z1-0414", "always"), ("glm-4-0414", ""), ("qwen2", "")],
 )

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,13 @@ from bilin_engine.protocol import (
     SelfTest,
     VerifyModel,
 )
+from bilin_engine.server import job_queue
 from bilin_engine.server.job_process import JobCommand
 from bilin_engine.server.job_queue import QUEUE_FILE, JobQueue
 from bilin_engine.server.library_ops import LibraryOps
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.supervisor import Supervisor
+from bilin_engine.whole_file import write_whole
 
 WAIT_S = 20.0
 
@@ -77,7 +80,7 @@ class Heard:
     """Events of an engine, waited for."""
 
     def __init__(self) -> None:
-        self.events: list[object] = []
+        self.events: list[Any] = []
         self._news = threading.Condition()
 
     def __call__(self, event: object) -> None:
@@ -280,6 +283,72 @@ def test_a_new_model_has_no_speed_of_a_deleted_one_whose_folder_name_it_takes(tm
         assert info.verified_at > 0
     finally:
         queue.close()
+
+
+def test_a_model_that_arrives_takes_nobody_s_id(tmp_path):
+    """It had that of the model whose folder comes after its own, and this one another."""
+    source = make_model(tmp_path / "source", "a")
+    library, heard = Library(tmp_path / "models", bundled_dir=tmp_path / "none"), Heard()
+    make_model(library.models_dir, "b")
+    assert library.find("tiny").path.endswith("b")
+    queue = JobQueue(library, heard, JobCommand())
+    try:
+        queue.add(ImportFolder(source=str(source), folder=str(library.models_dir / "a")))
+        heard.wait_for(lambda event: event.library_changed)
+    finally:
+        queue.close()
+    assert library.find("tiny").path.endswith("b")
+    assert library.find("tiny-2").path.endswith("a")
+    make_model(library.models_dir, "0")  # copied by hand
+    assert library.find("tiny-2").path.endswith("a")
+
+
+CONVERTING = """
+from pathlib import Path
+
+from bilin_engine import processes
+from bilin_engine.channel import Channel
+from bilin_engine.protocol import JobDone, JobProgress, decode_job_request, hello
+
+channel = Channel(*processes.take_stdio(), decode_job_request)
+channel.receive()
+work = channel.receive()
+channel.send(hello("job"))
+for done in range(1, 21):
+    channel.send(JobProgress(stage="convert", done=done, total=20, rate_bytes_s=100.0 + done))
+Path(work.folder).mkdir()
+channel.send(JobDone(work.folder))
+channel.receive()
+"""
+
+
+def test_reports_that_come_faster_than_they_are_told_hold_nothing_up(tmp_path, monkeypatch):
+    """Each was told, and its rate written to the disk: a slow one fell ever further behind."""
+
+    class SlowlyHeard(Heard):
+        @override
+        def __call__(self, event):
+            time.sleep(2 * job_queue.EMIT_INTERVAL_S)
+            super().__call__(event)
+
+    written = []
+
+    def write(path, content):
+        written.append((path.name, content))
+        write_whole(path, content)
+
+    monkeypatch.setattr(job_queue, "write_whole", write)
+    library, heard = Library(tmp_path / "models", bundled_dir=tmp_path / "none"), SlowlyHeard()
+    queue = JobQueue(library, heard, JobCommand((sys.executable, "-P", "-c", CONVERTING)))
+    try:
+        queue.add(ConvertModel(source="/a", folder=str(library.models_dir / "b")))
+        heard.wait_for(lambda event: event.library_changed)
+    finally:
+        queue.close()
+    assert [content for name, content in written if name == job_queue.SPEED_FILE] == [b"120.0"]
+    assert queue.conversion_rate == 120.0
+    told = {job.fraction for event in heard.events for job in event.jobs if job.stage}
+    assert len(told) < 5
 
 
 def test_work_of_a_library_that_was_moved_is_done_where_it_lies_now(tmp_path):

@@ -56,9 +56,9 @@ def models_dir():
     """With one model and one in the trash, where everybody may look."""
     with tempfile.TemporaryDirectory(prefix="bilin-") as place:
         folder = Path(place) / "田中　模型 🙂"
-        make_model(folder, "kept")
         make_model(folder, "deleted")
         LibraryOps(Library(folder, bundled_dir=folder / "none")).delete("tiny")
+        make_model(folder, "kept")
         for path in (Path(place), *Path(place).rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
         yield folder

@@ -150,3 +150,58 @@ def test_a_disk_that_refuses_leaves_the_model_and_says_why(library, monkeypatch)
     with pytest.raises(BilinError, match="Read-only file system"):
         LibraryOps(library).rename("tiny", "新名字 🙂")
     assert read_description(folder).names.en == "glm"
+
+
+def ids_by_folder(library):
+    return {info.path.rpartition("/")[2]: info.id for info in library.models()}
+
+
+def test_the_id_of_a_model_does_not_change_when_another_goes_or_comes_back(library):
+    for name in ("a", "b", "c"):
+        make_model(library.models_dir, name)
+    ops = LibraryOps(library)
+    before = ids_by_folder(library)
+    assert before == {"a": "tiny", "b": "tiny-2", "c": "tiny-3"}
+    trashed = [ops.delete("tiny").trashed, ops.delete("tiny-2").trashed]
+    assert ids_by_folder(library) == {"c": "tiny-3"}
+    ops.restore(trashed[1])
+    assert ids_by_folder(library) == {"b": "tiny-2", "c": "tiny-3"}
+    ops.restore(trashed[0])
+    assert ids_by_folder(library) == before
+
+
+def test_a_restored_model_leaves_the_id_to_the_one_that_has_it_now(library):
+    make_model(library.models_dir, "a")
+    ops = LibraryOps(library)
+    trashed = ops.delete("tiny").trashed
+    make_model(library.models_dir, "b")
+    ops.restore(trashed)
+    assert ids_by_folder(library) == {"a": "tiny-2", "b": "tiny"}
+
+
+def test_the_id_of_a_model_added_in_place_stays_and_takes_none_away(library, tmp_path):
+    linked = make_model(tmp_path / "elsewhere", "linked")
+    ops = LibraryOps(library)
+    ops.add_in_place(str(linked))
+    other = make_model(tmp_path / "elsewhere", "other")
+    ops.add_in_place(str(other))
+    assert ids_by_folder(library) == {"linked": "tiny", "other": "tiny-2"}
+    make_model(library.models_dir, "copied by hand")
+    ids = {"copied by hand": "tiny-3", "linked": "tiny", "other": "tiny-2"}
+    assert ids_by_folder(library) == ids
+    assert read_description(other).id == "tiny"  # nothing is written into a folder that is not ours
+    ops.delete("tiny")
+    (other / "bilin.json").rename(other / "away")
+    ops.add_in_place(str(linked))
+    assert ids_by_folder(library) == ids
+
+
+def test_a_model_whose_disk_is_away_gets_its_own_id_when_it_is_back(library, tmp_path):
+    linked = make_model(tmp_path / "disk", "linked")
+    library.state_dir.mkdir(parents=True)
+    (library.state_dir / "linked.json").write_text(json.dumps([str(linked)]))  # an earlier version
+    (tmp_path / "disk").rename(tmp_path / "away")
+    make_model(library.models_dir, "a")
+    LibraryOps(library).delete("tiny")
+    (tmp_path / "away").rename(tmp_path / "disk")
+    assert ids_by_folder(library) == {"linked": "tiny"}

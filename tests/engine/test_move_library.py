@@ -33,6 +33,7 @@ def library(tmp_path):
     (folder / ".glm.partial").mkdir()
     (folder / STATE_DIR).mkdir()
     (folder / STATE_DIR / "linked.json").write_text('["/elsewhere/one"]')
+    (folder / STATE_DIR / "ids.json").write_text('{"glm 🙂": "glm-2"}')
     (folder / STATE_DIR / "queue.json").write_text("[]")
     return folder
 
@@ -69,6 +70,7 @@ def test_everything_arrives_and_the_old_folder_holds_no_model(library, tmp_path)
     assert contents(target) == before
     assert contents(library) == {}
     assert Library(target, bundled_dir=tmp_path / "none").linked()[0].name == "one"
+    assert Library(target, bundled_dir=tmp_path / "none").ids() == {"glm 🙂": "glm-2"}
     assert not (target / ".glm.partial").exists()
 
 

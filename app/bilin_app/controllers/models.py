@@ -180,14 +180,18 @@ class ModelsController(QObject):
         """Gives a model another name."""
         self._ask(lambda i: RenameModel(id=i, model=model_id, name=name), self.refresh)
 
-    def delete(self, model_id: str) -> None:
-        """Puts a model into the trash; a loaded one is unloaded first."""
-        row = next((row for row in self.rows if row.id == model_id), None)
-        if row is None:
+    def delete(self, row: ModelRow) -> None:
+        """Puts a model into the trash; a loaded one is unloaded first.
+
+        The list may have changed since a person was asked: only the folder in question is deleted.
+        """
+        if (row.id, row.path) not in [(now.id, now.path) for now in self.rows]:
+            self.notice.emit(self.tr("Nothing was deleted: the list of models has changed."))
+            self.refresh()
             return
-        if model_id == self.loaded_id:
+        if row.id == self.loaded_id:
             self._engine.unload()
-        handle = self._engine.send(lambda i: DeleteModel(id=i, model=model_id))
+        handle = self._engine.send(lambda i: DeleteModel(id=i, model=row.id))
         handle.done.connect(lambda result: self._on_deleted(row, result))
         handle.failed.connect(self._on_refused)
 

@@ -1,9 +1,9 @@
 """What an imported model is called and how it talks: bilin.json, tokenizer files, chat format."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from bilin_engine.config import (
     ModelConfig,
 )
 from bilin_engine.errors import ModelBrokenError
-from bilin_engine.library import Capabilities, ModelDescription, ModelNames
+from bilin_engine.library import Capabilities, ModelDescription, ModelNames, id_from_name
 from bilin_engine.tokenizers.huggingface import HuggingFaceTokenizer
 from bilin_engine.tokenizers.load import CONFIG_FILE, load_tokenizer
 
@@ -86,10 +86,9 @@ def describe(
     """
     load_tokenizer(folder)
     chat = chat_format or find_format(folder, config, f"{origin} {name}")
-    identifier = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:64] or "model"
     is_english = config.architecture in _ENGLISH_ONLY
     return ModelDescription(
-        id=identifier,
+        id=_identifier(name),
         names=ModelNames(zh=name, en=name),
         family=_FAMILIES.get(config.architecture, config.architecture),
         languages=("en",) if is_english else ("zh", "en"),
@@ -102,6 +101,12 @@ def describe(
         licence=_licence(folder),
         source=source,
     )
+
+
+def _identifier(name: str) -> str:
+    """An id of `name`; one that an id cannot spell is told from others of the kind by its hash."""
+    plain = id_from_name(name)
+    return plain if name.isascii() else f"{plain[:57]}-{sha256(name.encode()).hexdigest()[:6]}"
 
 
 def find_format(folder: Path, config: ModelConfig, name: str) -> str:

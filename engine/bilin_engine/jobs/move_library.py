@@ -18,6 +18,7 @@ from bilin_engine.errors import BadRequestError, BilinError
 from bilin_engine.jobs.base import JobReporter
 from bilin_engine.jobs.import_folder import check_space
 from bilin_engine.library import (
+    IDS_FILE,
     LINKED_FILE,
     SPEEDS_FILE,
     STATE_DIR,
@@ -33,7 +34,7 @@ from bilin_engine.whole_file import partial_folder, take_place, write_whole
 BLOCK_BYTES = 4 * 1024 * 1024
 # FAT keeps times in steps of 2 s, exFAT of 10 ms, NTFS and SMB of 100 ns: a copy has what is left.
 TIME_STEP_NS = 2_000_000_000
-STATE_FILES = (LINKED_FILE, VERIFIED_FILE, SPEEDS_FILE)
+STATE_FILES = (LINKED_FILE, VERIFIED_FILE, SPEEDS_FILE, IDS_FILE)
 
 
 def move_library(work: MoveLibrary, reporter: JobReporter) -> Path:

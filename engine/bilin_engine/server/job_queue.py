@@ -107,6 +107,7 @@ class JobQueue:
         self._opening = threading.Lock()  # held while the disk is asked for the lock and the queue
         self._was_looked_for = threading.Event()  # the queue of last time: read, held, or not there
         self._told_at = 0.0
+        self._rate_bytes_s = 0.0  # of the conversion that runs, as it last said
         self._thread = threading.Thread(target=self._run, name="bilin-jobs", daemon=True)
         self._thread.start()
 
@@ -119,6 +120,8 @@ class JobQueue:
     @property
     def conversion_rate(self) -> float:
         """Source bytes a second of the last conversion on this machine; 0.0 = none yet."""
+        if rate := self._rate_bytes_s:
+            return rate
         try:
             content = (self._library.state_dir / SPEED_FILE).read_bytes()
             return msgspec.json.decode(content, type=float)
@@ -236,6 +239,9 @@ class JobQueue:
             begun_at = time.monotonic()
             end = self._do(job)
             logger.info("job %d ended after %.1f s", job.job, time.monotonic() - begun_at)
+            if self._rate_bytes_s:
+                self._write_state(SPEED_FILE, msgspec.json.encode(self._rate_bytes_s))
+                self._rate_bytes_s = 0.0
             with self._condition:
                 self._running = None
                 self._finish(job.job, end)
@@ -265,6 +271,8 @@ class JobQueue:
 
     def _do(self, job: JobInfo) -> JobDone | Failed:
         """Runs a job's process to its end, which may be that it was asked to stop."""
+        if not isinstance(job.work, VerifyModel | SelfTest):
+            self._keep_ids()
         events: queue.SimpleQueue[JobEvent | Gone] = queue.SimpleQueue()
         try:
             process = JobProcess(self._command, job.work, events.put)
@@ -278,7 +286,7 @@ class JobQueue:
             while True:
                 match events.get():
                     case JobProgress() as progress:
-                        self._on_progress(job.job, progress)
+                        self._on_progress(job.job, progress, is_latest=events.empty())
                     case JobDone() | Failed() as end:
                         return end
                     case Gone(reason):
@@ -291,7 +299,9 @@ class JobQueue:
     def _next(self) -> JobInfo | None:
         return next((job for job in self._jobs if job.state == "waiting"), None)
 
-    def _on_progress(self, job_id: int, progress: JobProgress) -> None:
+    def _on_progress(self, job_id: int, progress: JobProgress, *, is_latest: bool) -> None:
+        if progress.stage == "convert" and progress.rate_bytes_s:
+            self._rate_bytes_s = progress.rate_bytes_s
         with self._condition:
             index = self._index(job_id)
             if index is None:
@@ -306,12 +316,10 @@ class JobQueue:
                 num_shards=progress.num_shards,
             )
             now = time.monotonic()
-            if now - self._told_at < EMIT_INTERVAL_S:
+            if not is_latest or now - self._told_at < EMIT_INTERVAL_S:
                 return
             self._told_at = now
             jobs = tuple(self._jobs)
-            if progress.stage == "convert" and progress.rate_bytes_s:
-                self._write_state(SPEED_FILE, msgspec.json.encode(progress.rate_bytes_s))
         self._emit(JobsChanged(jobs))
 
     def _finish(self, job_id: int, end: JobDone | Failed) -> None:
@@ -359,10 +367,17 @@ class JobQueue:
         self._mark(Path(end.folder), is_whole=True, is_new=bool(_made_folder(work)))
         return True
 
+    def _keep_ids(self) -> None:
+        try:
+            self._ops.keep_ids()
+        except (BilinError, OSError) as error:
+            logger.warning("the ids of the models cannot be kept: %s", error)
+
     def _mark(self, folder: Path, *, is_whole: bool, is_new: bool = False) -> None:
         try:
             if is_new:
                 self._ops.forget_speed(folder)
+                self._ops.keep_ids()
             if is_whole:
                 self._ops.mark_verified(folder)
             else:

@@ -14,6 +14,7 @@ import msgspec
 
 from bilin_engine.errors import BadRequestError, BilinError, ModelBrokenError
 from bilin_engine.library import (
+    IDS_FILE,
     LINKED_FILE,
     SPEEDS_FILE,
     TOKENIZER_CONFIG_FILE,
@@ -55,7 +56,24 @@ class LibraryOps:
         known = [*linked, *(Path(info.path) for info in self._library.models())]
         if folder in known:
             raise BadRequestError(f"{folder} is in the library already")
+        self.keep_ids()
         self._write_linked((*linked, folder))
+        self.keep_ids()
+
+    def keep_ids(self) -> None:
+        """Lets every model keep the id that it has now, whatever models come or go later.
+
+        To be called before one does: several may have one id in their descriptions, and those that
+        have none kept are told apart by their places in the list.
+        """
+        kept, listed = self._library.ids(), dict[str, str]()
+        for entry in self._library.entries():
+            key = self._library.key(Path(entry.info.path))
+            # One that was never read (its disk is away) may have an id of its own.
+            if not entry.info.is_bundled and (entry.description is not None or key in kept):
+                listed.setdefault(key, entry.info.id)
+        if listed != kept:
+            self._write_state(IDS_FILE, msgspec.json.encode(listed))
 
     def rename(self, model_id: str, name: str) -> None:
         """Names a model in both languages; its id stays."""
@@ -119,6 +137,7 @@ class LibraryOps:
     def delete(self, model_id: str) -> ModelDeleted:
         """Puts a model into the trash, or takes one that was added in place off the list."""
         info = self._own(model_id)
+        self.keep_ids()
         folder = Path(info.path)
         linked = self._library.linked()
         if folder in linked:
@@ -126,6 +145,9 @@ class LibraryOps:
             return ModelDeleted(freed_bytes=0, trashed="")
         if folder.parent != self._library.models_dir:
             raise BadRequestError(f"{folder} is not in {self._library.models_dir}")
+        description = self._library.entry(model_id).description
+        if description is not None and description.id != model_id and not folder.is_symlink():
+            change_description(folder, id=model_id)  # to have it when it is restored
         try:
             self.trash_dir.mkdir(exist_ok=True)
             place = Path(tempfile.mkdtemp(prefix="deleted-", dir=self.trash_dir))
@@ -139,6 +161,7 @@ class LibraryOps:
         place = self.trash_dir / trashed
         if not trashed or Path(trashed).name != trashed or not place.is_dir():
             raise BadRequestError(f"the trash holds no {trashed!r}")
+        self.keep_ids()
         try:
             for folder in place.iterdir():
                 target = self._library.models_dir / folder.name
@@ -148,6 +171,7 @@ class LibraryOps:
             place.rmdir()
         except OSError as error:
             raise BilinError(f"{place} cannot be restored: {error.strerror}") from error
+        self.keep_ids()
 
     def empty_trash(self) -> None:
         """Removes what was deleted for good. Links are removed, never what they point to."""

@@ -2343,6 +2343,10 @@
             <source>No device is switched on; at least one is needed.</source>
             <translation>没有启用任何设备；至少要启用一个。</translation>
         </message>
+        <message>
+            <source>Nothing was deleted: the list of models has changed.</source>
+            <translation>没有删除任何模型：模型列表已发生变化。</translation>
+        </message>
     </context>
     <context>
         <name>ModelsPage</name>

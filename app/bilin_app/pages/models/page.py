@@ -127,7 +127,7 @@ class ModelsPage(QObject):
                 QDesktopServices.openUrl(QUrl.fromLocalFile(str(Path(row.path))))
             case "delete":
                 if self._asks_to_delete(row):
-                    self._models.delete(row.id)
+                    self._models.delete(row)
 
     def _on_add_requested(self) -> None:
         menu = self.make_add_menu()
