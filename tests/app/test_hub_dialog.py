@@ -70,6 +70,26 @@ def test_a_pages_address_says_its_hub(dialog):
     dialog.repository.setText("https://modelscope.cn/models/a/b/summary")
     assert dialog.choice == HubChoice(hub="modelscope", name="a/b")
     assert dialog.go.text() == "Ask ModelScope"
+    dialog.hub.setCurrentIndex(0)  # the person has the last word
+    assert dialog.choice == HubChoice(hub="hugging_face", name="a/b")
+    assert dialog.go.text() == "Ask Hugging Face"
+
+
+def test_a_pages_address_takes_no_token_and_no_mirror_to_its_hub(dialog):
+    heard = []
+    dialog.list_requested.connect(lambda *args: heard.append(args))
+    dialog.endpoint.setText("https://hf-mirror.com")
+    dialog.token.setText("hf_1")
+    dialog.repository.setText("https://modelscope.cn/models/a/b")
+    assert dialog.hub.currentText() == "ModelScope"
+    dialog.go.click()
+    assert heard == [(HubChoice(hub="modelscope", name="a/b"), "")]
+    dialog.repository.setText("https://huggingface.co/a/b")
+    dialog.token.setText("hf_1")
+    dialog.repository.setText("https://hf-mirror.com/a/b")
+    dialog.go.click()
+    mirrored = HubChoice(hub="hugging_face", name="a/b", endpoint="https://hf-mirror.com")
+    assert heard[1] == (mirrored, "")
 
 
 def test_what_is_fetched_is_told_before_the_download(dialog, qtbot):

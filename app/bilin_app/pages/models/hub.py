@@ -175,7 +175,8 @@ class HubDialog(QDialog):
     def _connect(self) -> None:
         self.catalog.row_chosen.connect(self._on_row_chosen)
         self.hub.currentIndexChanged.connect(self._on_hub_changed)
-        for field in (self.repository, self.endpoint, self.proxy):
+        self.repository.textChanged.connect(self._on_repository_changed)
+        for field in (self.endpoint, self.proxy):
             field.textChanged.connect(lambda _text: self._forget())
         self.advanced.toggled.connect(self._more.setVisible)
         self.gguf.currentIndexChanged.connect(lambda _index: self._on_file_chosen())
@@ -188,11 +189,10 @@ class HubDialog(QDialog):
 
     @property
     def choice(self) -> HubChoice:
-        """What the fields ask for; a page's address names its hub itself."""
-        hub = HUBS[self.hub.currentIndex()]
-        linked, name, mirror = _parsed(self.repository.text())
+        """What the fields ask for."""
+        _linked, name, mirror = _parsed(self.repository.text())
         return HubChoice(
-            hub=linked or hub,
+            hub=HUBS[self.hub.currentIndex()],
             name=name,
             endpoint=self.endpoint.text().strip() or mirror,
             proxy=self.proxy.text().strip(),
@@ -286,12 +286,24 @@ class HubDialog(QDialog):
             self.hub.setCurrentIndex(HUBS.index(hub))
         self.repository.setText(row.repositories[hub])
 
+    def _on_repository_changed(self, text: str) -> None:
+        """A page's address names its hub itself."""
+        linked, _name, mirror = _parsed(text)
+        if linked:
+            self.hub.setCurrentIndex(HUBS.index(linked))
+        if mirror:
+            self.token.clear()  # typed before, for another address
+        self._forget()
+
     def _on_hub_changed(self, index: int) -> None:
         """The same model has another name at the other hub."""
-        for row in self.catalog.rows:
-            if self.repository.text() in row.repositories.values():
-                self.repository.setText(row.repositories.get(HUBS[index], self.repository.text()))
-                break
+        linked, name, _mirror = _parsed(self.repository.text())
+        if linked != HUBS[index]:  # else it is the address that chose the hub
+            for row in self.catalog.rows:
+                if name in row.repositories.values():
+                    name = row.repositories.get(HUBS[index], name)
+                    break
+            self.repository.setText(name)
         self.endpoint.clear()
         self.token.clear()
         self._forget()
