@@ -1882,6 +1882,10 @@
             <translation>模型库未注明</translation>
         </message>
         <message>
+            <source>Revision: {0}.</source>
+            <translation>版本：{0}。</translation>
+        </message>
+        <message>
             <source>Licence: {0}.</source>
             <translation>许可证：{0}。</translation>
         </message>

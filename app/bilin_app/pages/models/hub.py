@@ -4,7 +4,8 @@ Nothing is asked of a network before the first click on the button.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from urllib.parse import unquote
 
 from PySide6.QtCore import QEvent, Signal
 from PySide6.QtGui import QCloseEvent
@@ -190,12 +191,13 @@ class HubDialog(QDialog):
     @property
     def choice(self) -> HubChoice:
         """What the fields ask for."""
-        _linked, name, mirror = _parsed(self.repository.text())
+        link = _parsed(self.repository.text())
         return HubChoice(
             hub=HUBS[self.hub.currentIndex()],
-            name=name,
-            endpoint=self.endpoint.text().strip() or mirror,
+            name=link.name,
+            endpoint=self.endpoint.text().strip() or link.mirror,
             proxy=self.proxy.text().strip(),
+            revision=link.revision,
         )
 
     def _show(self) -> None:
@@ -244,6 +246,8 @@ class HubDialog(QDialog):
         text = self.tr("{0} files, {1}, from {2}.")
         where = ", ".join(view.hosts) or NAMES[view.choice.hub]
         found = text.format(len(view.files), words.disk_size(view.download_bytes), where)
+        if view.choice.revision:
+            found += " " + self.tr("Revision: {0}.").format(view.choice.revision)
         licence = view.licence or self.tr("the hub does not say")
         return found + " " + self.tr("Licence: {0}.").format(licence)
 
@@ -288,17 +292,18 @@ class HubDialog(QDialog):
 
     def _on_repository_changed(self, text: str) -> None:
         """A page's address names its hub itself."""
-        linked, _name, mirror = _parsed(text)
-        if linked:
-            self.hub.setCurrentIndex(HUBS.index(linked))
-        if mirror:
+        link = _parsed(text)
+        if link.hub:
+            self.hub.setCurrentIndex(HUBS.index(link.hub))
+        if link.mirror:
             self.token.clear()  # typed before, for another address
         self._forget()
 
     def _on_hub_changed(self, index: int) -> None:
         """The same model has another name at the other hub."""
-        linked, name, _mirror = _parsed(self.repository.text())
-        if linked != HUBS[index]:  # else it is the address that chose the hub
+        link = _parsed(self.repository.text())
+        if link.hub != HUBS[index]:  # else it is the address that chose the hub
+            name = link.name
             for row in self.catalog.rows:
                 if name in row.repositories.values():
                     name = row.repositories.get(HUBS[index], name)
@@ -400,18 +405,30 @@ class HubDialog(QDialog):
         self._cancel.set_texts(self.tr("Cancel"))
 
 
-def _parsed(text: str) -> tuple[HubName | None, str, str]:
-    """Hub, repository and mirror ("") of a page's address; (None, text, "") for anything else."""
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """What a page's address says. hub None: it is none, and `name` is the text as it is."""
+
+    hub: HubName | None
+    name: str
+    mirror: str = ""
+    revision: str = ""
+
+
+def _parsed(text: str) -> _Link:
     scheme, _, rest = text.strip().partition("://")
     host, *parts = rest.split("?")[0].split("#")[0].split("/")
     host = host.removeprefix("www.")
     if scheme not in ("http", "https") or len(parts) < 2:
-        return None, text.strip(), ""
+        return _Link(None, text.strip())
     if host.startswith("modelscope.") and parts[0] == "models" and len(parts) > 2:
-        return "modelscope", "/".join(parts[1:3]), ""
+        return _Link("modelscope", "/".join(parts[1:3]))
     if host not in ("huggingface.co", "hf.co", "hf-mirror.com"):
-        return None, text.strip(), ""
-    if parts[2:3] in (["tree"], ["blob"], ["resolve"]) and parts[3:4] != ["main"]:
-        return None, text.strip(), ""  # of a branch, which nothing here can ask for
-    mirror = f"{scheme}://{host}" if host == "hf-mirror.com" else ""
-    return "hugging_face", "/".join(parts[:2]), mirror
+        return _Link(None, text.strip())
+    revision = "".join(parts[3:4]) if parts[2:3] in (["tree"], ["blob"], ["resolve"]) else ""
+    return _Link(
+        "hugging_face",
+        "/".join(parts[:2]),
+        mirror=f"{scheme}://{host}" if host == "hf-mirror.com" else "",
+        revision="" if revision == "main" else unquote(revision),
+    )
