@@ -2375,6 +2375,20 @@
             <translation>回答到此为止，已写的内容会保留。</translation>
         </message>
         <message>
+            <source>Remove from the list</source>
+            <translation>从列表中移除</translation>
+        </message>
+        <message>
+            <source>Remove {0} from the list?</source>
+            <translation>从列表中移除 {0}？</translation>
+        </message>
+        <message>
+            <source>Its folder stays:
+{0}</source>
+            <translation>它的文件夹仍在原处：
+{0}</translation>
+        </message>
+        <message>
             <source>It goes to the trash; emptying that frees {0}.
 {1}</source>
             <translation>它会进入回收站；清空后可腾出 {0}。
