@@ -287,7 +287,7 @@ class MainWindow(QMainWindow):
     def _on_stop(self) -> None:
         if self._page == "editor":
             self.editor.text.stop_requested.emit()
-        else:
+        elif self._page == "chat":
             self.chat.composer.stop_requested.emit()
 
     def _on_find(self) -> None:

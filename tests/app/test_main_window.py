@@ -175,7 +175,8 @@ def test_esc_belongs_to_a_field_that_means_something_by_it(window):
     stops = []
     window.chat.composer.stop_requested.connect(lambda: stops.append(1))
     window.editor.text.stop_requested.connect(lambda: stops.append(1))
-    for page, search in (("chat", window.chat.list.search), ("editor", window.editor.list.search)):
+    for page in ("chat", "editor", "models"):
+        search = getattr(window, page).list.search
         window.show_page(page)
         search.setFocus()
         search.setText("bridges")
@@ -190,6 +191,15 @@ def test_esc_belongs_to_a_field_that_means_something_by_it(window):
     window.chat.open_find()
     QTest.keyClick(window.chat.find_bar.field, Qt.Key.Key_Escape)
     assert window.chat.find_bar.isHidden()
+    assert stops == []
+
+
+@pytest.mark.parametrize("page", ["models", "settings"])
+def test_esc_stops_no_answer_that_is_not_on_show(window, page):
+    stops = []
+    window.chat.composer.stop_requested.connect(lambda: stops.append(page))
+    window.show_page(page)
+    QTest.keyClick(window, Qt.Key.Key_Escape)
     assert stops == []
 
 
