@@ -170,6 +170,7 @@ class Application(QObject):
         page = ChatPage(window.chat, self.chat, self.engine)
         page.title_changed.connect(window.show_conversation_title)
         page.answer_ended.connect(window.tell_answer_ended)
+        self.chat.deleted.connect(lambda gone: window.forget_conversation(gone.id))
         page.model_given.connect(self._on_model_given)
         self.chat.start()
         self._ends.append(self.chat.close)
