@@ -331,6 +331,8 @@ class Application(QObject):
 def _holds_conversations(file: Path) -> bool:
     from bilin_app.text.conversation_file import holds_conversations
 
+    if file.suffix.lower() == ".zip":
+        return True  # no document is one
     if file.suffix.lower() != ".json":
         return False
     try:

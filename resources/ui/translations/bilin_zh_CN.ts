@@ -573,8 +573,8 @@
             <translation>导入对话</translation>
         </message>
         <message>
-            <source>Bilin’s JSON or ChatGPT’s conversations.json (*.json)</source>
-            <translation>比邻的 JSON 或 ChatGPT 的 conversations.json (*.json)</translation>
+            <source>Bilin’s JSON or ChatGPT’s export (*.json *.zip)</source>
+            <translation>比邻的 JSON 或 ChatGPT 的导出文件 (*.json *.zip)</translation>
         </message>
         <message>
             <source>Everything stays on this computer</source>
@@ -1565,6 +1565,18 @@
         <message>
             <source>neither a conversation of Bilin nor ChatGPT's conversations.json</source>
             <translation>既不是比邻的对话，也不是 ChatGPT 的 conversations.json</translation>
+        </message>
+        <message>
+            <source>{} bytes; conversations are read up to {} bytes</source>
+            <translation>{} 字节；对话文件最多可读 {} 字节</translation>
+        </message>
+        <message>
+            <source>the zip holds no conversations.json</source>
+            <translation>zip 文件里没有 conversations.json</translation>
+        </message>
+        <message>
+            <source>the zip cannot be read: {}</source>
+            <translation>无法读取 zip 文件：{}</translation>
         </message>
         <message>
             <source>The {} ended unexpectedly: {}. The log has its last words.</source>
