@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 from PySide6.QtCore import QObject, Signal
-from PySide6.QtWidgets import QApplication, QMessageBox
+from PySide6.QtWidgets import QMessageBox
 
 from bilin_app.controllers import job_views
 from bilin_app.controllers.engine import EngineController, Place
@@ -446,9 +446,9 @@ def test_a_deleted_model_is_named_in_the_language_of_the_window(qapp, qtbot, eng
     assert view.toast._text.text() == "已删除：智谱，回收站中占 1 MB"
 
 
-def test_what_a_deletion_does_is_asked_before_it(qtbot, monkeypatch, engine, models):
+def test_what_a_deletion_does_is_asked_before_it(qapp, qtbot, monkeypatch, engine, models):
     """One that was added in place is only taken off the list: nothing is freed by that."""
-    start_theme(QApplication.instance(), Look("light", "en"))
+    start_theme(qapp, Look("light", "en"))
     view = ModelsView(None)  # type: ignore[arg-type]
     qtbot.addWidget(view)
     ModelsPage(view, models, engine)
