@@ -170,6 +170,7 @@ class Application(QObject):
         page = ChatPage(window.chat, self.chat, self.engine)
         page.title_changed.connect(window.show_conversation_title)
         page.answer_ended.connect(window.tell_answer_ended)
+        self.chat.deleted.connect(lambda gone: window.forget_conversation(gone.id))
         page.model_given.connect(self._on_model_given)
         self.chat.start()
         self._ends.append(self.chat.close)
@@ -330,6 +331,8 @@ class Application(QObject):
 def _holds_conversations(file: Path) -> bool:
     from bilin_app.text.conversation_file import holds_conversations
 
+    if file.suffix.lower() == ".zip":
+        return True  # no document is one
     if file.suffix.lower() != ".json":
         return False
     try:

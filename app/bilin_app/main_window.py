@@ -71,8 +71,10 @@ class MainWindow(QMainWindow):
         self._splitters = {"chat": self.chat.splitter}
         self._kept_splitters: dict[str, bytes] = {}  # of pages that are not built yet
         self._kept_page = ""  # to be shown once it is there
+        self._conversation_id = 0
         self._conversation_title = ""
-        self._news: tuple[str, str] | None = None  # an answer's conversation, and how it ended
+        # Of an answer nobody saw end: its conversation's id and title, and how it ended.
+        self._news: tuple[int, str, str] | None = None
         self.notice = DesktopNotice(self)
         self.notice.clicked.connect(self.come_to_front)
         self.rail.page_requested.connect(self.show_page)
@@ -172,6 +174,7 @@ class MainWindow(QMainWindow):
             self.chat.composer.edit.setFocus(Qt.FocusReason.OtherFocusReason)
         elif name == "editor":
             self.editor.text.setFocus(Qt.FocusReason.OtherFocusReason)
+        self._show_title()
 
     def take_up(self, name: str) -> None:
         """Shows a page that is there now, if it was on show when the window was left.
@@ -188,23 +191,36 @@ class MainWindow(QMainWindow):
         """Shows the engine's state in the rail."""
         self.rail.show_engine(view)
 
-    def show_conversation_title(self, title: str) -> None:
-        """The window's title names the conversation."""
-        self._conversation_title = title
+    def show_conversation_title(self, conversation_id: int, title: str) -> None:
+        """The window's title names the conversation on show; id 0 = a new one."""
+        self._conversation_id, self._conversation_title = conversation_id, title
         self._show_title()
 
-    def tell_answer_ended(self, seconds: float, title: str, state: str) -> None:
-        """Marks the title if the window is not looked at; of a long answer the desktop may tell.
+    def tell_answer_ended(
+        self, seconds: float, conversation_id: int, title: str, state: str
+    ) -> None:
+        """Marks the title if the answer is not looked at; of a long one the desktop may tell.
 
         title: of the answer's conversation. state: "done", "failed" or "interrupted".
         """
-        self._news = None if self.isActiveWindow() else (title, state)
-        self._show_title()
+        if not self._is_on_show(conversation_id):
+            self._news = (conversation_id, title, state)
+            self._show_title()
         sentence = {
             "failed": self.tr("The answer failed."),
             "interrupted": self.tr("The answer broke off."),
         }.get(state, self.tr("The answer is there."))
         self.notice.tell(title or self.tr("Bilin"), sentence, seconds)
+
+    def _is_on_show(self, conversation_id: int) -> bool:
+        is_shown = self._page == "chat" and conversation_id == self._conversation_id
+        return is_shown and self.isActiveWindow()
+
+    def forget_conversation(self, conversation_id: int) -> None:
+        """A conversation was deleted: nobody can look at its answer any more."""
+        if self._news is not None and self._news[0] == conversation_id:
+            self._news = None
+            self._show_title()
 
     def come_to_front(self) -> None:
         """Shows the window over others, as far as the desktop allows."""
@@ -287,7 +303,7 @@ class MainWindow(QMainWindow):
     def _on_stop(self) -> None:
         if self._page == "editor":
             self.editor.text.stop_requested.emit()
-        else:
+        elif self._page == "chat":
             self.chat.composer.stop_requested.emit()
 
     def _on_find(self) -> None:
@@ -305,8 +321,10 @@ class MainWindow(QMainWindow):
         self.chat.list.focus_search()
 
     def _show_title(self) -> None:
+        if self._news is not None and self._is_on_show(self._news[0]):
+            self._news = None
         name = self.tr("Bilin")
-        about, state = self._news or (self._conversation_title, "")
+        _id, about, state = self._news or (0, self._conversation_title, "")
         title = f"{about} · {name}" if about else name
         if self._news is not None:
             news = {
@@ -321,7 +339,6 @@ class MainWindow(QMainWindow):
         if event.type() == QEvent.Type.LanguageChange:
             self._show_title()
         elif event.type() == QEvent.Type.ActivationChange and self.isActiveWindow():
-            self._news = None
             self._show_title()
             self.notice.take_back()
         super().changeEvent(event)

@@ -140,7 +140,7 @@ def open_conversation(
     conversation_id = next((row.id for row in rows if row.title == title), len(rows) + 1)
     view = ConversationView(conversation_id, title, messages)
     window.chat.show_conversation(view)
-    window.show_conversation_title(title)
+    window.show_conversation_title(conversation_id, title)
 
 
 def _show_first_run(window: MainWindow, texts: TourTexts) -> None:

@@ -86,6 +86,16 @@ def test_files_given_before_all_is_there_are_opened_then(start, qtbot, tmp_path)
     assert application.window.editor.isVisible()
 
 
+def test_a_zip_is_an_export_of_conversations(start, qtbot, tmp_path):
+    (tmp_path / "export.zip").write_bytes(b"PK")
+    application = start()
+    qtbot.waitSignal(application.completed, timeout=20_000).wait()
+    with qtbot.waitSignal(application.chat.notice, timeout=20_000) as told:
+        application.open_files([tmp_path / "export.zip"])
+    assert "export.zip could not be imported: the zip cannot be read" in told.args[0]
+    assert application.window.chat.isVisible()
+
+
 @pytest.mark.parametrize("is_given", [True, False])
 def test_the_menu_entry_starts_bilin_with_the_data_folder_of_this_start(
     qapp, tmp_path, monkeypatch, is_given

@@ -164,7 +164,29 @@ def test_an_answer_that_ends_is_told_with_its_own_conversation_and_how(applicati
     application.window.chat.list.new_requested.emit()
     application.chat.answer_ended.emit(first, "failed")
     application.chat.answer_ended.emit(first, "stopped")
-    assert told == [("one", "done"), ("one", "failed")]
+    assert told == [(first, "one", "done"), (first, "one", "failed")]
+
+
+def test_an_answer_that_ended_elsewhere_is_told_until_it_is_looked_at(
+    application, qtbot, monkeypatch
+):
+    window = application.window
+    monkeypatch.setattr(window, "isActiveWindow", lambda: True)
+    ask(application, qtbot, "one")
+    first = application.chat.conversation_id
+    assert window.windowTitle() == "one · Bilin"
+    with qtbot.waitSignal(application.chat.conversation_opened, timeout=5_000):
+        window.chat.list.new_requested.emit()
+    application.chat.answer_ended.emit(first, "done")
+    assert window.windowTitle() == "✓ Answered: one · Bilin"
+    with qtbot.waitSignal(application.chat.conversation_opened, timeout=5_000):
+        window.chat.list.conversation_chosen.emit(first)
+    assert window.windowTitle() == "one · Bilin"
+    window.show_page("models")
+    application.chat.answer_ended.emit(first, "done")
+    assert window.windowTitle() == "✓ Answered: one · Bilin"
+    application.chat.deleted.emit(DeletedItem(first, "one"))
+    assert window.windowTitle() == "one · Bilin"
 
 
 def test_a_search_finds_and_opens_the_message(application, qtbot):

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -1050,6 +1051,21 @@ def test_a_conversation_goes_to_a_file_and_comes_back(start_app, until, tmp_path
     app.chat.search("针")
     until(lambda: app.page.hits)
     assert {hit.id for hit in app.page.hits[-1][1]} == {first, first + 1}
+
+
+def test_chatgpt_s_export_is_imported_as_it_comes(start_app, until, tmp_path):
+    app = start_app(is_ready=False)
+    node = {"message": {"author": {"role": "user"}, "content": {"parts": ["from there"]}}}
+    entry = {"title": "t", "current_node": "a", "mapping": {"a": node}}
+    with zipfile.ZipFile(tmp_path / "export.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("conversations.json", json.dumps([entry]))
+        archive.writestr("chat.html", "<p>")
+    app.chat.import_file(tmp_path / "export.zip")
+    until(lambda: app.page.texts == ["from there"])
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "export.zip").read_bytes()[:60])
+    app.chat.import_file(tmp_path / "cut.zip")
+    until(lambda: len(app.page.notices) == 2)
+    assert "cut.zip could not be imported: the zip cannot be read: " in app.page.notices[1]
 
 
 def test_a_conversation_that_is_gone_is_not_said_to_be_exported(start_app, until, tmp_path):

@@ -70,6 +70,45 @@ def test_a_pages_address_says_its_hub(dialog):
     dialog.repository.setText("https://modelscope.cn/models/a/b/summary")
     assert dialog.choice == HubChoice(hub="modelscope", name="a/b")
     assert dialog.go.text() == "Ask ModelScope"
+    dialog.hub.setCurrentIndex(0)  # the person has the last word
+    assert dialog.choice == HubChoice(hub="hugging_face", name="a/b")
+    assert dialog.go.text() == "Ask Hugging Face"
+
+
+def test_a_pages_address_takes_no_token_and_no_mirror_to_its_hub(dialog):
+    heard = []
+    dialog.list_requested.connect(lambda *args: heard.append(args))
+    dialog.endpoint.setText("https://hf-mirror.com")
+    dialog.token.setText("hf_1")
+    dialog.repository.setText("https://modelscope.cn/models/a/b")
+    assert dialog.hub.currentText() == "ModelScope"
+    dialog.go.click()
+    assert heard == [(HubChoice(hub="modelscope", name="a/b"), "")]
+    dialog.repository.setText("https://huggingface.co/a/b")
+    dialog.token.setText("hf_1")
+    dialog.repository.setText("https://hf-mirror.com/a/b")
+    dialog.go.click()
+    mirrored = HubChoice(hub="hugging_face", name="a/b", endpoint="https://hf-mirror.com")
+    assert heard[1] == (mirrored, "")
+
+
+@pytest.mark.parametrize(
+    ("page", "revision"),
+    [
+        ("tree/int4", "int4"),
+        ("resolve/refs%2Fpr%2F1/config.json", "refs/pr/1"),
+        ("tree/main", ""),
+        ("tree", ""),
+    ],
+)
+def test_a_pages_address_says_its_branch(dialog, page, revision):
+    dialog.repository.setText(f"https://huggingface.co/a/b/{page}")
+    choice = HubChoice(hub="hugging_face", name="a/b", revision=revision)
+    assert dialog.choice == choice
+    dialog.show_repository(replace(tour_hubs.repository("en"), choice=choice))
+    assert (f" Revision: {revision}. " in dialog._found.text()) == bool(revision)
+    dialog.hub.setCurrentIndex(1)
+    assert dialog.choice == HubChoice(hub="modelscope", name="a/b")
 
 
 def test_what_is_fetched_is_told_before_the_download(dialog, qtbot):
@@ -243,8 +282,8 @@ def hubs(engine, models_folder):
     return HubsController(engine, models_folder)
 
 
-CHOICE = HubChoice(hub="modelscope", name="a/b", endpoint="https://m.example")
-REPOSITORY = Repository(hub="modelscope", name="a/b", endpoint="https://m.example")
+CHOICE = HubChoice(hub="modelscope", name="a/b", endpoint="https://m.example", revision="int4")
+REPOSITORY = Repository(hub="modelscope", name="a/b", endpoint="https://m.example", revision="int4")
 
 
 def test_a_typed_token_is_kept_before_it_is_needed(hubs, engine):

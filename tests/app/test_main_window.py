@@ -175,7 +175,8 @@ def test_esc_belongs_to_a_field_that_means_something_by_it(window):
     stops = []
     window.chat.composer.stop_requested.connect(lambda: stops.append(1))
     window.editor.text.stop_requested.connect(lambda: stops.append(1))
-    for page, search in (("chat", window.chat.list.search), ("editor", window.editor.list.search)):
+    for page in ("chat", "editor", "models"):
+        search = getattr(window, page).list.search
         window.show_page(page)
         search.setFocus()
         search.setText("bridges")
@@ -190,6 +191,15 @@ def test_esc_belongs_to_a_field_that_means_something_by_it(window):
     window.chat.open_find()
     QTest.keyClick(window.chat.find_bar.field, Qt.Key.Key_Escape)
     assert window.chat.find_bar.isHidden()
+    assert stops == []
+
+
+@pytest.mark.parametrize("page", ["models", "settings"])
+def test_esc_stops_no_answer_that_is_not_on_show(window, page):
+    stops = []
+    window.chat.composer.stop_requested.connect(lambda: stops.append(page))
+    window.show_page(page)
+    QTest.keyClick(window, Qt.Key.Key_Escape)
     assert stops == []
 
 
@@ -508,13 +518,13 @@ def test_the_restart_for_another_data_folder_is_offered_whatever_else_changes(wi
 
 
 def test_an_answer_that_ended_out_of_view_is_told_in_the_title(window, monkeypatch):
-    window.show_conversation_title("Trip")
+    window.show_conversation_title(1, "Trip")
     assert window.windowTitle() == "Trip · Bilin"
     monkeypatch.setattr(window, "isActiveWindow", lambda: False)
     told = []
     monkeypatch.setattr(window.notice, "tell", lambda *what: told.append(what))
     for state in ("done", "failed", "interrupted"):
-        window.tell_answer_ended(20.0, "Marlin", state)  # another conversation than is on show
+        window.tell_answer_ended(20.0, 2, "Marlin", state)  # another conversation than is on show
         told.append(window.windowTitle())
     assert told == [
         ("Marlin", "The answer is there.", 20.0),
@@ -524,6 +534,27 @@ def test_an_answer_that_ended_out_of_view_is_told_in_the_title(window, monkeypat
         ("Marlin", "The answer broke off.", 20.0),
         "✗ Broken off: Marlin · Bilin",
     ]
+
+
+def test_an_answer_is_out_of_view_on_another_page_too(window, monkeypatch):
+    window.show_conversation_title(1, "Trip")
+    is_active = True
+    monkeypatch.setattr(window, "isActiveWindow", lambda: is_active)
+    window.tell_answer_ended(20.0, 1, "Trip", "done")
+    assert window.windowTitle() == "Trip · Bilin"
+    window.show_page("models")
+    window.tell_answer_ended(20.0, 1, "Trip", "done")
+    assert window.windowTitle() == "✓ Answered: Trip · Bilin"
+    window.show_page("chat")
+    assert window.windowTitle() == "Trip · Bilin"
+    is_active = False
+    window.tell_answer_ended(20.0, 1, "Trip", "done")
+    window.show_page("models")
+    is_active = True
+    QApplication.sendEvent(window, QEvent(QEvent.Type.ActivationChange))
+    assert window.windowTitle() == "✓ Answered: Trip · Bilin"
+    window.show_page("chat")
+    assert window.windowTitle() == "Trip · Bilin"
 
 
 def test_a_message_that_is_not_on_show_changes_nothing(window):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QMessageBox
 
 from bilin_app.controllers import job_views
 from bilin_app.controllers.engine import EngineController, Place
@@ -458,6 +459,42 @@ def test_only_the_model_that_a_person_was_asked_about_is_deleted(engine, models)
     assert not engine.of(DeleteModel)
     models.delete(models.rows[1])
     assert engine.of(DeleteModel)[-1].model == "one"
+
+
+def test_what_a_deletion_does_is_asked_before_it(qapp, qtbot, monkeypatch, engine, models):
+    """One that was added in place is only taken off the list: nothing is freed by that."""
+    start_theme(qapp, Look("light", "en"))
+    view = ModelsView(None)  # type: ignore[arg-type]
+    qtbot.addWidget(view)
+    ModelsPage(view, models, engine)
+    asked = []
+
+    def agree(box):
+        role = QMessageBox.ButtonRole.DestructiveRole
+        (go_on,) = [button for button in box.buttons() if box.buttonRole(button) == role]
+        asked.append((box.text(), box.informativeText(), go_on.text()))
+        go_on.click()
+
+    monkeypatch.setattr(QMessageBox, "exec", agree)
+    inside = str(models.folder / "inside")
+    engine.found = (info("beside"), msgspec.structs.replace(info("inside"), path=inside))
+    engine.refresh_models()
+    for model_id in ("beside", "inside"):
+        models.choose(model_id)
+        view.detail.header.acted.emit("delete")
+    assert asked == [
+        (
+            "Remove beside from the list?",
+            "Its folder stays:\n/models/beside",
+            "Remove from the list",
+        ),
+        (
+            "Delete inside?",
+            f"It goes to the trash; emptying that frees 1 kB.\n{inside}",
+            "Delete",
+        ),
+    ]
+    assert [request.model for request in engine.of(DeleteModel)] == ["beside", "inside"]
 
 
 def test_devices_of_the_command_line_are_planned_for_every_model(engine, tmp_path):

@@ -166,6 +166,9 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "this is no JSON: {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "format {} is not known; this Bilin reads {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "neither a conversation of Bilin nor ChatGPT's conversations.json"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} bytes; conversations are read up to {} bytes"),
+    QT_TRANSLATE_NOOP("EngineSentences", "the zip holds no conversations.json"),
+    QT_TRANSLATE_NOOP("EngineSentences", "the zip cannot be read: {}"),
 )  # fmt: skip
 
 

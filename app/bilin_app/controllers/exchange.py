@@ -19,13 +19,13 @@ from bilin_app.storage.errors import StorageError
 from bilin_app.storage.store import Store
 from bilin_app.storage.whole_file import write_whole
 from bilin_app.text.conversation_file import (
-    MAX_FILE_BYTES,
     FileConversation,
     FileMessage,
     read_conversations,
     to_json,
     to_markdown,
 )
+from bilin_app.text.conversation_texts import conversation_texts
 from bilin_app.text.titles import title_from
 
 
@@ -137,12 +137,7 @@ def _write(made: FileConversation, path: Path, names: tuple[str, str]) -> str:
 def _read(path: Path) -> tuple[list[FileConversation], str]:
     """The conversations of a file with their titles, and why there are none, or ""."""
     try:
-        if not path.is_file():
-            return [], "not a file"
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            return [], f"{size} bytes; at most {MAX_FILE_BYTES}"
-        found = read_conversations(path.read_text(encoding="utf-8-sig"))
+        found = [one for text in conversation_texts(path) for one in read_conversations(text)]
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         return [], str(error) or type(error).__name__
     return [replace(one, title=one.title or title_from(one.messages[0].text)) for one in found], ""

@@ -37,12 +37,16 @@ class CatalogRow:
 
 @dataclass(frozen=True, slots=True)
 class HubChoice:
-    """What a person asks for. endpoint, proxy "" = the environment's. file: a GGUF of several."""
+    """What a person asks for. endpoint, proxy "" = the environment's. file: a GGUF of several.
+
+    revision: a branch, a tag or a commit, "" = the hub's default.
+    """
 
     hub: HubName
     name: str
     endpoint: str = ""
     proxy: str = ""
+    revision: str = ""
     file: str = ""
 
 

@@ -131,7 +131,11 @@ class HubsController(QObject):
 
 def _repository(choice: HubChoice) -> Repository:
     return Repository(
-        hub=choice.hub, name=choice.name, endpoint=choice.endpoint, proxy=choice.proxy
+        hub=choice.hub,
+        name=choice.name,
+        endpoint=choice.endpoint,
+        revision=choice.revision,
+        proxy=choice.proxy,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, QObject, QRectF, QSize, Qt
 from PySide6.QtGui import QFontMetrics, QKeyEvent, QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
+from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton, QSizePolicy, QToolButton, QWidget
 from typing_extensions import override
 
 from bilin_app.theme.icons import icon, paint_icon
@@ -136,6 +136,26 @@ class KeepsEscape(QObject):
             event.accept()
             return True
         return False
+
+
+class ClearsByEscape(KeepsEscape):
+    """Esc empties a search; of an empty one it is the window's."""
+
+    def __init__(self, field: QLineEdit) -> None:
+        super().__init__(field, lambda: bool(field.text()))
+        self._field = field
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if (
+            event.type() == QEvent.Type.KeyPress
+            and isinstance(event, QKeyEvent)
+            and event.key() == Qt.Key.Key_Escape
+            and self._field.text()
+        ):
+            self._field.clear()
+            return True
+        return super().eventFilter(watched, event)
 
 
 class ElidedLabel(QLabel):

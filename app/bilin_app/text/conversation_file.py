@@ -13,7 +13,6 @@ from bilin_app.text.attachments import Attachment, clean_name, with_attachments
 from bilin_app.text.document import from_units
 
 FORMAT_VERSION = 1
-MAX_FILE_BYTES = 512 * 1024 * 1024
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 

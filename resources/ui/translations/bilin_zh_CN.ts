@@ -573,8 +573,8 @@
             <translation>导入对话</translation>
         </message>
         <message>
-            <source>Bilin’s JSON or ChatGPT’s conversations.json (*.json)</source>
-            <translation>比邻的 JSON 或 ChatGPT 的 conversations.json (*.json)</translation>
+            <source>Bilin’s JSON or ChatGPT’s export (*.json *.zip)</source>
+            <translation>比邻的 JSON 或 ChatGPT 的导出文件 (*.json *.zip)</translation>
         </message>
         <message>
             <source>Everything stays on this computer</source>
@@ -1567,6 +1567,18 @@
             <translation>既不是比邻的对话，也不是 ChatGPT 的 conversations.json</translation>
         </message>
         <message>
+            <source>{} bytes; conversations are read up to {} bytes</source>
+            <translation>{} 字节；对话文件最多可读 {} 字节</translation>
+        </message>
+        <message>
+            <source>the zip holds no conversations.json</source>
+            <translation>zip 文件里没有 conversations.json</translation>
+        </message>
+        <message>
+            <source>the zip cannot be read: {}</source>
+            <translation>无法读取 zip 文件：{}</translation>
+        </message>
+        <message>
             <source>The {} ended unexpectedly: {}. The log has its last words.</source>
             <translation>{}意外结束：{}。日志里有它最后的输出。</translation>
         </message>
@@ -1880,6 +1892,10 @@
         <message>
             <source>the hub does not say</source>
             <translation>模型库未注明</translation>
+        </message>
+        <message>
+            <source>Revision: {0}.</source>
+            <translation>版本：{0}。</translation>
         </message>
         <message>
             <source>Licence: {0}.</source>
@@ -2373,6 +2389,20 @@
         <message>
             <source>It ends where it is; what is there stays.</source>
             <translation>回答到此为止，已写的内容会保留。</translation>
+        </message>
+        <message>
+            <source>Remove from the list</source>
+            <translation>从列表中移除</translation>
+        </message>
+        <message>
+            <source>Remove {0} from the list?</source>
+            <translation>从列表中移除 {0}？</translation>
+        </message>
+        <message>
+            <source>Its folder stays:
+{0}</source>
+            <translation>它的文件夹仍在原处：
+{0}</translation>
         </message>
         <message>
             <source>It goes to the trash; emptying that frees {0}.

@@ -34,7 +34,7 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from bilin_app.controllers.list_views import ListRow, SearchHit
-from bilin_app.pages.controls import IconButton, KeepsEscape, TextButton, label
+from bilin_app.pages.controls import ClearsByEscape, IconButton, TextButton, label
 from bilin_app.pages.dates import day_of, short_date, start_of
 from bilin_app.pages.keymap import keymap
 from bilin_app.pages.row_painting import draw_ground, draw_line
@@ -223,7 +223,7 @@ class ConversationList(QWidget):
         self._current = 0
         self.search = QLineEdit(self)
         self.search.installEventFilter(self)
-        KeepsEscape(self.search, lambda: bool(self.search.text()))
+        ClearsByEscape(self.search)
         self._key = label(self.search, "key")
         self._clear = IconButton("x", self.search)
         self._clear.clicked.connect(self.search.clear)
@@ -383,9 +383,6 @@ class ConversationList(QWidget):
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
-            if watched is self.search and event.key() == Qt.Key.Key_Escape and self.search.text():
-                self.search.clear()
-                return True
             if watched is self.search and event.key() == Qt.Key.Key_Down:
                 self.view.setFocus()
                 return True

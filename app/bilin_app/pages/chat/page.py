@@ -30,12 +30,16 @@ _Row = TypeVar("_Row", ListRow, SearchHit)
 
 
 class ChatPage(QObject):
-    """Keeps a ChatView and the controllers in step. title_changed: what the window is about."""
+    """Keeps a ChatView and the controllers in step.
 
-    title_changed = Signal(str)
+    title_changed(conversation id, title): what the window is about.
+    """
+
+    title_changed = Signal(int, str)
     model_given = Signal(str)  # a folder or a GGUF file: nothing to attach, but a model to add
-    # Seconds since it was begun, its conversation's title, how: "done", "failed", "interrupted".
-    answer_ended = Signal(float, str, str)
+    # Seconds since it was begun, its conversation's id and title, how: "done", "failed",
+    # "interrupted".
+    answer_ended = Signal(float, int, str, str)
 
     def __init__(self, view: ChatView, chat: ChatController, engine: EngineController) -> None:
         super().__init__(view)
@@ -155,7 +159,7 @@ class ChatPage(QObject):
         self._show_model()
         self._view.header.show_sampling(self._chat.sampling, conversation.system_prompt)
         self._show_running()
-        self.title_changed.emit(conversation.title)
+        self.title_changed.emit(conversation.id, conversation.title)
         if self._wanted_message:
             self._view.transcript.scroll_to_message(self._wanted_message)
             self._wanted_message = 0
@@ -168,7 +172,7 @@ class ChatPage(QObject):
         if title != shown.title:
             self._conversation = replace(shown, title=title)
             self._view.header.show_title(title, can_rename=True)
-            self.title_changed.emit(title)
+            self.title_changed.emit(shown.id, title)
 
     def _on_message_added(self, message: MessageView) -> None:
         if message.conversation_id in (self._conversation.id, 0) or not self._conversation.id:
@@ -188,7 +192,8 @@ class ChatPage(QObject):
     def _on_answer_ended(self, conversation_id: int, state: str) -> None:
         if state != "stopped":  # the person's own doing
             title = self._titles.get(conversation_id, "")
-            self.answer_ended.emit(time.monotonic() - self._began_at, title, state)
+            seconds = time.monotonic() - self._began_at
+            self.answer_ended.emit(seconds, conversation_id, title, state)
 
     def _show_running(self) -> None:
         self._view.composer.set_running(bool(self._running), self._num_queued)

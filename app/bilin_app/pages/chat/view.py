@@ -235,7 +235,7 @@ class ChatView(QWidget):
 
     def ask_import_path(self) -> Path | None:
         """A file with conversations; None = none."""
-        kinds = self.tr("Bilin’s JSON or ChatGPT’s conversations.json (*.json)")
+        kinds = self.tr("Bilin’s JSON or ChatGPT’s export (*.json *.zip)")
         return ask_open(self, self.tr("Import conversations"), kinds)
 
     # --- Finding ----------------------------------------------------------------------------------

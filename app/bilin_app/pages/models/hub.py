@@ -4,7 +4,8 @@ Nothing is asked of a network before the first click on the button.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from urllib.parse import unquote
 
 from PySide6.QtCore import QEvent, Signal
 from PySide6.QtGui import QCloseEvent
@@ -175,7 +176,8 @@ class HubDialog(QDialog):
     def _connect(self) -> None:
         self.catalog.row_chosen.connect(self._on_row_chosen)
         self.hub.currentIndexChanged.connect(self._on_hub_changed)
-        for field in (self.repository, self.endpoint, self.proxy):
+        self.repository.textChanged.connect(self._on_repository_changed)
+        for field in (self.endpoint, self.proxy):
             field.textChanged.connect(lambda _text: self._forget())
         self.advanced.toggled.connect(self._more.setVisible)
         self.gguf.currentIndexChanged.connect(lambda _index: self._on_file_chosen())
@@ -188,14 +190,14 @@ class HubDialog(QDialog):
 
     @property
     def choice(self) -> HubChoice:
-        """What the fields ask for; a page's address names its hub itself."""
-        hub = HUBS[self.hub.currentIndex()]
-        linked, name, mirror = _parsed(self.repository.text())
+        """What the fields ask for."""
+        link = _parsed(self.repository.text())
         return HubChoice(
-            hub=linked or hub,
-            name=name,
-            endpoint=self.endpoint.text().strip() or mirror,
+            hub=HUBS[self.hub.currentIndex()],
+            name=link.name,
+            endpoint=self.endpoint.text().strip() or link.mirror,
             proxy=self.proxy.text().strip(),
+            revision=link.revision,
         )
 
     def _show(self) -> None:
@@ -244,6 +246,8 @@ class HubDialog(QDialog):
         text = self.tr("{0} files, {1}, from {2}.")
         where = ", ".join(view.hosts) or NAMES[view.choice.hub]
         found = text.format(len(view.files), words.disk_size(view.download_bytes), where)
+        if view.choice.revision:
+            found += " " + self.tr("Revision: {0}.").format(view.choice.revision)
         licence = view.licence or self.tr("the hub does not say")
         return found + " " + self.tr("Licence: {0}.").format(licence)
 
@@ -286,12 +290,25 @@ class HubDialog(QDialog):
             self.hub.setCurrentIndex(HUBS.index(hub))
         self.repository.setText(row.repositories[hub])
 
+    def _on_repository_changed(self, text: str) -> None:
+        """A page's address names its hub itself."""
+        link = _parsed(text)
+        if link.hub:
+            self.hub.setCurrentIndex(HUBS.index(link.hub))
+        if link.mirror:
+            self.token.clear()  # typed before, for another address
+        self._forget()
+
     def _on_hub_changed(self, index: int) -> None:
         """The same model has another name at the other hub."""
-        for row in self.catalog.rows:
-            if self.repository.text() in row.repositories.values():
-                self.repository.setText(row.repositories.get(HUBS[index], self.repository.text()))
-                break
+        link = _parsed(self.repository.text())
+        if link.hub != HUBS[index]:  # else it is the address that chose the hub
+            name = link.name
+            for row in self.catalog.rows:
+                if name in row.repositories.values():
+                    name = row.repositories.get(HUBS[index], name)
+                    break
+            self.repository.setText(name)
         self.endpoint.clear()
         self.token.clear()
         self._forget()
@@ -388,18 +405,30 @@ class HubDialog(QDialog):
         self._cancel.set_texts(self.tr("Cancel"))
 
 
-def _parsed(text: str) -> tuple[HubName | None, str, str]:
-    """Hub, repository and mirror ("") of a page's address; (None, text, "") for anything else."""
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """What a page's address says. hub None: it is none, and `name` is the text as it is."""
+
+    hub: HubName | None
+    name: str
+    mirror: str = ""
+    revision: str = ""
+
+
+def _parsed(text: str) -> _Link:
     scheme, _, rest = text.strip().partition("://")
     host, *parts = rest.split("?")[0].split("#")[0].split("/")
     host = host.removeprefix("www.")
     if scheme not in ("http", "https") or len(parts) < 2:
-        return None, text.strip(), ""
+        return _Link(None, text.strip())
     if host.startswith("modelscope.") and parts[0] == "models" and len(parts) > 2:
-        return "modelscope", "/".join(parts[1:3]), ""
+        return _Link("modelscope", "/".join(parts[1:3]))
     if host not in ("huggingface.co", "hf.co", "hf-mirror.com"):
-        return None, text.strip(), ""
-    if parts[2:3] in (["tree"], ["blob"], ["resolve"]) and parts[3:4] != ["main"]:
-        return None, text.strip(), ""  # of a branch, which nothing here can ask for
-    mirror = f"{scheme}://{host}" if host == "hf-mirror.com" else ""
-    return "hugging_face", "/".join(parts[:2]), mirror
+        return _Link(None, text.strip())
+    revision = "".join(parts[3:4]) if parts[2:3] in (["tree"], ["blob"], ["resolve"]) else ""
+    return _Link(
+        "hugging_face",
+        "/".join(parts[:2]),
+        mirror=f"{scheme}://{host}" if host == "hf-mirror.com" else "",
+        revision="" if revision == "main" else unquote(revision),
+    )

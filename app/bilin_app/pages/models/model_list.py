@@ -28,7 +28,7 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from bilin_app.controllers.model_views import ModelRow
-from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.controls import ClearsByEscape, TextButton, label
 from bilin_app.pages.model_name import model_name
 from bilin_app.pages.models import words
 from bilin_app.pages.models.footer import ListFooter
@@ -143,6 +143,7 @@ class ModelList(QWidget):
         self._loaded = ""
         self.search = QLineEdit(self)
         self.search.setClearButtonEnabled(True)
+        ClearsByEscape(self.search)
         self.search.textChanged.connect(lambda _text: self._show())
         self.add = TextButton("link", self, icon_name="plus")
         self.add.clicked.connect(self.add_requested)

@@ -232,6 +232,8 @@ class ModelsPage(QObject):
         return True
 
     def _asks_to_delete(self, row: ModelRow) -> bool:
+        if Path(row.path).parent != Path(self._library.folder):
+            return self._asks_to_unlist(row)
         box = self._question(self.tr("Delete a model"))
         box.setText(self.tr("Delete {0}?").format(model_name(row.model)))
         size = words.disk_size(row.size_bytes)
@@ -239,6 +241,16 @@ class ModelsPage(QObject):
         box.setInformativeText(text.format(size, row.path))
         delete = box.addButton(self.tr("Delete"), QMessageBox.ButtonRole.DestructiveRole)
         return self._is_chosen(box, delete)
+
+    def _asks_to_unlist(self, row: ModelRow) -> bool:
+        """Of a model that was added in place: the engine deletes nothing of it."""
+        box = self._question(self.tr("Remove from the list"))
+        box.setText(self.tr("Remove {0} from the list?").format(model_name(row.model)))
+        box.setInformativeText(self.tr("Its folder stays:\n{0}").format(row.path))
+        remove = box.addButton(
+            self.tr("Remove from the list"), QMessageBox.ButtonRole.DestructiveRole
+        )
+        return self._is_chosen(box, remove)
 
     def _question(self, title: str) -> QMessageBox:
         box = QMessageBox(self._view)
