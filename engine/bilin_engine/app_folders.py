@@ -3,6 +3,7 @@
 Knows three keys of the app's settings file, which it only reads.
 """
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -30,7 +31,8 @@ def default_models_dir() -> Path:
         return models_dir
     if data_dir.is_absolute() and chosen.move_from:
         data_dir = Path(chosen.move_from)
-    if data_dir.is_absolute() and data_dir.is_dir():
+    # Path.is_dir raises where the disk fails.
+    if data_dir.is_absolute() and os.path.isdir(data_dir):  # noqa: PTH112
         return data_dir / "models"
     return platformdirs.user_data_path("bilin", appauthor=False) / "models"
 

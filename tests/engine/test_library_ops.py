@@ -170,6 +170,18 @@ def test_the_id_of_a_model_does_not_change_when_another_goes_or_comes_back(libra
     assert ids_by_folder(library) == before
 
 
+def test_a_full_disk_keeps_no_model_from_being_deleted(library, monkeypatch):
+    for name in ("a", "b"):
+        make_model(library.models_dir, name)
+
+    def refuse(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(library_ops.tempfile, "mkstemp", refuse)
+    LibraryOps(library).delete("tiny-2")
+    assert ids_by_folder(library) == {"a": "tiny"}
+
+
 def test_a_restored_model_leaves_the_id_to_the_one_that_has_it_now(library):
     make_model(library.models_dir, "a")
     ops = LibraryOps(library)

@@ -272,7 +272,7 @@ class JobQueue:
     def _do(self, job: JobInfo) -> JobDone | Failed:
         """Runs a job's process to its end, which may be that it was asked to stop."""
         if not isinstance(job.work, VerifyModel | SelfTest):
-            self._keep_ids()
+            self._ops.keep_ids()
         events: queue.SimpleQueue[JobEvent | Gone] = queue.SimpleQueue()
         try:
             process = JobProcess(self._command, job.work, events.put)
@@ -366,12 +366,6 @@ class JobQueue:
             self._remove_download(work.folder)
         self._mark(Path(end.folder), is_whole=True, is_new=bool(_made_folder(work)))
         return True
-
-    def _keep_ids(self) -> None:
-        try:
-            self._ops.keep_ids()
-        except (BilinError, OSError) as error:
-            logger.warning("the ids of the models cannot be kept: %s", error)
 
     def _mark(self, folder: Path, *, is_whole: bool, is_new: bool = False) -> None:
         try:

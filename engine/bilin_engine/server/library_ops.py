@@ -4,7 +4,9 @@ Touches nothing outside the models folder, but for reading. Every state file is 
 the old one and put in its place.
 """
 
+import contextlib
 import hashlib
+import logging
 import shutil
 import tempfile
 import time
@@ -31,6 +33,8 @@ from bilin_engine.library import (
 from bilin_engine.protocol import MeasuredSpeed, ModelDeleted, ModelInfo
 from bilin_engine.tokenizers.load import DEFAULT_FILES, load_tokenizer
 from bilin_engine.whole_file import write_whole
+
+logger = logging.getLogger(__name__)
 
 MAX_NAME_CHARS = 80
 MAX_TOKENIZER_BYTES = 64 * 1024**2
@@ -64,7 +68,8 @@ class LibraryOps:
         """Lets every model keep the id that it has now, whatever models come or go later.
 
         To be called before one does: several may have one id in their descriptions, and those that
-        have none kept are told apart by their places in the list.
+        have none kept are told apart by their places in the list. Best kept, not needed: a disk
+        that is full keeps nothing from being deleted.
         """
         kept, listed = self._library.ids(), dict[str, str]()
         for entry in self._library.entries():
@@ -72,8 +77,12 @@ class LibraryOps:
             # One that was never read (its disk is away) may have an id of its own.
             if not entry.info.is_bundled and (entry.description is not None or key in kept):
                 listed.setdefault(key, entry.info.id)
-        if listed != kept:
+        if listed == kept:
+            return
+        try:
             self._write_state(IDS_FILE, msgspec.json.encode(listed))
+        except BilinError as error:
+            logger.info("the ids of the models cannot be kept: %s", error)
 
     def rename(self, model_id: str, name: str) -> None:
         """Names a model in both languages; its id stays."""
@@ -147,7 +156,8 @@ class LibraryOps:
             raise BadRequestError(f"{folder} is not in {self._library.models_dir}")
         description = self._library.entry(model_id).description
         if description is not None and description.id != model_id and not folder.is_symlink():
-            change_description(folder, id=model_id)  # to have it when it is restored
+            with contextlib.suppress(BilinError, OSError):  # a full disk
+                change_description(folder, id=model_id)  # to have it when it is restored
         try:
             self.trash_dir.mkdir(exist_ok=True)
             place = Path(tempfile.mkdtemp(prefix="deleted-", dir=self.trash_dir))
