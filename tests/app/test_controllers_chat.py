@@ -36,16 +36,18 @@ from bilin_app.text.conversation_file import (
 from bilin_engine.protocol import EngineStatus, Sampling
 
 SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
-QUICK = EngineLimits(hello_s=10, stop_s=0.3, silence_s=0.3, answer_s=0.6, cancel_s=0.5)
+# A busy machine is not to be taken for an engine that hangs.
+PATIENT = EngineLimits(hello_s=60, stop_s=0.3, silence_s=5, answer_s=20, cancel_s=20)
+QUICK = replace(PATIENT, silence_s=0.3, answer_s=0.6, cancel_s=0.5)  # for one that does hang
 WHOLE = "".join(f"w{i} " for i in range(12))
 
 
 class App:
     """All below the widgets, started as the app starts it."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, limits: EngineLimits = PATIENT) -> None:
         command = EngineCommand(sys.executable, ("-P", SCRIPT, *arguments))
-        self.client = EngineClient(command, QUICK)
+        self.client = EngineClient(command, limits)
         self.engine = EngineController(self.client)
         self.store = Store(folder / "bilin.db")
         self.chat = ChatController(self.store, self.engine)
@@ -67,8 +69,8 @@ class App:
 def start_app(qtbot, tmp_path):
     apps: list[App] = []
 
-    def start(*arguments: str, is_ready: bool = True) -> App:
-        app = App(tmp_path, *arguments)
+    def start(*arguments: str, is_ready: bool = True, limits: EngineLimits = PATIENT) -> App:
+        app = App(tmp_path, *arguments, limits=limits)
         apps.append(app)
         app.start()
         qtbot.waitUntil(lambda: app.page.conversation is not None, timeout=10_000)
@@ -640,9 +642,8 @@ BREAKS = ["dies", "exits", "hangs", "stray_print", "bad_frame", "closes"]
 @pytest.mark.parametrize("behave", BREAKS)
 def test_when_the_engine_dies_the_same_answer_goes_on_by_itself(start_app, until, tmp_path, behave):
     requests = tmp_path / "requests"
-    app = start_app(
-        "--behave", behave, "--once", str(tmp_path / "misbehaved"), "--requests", str(requests)
-    )
+    options = ("--behave", behave, "--once", str(tmp_path / "once"), "--requests", str(requests))
+    app = start_app(*options, limits=QUICK if behave in ("hangs", "closes") else PATIENT)
     page = app.page
     app.chat.send("one")
     until(lambda: page.finished)
@@ -759,7 +760,8 @@ def test_an_engine_that_dies_while_a_message_waits_for_it_is_started_again(start
 
 @pytest.mark.expects_log
 def test_an_engine_that_dies_instead_of_stopping_does_not_go_on(start_app, until):
-    app = start_app("--behave", "ignores_cancel", "--gap", "0.1", "--tokens", "200")
+    options = ("--behave", "ignores_cancel", "--gap", "0.1", "--tokens", "200")
+    app = start_app(*options, limits=QUICK)
     app.chat.send("one")
     until(lambda: app.page.states[1:] == ["running"])
     app.chat.stop()
