@@ -84,12 +84,6 @@ def start_app(qtbot, tmp_path):
 
 
 @pytest.fixture
-def go(tmp_path):
-    """A file: until it is there, an engine that `waits` is in the middle of its answer or load."""
-    return tmp_path / "go"
-
-
-@pytest.fixture
 def until(qtbot):
     def wait(claim, timeout=20_000):
         qtbot.waitUntil(lambda: bool(claim()), timeout=timeout)

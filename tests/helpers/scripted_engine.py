@@ -26,7 +26,8 @@ Run it in place of `bilin_engine stdio`; it speaks the same frames. `--behave`:
 lines; each start adds one, so that a later one goes well.
 The first --empty-lists lists of models are empty.
 An answer is --tokens tokens ("w0 w1 …"), or --reply, a character a token, one every --gap seconds;
-it goes on after a prefill that is a beginning of it. In the middle = after --after tokens.
+it goes on after a prefill that is a beginning of it. In the middle = after --after tokens, or
+sentences of a text that is read.
 """
 
 import argparse
@@ -364,6 +365,8 @@ class ScriptedEngine:
             with Path(self.options.requests).open("a", encoding="utf-8") as file:
                 file.write(repr([request.text[a:b] for a, b in request.spans]) + "\n")
         for index, (start, end) in enumerate(request.spans):
+            if index == self.options.after and self.behave == "waits":
+                self.wait_for_go(request)
             time.sleep(self.options.gap)
             if request.id in self.cancelled:
                 self.send(Cancelled(request.id))
@@ -407,7 +410,7 @@ class ScriptedEngine:
             case "waits":
                 self.wait_for_go(request)
 
-    def wait_for_go(self, request: LoadModel | Chat) -> None:
+    def wait_for_go(self, request: LoadModel | Chat | Proofread) -> None:
         while request.id not in self.cancelled and not Path(self.options.go).exists():
             time.sleep(0.01)
 
