@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent
@@ -72,6 +73,20 @@ def collect_garbage_between_tests():
     gc.disable()
     yield
     gc.collect(2 if next(_tests_done) % 10 == 0 else 1)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(nextitem):
+    """Python collects again where tests of another package follow, as parallel runs mix them.
+
+    A fixture of scope "package" would last as long as the session: this folder is no package.
+    """
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or not nextitem.path.is_relative_to(Path(__file__).parent):
+            gc.collect()
+            gc.enable()
 
 
 @pytest.fixture
