@@ -1,10 +1,12 @@
-"""Set before Qt is imported: without a platform Qt aborts the whole run. And before torch is:
-two test processes whose threads wait by spinning take the processors from one another.
+"""Set before Qt is imported: without a platform Qt aborts the whole run, and the system's language
+is that of Qt's own texts, of dates and of strerror. And before torch is: two test processes whose
+threads wait by spinning take the processors from one another.
 """
 
 import os
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.update(LANG="C.UTF-8", LC_ALL="C.UTF-8", LANGUAGE="en")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import logging

@@ -8,6 +8,13 @@ import sys
 
 def main() -> None:
     """Runs one command and exits with its code."""
+    try:
+        _run()
+    except KeyboardInterrupt:  # while modules are being imported; later ones are the command's
+        sys.exit(130)  # as cli.main's, which may not be there yet
+
+
+def _run() -> None:
     from bilin_engine import processes
 
     processes.calm_openmp()

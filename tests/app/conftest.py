@@ -2,15 +2,41 @@
 
 import gc
 import itertools
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+from typing_extensions import override
 
 from bilin_app.pages.chat.message_body import MessageBody
 from bilin_app.pages.keymap import keymap
 from bilin_app.theme import theme as theme_module
 from bilin_app.theme.theme import Look, start_theme
+
+PATIENCE_MS = 20_000
+
+
+class PatientBot(QtBot):
+    """Waits longer by itself: most of what is awaited comes from a disk or another process."""
+
+    @override
+    def waitUntil(self, callback, *, timeout=PATIENCE_MS):
+        super().waitUntil(callback, timeout=timeout)
+
+    @override
+    def waitSignal(self, signal, *, timeout=PATIENCE_MS, **options):
+        return super().waitSignal(signal, timeout=timeout, **options)
+
+    @override
+    def waitSignals(self, signals, *, timeout=PATIENCE_MS, **options):
+        return super().waitSignals(signals, timeout=timeout, **options)
+
+
+@pytest.fixture
+def qtbot(qapp, request):  # noqa: ARG001 - windows need it
+    return PatientBot(request)
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +73,26 @@ def collect_garbage_between_tests():
     gc.disable()
     yield
     gc.collect(2 if next(_tests_done) % 10 == 0 else 1)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(nextitem):
+    """Python collects again where tests of another package follow, as parallel runs mix them.
+
+    A fixture of scope "package" would last as long as the session: this folder is no package.
+    """
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or not nextitem.path.is_relative_to(Path(__file__).parent):
+            gc.collect()
+            gc.enable()
+
+
+@pytest.fixture
+def go(tmp_path):
+    """A file: until it is there, an engine that `waits` stays in the middle of its work."""
+    return tmp_path / "go"
 
 
 @pytest.fixture

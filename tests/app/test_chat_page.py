@@ -123,19 +123,19 @@ def test_again_makes_a_second_version_and_one_can_go_back(application, qtbot):
     newer = view.widgets_in_order()[1].view
     assert (newer.version, newer.num_versions) == (2, 2)
     view.version_requested.emit(newer.id, -1)
-    qtbot.waitUntil(lambda: view.widgets_in_order()[1].view.version == 1, timeout=5_000)
+    qtbot.waitUntil(lambda: view.widgets_in_order()[1].view.version == 1)
     assert view.widgets_in_order()[1].view.id == answer.id
 
 
 def test_a_deleted_conversation_can_be_brought_back(application, qtbot):
     ask(application, qtbot, "hello")
     chat = application.window.chat
-    with qtbot.waitSignal(application.chat.deleted, timeout=5_000):
+    with qtbot.waitSignal(application.chat.deleted):
         chat.list.delete_requested.emit(application.chat.conversation_id)
     assert chat.toast.isVisible()
-    qtbot.waitUntil(lambda: texts(application) == [], timeout=5_000)
+    qtbot.waitUntil(lambda: texts(application) == [])
     chat.toast.acted.emit()
-    qtbot.waitUntil(lambda: len(texts(application)) == 2, timeout=5_000)
+    qtbot.waitUntil(lambda: len(texts(application)) == 2)
 
 
 def test_deletions_are_undone_one_after_the_other_whatever_is_told_between(application, qtbot):
@@ -144,14 +144,14 @@ def test_deletions_are_undone_one_after_the_other_whatever_is_told_between(appli
     chat = application.window.chat
     ids = [widget.view.id for widget in chat.transcript.widgets_in_order()]
     for message_id in (ids[2], ids[1]):
-        with qtbot.waitSignal(application.chat.messages_deleted, timeout=5_000):
+        with qtbot.waitSignal(application.chat.messages_deleted):
             chat.transcript.delete_requested.emit(message_id)
     application.chat.notice.emit("The disk is full.")
-    qtbot.waitUntil(lambda: len(texts(application)) == 1, timeout=5_000)
+    qtbot.waitUntil(lambda: len(texts(application)) == 1)
     chat.toast._action.click()
-    qtbot.waitUntil(lambda: len(texts(application)) == 2, timeout=5_000)
+    qtbot.waitUntil(lambda: len(texts(application)) == 2)
     chat.toast._action.click()
-    qtbot.waitUntil(lambda: len(texts(application)) == 4, timeout=5_000)
+    qtbot.waitUntil(lambda: len(texts(application)) == 4)
     assert chat.toast._text.text() == "The disk is full."
 
 
@@ -192,13 +192,13 @@ def test_an_answer_that_ended_elsewhere_is_told_until_it_is_looked_at(
 def test_a_search_finds_and_opens_the_message(application, qtbot):
     ask(application, qtbot, "needle in a haystack")
     chat = application.window.chat
-    with qtbot.waitSignal(application.chat.conversation_opened, timeout=5_000):
+    with qtbot.waitSignal(application.chat.conversation_opened):
         chat.list.new_requested.emit()
-    with qtbot.waitSignal(application.chat.search_done, timeout=5_000) as found:
+    with qtbot.waitSignal(application.chat.search_done) as found:
         chat.list.search.setText("needle")
     hits = found.args[1]
     assert hits
-    with qtbot.waitSignal(application.chat.conversation_opened, timeout=5_000):
+    with qtbot.waitSignal(application.chat.conversation_opened):
         chat.list.hit_chosen.emit(hits[-1].id, hits[-1].message_id)
     assert texts(application)[0] == ("user", "needle in a haystack")
 
@@ -222,7 +222,7 @@ def test_a_new_title_is_shown_wherever_it_was_given(application, qtbot):
         (window.chat.header.title_changed.emit, "from the header"),
     ):
         give(title)
-        qtbot.waitUntil(lambda t=title: window.windowTitle().startswith(t), timeout=5_000)
+        qtbot.waitUntil(lambda t=title: window.windowTitle().startswith(t))
         assert window.chat.header.title.label.accessibleName() == title
 
 
@@ -232,7 +232,7 @@ def test_a_message_that_waits_leaves_the_running_answer_on_show(start, qtbot):
     application.chat.send("one")
     qtbot.waitUntil(lambda: len(texts(application)) == 2 and len(texts(application)[1][1]) > 40)
     before = texts(application)[1][1]
-    with qtbot.waitSignal(application.chat.queue_changed, timeout=5_000):
+    with qtbot.waitSignal(application.chat.queue_changed):
         application.chat.send("two")
     assert [text for _, text in texts(application)][::2] == ["one", "two"]
     assert texts(application)[1][1].startswith(before)
@@ -243,9 +243,9 @@ def test_a_message_that_waits_leaves_the_running_answer_on_show(start, qtbot):
 def test_a_clicked_conversation_is_ready_to_be_typed_into(application, qtbot):
     ask(application, qtbot, "one")
     chat = application.window.chat
-    qtbot.waitUntil(lambda: len(chat.list._entries.entries) == 2, timeout=5_000)  # a day, a row
+    qtbot.waitUntil(lambda: len(chat.list._entries.entries) == 2)  # a day, a row
     row = chat.list.view.visualRect(chat.list._entries.index(1, 0)).center()
-    with qtbot.waitSignal(application.chat.conversation_opened, timeout=5_000):
+    with qtbot.waitSignal(application.chat.conversation_opened):
         QTest.mouseClick(chat.list.view.viewport(), Qt.MouseButton.LeftButton, pos=row)
     assert application.window.focusWidget() is chat.composer.edit
 
@@ -255,7 +255,7 @@ def test_what_the_model_saw_opens_with_the_exact_prompt(application, qtbot):
     ask(application, qtbot, "hello")
     answer = application.window.chat.transcript.widgets_in_order()[1]
     menu = answer.make_menu()
-    with qtbot.waitSignal(application.chat.prompt_inspected, timeout=5_000) as inspected:
+    with qtbot.waitSignal(application.chat.prompt_inspected) as inspected:
         action(menu, "What the model saw").trigger()
     menu.close()
     tokens = inspected.args[0].tokens

@@ -38,16 +38,18 @@ from bilin_app.text.conversation_file import (
 from bilin_engine.protocol import EngineStatus, Sampling
 
 SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
-QUICK = EngineLimits(hello_s=10, stop_s=0.3, silence_s=0.3, answer_s=0.6, cancel_s=0.5)
+# A busy machine is not to be taken for an engine that hangs.
+PATIENT = EngineLimits(hello_s=60, stop_s=0.3, silence_s=5, answer_s=20, cancel_s=20)
+QUICK = replace(PATIENT, silence_s=0.3, answer_s=0.6, cancel_s=0.5)  # for one that does hang
 WHOLE = "".join(f"w{i} " for i in range(12))
 
 
 class App:
     """All below the widgets, started as the app starts it."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, limits: EngineLimits = PATIENT) -> None:
         command = EngineCommand(sys.executable, ("-P", SCRIPT, *arguments))
-        self.client = EngineClient(command, QUICK)
+        self.client = EngineClient(command, limits)
         self.engine = EngineController(self.client)
         self.store = Store(folder / "bilin.db")
         self.chat = ChatController(self.store, self.engine)
@@ -69,8 +71,8 @@ class App:
 def start_app(qtbot, tmp_path):
     apps: list[App] = []
 
-    def start(*arguments: str, is_ready: bool = True) -> App:
-        app = App(tmp_path, *arguments)
+    def start(*arguments: str, is_ready: bool = True, limits: EngineLimits = PATIENT) -> App:
+        app = App(tmp_path, *arguments, limits=limits)
         apps.append(app)
         app.start()
         qtbot.waitUntil(lambda: app.page.conversation is not None, timeout=10_000)
@@ -136,8 +138,8 @@ def test_four_thousand_tokens_come_in_at_most_thirty_appends_a_second(start_app,
     assert app.page.num_appends <= seconds / 0.033 + 2
 
 
-def test_a_message_sent_while_an_answer_runs_waits_for_it(start_app, until):
-    app = start_app("--gap", "0.02")
+def test_a_message_sent_while_an_answer_runs_waits_for_it(start_app, until, go):
+    app = start_app("--behave", "waits", "--after", "1", "--go", str(go))
     page = app.page
     app.chat.send("one")
     until(lambda: page.states[1:] == ["running"])
@@ -147,6 +149,7 @@ def test_a_message_sent_while_an_answer_runs_waits_for_it(start_app, until):
     assert page.num_cleared == 3
     app.chat.withdraw_queued(page.queued[1].id)
     until(lambda: page.drafts == ["three"])
+    go.touch()
     until(lambda: len(page.finished) == 2)
     assert page.texts == ["one", WHOLE, "two", WHOLE]
     until(lambda: page.queued == [])
@@ -154,8 +157,8 @@ def test_a_message_sent_while_an_answer_runs_waits_for_it(start_app, until):
     assert before == after
 
 
-def test_a_message_that_an_earlier_run_left_waiting_is_sent_after_the_answer(start_app, until):
-    app = start_app("--gap", "0.05")
+def test_a_message_that_an_earlier_run_left_waiting_is_sent_after_the_answer(start_app, until, go):
+    app = start_app("--behave", "waits", "--after", "1", "--go", str(go))
     app.chat.send("one")
     until(lambda: app.page.num_appends)
     app.chat.send("two")
@@ -201,14 +204,15 @@ def test_blank_text_is_not_sent(start_app, qtbot):
     assert app.page.messages == []
 
 
-def test_stop_keeps_the_text_and_continue_goes_on_from_it(start_app, until, tmp_path):
+def test_stop_keeps_the_text_and_continue_goes_on_from_it(start_app, until, tmp_path, go):
     requests = tmp_path / "requests"
-    app = start_app("--gap", "0.05", "--requests", str(requests))
+    app = start_app("--behave", "waits", "--go", str(go), "--requests", str(requests))
     page = app.page
     app.chat.send("one")
     until(lambda: len(page.texts) == 2 and "w3" in page.texts[1])
     app.chat.stop()
     until(lambda: page.stopped)
+    go.touch()
     so_far = page.texts[1]
     assert WHOLE.startswith(so_far)
     assert page.messages[1].can_continue
@@ -248,12 +252,14 @@ def test_regenerate_and_edit_keep_every_version(start_app, until, tmp_path):
     assert before == after
 
 
-def test_regenerate_while_it_is_written_stops_it_first(start_app, until):
-    app = start_app("--gap", "0.02")
+def test_regenerate_while_it_is_written_stops_it_first(start_app, until, go):
+    app = start_app("--behave", "waits", "--after", "1", "--go", str(go))
     page = app.page
     app.chat.send("one")
     until(lambda: page.states[1:] == ["running"])
     app.chat.regenerate(page.messages[1].id)
+    until(lambda: page.stopped)
+    go.touch()
     until(lambda: page.finished)
     assert len(page.stopped) == 1
     assert (page.messages[1].version, page.messages[1].num_versions) == (2, 2)
@@ -307,21 +313,23 @@ def test_what_was_typed_is_kept_when_the_app_closes_before_it_begins(start_app, 
     assert written(start_app(is_ready=False)) == ["one", "one, corrected"]
 
 
-def test_a_message_deleted_while_it_is_answered_does_not_hold_up_what_waits(start_app, until):
-    app = start_app("--gap", "0.02")
+def test_a_message_deleted_while_it_is_answered_does_not_hold_up_what_waits(start_app, until, go):
+    app = start_app("--behave", "waits", "--after", "1", "--go", str(go))
     page = app.page
     app.chat.send("one")
     until(lambda: page.states[1:] == ["running"])
     app.chat.send("two")
     until(lambda: page.queued)
     app.chat.delete_message(page.messages[0].id)
+    until(lambda: page.stopped)
+    go.touch()
     until(lambda: page.finished)
     assert page.texts == ["two", WHOLE]
     assert page.queued == []
 
 
-def test_another_conversation_can_be_read_while_an_answer_runs(start_app, until):
-    app = start_app("--gap", "0.03")
+def test_another_conversation_can_be_read_while_an_answer_runs(start_app, until, go):
+    app = start_app("--behave", "waits", "--after", "3", "--go", str(go))
     page = app.page
     app.chat.send("one")
     until(lambda: len(page.texts) == 2 and "w2" in page.texts[1])
@@ -334,6 +342,7 @@ def test_another_conversation_can_be_read_while_an_answer_runs(start_app, until)
     until(lambda: page.conversation is not None and page.conversation.id == first)
     assert page.states[1] == "running"
     assert "w2" in page.texts[1]
+    go.touch()
     until(lambda: len(page.finished) == 2)
     assert page.texts == ["one", WHOLE]
     second = next(row.id for row in page.rows if row.id != first)
@@ -500,12 +509,14 @@ def test_delete_goes_to_the_trash_and_undo_brings_it_back(start_app, until):
 
 
 def test_a_queued_message_waits_in_the_trash_while_another_conversation_is_answered(
-    start_app, until
+    start_app, until, go
 ):
-    app = start_app("--gap", "0.02")
+    go.touch()
+    app = start_app("--behave", "waits", "--after", "1", "--go", str(go))
     page = app.page
     app.chat.send("one")
     until(lambda: len(page.finished) == 1)
+    go.unlink()
     first = app.chat.conversation_id
     app.chat.new_conversation()
     app.chat.send("elsewhere")
@@ -515,6 +526,7 @@ def test_a_queued_message_waits_in_the_trash_while_another_conversation_is_answe
     app.chat.send("two")
     until(lambda: page.queued)
     app.chat.delete_conversation(first)
+    go.touch()
     until(lambda: len(page.finished) == 2)
     until(lambda: not app.chat._running.is_beginning)
     assert app.chat.running_id == 0
@@ -527,8 +539,11 @@ def test_a_queued_message_waits_in_the_trash_while_another_conversation_is_answe
 
 
 @pytest.mark.parametrize("loads", [False, True])
-def test_a_conversation_deleted_while_it_is_answered_keeps_what_is_queued(start_app, until, loads):
-    app = start_app(*(("--load-s", "1") if loads else ("--gap", "0.05")), is_ready=not loads)
+def test_a_conversation_deleted_while_it_is_answered_keeps_what_is_queued(
+    start_app, until, go, loads
+):
+    behave = "load_waits" if loads else "waits"
+    app = start_app("--behave", behave, "--after", "1", "--go", str(go), is_ready=not loads)
     page = app.page
     app.chat.send("one")
     until(lambda: page.states[1:] == ["waiting" if loads else "running"])
@@ -538,6 +553,7 @@ def test_a_conversation_deleted_while_it_is_answered_keeps_what_is_queued(start_
     until(lambda: page.deleted and page.stopped)
     until(lambda: not app.chat._running.is_beginning)
     assert app.chat.running_id == 0
+    go.touch()
     app.chat.undo_delete(page.deleted[0].id)
     until(lambda: page.finished)
     assert page.texts[0::2] == ["one", "two"]
@@ -622,9 +638,8 @@ BREAKS = ["dies", "exits", "hangs", "stray_print", "bad_frame", "closes"]
 @pytest.mark.parametrize("behave", BREAKS)
 def test_when_the_engine_dies_the_same_answer_goes_on_by_itself(start_app, until, tmp_path, behave):
     requests = tmp_path / "requests"
-    app = start_app(
-        "--behave", behave, "--once", str(tmp_path / "misbehaved"), "--requests", str(requests)
-    )
+    options = ("--behave", behave, "--once", str(tmp_path / "once"), "--requests", str(requests))
+    app = start_app(*options, limits=QUICK if behave in ("hangs", "closes") else PATIENT)
     page = app.page
     app.chat.send("one")
     until(lambda: page.finished)
@@ -727,12 +742,13 @@ def test_killed_mid_answer_the_text_stays_and_goes_on(start_app, until):
 
 
 @pytest.mark.expects_log
-def test_an_engine_that_dies_while_a_message_waits_for_it_is_started_again(start_app, until):
-    app = start_app("--load-s", "1", is_ready=False)
+def test_an_engine_that_dies_while_a_message_waits_for_it_is_started_again(start_app, until, go):
+    app = start_app("--behave", "load_waits", "--go", str(go), is_ready=False)
     until(lambda: app.engine.view.state == "loading")
     app.chat.send("one")
     until(lambda: app.page.states == ["done", "waiting"])
     os.kill(app.client.process_id, signal.SIGKILL)
+    go.touch()
     until(lambda: app.page.finished)
     assert app.page.texts == ["one", WHOLE]
     assert app.page.messages[1].seams == ()  # nothing was written yet
@@ -740,7 +756,8 @@ def test_an_engine_that_dies_while_a_message_waits_for_it_is_started_again(start
 
 @pytest.mark.expects_log
 def test_an_engine_that_dies_instead_of_stopping_does_not_go_on(start_app, until):
-    app = start_app("--behave", "ignores_cancel", "--gap", "0.1", "--tokens", "200")
+    options = ("--behave", "ignores_cancel", "--gap", "0.1", "--tokens", "200")
+    app = start_app(*options, limits=QUICK)
     app.chat.send("one")
     until(lambda: app.page.states[1:] == ["running"])
     app.chat.stop()
@@ -783,10 +800,11 @@ def test_a_message_to_an_engine_at_fault_is_kept_and_answered_after_mending(
     assert page.texts == ["one", so_far, "two", WHOLE]
 
 
-def test_a_message_sent_before_the_engine_is_ready_waits_for_it(start_app, until):
-    app = start_app("--behave", "slow_start", "--load-s", "0.3", is_ready=False)
+def test_a_message_sent_before_the_engine_is_ready_waits_for_it(start_app, until, go):
+    app = start_app("--behave", "load_waits", "--go", str(go), is_ready=False)
     app.chat.send("one")
     until(lambda: app.page.states == ["done", "waiting"])
+    go.touch()
     until(lambda: app.page.finished)
     states = [view.state for view in app.page.engine_views]
     assert states[0] == "starting"
@@ -795,15 +813,15 @@ def test_a_message_sent_before_the_engine_is_ready_waits_for_it(start_app, until
 
 
 def test_stop_while_waiting_for_the_engine(start_app, until):
-    app = start_app("--behave", "slow_start", "--delay", "1", is_ready=False)
+    app = start_app("--behave", "no_hello", is_ready=False)
     app.chat.send("one")
     until(lambda: app.page.states == ["done", "waiting"])
     app.chat.stop()
     assert app.page.states == ["done", "stopped"]
 
 
-def test_stopping_the_load_stops_the_answer_that_waits_for_it(start_app, until, qtbot):
-    app = start_app("--load-s", "0.3", is_ready=False)
+def test_stopping_the_load_stops_the_answer_that_waits_for_it(start_app, until, qtbot, go):
+    app = start_app("--behave", "load_waits", "--go", str(go), is_ready=False)
     page = app.page
     until(lambda: app.engine.view.state == "loading")
     app.chat.send("one")
@@ -816,6 +834,7 @@ def test_stopping_the_load_stops_the_answer_that_waits_for_it(start_app, until, 
     assert app.engine.view.state == "empty"
     assert page.states == ["done", "stopped"]
     assert [m.text for m in page.queued] == ["two"]
+    go.touch()
     app.chat.send("three")  # loads again
     until(lambda: len(page.finished) == 2)
     assert page.texts == ["one", "", "two", WHOLE, "three", WHOLE]
@@ -926,13 +945,17 @@ def test_an_edit_on_a_full_disk_is_kept_with_the_draft(start_app, until):
     until(lambda: len(page.finished) == 2)
 
 
-def test_an_answer_on_a_full_disk_stays_on_show_and_is_saved_when_there_is_room(start_app, until):
-    app = start_app("--tokens", "6000", "--gap", "0.0001")
+def test_an_answer_on_a_full_disk_stays_on_show_and_is_saved_when_there_is_room(
+    start_app, until, go
+):
+    waits = ("--behave", "waits", "--after", "100", "--go", str(go))
+    app = start_app("--tokens", "6000", "--gap", "0.0001", *waits)
     page = app.page
     app.chat._running.ends._timer.setInterval(50)
     app.chat.send("one")
     until(lambda: page.states[1:] == ["running"])
     limit_pages(app, 0)
+    go.touch()
     until(lambda: page.finished, 40_000)
     until(lambda: page.notices)
     assert len(page.notices) == 1
@@ -1077,7 +1100,7 @@ def test_a_conversation_that_is_gone_is_not_said_to_be_exported(start_app, until
 
 
 def test_an_export_has_the_answer_as_far_as_it_is_written(start_app, until, tmp_path):
-    app = start_app("--gap", "0.1")
+    app = start_app("--behave", "pauses")
     app.chat.send("one")
     until(lambda: app.page.num_appends)
     app.chat.export_conversation(app.chat.conversation_id, tmp_path / "kept.json")
@@ -1197,7 +1220,7 @@ def test_a_question_without_its_answer_can_be_answered_again(start_app, until):
 
 
 def test_deleting_above_the_running_answer_stops_it_first(start_app, until):
-    app = start_app("--gap", "0.05")
+    app = start_app("--behave", "pauses")
     page = app.page
     app.chat.send("one")
     until(lambda: page.states[1:] == ["running"])
@@ -1403,7 +1426,7 @@ def test_what_cannot_be_attached_is_refused_with_a_sentence(
 
 
 def test_a_queued_message_keeps_its_attachments(start_app, until):
-    app = start_app("--gap", "0.05")
+    app = start_app("--behave", "pauses")
     page = app.page
     app.chat.send("one")
     until(lambda: page.states[1:] == ["running"])
@@ -1507,13 +1530,14 @@ def test_a_conversations_own_model_that_cannot_be_loaded_is_tried_once(start_app
     assert loading(app) == {"second"}
 
 
-def test_a_model_chosen_while_an_answer_waits_writes_it(start_app, until):
-    app = start_app("--load-s", "0.5", is_ready=False)
+def test_a_model_chosen_while_an_answer_waits_writes_it(start_app, until, go):
+    app = start_app("--behave", "load_waits", "--go", str(go), is_ready=False)
     page = app.page
     app.chat.set_model("bilin-mini")
     app.chat.send("one")
     until(lambda: page.states == ["done", "waiting"])
     app.chat.set_model("second")
+    go.touch()
     until(lambda: page.finished)
     assert page.messages[1].facts is not None
     assert page.messages[1].facts.model.id == "second"

@@ -71,10 +71,10 @@ def test_what_was_typed_a_second_ago_survives_a_kill(desk, qtbot):
     session = desk.editor.session
     for index, letter in enumerate("凯旋门位于米兰"):
         session.type_text(index, index, letter)
-    qtbot.waitUntil(lambda: desk.on_disk() == ["凯旋门位于米兰"], timeout=5000)
+    qtbot.waitUntil(lambda: desk.on_disk() == ["凯旋门位于米兰"])
     assert desk.editor.title == "凯旋门位于米兰"
     session.make_blank(0, 3, "short")
-    qtbot.waitUntil(lambda: desk.on_disk() == ["[MASK]位于米兰"], timeout=5000)
+    qtbot.waitUntil(lambda: desk.on_disk() == ["[MASK]位于米兰"])
     qtbot.waitUntil(lambda: desk.states[-1] == "saved")
 
 
@@ -94,17 +94,17 @@ def test_another_document_on_show_loses_nothing_of_the_first(desk, qtbot):
     desk.editor.new_document()
     desk.editor.session.type_text(0, 0, "second")
     desk.editor.new_document()
-    qtbot.waitUntil(lambda: desk.on_disk() == ["first", "second"], timeout=5000)
-    qtbot.waitUntil(lambda: len(desk.rows) == 2, timeout=5000)
+    qtbot.waitUntil(lambda: desk.on_disk() == ["first", "second"])
+    qtbot.waitUntil(lambda: len(desk.rows) == 2)
     desk.editor.open_document(desk.rows[1].id)
-    qtbot.waitUntil(lambda: desk.opened[-1].content.plain_text == "first", timeout=5000)
+    qtbot.waitUntil(lambda: desk.opened[-1].content.plain_text == "first")
 
 
 def test_the_document_on_show_is_not_opened_again(desk, qtbot):
     desk.editor.session.type_text(0, 0, "first")
     desk.editor.new_document()
     desk.editor.session.type_text(0, 0, "second")
-    qtbot.waitUntil(lambda: len(desk.rows) == 2, timeout=5000)
+    qtbot.waitUntil(lambda: len(desk.rows) == 2)
     num_opened = len(desk.opened)
     desk.editor.open_document(desk.rows[1].id)
     desk.editor.open_document(desk.editor.document_id)  # thought better of it
@@ -116,27 +116,27 @@ def test_the_document_on_show_is_not_opened_again(desk, qtbot):
 
 def test_the_trash_gives_back_and_search_finds(desk, qtbot):
     desk.editor.open_text("米兰的凯旋门[MASK]")
-    qtbot.waitUntil(lambda: len(desk.rows) == 1, timeout=5000)
+    qtbot.waitUntil(lambda: len(desk.rows) == 1)
     desk.editor.search("凯旋")
-    qtbot.waitUntil(lambda: len(desk.hits) == 1, timeout=5000)
+    qtbot.waitUntil(lambda: len(desk.hits) == 1)
     document_id = desk.rows[0].id
     desk.editor.delete_document(document_id)
-    qtbot.waitUntil(lambda: desk.rows == [], timeout=5000)
+    qtbot.waitUntil(lambda: desk.rows == [])
     assert desk.editor.session.document.plain_text == ""
     desk.editor.undo_delete(document_id)
-    qtbot.waitUntil(lambda: len(desk.rows) == 1, timeout=5000)
+    qtbot.waitUntil(lambda: len(desk.rows) == 1)
     qtbot.waitUntil(lambda: desk.opened[-1].content.plain_text == "米兰的凯旋门[MASK]")
 
 
 def test_an_earlier_version_comes_back_as_one_step(desk, qtbot):
     desk.editor.open_text("as it was [MASK]")
-    qtbot.waitUntil(lambda: desk.states[-1] == "saved" and bool(desk.on_disk()), timeout=5000)
+    qtbot.waitUntil(lambda: desk.states[-1] == "saved" and bool(desk.on_disk()))
     first = desk.editor.document_id
     desk.editor.new_document()
     desk.editor.open_document(first)
-    qtbot.waitUntil(lambda: desk.opened[-1].id > 0, timeout=5000)
+    qtbot.waitUntil(lambda: desk.opened[-1].id > 0)
     desk.editor.session.type_text(0, 6, "")
-    qtbot.waitUntil(lambda: desk.on_disk() == ["was [MASK]"], timeout=5000)
+    qtbot.waitUntil(lambda: desk.on_disk() == ["was [MASK]"])
 
     def listed() -> bool:
         desk.revisions.clear()
@@ -144,17 +144,17 @@ def test_an_earlier_version_comes_back_as_one_step(desk, qtbot):
         qtbot.wait(30)
         return bool(desk.revisions)
 
-    qtbot.waitUntil(listed, timeout=5000)
+    qtbot.waitUntil(listed)
     read: list = []
     desk.editor.revision_read.connect(lambda number, view: read.append((number, view)))
     desk.editor.read_revision(desk.revisions[-1].id)
-    qtbot.waitUntil(lambda: read != [], timeout=5000)
+    qtbot.waitUntil(lambda: read != [])
     assert read[0][0] == desk.revisions[-1].id
     assert read[0][1].content.plain_text == "as it was [MASK]"
     assert desk.editor.session.document.plain_text == "was [MASK]"  # reading changes nothing
     desk.editor.restore_revision(desk.revisions[-1].id)
     document = lambda: desk.editor.session.document.plain_text  # noqa: E731
-    qtbot.waitUntil(lambda: document() == "as it was [MASK]", timeout=5000)
+    qtbot.waitUntil(lambda: document() == "as it was [MASK]")
     desk.editor.session.undo()
     assert document() == "was [MASK]"
 
@@ -174,9 +174,9 @@ def test_an_earlier_version_comes_back_with_what_was_offered(desk, qtbot):
         qtbot.wait(20)
         return bool(desk.revisions)
 
-    qtbot.waitUntil(listed, timeout=5000)
+    qtbot.waitUntil(listed)
     desk.editor.restore_revision(desk.revisions[0].id)
-    qtbot.waitUntil(lambda: len(session.document.blanks) == 2, timeout=5000)
+    qtbot.waitUntil(lambda: len(session.document.blanks) == 2)
     assert session.shown_text(session.document.blanks[1][1].id) == "春"
     session.undo()
     assert session.document.plain_text == "甲[MASK]乙春"
@@ -188,9 +188,9 @@ def test_a_file_is_kept_as_it_was_opened(desk, qtbot, tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("as it was", encoding="utf-8")
     desk.editor.open_files([path])
-    qtbot.waitUntil(lambda: desk.on_disk() == ["as it was"], timeout=5000)
+    qtbot.waitUntil(lambda: desk.on_disk() == ["as it was"])
     desk.editor.session.type_text(0, 0, "not ")
-    qtbot.waitUntil(lambda: desk.on_disk() == ["not as it was"], timeout=5000)
+    qtbot.waitUntil(lambda: desk.on_disk() == ["not as it was"])
     assert kept(desk) == [("opened", "as it was")]
 
 
@@ -214,17 +214,17 @@ def kept(desk) -> list[tuple[str, str]]:
 
 def test_a_version_is_never_put_into_another_document(desk, qtbot):
     desk.editor.open_text("the first")
-    qtbot.waitUntil(lambda: desk.on_disk() == ["the first"], timeout=5000)
+    qtbot.waitUntil(lambda: desk.on_disk() == ["the first"])
     desk.editor._keeper.keep_revision(desk.editor._snapshot(), "filled")
     desk.editor.list_revisions()
-    qtbot.waitUntil(lambda: bool(desk.revisions), timeout=5000)
+    qtbot.waitUntil(lambda: bool(desk.revisions))
     [revision] = {one.id for one in desk.revisions}
     desk.revisions.clear()
     read: list = []
     desk.editor.revision_read.connect(lambda number, _view: read.append(number))
     desk.editor.list_revisions()  # answered when another one is on show
     desk.editor.open_text("the second")
-    qtbot.waitUntil(lambda: len(desk.on_disk()) == 2, timeout=5000)
+    qtbot.waitUntil(lambda: len(desk.on_disk()) == 2)
     desk.editor.read_revision(revision)
     desk.editor.restore_revision(revision)
     desk.store.read_latest(lambda _connection: None).result(10)
@@ -252,23 +252,23 @@ class FullDisk:
 def test_what_a_full_disk_refuses_is_kept_and_saved_later(desk, qtbot):
     desk.editor._keeper._retry.setInterval(20)
     desk.editor.session.type_text(0, 0, "kept")
-    qtbot.waitUntil(lambda: desk.on_disk() == ["kept"], timeout=5000)
+    qtbot.waitUntil(lambda: desk.on_disk() == ["kept"])
     first = desk.editor.document_id
     disk = FullDisk(desk.store)
     desk.editor.session.type_text(4, 4, " and more")
     desk.editor.new_document()
     desk.editor.session.type_text(0, 0, "never stored")
-    qtbot.waitUntil(lambda: desk.states[-1] == "refused", timeout=5000)
+    qtbot.waitUntil(lambda: desk.states[-1] == "refused")
     desk.editor.open_document(first)
-    qtbot.waitUntil(lambda: desk.opened[-1].content.plain_text == "kept and more", timeout=5000)
+    qtbot.waitUntil(lambda: desk.opened[-1].content.plain_text == "kept and more")
     assert desk.states[-1] == "refused"
     desk.editor.session.type_text(0, 4, "told")
     desk.editor.new_document()
     refused = lambda: [s.content.text for s in desk.editor._keeper._refused.values()]  # noqa: E731
-    qtbot.waitUntil(lambda: "told and more" in refused(), timeout=5000)
+    qtbot.waitUntil(lambda: "told and more" in refused())
     disk.is_full = False
     expected = ["told and more", "never stored"]
-    qtbot.waitUntil(lambda: desk.on_disk() == expected, timeout=5000)
+    qtbot.waitUntil(lambda: desk.on_disk() == expected)
     assert len([notice for notice in desk.notices if "full" in notice]) == 1
 
 
@@ -276,10 +276,10 @@ def test_what_a_full_disk_refuses_is_kept_and_saved_later(desk, qtbot):
 def test_files_go_out_and_come_back(desk, qtbot, tmp_path, name):
     desk.editor.open_text("凯旋门[MASK]\n第二段 🏛")
     desk.editor.save_file(tmp_path / name)
-    qtbot.waitUntil(lambda: desk.notices != [], timeout=5000)
+    qtbot.waitUntil(lambda: desk.notices != [])
     desk.editor.new_document()
     desk.editor.open_files([tmp_path / name])
-    qtbot.waitUntil(lambda: desk.opened[-1].content.text != "", timeout=5000)
+    qtbot.waitUntil(lambda: desk.opened[-1].content.text != "")
     assert desk.opened[-1].content.plain_text == "凯旋门[MASK]\n第二段 🏛"
     assert len(desk.editor.session.document.blanks) == 1
 
@@ -288,7 +288,7 @@ def test_a_file_that_is_no_text_is_refused_with_its_reason(desk, qtbot, tmp_path
     path = tmp_path / "a.txt"
     path.write_bytes(b"abc\xff\xfe")
     desk.editor.open_files([path])
-    qtbot.waitUntil(lambda: desk.notices != [], timeout=5000)
+    qtbot.waitUntil(lambda: desk.notices != [])
     assert "no text in UTF-8, UTF-16 or GB 18030; it begins with 61 62 63 ff fe" in desk.notices[0]
 
 
@@ -297,7 +297,7 @@ def test_a_text_of_another_encoding_is_read_as_it_was_written(desk, qtbot, tmp_p
     path = tmp_path / "a.txt"
     path.write_bytes("凯旋门位于米兰，\r\n为纪念[MASK]而建。".encode(encoding))
     desk.editor.open_files([path])
-    qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
+    qtbot.waitUntil(lambda: desk.opened != [])
     assert desk.opened[-1].content.plain_text == "凯旋门位于米兰，\n为纪念[MASK]而建。"
     assert desk.notices == []
 
@@ -306,7 +306,7 @@ def test_a_file_whose_name_is_no_utf8_is_kept_under_a_name_that_can_be_shown(des
     path = tmp_path / os.fsdecode("说明.txt".encode("gbk"))
     path.write_text("正文", encoding="utf-8")
     desk.editor.open_files([path])
-    qtbot.waitUntil(lambda: desk.on_disk() == ["正文"], timeout=5000)
+    qtbot.waitUntil(lambda: desk.on_disk() == ["正文"])
     assert desk.editor.title == "˵��"
 
 
@@ -349,7 +349,7 @@ def test_files_are_opened_in_turn_and_one_that_cannot_be_read_is_told_in_its_pla
     desk.editor.document_opened.connect(lambda view: told.append(view.content.plain_text))
     desk.editor.notice.connect(told.append)
     desk.editor.open_files(files)
-    qtbot.waitUntil(lambda: len(told) == 3, timeout=5000)
+    qtbot.waitUntil(lambda: len(told) == 3)
     assert (told[0], told[2]) == ("of slow.txt", "of last.txt")
     assert told[1].startswith("gone.txt")
     assert desk.editor.title == "last"
@@ -372,7 +372,7 @@ def test_a_file_that_is_opened_while_it_is_saved_is_read_when_it_is_written(
     desk.opened.clear()
     desk.editor.open_files([path])
     threading.Timer(0.2, may_write.set).start()
-    qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
+    qtbot.waitUntil(lambda: desk.opened != [])
     assert desk.opened[-1].content.plain_text == "new"
 
 
@@ -412,14 +412,14 @@ def test_the_close_waits_for_a_dead_disk_within_limits(desk, tmp_path, monkeypat
 def test_a_pipe_is_no_file_to_open(desk, qtbot, tmp_path):
     os.mkfifo(tmp_path / "a.txt")
     desk.editor.open_files([tmp_path / "a.txt"])
-    qtbot.waitUntil(lambda: desk.notices != [], timeout=5000)
+    qtbot.waitUntil(lambda: desk.notices != [])
     assert desk.notices == ["a.txt cannot be used: not a file"]
 
 
 def test_an_empty_file_is_an_empty_document(desk, qtbot, tmp_path):
     (tmp_path / "empty.md").write_bytes(b"\n")
     desk.editor.open_files([tmp_path / "empty.md"])
-    qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
+    qtbot.waitUntil(lambda: desk.opened != [])
     assert desk.opened[-1].title == "empty"
     assert desk.notices == []
 
@@ -428,7 +428,7 @@ def saved(desk, qtbot, path: Path) -> str:
     """What was said of it."""
     desk.notices.clear()
     desk.editor.save_file(path)
-    qtbot.waitUntil(lambda: desk.notices != [], timeout=5000)
+    qtbot.waitUntil(lambda: desk.notices != [])
     return desk.notices[-1]
 
 
@@ -440,7 +440,7 @@ def test_a_file_that_is_saved_over_stays_as_it_was_written(desk, qtbot, tmp_path
     path = tmp_path / "a.txt"
     path.write_bytes(text.encode(encoding))
     desk.editor.open_files([path])
-    qtbot.waitUntil(lambda: desk.opened != [], timeout=5000)
+    qtbot.waitUntil(lambda: desk.opened != [])
     saved(desk, qtbot, path)
     assert path.read_bytes() == text.encode(encoding)
     saved(desk, qtbot, tmp_path / "new.txt")

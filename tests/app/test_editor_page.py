@@ -328,7 +328,7 @@ def test_files_that_are_dropped_or_pasted_are_opened_and_leave_the_text_alone(
     opened = []
     desk.editor.document_opened.connect(lambda view: opened.append(view.content.plain_text))
     give(desk, data)
-    qtbot.waitUntil(lambda: len(opened) == 2, timeout=5000)
+    qtbot.waitUntil(lambda: len(opened) == 2)
     assert opened == ["of a.txt", "of b.md"]
     assert written.plain_text == "what was written"
 

@@ -1,4 +1,6 @@
+import socket
 import threading
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QLockFile
@@ -21,7 +23,12 @@ def test_a_second_start_is_heard_by_the_first_of_the_same_folder_only(qtbot, tmp
 
 
 def test_the_socket_of_one_that_crashed_is_no_obstacle(qtbot, tmp_path):
-    InstanceServer(tmp_path)  # never closed
+    server = InstanceServer(tmp_path)
+    path = server._server.fullServerName()
+    server.close()
+    with socket.socket(socket.AF_UNIX) as crashed:
+        crashed.bind(path)
+    assert Path(path).exists()
     again = InstanceServer(tmp_path)
     with qtbot.waitSignal(again.show_requested, timeout=5_000):
         assert ask_to_show(tmp_path)

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from stdio_app import children_of, wait_gone
 from tiny_model import write_tiny_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -64,10 +65,13 @@ def test_chat_once_with_one_seed_says_the_same_twice(models_dir):
 def test_fill_gives_candidates_with_their_logprobs(models_dir):
     few = ("--max-tokens", "4", "--seed", "1", "--json")
     done = run(models_dir, "fill", "门高[MASK]米，[gMASK]", "--candidates", "3", *few)
+    assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert set(result) == {"text", "blanks"}
+    assert len(result["blanks"]) == 2
     for blank in result["blanks"]:
         logprobs = [candidate["logprob"] for candidate in blank["candidates"]]
+        assert 1 <= len(logprobs) <= 3  # equal ones are one
         assert logprobs == sorted(logprobs, reverse=True)
         assert logprobs[0] < 0
 
@@ -88,11 +92,16 @@ def test_ctrl_c_leaves_with_130_and_no_worker(models_dir):
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    time.sleep(1.0)
+    deadline = time.monotonic() + 30
+    while not (workers := children_of(child.pid)):
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     os.killpg(child.pid, signal.SIGINT)
     _, told = child.communicate(timeout=30)
     assert child.returncode == 130, told.decode()
     assert b"Traceback" not in told
+    assert wait_gone(workers) == []
 
 
 def test_bench_gives_every_figure(models_dir):

@@ -104,7 +104,7 @@ def shape(size):
 
 
 SIZES = [
-    pytest.param({"layers": 4, "hidden": 1024, "inner": 2048, "vocab": 1024}, id="small"),
+    pytest.param({"layers": 24, "hidden": 512, "inner": 2048, "vocab": 1024}, id="small"),
     pytest.param(
         {"layers": 14, "hidden": 2048, "inner": 5632, "vocab": 4096},
         id="1GB",

@@ -28,7 +28,7 @@ VOCAB_SIZE = 150_528  # icetk's, which the tokenizer insists on
 
 
 SIZES = [
-    pytest.param({"layers": 2, "hidden": 512, "inner": 1024}, id="small"),
+    pytest.param({"layers": 24, "hidden": 512, "inner": 1024}, id="small"),
     pytest.param(
         {"layers": 20, "hidden": 1536, "inner": 4096},
         id="1GB",

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import subprocess
 import sys
 from typing import Any
 
@@ -445,3 +446,16 @@ def test_broken_model_is_a_sentence(cli):
 )
 def test_length_without_unit_counts_what_the_text_is_made_of(value, text, limit):
     assert as_length_limit(length_limit(value), text) == limit
+
+
+@pytest.mark.e2e
+def test_ctrl_c_while_modules_are_imported_leaves_with_130_and_no_traceback():
+    program = """
+import os, signal
+from bilin_engine import __main__, processes
+processes.calm_openmp = lambda: os.kill(os.getpid(), signal.SIGINT)
+__main__.main()
+"""
+    command = [sys.executable, "-P", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (130, "")

@@ -120,7 +120,13 @@ class Engine:
 
     def state(self, name):
         """The latest status once it is `name`."""
-        return self.until(lambda e: isinstance(e, EngineStatus) and e.state == name)
+        told = [event for event in self.seen if isinstance(event, EngineStatus)]
+        status = told[-1] if told else None
+        deadline = time.monotonic() + 20.0
+        while status is None or status.state != name:
+            event = self.next(max(0.0, deadline - time.monotonic()))
+            status = event if isinstance(event, EngineStatus) else status
+        return status
 
     def worker_pids(self):
         """Of the processes this test process started as workers."""

@@ -14,6 +14,8 @@ Run it in place of `bilin_engine stdio`; it speaks the same frames. `--behave`:
   closes          closes its output in the middle of an answer and lives on
   hangs           stops reading and writing in the middle of an answer
   pauses          streams nothing more in the middle of an answer, but answers all else
+  waits           as pauses, and goes on once the file --go is there
+  load_waits      a load waits until the file --go is there or it is cancelled
   ignores_cancel  answers Cancel with Done and goes on
   fails           ends an answer with Failed(out_of_memory)
   load_fails      ends a load with Failed(model_broken)
@@ -24,7 +26,8 @@ Run it in place of `bilin_engine stdio`; it speaks the same frames. `--behave`:
 lines; each start adds one, so that a later one goes well.
 The first --empty-lists lists of models are empty.
 An answer is --tokens tokens ("w0 w1 …"), or --reply, a character a token, one every --gap seconds;
-it goes on after a prefill that is a beginning of it. In the middle = after --after tokens.
+it goes on after a prefill that is a beginning of it. In the middle = after --after tokens, or
+sentences of a text that is read.
 """
 
 import argparse
@@ -259,6 +262,8 @@ class ScriptedEngine:
             self.send(EngineStatus(state="loading", model=request.model, fraction=step / 3))
             self.send(Progress(id=request.id, stage="weights", fraction=step / 3))
             time.sleep(self.options.load_s / 3)
+            if self.behave == "load_waits":
+                self.wait_for_go(request)
             if request.id in self.cancelled:
                 self.send(Cancelled(request.id))
                 self.send(EngineStatus(state="empty"))
@@ -360,6 +365,8 @@ class ScriptedEngine:
             with Path(self.options.requests).open("a", encoding="utf-8") as file:
                 file.write(repr([request.text[a:b] for a, b in request.spans]) + "\n")
         for index, (start, end) in enumerate(request.spans):
+            if index == self.options.after and self.behave == "waits":
+                self.wait_for_go(request)
             time.sleep(self.options.gap)
             if request.id in self.cancelled:
                 self.send(Cancelled(request.id))
@@ -400,6 +407,12 @@ class ScriptedEngine:
             case "pauses":
                 while request.id not in self.cancelled:
                     time.sleep(0.01)
+            case "waits":
+                self.wait_for_go(request)
+
+    def wait_for_go(self, request: LoadModel | Chat | Proofread) -> None:
+        while request.id not in self.cancelled and not Path(self.options.go).exists():
+            time.sleep(0.01)
 
 
 def main() -> None:
@@ -415,6 +428,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=12)
     parser.add_argument("--after", type=int, default=5)
     parser.add_argument("--gap", type=float, default=0.0)
+    parser.add_argument("--go", help="file that ends the waiting of waits and load_waits")
     parser.add_argument("--requests", default="", help="file that every prompt is appended to")
     options = parser.parse_args()
     out = os.fdopen(os.dup(1), "wb", 0)

@@ -1,7 +1,8 @@
 """A worker whose model is a script: the real loop, frames and cancel, no torch. A program.
 
 It "generates" code points (see letter_tokenizer) one every --gap seconds after --prefill seconds,
-polling should_stop between `layers` of --layer seconds. What it says is in --reply; "{prompt}" in
+polling should_stop between `layers` of --layer seconds. A load waits until the file --load-go is
+there, an answer after its first token until --go is. What it says is in --reply; "{prompt}" in
 it is the text of the prompt, "{length}" its tokens, "{n}" the candidate's number; with "|" in it
 each candidate says a part of its own. Choices are scored by their length. While the file --dies-at
 is there, an answer takes it away and the worker with it.
@@ -67,6 +68,7 @@ class Script:
         for step in (0.0, 0.5, 1.0):
             on_progress("weights", step)
             time.sleep(self.options.load_s / 3)
+        _wait_for(self.options.load_go)
         return ScriptedRunner(request.settings.context or self.options.context)
 
     def generate(self, runner, request: GenerationRequest, on_token, should_stop, has_ended):
@@ -96,6 +98,7 @@ class Script:
                 self._compute(self.options.gap, should_stop)
                 on_token(number, token_id, -0.5)
                 drawn.append(token_id)
+                _wait_for(self.options.go)
                 if has_ended(number):
                     break
             candidates.append(_candidate(drawn, -0.5 * len(drawn)))
@@ -133,6 +136,11 @@ class Script:
         return GenerationResult(tuple(candidates), stats)
 
 
+def _wait_for(file):
+    while file and not Path(file).exists():
+        time.sleep(0.01)
+
+
 def _candidate(ids, score):
     return GeneratedCandidate(tuple(ids), (-0.5,) * len(ids), score, "stop")
 
@@ -145,6 +153,8 @@ def main():
     parser.add_argument("--prefill", type=float, default=0.0)
     parser.add_argument("--layer", type=float, default=0.05)
     parser.add_argument("--load-s", type=float, default=0.0)
+    parser.add_argument("--load-go", default="")
+    parser.add_argument("--go", default="")
     parser.add_argument("--load-fails", default="")
     parser.add_argument("--context", type=int, default=2048)
     parser.add_argument("--stray", action="store_true")

@@ -5,6 +5,7 @@ import queue
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from bilin_engine import __version__
@@ -120,7 +121,8 @@ def children_of(pid: int) -> list[int]:
     """Pids of direct children (Linux)."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
+        with suppress(OSError):  # a thread that has ended since
+            found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
 
