@@ -351,6 +351,31 @@ def test_nothing_is_loaded_after_a_stop_while_another_load_waits_for_its_plan(wi
     assert wired.loads() == [old]
 
 
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_model_that_is_deleted_while_it_is_loaded_is_not_loaded_then(wired, is_done):
+    wired.greet()
+    (load,) = wired.loads()
+    wired.models.delete("two")
+    assert wired.cancelled() == [load.id]
+    *_, unload, delete = wired.client.asked
+    assert isinstance(unload, UnloadModel)
+    assert isinstance(delete, DeleteModel)
+    if is_done:  # before the engine read the cancel
+        wired.handle(load).end_done(loaded("two"))
+    else:
+        wired.handle(load).end_cancelled()
+    wired.client.status_changed.emit(EngineStatus(state="empty"))
+    assert wired.engine.view.state == "empty"
+
+
+def test_a_model_that_left_the_library_while_it_was_loaded_is_still_the_one_to_ask(wired):
+    wired.greet()
+    wired.engine.refresh_models()
+    wired.client.answer(ListModels, ModelsListed((info("one"),)))
+    wired.finish_load()
+    assert wired.engine.model.id == "two"
+
+
 @pytest.mark.expects_log
 def test_the_newest_state_is_heard_last_where_a_listener_loads_another_model(wired):
     heard = []

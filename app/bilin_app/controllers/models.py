@@ -181,12 +181,16 @@ class ModelsController(QObject):
         self._ask(lambda i: RenameModel(id=i, model=model_id, name=name), self.refresh)
 
     def delete(self, model_id: str) -> None:
-        """Puts a model into the trash; a loaded one is unloaded first."""
+        """Puts a model into the trash; one that is loaded, or about to be, is unloaded first."""
         row = next((row for row in self.rows if row.id == model_id), None)
         if row is None:
             return
-        if model_id == self.loaded_id:
-            self._engine.unload()
+        view = self._engine.view
+        if view.model is not None and view.model.id == model_id:
+            if view.state == "loading":
+                self._engine.stop_loading()
+            if view.state in ("loading", "ready", "busy"):  # a load may end before it is stopped
+                self._engine.unload()
         handle = self._engine.send(lambda i: DeleteModel(id=i, model=model_id))
         handle.done.connect(lambda result: self._on_deleted(row, result))
         handle.failed.connect(self._on_refused)
