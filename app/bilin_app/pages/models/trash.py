@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout, QWidget
 from bilin_app.controllers.model_views import TrashView
 from bilin_app.pages.controls import ElidedLabel, TextButton, label
 from bilin_app.pages.dates import short_date
+from bilin_app.pages.dialog_size import DialogScroll, resize_within_screen
 from bilin_app.pages.models import words
 
 WIDTH = 520
@@ -30,8 +31,14 @@ class TrashDialog(QDialog):
         heading = label(self, "heading")
         heading.setText(self.tr("Trash"))
         column.addWidget(heading)
+        content = QWidget(self)
+        lines = QVBoxLayout(content)
+        lines.setContentsMargins(0, 0, 0, 0)
+        lines.setSpacing(column.spacing())
         for one in trash:
-            column.addLayout(self._line(one))
+            lines.addLayout(self._line(one, content))
+        column.addWidget(DialogScroll(self, content), 1)
+        column.addStretch()
         column.addSpacing(6)
         row = QHBoxLayout()
         self.empty = TextButton("danger", self)
@@ -45,13 +52,14 @@ class TrashDialog(QDialog):
         row.addStretch()
         row.addWidget(close)
         column.addLayout(row)
+        resize_within_screen(self, WIDTH, self.sizeHint().height())
 
-    def _line(self, one: TrashView) -> QHBoxLayout:
-        name = ElidedLabel(self)
+    def _line(self, one: TrashView, content: QWidget) -> QHBoxLayout:
+        name = ElidedLabel(content)
         name.set_full_text(one.name)
-        facts = label(self, "muted")
+        facts = label(content, "muted")
         facts.setText(f"{words.disk_size(one.size_bytes)}   {short_date(one.deleted_at)}")
-        restore = TextButton("", self)
+        restore = TextButton("", content)
         restore.set_texts(self.tr("Restore"), self.tr("Restore {0}").format(one.name))
         restore.clicked.connect(lambda: self._on_restore(one.trashed))
         row = QHBoxLayout()
