@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtWidgets import QApplication, QMessageBox
 
 from bilin_app.controllers import job_views
 from bilin_app.controllers.engine import EngineController, Place
 from bilin_app.controllers.engine_views import EngineView, ModelView
-from bilin_app.controllers.model_views import Fix, LoadView, PlacementChoice
+from bilin_app.controllers.model_views import Fix, JobView, LoadView, PlacementChoice
 from bilin_app.controllers.models import ModelsController
 from bilin_app.controllers.models_folder import ModelsFolder
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
@@ -468,6 +469,28 @@ def test_a_deleted_model_is_named_in_the_language_of_the_window(qapp, qtbot, eng
     models.delete("glm")
     engine.answer(DeleteModel, ModelDeleted(freed_bytes=2**20, trashed="deleted-2"))
     assert view.toast._text.text() == "已删除：智谱，回收站中占 1 MB"
+
+
+@pytest.mark.parametrize("role", ["AcceptRole", "RejectRole"])
+def test_a_failed_download_is_discarded_only_after_a_confirmed_question(
+    qapp, qtbot, engine, models, role
+):
+    start_theme(qapp, Look("light", "en"))
+    view = ModelsView(None)  # type: ignore[arg-type]
+    qtbot.addWidget(view)
+    ModelsPage(view, models, engine)
+
+    def press():
+        box = QApplication.activeModalWidget()
+        assert isinstance(box, QMessageBox)
+        assert "glm" in box.text()
+        wanted = QMessageBox.ButtonRole[role]
+        next(b for b in box.buttons() if box.buttonRole(b) == wanted).click()
+
+    QTimer.singleShot(0, press)
+    view.queue.discard_requested.emit(JobView("7", "download", "glm", "failed"))
+    changed = [(request.job, request.action) for request in engine.of(ChangeJob)]
+    assert changed == ([(7, "clear")] if role == "AcceptRole" else [])
 
 
 def test_devices_of_the_command_line_are_planned_for_every_model(engine, tmp_path):

@@ -791,6 +791,21 @@
         </message>
     </context>
     <context>
+        <name>DeletionQuestion</name>
+        <message>
+            <source>This cannot be undone.</source>
+            <translation>此操作无法撤销。</translation>
+        </message>
+        <message>
+            <source>Delete</source>
+            <translation>删除</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
+        </message>
+    </context>
+    <context>
         <name>Detail</name>
         <message>
             <source>Choose ice_text.model…</source>
@@ -2416,6 +2431,14 @@
             <source>{0} is here</source>
             <translation>{0} 已添加</translation>
         </message>
+        <message>
+            <source>Delete what was downloaded or written for {0}?</source>
+            <translation>删除“{0}”已下载或已写入的内容？</translation>
+        </message>
+        <message>
+            <source>Discard</source>
+            <translation>丢弃</translation>
+        </message>
     </context>
     <context>
         <name>ModelsView</name>
@@ -3798,18 +3821,6 @@
             <translation>回收站</translation>
         </message>
         <message>
-            <source>This cannot be undone.</source>
-            <translation>此操作无法撤销。</translation>
-        </message>
-        <message>
-            <source>Delete</source>
-            <translation>删除</translation>
-        </message>
-        <message>
-            <source>Cancel</source>
-            <translation>取消</translation>
-        </message>
-        <message>
             <source>Title</source>
             <translation>标题</translation>
         </message>
@@ -3834,12 +3845,12 @@
             <translation>关闭</translation>
         </message>
         <message>
-            <source>Empty: frees {0}</source>
-            <translation>清空，释放 {0}</translation>
-        </message>
-        <message>
             <source>Restore {0}</source>
             <translation>恢复 {0}</translation>
+        </message>
+        <message>
+            <source>Empty: frees {0} …</source>
+            <translation>清空，释放 {0}…</translation>
         </message>
     </context>
     <context>
@@ -3974,6 +3985,14 @@
         <message>
             <source>shard {0} of {1}</source>
             <translation>第 {0} / {1} 个分片</translation>
+        </message>
+        <message>
+            <source>Deletes what was downloaded or written so far</source>
+            <translation>会删除已下载或已写入的内容</translation>
+        </message>
+        <message>
+            <source>Discard …</source>
+            <translation>丢弃…</translation>
         </message>
     </context>
     <context>

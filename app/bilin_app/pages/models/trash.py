@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout, QWidget
 from bilin_app.controllers.model_views import TrashView
 from bilin_app.pages.controls import ElidedLabel, TextButton, label
 from bilin_app.pages.dates import short_date
+from bilin_app.pages.deletion_question import DeletionQuestion
 from bilin_app.pages.dialog_size import DialogScroll, resize_within_screen
 from bilin_app.pages.models import words
 
@@ -43,7 +44,7 @@ class TrashDialog(QDialog):
         row = QHBoxLayout()
         self.empty = TextButton("danger", self)
         size = words.disk_size(sum(one.size_bytes for one in trash))
-        self.empty.set_texts(self.tr("Empty: frees {0}").format(size))
+        self.empty.set_texts(self.tr("Empty: frees {0} …").format(size))
         self.empty.clicked.connect(self._on_empty)
         close = TextButton("", self)
         close.set_texts(self.tr("Close"))
@@ -74,5 +75,8 @@ class TrashDialog(QDialog):
         self.accept()
 
     def _on_empty(self) -> None:
+        text = self.tr("Delete everything in the trash for good?")
+        if not DeletionQuestion(self, self.tr("Trash"), text).is_confirmed():
+            return
         self.emptied.emit()
         self.accept()
