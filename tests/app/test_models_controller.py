@@ -113,6 +113,7 @@ class FakeEngine(QObject):
     view_changed = Signal(object)
     loaded = Signal(object)
     load_progressed = Signal(object)
+    interrupted = Signal()
 
     def __init__(self):
         super().__init__()
@@ -138,6 +139,9 @@ class FakeEngine(QObject):
 
     def answer(self, kind, result=None):
         return self.client.answer(kind, result)
+
+    def interrupt(self):
+        self.interrupted.emit()
 
     def of(self, kind):
         return [one for one in self.asked if isinstance(one, kind)]
@@ -548,6 +552,60 @@ def test_measuring_loads_first_and_then_keeps_the_date(engine, models):
     assert measured[0].measured_tok_s == 8.5
     assert measured[0].measured_at == 1.8e9
     assert views[-1].state == "loaded"
+
+
+def measure_loaded(engine, models, model_id):
+    """The request that measures a model which is loaded already."""
+    engine.becomes("ready", model_id)
+    models.measure(model_id)
+    engine.becomes("busy", model_id)
+    return engine.of(MeasureModel)[-1]
+
+
+def test_a_measurement_is_interrupted_as_an_answer_is(engine, models):
+    request = measure_loaded(engine, models, "one")
+    assert models.is_measuring
+    engine.interrupt()
+    assert [cancel.target for cancel in engine.of(Cancel)] == [request.id]
+    assert not models.is_measuring
+
+
+def test_another_model_is_measured_once_the_measurement_of_the_first_is_stopped(engine, models):
+    measured = []
+    models.measured.connect(measured.append)
+    first = measure_loaded(engine, models, "one")
+    engine.interrupt()
+    models.measure("two")
+    engine.client.answer_plans()
+    assert [load[0] for load in engine.loads] == ["two"]
+    engine.handles[first.id].end_cancelled()
+    engine.becomes("ready", "two")
+    engine.loaded.emit(loaded("two"))
+    assert engine.of(MeasureModel)[-1].model == "two"
+    assert models.is_measuring
+    assert measured == []
+
+
+def test_what_is_measured_is_not_said_to_write_an_answer(qapp, qtbot, engine, models):
+    start_theme(qapp, Look("light", "en"))
+    view = ModelsView(None)  # type: ignore[arg-type]
+    qtbot.addWidget(view)
+    ModelsPage(view, models, engine)
+    measure_loaded(engine, models, "one")
+    models.choose("two")
+    asked = []
+
+    def stop_it():
+        box = QApplication.activeModalWidget()
+        assert isinstance(box, QMessageBox)
+        asked.append(box.text())
+        next(b for b in box.buttons() if b.text() == "Stop it").click()
+
+    QTimer.singleShot(0, stop_it)
+    view.detail.placement.measure_requested.emit()
+    assert asked == ["The speed of one is being measured."]
+    engine.client.answer_plans()
+    assert [load[0] for load in engine.loads] == ["two"]
 
 
 def test_a_failed_load_ends_the_measurement_that_waited_for_it(engine, models):

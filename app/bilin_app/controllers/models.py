@@ -152,8 +152,13 @@ class ModelsController(QObject):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a model is writing an answer now."""
+        """Whether a model is at work now: it writes, reads or is measured."""
         return self._engine.view.state == "busy"
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether that work is a measurement."""
+        return self._speed.is_running
 
     @property
     def loaded_id(self) -> str:

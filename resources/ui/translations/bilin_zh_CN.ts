@@ -2383,7 +2383,7 @@
         </message>
         <message>
             <source>It ends where it is; what is there stays.</source>
-            <translation>回答到此为止，已写的内容会保留。</translation>
+            <translation>到此为止，已有的内容会保留。</translation>
         </message>
         <message>
             <source>It goes to the trash; emptying that frees {0}.
@@ -2396,8 +2396,12 @@
             <translation>停止</translation>
         </message>
         <message>
-            <source>Stop the answer?</source>
-            <translation>停止回答？</translation>
+            <source>Stop the measurement?</source>
+            <translation>停止测速？</translation>
+        </message>
+        <message>
+            <source>Stop the work?</source>
+            <translation>停止工作？</translation>
         </message>
         <message>
             <source>Undo</source>
@@ -2408,8 +2412,16 @@
             <translation>{0} 已不在列表中；它的文件夹仍在原处</translation>
         </message>
         <message>
-            <source>{0} is writing an answer.</source>
-            <translation>{0} 正在写回答。</translation>
+            <source>The speed of {0} is being measured.</source>
+            <translation>正在测量 {0} 的速度。</translation>
+        </message>
+        <message>
+            <source>Nothing of it is kept.</source>
+            <translation>不会保留测量结果。</translation>
+        </message>
+        <message>
+            <source>{0} is at work.</source>
+            <translation>{0} 正在工作。</translation>
         </message>
         <message>
             <source>A folder with a model…</source>

@@ -233,11 +233,16 @@ class ModelsPage(QObject):
             self._trashed = ""
 
     def _asks_to_interrupt(self) -> bool:
-        box = self._question(self.tr("Stop the answer?"))
         model = self._engine.view.model
         name = model_name(model) if model is not None else ""
-        box.setText(self.tr("{0} is writing an answer.").format(name))
-        box.setInformativeText(self.tr("It ends where it is; what is there stays."))
+        if self._models.is_measuring:
+            box = self._question(self.tr("Stop the measurement?"))
+            box.setText(self.tr("The speed of {0} is being measured.").format(name))
+            box.setInformativeText(self.tr("Nothing of it is kept."))
+        else:
+            box = self._question(self.tr("Stop the work?"))
+            box.setText(self.tr("{0} is at work.").format(name))
+            box.setInformativeText(self.tr("It ends where it is; what is there stays."))
         go_on = box.addButton(self.tr("Stop it"), QMessageBox.ButtonRole.AcceptRole)
         if not self._is_chosen(box, go_on):
             return False
