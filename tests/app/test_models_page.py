@@ -375,3 +375,10 @@ def test_what_a_failed_job_did_is_not_removed_by_the_button_of_a_done_one(view, 
 def test_a_failed_check_left_nothing_to_discard(view):
     view.show_jobs([JobView("7", "verify", "glm", "failed")])
     assert button(view.queue, "Clear").isVisible()
+
+
+def test_one_minute_is_told_without_a_plural(view, qtbot):
+    folder = replace(FOLDER, size_bytes=60 * 10**9, rate_bytes_s=1e9, free_bytes=10**12)
+    dialog = AddDialog(view, folder)
+    qtbot.addWidget(dialog)
+    assert "It takes about 1 min, as measured on this machine." in dialog._needs.text()

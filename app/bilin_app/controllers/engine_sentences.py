@@ -47,6 +47,12 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "signal {} ({})"),
     QT_TRANSLATE_NOOP("EngineSentences", "exit code {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "the engine is not running"),
+    # What a plan's figures rest on
+    QT_TRANSLATE_NOOP("EngineSentences", "{}: {} GB/s {}, {} of it reached{}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "measured"),
+    QT_TRANSLATE_NOOP("EngineSentences", "by its data sheet"),
+    QT_TRANSLATE_NOOP("EngineSentences", ", as measured of this model"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} us per all-reduce, not measured"),
     # Models and their files
     QT_TRANSLATE_NOOP("EngineSentences", "the model \"{}\" is not loaded; load it first"),
     QT_TRANSLATE_NOOP("EngineSentences", "the model \"{}\" is not loaded; \"{}\" is"),

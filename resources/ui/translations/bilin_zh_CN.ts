@@ -87,7 +87,7 @@
             <translation>比邻的模型，{0}</translation>
         </message>
         <message>
-            <source>About {0} minutes, as measured on this machine.</source>
+            <source>It takes about {0} min, as measured on this machine.</source>
             <translation>按本机实测速度，约需 {0} 分钟。</translation>
         </message>
         <message>
@@ -1745,6 +1745,26 @@
             <source>{} cannot be emptied: {}</source>
             <translation>无法清空 {}：{}</translation>
         </message>
+        <message>
+            <source>{}: {} GB/s {}, {} of it reached{}</source>
+            <translation>{}：带宽 {} GB/s（{}），按达到其 {} 计算{}</translation>
+        </message>
+        <message>
+            <source>measured</source>
+            <translation>实测</translation>
+        </message>
+        <message>
+            <source>by its data sheet</source>
+            <translation>产品标称</translation>
+        </message>
+        <message>
+            <source>, as measured of this model</source>
+            <translation>，由这个模型实测得出</translation>
+        </message>
+        <message>
+            <source>{} us per all-reduce, not measured</source>
+            <translation>每次全归约按 {} 微秒计，未实测</translation>
+        </message>
     </context>
     <context>
         <name>FindBar</name>
@@ -1889,7 +1909,7 @@
             <translation>查询 {0}</translation>
         </message>
         <message>
-            <source>{0} files, {1}, from {2}.</source>
+            <source>Files: {0}; {1} from {2}.</source>
             <translation>共 {0} 个文件，{1}，来自 {2}。</translation>
         </message>
         <message>

@@ -194,7 +194,7 @@ class AddDialog(QDialog):
         if folder.kind != "model":
             if folder.rate_bytes_s > 0:
                 minutes = folder.size_bytes / folder.rate_bytes_s / 60
-                about = self.tr("About {0} minutes, as measured on this machine.")
+                about = self.tr("It takes about {0} min, as measured on this machine.")
                 text += " " + about.format(words.whole(max(1, minutes)))
             text += " " + self.tr("The original stays as it is.")
         return text

@@ -251,7 +251,7 @@ class HubDialog(QDialog):
         largest_first = sorted(view.files, key=lambda f: -f.size_bytes)
         lines = [f"{f.name}   {words.disk_size(f.size_bytes)}" for f in largest_first]
         self._files.setPlainText("\n".join(lines))
-        text = self.tr("{0} files, {1}, from {2}.")
+        text = self.tr("Files: {0}; {1} from {2}.")
         where = ", ".join(view.hosts) or NAMES[view.choice.hub]
         found = text.format(len(view.files), words.disk_size(view.download_bytes), where)
         licence = view.licence or self.tr("the hub does not say")
