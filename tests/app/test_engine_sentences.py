@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from engine_sentences import written_templates
 
+from bilin_app.controllers import engine_sentences
 from bilin_app.controllers.engine_sentences import SENTENCES, engine_sentence
 from bilin_app.controllers.job_views import job_view
 from bilin_app.controllers.sentences import file_refused, request_failed
@@ -47,6 +48,29 @@ def test_in_english_it_is_the_engine_s_own_word(qapp):
     start_theme(qapp, Look("light", "en"))
     for template in SENTENCES:
         assert engine_sentence(filled(template)) == filled(template)
+
+
+def test_a_sentence_that_was_told_before_follows_the_language(qapp):
+    message = "config.json is missing: copy or convert the model again"
+    told = []
+    for language in ("en", "zh", "en"):
+        start_theme(qapp, Look("light", language))
+        told.append(engine_sentence(message))
+    assert told[0] == told[2] == message
+    assert told[1] == "缺少 config.json，请重新复制或转换这个模型。"
+
+
+def test_a_text_is_searched_for_once_and_an_empty_one_never(monkeypatch):
+    searched = []
+
+    class Pattern:
+        def fullmatch(self, message):
+            searched.append(message)
+
+    monkeypatch.setattr(engine_sentences, "_patterns", lambda: ((Pattern(), "none"),))
+    message = "no sentence that any other test asks for"
+    assert [engine_sentence(text) for text in ("", message, "", message)] == ["", message] * 2
+    assert searched == [message]
 
 
 @pytest.mark.usefixtures("chinese")

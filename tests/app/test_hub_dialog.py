@@ -116,7 +116,7 @@ def test_what_is_fetched_is_told_before_the_download(dialog, qtbot):
     view = tour_hubs.repository("en")
     dialog.show_repository(view)
     told = dialog._found.text()
-    assert told == ("9 files, 18.8 GB, from huggingface.co, cas-bridge.xethub.hf.co. Licence: mit.")
+    assert told == "Files: 9; 18.8 GB from huggingface.co, cas-bridge.xethub.hf.co. Licence: mit."
     assert "Needs 25.5 GB of disk; 212.0 GB are free." in dialog._needs.text()
     dialog.group.setCurrentIndex(dialog.group.findData("row"))
     dialog.name.setText("田中　模型")

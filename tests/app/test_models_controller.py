@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from PySide6.QtCore import QObject, Signal
-from PySide6.QtWidgets import QMessageBox
+from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtWidgets import QApplication, QMessageBox
 
 from bilin_app.controllers import job_views
 from bilin_app.controllers.engine import EngineController, Place
 from bilin_app.controllers.engine_views import EngineView, ModelView
-from bilin_app.controllers.model_views import Fix, LoadView, PlacementChoice
+from bilin_app.controllers.model_views import Fix, JobView, LoadView, PlacementChoice
 from bilin_app.controllers.models import ModelsController
 from bilin_app.controllers.models_folder import ModelsFolder
 from bilin_app.engine_client.client import RequestFailure, RequestHandle
@@ -113,6 +113,7 @@ class FakeEngine(QObject):
     view_changed = Signal(object)
     loaded = Signal(object)
     load_progressed = Signal(object)
+    interrupted = Signal()
 
     def __init__(self):
         super().__init__()
@@ -138,6 +139,9 @@ class FakeEngine(QObject):
 
     def answer(self, kind, result=None):
         return self.client.answer(kind, result)
+
+    def interrupt(self):
+        self.interrupted.emit()
 
     def of(self, kind):
         return [one for one in self.asked if isinstance(one, kind)]
@@ -352,6 +356,31 @@ def test_nothing_is_loaded_after_a_stop_while_another_load_waits_for_its_plan(wi
     assert wired.loads() == [old]
 
 
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_model_that_is_deleted_while_it_is_loaded_is_not_loaded_then(wired, is_done):
+    wired.greet()
+    (load,) = wired.loads()
+    wired.models.delete(next(row for row in wired.models.rows if row.id == "two"))
+    assert wired.cancelled() == [load.id]
+    *_, unload, delete = wired.client.asked
+    assert isinstance(unload, UnloadModel)
+    assert isinstance(delete, DeleteModel)
+    if is_done:  # before the engine read the cancel
+        wired.handle(load).end_done(loaded("two"))
+    else:
+        wired.handle(load).end_cancelled()
+    wired.client.status_changed.emit(EngineStatus(state="empty"))
+    assert wired.engine.view.state == "empty"
+
+
+def test_a_model_that_left_the_library_while_it_was_loaded_is_still_the_one_to_ask(wired):
+    wired.greet()
+    wired.engine.refresh_models()
+    wired.client.answer(ListModels, ModelsListed((info("one"),)))
+    wired.finish_load()
+    assert wired.engine.model.id == "two"
+
+
 @pytest.mark.expects_log
 def test_the_newest_state_is_heard_last_where_a_listener_loads_another_model(wired):
     heard = []
@@ -497,6 +526,28 @@ def test_what_a_deletion_does_is_asked_before_it(qapp, qtbot, monkeypatch, engin
     assert [request.model for request in engine.of(DeleteModel)] == ["beside", "inside"]
 
 
+@pytest.mark.parametrize("role", ["AcceptRole", "RejectRole"])
+def test_a_failed_download_is_discarded_only_after_a_confirmed_question(
+    qapp, qtbot, engine, models, role
+):
+    start_theme(qapp, Look("light", "en"))
+    view = ModelsView(None)  # type: ignore[arg-type]
+    qtbot.addWidget(view)
+    ModelsPage(view, models, engine)
+
+    def press():
+        box = QApplication.activeModalWidget()
+        assert isinstance(box, QMessageBox)
+        assert "glm" in box.text()
+        wanted = QMessageBox.ButtonRole[role]
+        next(b for b in box.buttons() if box.buttonRole(b) == wanted).click()
+
+    QTimer.singleShot(0, press)
+    view.queue.discard_requested.emit(JobView("7", "download", "glm", "failed"))
+    changed = [(request.job, request.action) for request in engine.of(ChangeJob)]
+    assert changed == ([(7, "clear")] if role == "AcceptRole" else [])
+
+
 def test_devices_of_the_command_line_are_planned_for_every_model(engine, tmp_path):
     folder = ModelsFolder(tmp_path, engine, lambda _path: EngineCommand("engine", ()))
     controller = ModelsController(engine, ModelNotes(), folder, "4x24GiB")
@@ -552,6 +603,60 @@ def test_measuring_loads_first_and_then_keeps_the_date(engine, models):
     assert measured[0].measured_tok_s == 8.5
     assert measured[0].measured_at == 1.8e9
     assert views[-1].state == "loaded"
+
+
+def measure_loaded(engine, models, model_id):
+    """The request that measures a model which is loaded already."""
+    engine.becomes("ready", model_id)
+    models.measure(model_id)
+    engine.becomes("busy", model_id)
+    return engine.of(MeasureModel)[-1]
+
+
+def test_a_measurement_is_interrupted_as_an_answer_is(engine, models):
+    request = measure_loaded(engine, models, "one")
+    assert models.is_measuring
+    engine.interrupt()
+    assert [cancel.target for cancel in engine.of(Cancel)] == [request.id]
+    assert not models.is_measuring
+
+
+def test_another_model_is_measured_once_the_measurement_of_the_first_is_stopped(engine, models):
+    measured = []
+    models.measured.connect(measured.append)
+    first = measure_loaded(engine, models, "one")
+    engine.interrupt()
+    models.measure("two")
+    engine.client.answer_plans()
+    assert [load[0] for load in engine.loads] == ["two"]
+    engine.handles[first.id].end_cancelled()
+    engine.becomes("ready", "two")
+    engine.loaded.emit(loaded("two"))
+    assert engine.of(MeasureModel)[-1].model == "two"
+    assert models.is_measuring
+    assert measured == []
+
+
+def test_what_is_measured_is_not_said_to_write_an_answer(qapp, qtbot, engine, models):
+    start_theme(qapp, Look("light", "en"))
+    view = ModelsView(None)  # type: ignore[arg-type]
+    qtbot.addWidget(view)
+    ModelsPage(view, models, engine)
+    measure_loaded(engine, models, "one")
+    models.choose("two")
+    asked = []
+
+    def stop_it():
+        box = QApplication.activeModalWidget()
+        assert isinstance(box, QMessageBox)
+        asked.append(box.text())
+        next(b for b in box.buttons() if b.text() == "Stop it").click()
+
+    QTimer.singleShot(0, stop_it)
+    view.detail.placement.measure_requested.emit()
+    assert asked == ["The speed of one is being measured."]
+    engine.client.answer_plans()
+    assert [load[0] for load in engine.loads] == ["two"]
 
 
 def test_a_failed_load_ends_the_measurement_that_waited_for_it(engine, models):

@@ -3,15 +3,32 @@
 from dataclasses import replace
 
 import pytest
-from PySide6.QtCore import QCoreApplication, QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtCore import (
+    QCoreApplication,
+    QEvent,
+    QMimeData,
+    QPoint,
+    QPointF,
+    Qt,
+    QTimer,
+    QUrl,
+)
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QWheelEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QCheckBox, QLabel, QSpinBox
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QCheckBox,
+    QLabel,
+    QMessageBox,
+    QSpinBox,
+)
 
 from bilin_app import tour_models
-from bilin_app.controllers.model_views import FolderView, LoadView, PlacementChoice
+from bilin_app.controllers.model_views import FolderView, JobView, LoadView, PlacementChoice
 from bilin_app.pages.models.add import IN_PLACE, AddDialog
 from bilin_app.pages.models.rename import RenameDialog
+from bilin_app.pages.models.trash import TrashDialog
 from bilin_app.pages.models.view import ModelsView
 from bilin_app.theme.theme import Look, start_theme
 
@@ -312,3 +329,56 @@ def test_what_is_held_over_the_page_is_told_what_letting_go_does(view, tmp_path,
         view.dropEvent(QDropEvent(place.toPointF(), action, data, buttons, keys))
     assert heard.args == [str(tmp_path)]
     assert not view.drop_hint.isVisible()
+
+
+def answer_next_question(role):
+    """Presses the button with this role as soon as a question is on show."""
+
+    def press():
+        box = QApplication.activeModalWidget()
+        assert isinstance(box, QMessageBox)
+        next(b for b in box.buttons() if box.buttonRole(b) == role).click()
+
+    QTimer.singleShot(0, press)
+
+
+def test_the_trash_is_emptied_only_after_a_confirmed_question(view, qtbot):
+    dialog = TrashDialog(view, tour_models.library().trash)
+    qtbot.addWidget(dialog)
+    dialog.open()
+    emptied = []
+    dialog.emptied.connect(lambda: emptied.append(True))
+    answer_next_question(QMessageBox.ButtonRole.RejectRole)
+    dialog.empty.click()
+    assert emptied == []
+    assert dialog.isVisible()
+    answer_next_question(QMessageBox.ButtonRole.AcceptRole)
+    dialog.empty.click()
+    assert emptied == [True]
+
+
+@pytest.mark.parametrize("kind", ["convert", "download", "import", "move"])
+def test_what_a_failed_job_did_is_not_removed_by_the_button_of_a_done_one(view, qtbot, kind):
+    failed, done = (JobView("7", kind, "glm", state) for state in ("failed", "done"))
+    acted = []
+    view.queue.job_acted.connect(lambda *args: acted.append(args))
+    view.show_jobs([failed])
+    with qtbot.waitSignal(view.queue.discard_requested) as heard:
+        button(view.queue, "Discard …").click()
+    assert heard.args == [failed]
+    assert acted == []
+    view.show_jobs([done])
+    button(view.queue, "Clear").click()
+    assert acted == [("7", "clear")]
+
+
+def test_a_failed_check_left_nothing_to_discard(view):
+    view.show_jobs([JobView("7", "verify", "glm", "failed")])
+    assert button(view.queue, "Clear").isVisible()
+
+
+def test_one_minute_is_told_without_a_plural(view, qtbot):
+    folder = replace(FOLDER, size_bytes=60 * 10**9, rate_bytes_s=1e9, free_bytes=10**12)
+    dialog = AddDialog(view, folder)
+    qtbot.addWidget(dialog)
+    assert "It takes about 1 min, as measured on this machine." in dialog._needs.text()

@@ -33,6 +33,17 @@ def plan_of(choice: PlacementChoice, model: str = "glm-130b") -> PlanResult:
 
 
 @pytest.mark.parametrize("devices", MACHINES)
+def test_what_the_expected_speed_rests_on_is_told_in_chinese(qapp, devices):
+    start_theme(qapp, Look("light", "zh"))
+    choice = PlacementChoice(devices=devices)
+    told = placement_views.placement_view(plan_of(choice), choice, {}).assumptions
+    start_theme(qapp, Look("light", "en"))
+    assert told
+    assert all("产品标称" in line or "未实测" in line for line in told)
+    assert not any(word in line for line in told for word in ("data sheet", "reached", "measured"))
+
+
+@pytest.mark.parametrize("devices", MACHINES)
 def test_the_card_shows_the_numbers_of_plan_json(devices, capsys):
     assert run(["plan", "glm-130b", "--devices", devices, "--json"]) == 0
     told = msgspec.json.decode(capsys.readouterr().out, type=PlanResult)

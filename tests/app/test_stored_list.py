@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QWidget
 from bilin_app.controllers.conversation_list import ConversationList
 from bilin_app.controllers.document_list import DocumentList
 from bilin_app.controllers.list_views import TrashRow
+from bilin_app.pages.deletion_question import DeletionQuestion
 from bilin_app.pages.trash import TrashDialog
 from bilin_app.storage import conversations, documents
 from bilin_app.storage.store import Store
@@ -164,5 +165,5 @@ def test_the_trash_asks_before_anything_goes_for_good(qtbot, monkeypatch):
     assert asked[-1] == "Delete 2 items for good?"
     dialog.show_rows([])
     assert not dialog._restore_button.isEnabled()
-    box = dialog.make_question("?")
+    box = DeletionQuestion(dialog, "Trash", "?")
     assert box.defaultButton().text() == "Cancel"

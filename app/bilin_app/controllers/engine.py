@@ -353,8 +353,9 @@ class EngineController(QObject):
             return
         self._load_id = None
         self.context_length = loaded.context_length
-        info = self._info(loaded.model)
-        self._set(EngineView("ready", model=model_view(info) if info else None, fraction=1.0))
+        info = self._info(loaded.model)  # None where it was deleted while it was loaded
+        model = model_view(info) if info else self.view.model
+        self._set(EngineView("ready", model=model, fraction=1.0))
         if loaded.model == self._wanted:
             self.model_chosen.emit(loaded.model)
         self.loaded.emit(loaded)

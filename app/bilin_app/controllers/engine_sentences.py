@@ -7,7 +7,7 @@ cannot go stale here. The rest is shown as it is.
 """
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication
 
@@ -47,6 +47,12 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "signal {} ({})"),
     QT_TRANSLATE_NOOP("EngineSentences", "exit code {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "the engine is not running"),
+    # What a plan's figures rest on
+    QT_TRANSLATE_NOOP("EngineSentences", "{}: {} GB/s {}, {} of it reached{}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "measured"),
+    QT_TRANSLATE_NOOP("EngineSentences", "by its data sheet"),
+    QT_TRANSLATE_NOOP("EngineSentences", ", as measured of this model"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} us per all-reduce, not measured"),
     # Models and their files
     QT_TRANSLATE_NOOP("EngineSentences", "the model \"{}\" is not loaded; load it first"),
     QT_TRANSLATE_NOOP("EngineSentences", "the model \"{}\" is not loaded; \"{}\" is"),
@@ -174,14 +180,24 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
 
 def engine_sentence(message: str) -> str:
     """A sentence of the engine's in the window's language; one that is not known, as it is."""
+    if not message:
+        return ""
+    found = _found(message)
+    if found is None:
+        return message
+    template, values = found
+    told = QCoreApplication.translate("EngineSentences", template)
+    return message if told == template else told.format(*map(engine_sentence, values))
+
+
+@lru_cache(maxsize=1024)  # the same models and jobs are told of many times a second
+def _found(message: str) -> tuple[str, tuple[str, ...]] | None:
+    """The template that a message was made of, and its values."""
     for pattern, template in _patterns():
         match = pattern.fullmatch(message)
         if match is not None:
-            told = QCoreApplication.translate("EngineSentences", template)
-            return (
-                message if told == template else told.format(*map(engine_sentence, match.groups()))
-            )
-    return message
+            return template, match.groups()
+    return None
 
 
 @cache

@@ -152,8 +152,13 @@ class ModelsController(QObject):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a model is writing an answer now."""
+        """Whether a model is at work now: it writes, reads or is measured."""
         return self._engine.view.state == "busy"
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether that work is a measurement."""
+        return self._speed.is_running
 
     @property
     def loaded_id(self) -> str:
@@ -181,7 +186,7 @@ class ModelsController(QObject):
         self._ask(lambda i: RenameModel(id=i, model=model_id, name=name), self.refresh)
 
     def delete(self, row: ModelRow) -> None:
-        """Puts a model into the trash; a loaded one is unloaded first.
+        """Puts a model into the trash; one that is loaded, or about to be, is unloaded first.
 
         The list may have changed since a person was asked: only the folder in question is deleted.
         """
@@ -189,8 +194,12 @@ class ModelsController(QObject):
             self.notice.emit(self.tr("Nothing was deleted: the list of models has changed."))
             self.refresh()
             return
-        if row.id == self.loaded_id:
-            self._engine.unload()
+        view = self._engine.view
+        if view.model is not None and view.model.id == row.id:
+            if view.state == "loading":
+                self._engine.stop_loading()
+            if view.state in ("loading", "ready", "busy"):  # a load may end before it is stopped
+                self._engine.unload()
         handle = self._engine.send(lambda i: DeleteModel(id=i, model=row.id))
         handle.done.connect(lambda result: self._on_deleted(row, result))
         handle.failed.connect(self._on_refused)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, cast, get_args
 
+from bilin_app.controllers.engine_sentences import engine_sentence
 from bilin_app.controllers.model_views import (
     MODES,
     DeviceBar,
@@ -115,7 +116,7 @@ def placement_view(
         short_device=plan.short_device,
         short_bytes=plan.short_bytes,
         suggestions=tuple(_suggestion(s, plan, choice) for s in plan.suggestions),
-        assumptions=plan.assumptions,
+        assumptions=tuple(map(engine_sentence, plan.assumptions)),
         is_measured=plan.is_measured,
     )
 

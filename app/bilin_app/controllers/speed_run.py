@@ -24,6 +24,7 @@ class SpeedRun(QObject):
         self.fraction = 0.0
         engine.loaded.connect(self._on_loaded)
         engine.view_changed.connect(self._on_engine_changed)
+        engine.interrupted.connect(self.stop)
 
     @property
     def is_running(self) -> bool:
@@ -31,9 +32,10 @@ class SpeedRun(QObject):
         return self._request_id is not None
 
     def start(self, model_id: str) -> None:
-        """Measures a model; a loaded one that is another is unloaded for it."""
-        if self.model_id:
+        """Measures a model in place of any other; one that is loaded is unloaded for it."""
+        if self.model_id == model_id:
             return
+        self.stop()
         self.model_id, self.fraction = model_id, 0.0
         if self._engine.model is not None and self._engine.model.id == model_id:
             self._measure()
@@ -45,15 +47,15 @@ class SpeedRun(QObject):
         request_id = self._request_id
         if request_id is not None:
             self._engine.send(lambda i: Cancel(id=i, target=request_id))
+            self._end()
 
     def _measure(self) -> None:
         model_id = self.model_id
         handle = self._engine.send(lambda i: MeasureModel(i, model_id))
-        self._request_id = handle.id
-        handle.progressed.connect(self._on_progressed)
-        handle.done.connect(lambda result: self._on_measured(model_id, result))
-        handle.cancelled.connect(self._end)
-        handle.failed.connect(self._on_failed)
+        self._request_id = request_id = handle.id
+        handle.progressed.connect(lambda progress: self._on_progressed(request_id, progress))
+        handle.done.connect(lambda result: self._on_measured(request_id, result))
+        handle.failed.connect(lambda failure: self._on_failed(request_id, failure))
         self.changed.emit()
 
     def _end(self) -> None:
@@ -72,15 +74,22 @@ class SpeedRun(QObject):
         if self.model_id and not self.is_running and view.state in ("fault", "empty", "stopped"):
             self._end()
 
-    def _on_progressed(self, progress: Progress) -> None:
+    def _on_progressed(self, request_id: int, progress: Progress) -> None:
+        if request_id != self._request_id:  # it was given up
+            return
         self.fraction = progress.fraction
         self.changed.emit()
 
-    def _on_measured(self, model_id: str, result: SpeedMeasured) -> None:
+    def _on_measured(self, request_id: int, result: SpeedMeasured) -> None:
+        if request_id != self._request_id:
+            return
+        model_id = self.model_id
         self._end()
         self.measured.emit(model_id, result.speed)
 
-    def _on_failed(self, failure: RequestFailure) -> None:
+    def _on_failed(self, request_id: int, failure: RequestFailure) -> None:
+        if request_id != self._request_id:
+            return
         self._end()
         if failure.end is None:
             self.failed.emit(sentences.request_failed(failure.code, failure.message))

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from bilin_app.pages.controls import TextButton, is_enter, label
+from bilin_app.pages.dialog_size import DialogScroll, resize_within_screen
 from bilin_app.pages.keymap import (
     SHORTCUTS,
     Shortcut,
@@ -108,11 +109,12 @@ class ShortcutsDialog(QDialog):
         self._about = label(self, "muted", wraps=True)
         self._rows: list[tuple[QLabel, Shortcut]] = []
         self._caps: dict[str, QLabel] = {}  # of the keys that stay
-        self._fixed = label(self, "muted")
+        self._columns = QWidget(self)
+        self._fixed = label(self._columns, "muted")
         self._fixed.setContentsMargins(0, 8, 0, 0)
         self.buttons: dict[str, KeyButton] = {}
         self._wanted = ("", "")  # a shortcut's name and the keys that something else has
-        columns = self._make_columns()  # before what stands below them: Tab goes in this order
+        self._make_columns()  # before what stands below them: Tab goes in this order
         self._notice = QFrame(self)
         self._notice.setObjectName("notice")
         self._notice_text = label(self._notice, wraps=True)
@@ -125,12 +127,18 @@ class ShortcutsDialog(QDialog):
         self._reset.clicked.connect(self._on_reset)
         self._close.clicked.connect(self.accept)
         keymap().changed.connect(self._show_keys)
-        self._build(columns)
+        self._build()
         self._retranslate()
         self._forget()
+        self._resize()
 
-    def _make_columns(self) -> QHBoxLayout:
-        columns = QHBoxLayout()
+    def _resize(self) -> None:
+        hint = self.sizeHint()
+        resize_within_screen(self, hint.width(), hint.height())
+
+    def _make_columns(self) -> None:
+        columns = QHBoxLayout(self._columns)
+        columns.setContentsMargins(0, 0, 0, 0)
         columns.setSpacing(40)
         half = -(-(len(SHORTCUTS) + 1) // 2)  # with the line above those that stay
         for part in (SHORTCUTS[:half], SHORTCUTS[half:]):
@@ -142,15 +150,14 @@ class ShortcutsDialog(QDialog):
                 if shortcut.scope == "fixed" and not self._caps:
                     grid.addWidget(self._fixed, grid.rowCount(), 0, 1, 2)
                 row = grid.rowCount()
-                text = label(self)
+                text = label(self._columns)
                 grid.addWidget(text, row, 0)
                 grid.addWidget(self._keys_of(shortcut), row, 1, Qt.AlignmentFlag.AlignRight)
                 self._rows.append((text, shortcut))
             grid.setRowStretch(grid.rowCount(), 1)
             columns.addLayout(grid)
-        return columns
 
-    def _build(self, columns: QHBoxLayout) -> None:
+    def _build(self) -> None:
         notice = QHBoxLayout(self._notice)
         notice.setContentsMargins(14, 8, 8, 8)
         notice.addWidget(self._notice_text, 1)
@@ -165,16 +172,17 @@ class ShortcutsDialog(QDialog):
         column.setSpacing(14)
         column.addWidget(self._heading)
         column.addWidget(self._about)
-        column.addLayout(columns)
+        column.addWidget(DialogScroll(self, self._columns), 1)
+        column.addStretch()
         column.addWidget(self._notice)
         column.addLayout(bottom)
 
     def _keys_of(self, shortcut: Shortcut) -> QWidget:
         if shortcut.scope == "fixed":
-            cap = label(self, "key")
+            cap = label(self._columns, "key")
             self._caps[shortcut.name] = cap
             return cap
-        button = KeyButton(shortcut, self)
+        button = KeyButton(shortcut, self._columns)
         button.keys_pressed.connect(lambda keys: self.try_keys(shortcut.name, keys))
         self.buttons[shortcut.name] = button
         return button
@@ -201,6 +209,7 @@ class ShortcutsDialog(QDialog):
         self._notice_text.setText(text)
         self._take.hide()
         self._notice.show()
+        self._resize()
 
     def _forget(self) -> None:
         self._wanted = ("", "")

@@ -9,7 +9,6 @@ from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
     QHeaderView,
-    QMessageBox,
     QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
@@ -20,6 +19,7 @@ from typing_extensions import override
 from bilin_app.controllers.list_views import TrashRow
 from bilin_app.pages.controls import TextButton, label
 from bilin_app.pages.dates import date_time, short_date
+from bilin_app.pages.deletion_question import DeletionQuestion
 
 SIZE = (560, 420)
 _ID_ROLE = Qt.ItemDataRole.UserRole
@@ -118,23 +118,8 @@ class TrashDialog(QDialog):
         title = next((row.title for row in self._rows if row.id == ids[0]), "")
         return self.tr("Delete for good: {0}?").format(title or self.tr("Untitled"))
 
-    def make_question(self, text: str) -> QMessageBox:
-        """The question before something goes for good."""
-        box = QMessageBox(self)
-        box.setWindowTitle(self.tr("Trash"))
-        box.setText(text)
-        box.setInformativeText(self.tr("This cannot be undone."))
-        box.addButton(self.tr("Delete"), QMessageBox.ButtonRole.AcceptRole)
-        cancel = box.addButton(self.tr("Cancel"), QMessageBox.ButtonRole.RejectRole)
-        box.setDefaultButton(cancel)
-        box.setEscapeButton(cancel)
-        return box
-
     def _ask(self, text: str) -> bool:
-        box = self.make_question(text)
-        box.exec()
-        clicked = box.clickedButton()
-        return clicked is not None and box.buttonRole(clicked) == QMessageBox.ButtonRole.AcceptRole
+        return DeletionQuestion(self, self.tr("Trash"), text).is_confirmed()
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:

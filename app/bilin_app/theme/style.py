@@ -172,8 +172,8 @@ QPushButton[role="segment"]:disabled { color: $muted; }
 #queue { background: $paper; border-top: 1px solid $line; }
 #catalogList { background: $surface; border: 1px solid $line; border-radius: 8px;
     padding: 3px; }
-#modelScroll, #modelScroll > QWidget > QWidget, #modelList { background: transparent;
-    border: none; }
+#modelScroll, #modelScroll > QWidget > QWidget, #modelList, #dialogScroll,
+#dialogScroll > QWidget > QWidget { background: transparent; border: none; }
 QProgressBar { background: $raised; border: none; border-radius: 3px; min-height: 6px;
     max-height: 6px; }
 QProgressBar::chunk { background: $accent; border-radius: 3px; }

@@ -87,7 +87,7 @@
             <translation>比邻的模型，{0}</translation>
         </message>
         <message>
-            <source>About {0} minutes, as measured on this machine.</source>
+            <source>It takes about {0} min, as measured on this machine.</source>
             <translation>按本机实测速度，约需 {0} 分钟。</translation>
         </message>
         <message>
@@ -788,6 +788,21 @@
             <source>MMM d</source>
             <comment>a day, as QLocale reads it</comment>
             <translation>M月d日</translation>
+        </message>
+    </context>
+    <context>
+        <name>DeletionQuestion</name>
+        <message>
+            <source>This cannot be undone.</source>
+            <translation>此操作无法撤销。</translation>
+        </message>
+        <message>
+            <source>Delete</source>
+            <translation>删除</translation>
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation>取消</translation>
         </message>
     </context>
     <context>
@@ -1742,6 +1757,26 @@
             <source>{} cannot be emptied: {}</source>
             <translation>无法清空 {}：{}</translation>
         </message>
+        <message>
+            <source>{}: {} GB/s {}, {} of it reached{}</source>
+            <translation>{}：带宽 {} GB/s（{}），按达到其 {} 计算{}</translation>
+        </message>
+        <message>
+            <source>measured</source>
+            <translation>实测</translation>
+        </message>
+        <message>
+            <source>by its data sheet</source>
+            <translation>产品标称</translation>
+        </message>
+        <message>
+            <source>, as measured of this model</source>
+            <translation>，由这个模型实测得出</translation>
+        </message>
+        <message>
+            <source>{} us per all-reduce, not measured</source>
+            <translation>每次全归约按 {} 微秒计，未实测</translation>
+        </message>
     </context>
     <context>
         <name>FindBar</name>
@@ -1886,7 +1921,7 @@
             <translation>查询 {0}</translation>
         </message>
         <message>
-            <source>{0} files, {1}, from {2}.</source>
+            <source>Files: {0}; {1} from {2}.</source>
             <translation>共 {0} 个文件，{1}，来自 {2}。</translation>
         </message>
         <message>
@@ -2388,7 +2423,7 @@
         </message>
         <message>
             <source>It ends where it is; what is there stays.</source>
-            <translation>回答到此为止，已写的内容会保留。</translation>
+            <translation>到此为止，已有的内容会保留。</translation>
         </message>
         <message>
             <source>Remove from the list</source>
@@ -2415,8 +2450,12 @@
             <translation>停止</translation>
         </message>
         <message>
-            <source>Stop the answer?</source>
-            <translation>停止回答？</translation>
+            <source>Stop the measurement?</source>
+            <translation>停止测速？</translation>
+        </message>
+        <message>
+            <source>Stop the work?</source>
+            <translation>停止工作？</translation>
         </message>
         <message>
             <source>Undo</source>
@@ -2427,8 +2466,16 @@
             <translation>{0} 已不在列表中；它的文件夹仍在原处</translation>
         </message>
         <message>
-            <source>{0} is writing an answer.</source>
-            <translation>{0} 正在写回答。</translation>
+            <source>The speed of {0} is being measured.</source>
+            <translation>正在测量 {0} 的速度。</translation>
+        </message>
+        <message>
+            <source>Nothing of it is kept.</source>
+            <translation>不会保留测量结果。</translation>
+        </message>
+        <message>
+            <source>{0} is at work.</source>
+            <translation>{0} 正在工作。</translation>
         </message>
         <message>
             <source>A folder with a model…</source>
@@ -2449,6 +2496,14 @@
         <message>
             <source>{0} is here</source>
             <translation>{0} 已添加</translation>
+        </message>
+        <message>
+            <source>Delete what was downloaded or written for {0}?</source>
+            <translation>删除“{0}”已下载或已写入的内容？</translation>
+        </message>
+        <message>
+            <source>Discard</source>
+            <translation>丢弃</translation>
         </message>
     </context>
     <context>
@@ -3836,18 +3891,6 @@
             <translation>回收站</translation>
         </message>
         <message>
-            <source>This cannot be undone.</source>
-            <translation>此操作无法撤销。</translation>
-        </message>
-        <message>
-            <source>Delete</source>
-            <translation>删除</translation>
-        </message>
-        <message>
-            <source>Cancel</source>
-            <translation>取消</translation>
-        </message>
-        <message>
             <source>Title</source>
             <translation>标题</translation>
         </message>
@@ -3872,12 +3915,12 @@
             <translation>关闭</translation>
         </message>
         <message>
-            <source>Empty: frees {0}</source>
-            <translation>清空，释放 {0}</translation>
-        </message>
-        <message>
             <source>Restore {0}</source>
             <translation>恢复 {0}</translation>
+        </message>
+        <message>
+            <source>Empty: frees {0} …</source>
+            <translation>清空，释放 {0}…</translation>
         </message>
     </context>
     <context>
@@ -4012,6 +4055,14 @@
         <message>
             <source>shard {0} of {1}</source>
             <translation>第 {0} / {1} 个分片</translation>
+        </message>
+        <message>
+            <source>Deletes what was downloaded or written so far</source>
+            <translation>会删除已下载或已写入的内容</translation>
+        </message>
+        <message>
+            <source>Discard …</source>
+            <translation>丢弃…</translation>
         </message>
     </context>
     <context>

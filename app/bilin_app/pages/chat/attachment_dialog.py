@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QDialog, QHBoxLayout, QPlainTextEdit, QVBoxLayout,
 
 from bilin_app.pages.chat.composer_edit import MAX_INLINE_CHARS
 from bilin_app.pages.controls import ElidedLabel, TextButton, label
+from bilin_app.pages.dialog_size import resize_within_screen
 from bilin_app.text.attachments import Attachment
 from bilin_app.text.visible import visible
 
@@ -24,7 +25,7 @@ class AttachmentDialog(QDialog):
         self.is_inlined = False
         self._attachment = attachment
         self.setWindowTitle(attachment.name)
-        self.resize(*SIZE)
+        resize_within_screen(self, *SIZE)
         heading = ElidedLabel(self)
         heading.setProperty("role", "heading")
         heading.set_full_text(attachment.name)

@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QCheckBox, QDialog, QHBoxLayout, QTextEdit, QVBoxL
 
 from bilin_app.controllers.prompt_inspection import PromptInspection
 from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.dialog_size import resize_within_screen
 from bilin_app.text.visible import visible
 from bilin_app.theme.fonts import code_families
 from bilin_app.theme.theme import theme
@@ -21,7 +22,7 @@ class PromptDialog(QDialog):
         super().__init__(parent)
         self._inspection = inspection
         self.setWindowTitle(self.tr("What the model saw"))
-        self.resize(*SIZE)
+        resize_within_screen(self, *SIZE)
         heading = label(self, "heading")
         heading.setText(self.tr("What the model saw"))
         facts = label(self, "muted", wraps=True)

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
 from bilin_app.controllers.editor_views import DocumentView, RevisionView
 from bilin_app.pages.controls import TextButton, label
 from bilin_app.pages.dates import date_time
+from bilin_app.pages.dialog_size import resize_within_screen
 from bilin_app.pages.editor.text_view import TextView
 
 SIZE = (920, 600)
@@ -84,7 +85,7 @@ class RevisionsDialog(QDialog):
         self._middle.setVisible(bool(revisions))
         self.restore.setVisible(bool(revisions))
         (self.restore if revisions else self.close_button).setDefault(True)
-        self.resize(*SIZE if revisions else EMPTY_SIZE)
+        resize_within_screen(self, *SIZE if revisions else EMPTY_SIZE)
         for revision in revisions:
             size = self.tr("{0} characters").format(QLocale().toString(revision.num_characters))
             text = f"{date_time(revision.created_at)} · {size}\n{revision.reason}"

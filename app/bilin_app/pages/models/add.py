@@ -17,10 +17,12 @@ from typing_extensions import override
 
 from bilin_app.controllers.model_views import FolderView
 from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.dialog_size import DialogScroll, resize_within_screen
 from bilin_app.pages.models import words
 from bilin_app.pages.models.tokenizer import TokenizerRow
 
 WIDTH = 520
+MARGIN = 24
 GROUPS = ("128", "64", "32", "row")
 IN_PLACE = "in place"
 
@@ -38,25 +40,27 @@ class AddDialog(QDialog):
         self.setMinimumWidth(WIDTH)
         self.setMaximumWidth(WIDTH)
         self._heading = label(self, "heading")
-        self._path = label(self, "muted", wraps=True)
-        self._found = label(self, wraps=True)
-        self._problem = label(self, "danger", wraps=True)
-        self._name_title = label(self, "muted")
-        self.name = QLineEdit(self)
+        self._content = QWidget(self)
+        self._path = label(self._content, "muted", wraps=True)
+        self._found = label(self._content, wraps=True)
+        self._problem = label(self._content, "danger", wraps=True)
+        self._name_title = label(self._content, "muted")
+        self.name = QLineEdit(self._content)
         self.name.setText(_folder_name(folder))
         self.name.textChanged.connect(lambda _text: self._show())
-        self._choices_title = label(self, "section")
+        self._choices_title = label(self._content, "section")
         self._choices = QButtonGroup(self)
         self._about: dict[str, QLabel] = {}
         self._values = self._choice_values()
-        self.tokenizer = TokenizerRow(self)
-        self._needs = label(self, "muted", wraps=True)
+        self.tokenizer = TokenizerRow(self._content)
+        self._needs = label(self._content, "muted", wraps=True)
         self._cancel = TextButton("", self)
         self._cancel.clicked.connect(self.reject)
         self.go = TextButton("primary", self)
         self.go.clicked.connect(self._on_go)
         self._build(group_size)
         self._show()
+        resize_within_screen(self, WIDTH, self.sizeHint().height())
 
     def _choice_values(self) -> tuple[str, ...]:
         folder = self._folder
@@ -69,19 +73,25 @@ class AddDialog(QDialog):
         return tuple(size for size in ("", *GROUPS) if size in folder.needed_bytes)
 
     def _build(self, group_size: str) -> None:
-        column = QVBoxLayout(self)
-        column.setContentsMargins(24, 20, 24, 20)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(MARGIN, 20, MARGIN, 20)
+        outer.setSpacing(10)
+        outer.addWidget(self._heading)
+        outer.addWidget(DialogScroll(self, self._content, WIDTH - 2 * MARGIN), 1)
+        outer.addStretch()
+        column = QVBoxLayout(self._content)
+        column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(10)
-        for widget in (self._heading, self._path, self._found, self._problem):
+        for widget in (self._path, self._found, self._problem):
             column.addWidget(widget)
         column.addSpacing(4)
         column.addWidget(self._choices_title)
         first = group_size if group_size in self._values else (*self._values, "")[0]
         for index, value in enumerate(self._values):
-            button = QRadioButton(self)
+            button = QRadioButton(self._content)
             button.setChecked(value == first)
             self._choices.addButton(button, index)
-            self._about[value] = label(self, "muted", wraps=True)
+            self._about[value] = label(self._content, "muted", wraps=True)
             self._about[value].setContentsMargins(24, 0, 0, 4)
             column.addWidget(button)
             column.addWidget(self._about[value])
@@ -97,8 +107,8 @@ class AddDialog(QDialog):
         row.addStretch()
         row.addWidget(self._cancel)
         row.addWidget(self.go)
-        column.addSpacing(6)
-        column.addLayout(row)
+        outer.addSpacing(6)
+        outer.addLayout(row)
         self.go.setDefault(True)
 
     @property
@@ -184,7 +194,7 @@ class AddDialog(QDialog):
         if folder.kind != "model":
             if folder.rate_bytes_s > 0:
                 minutes = folder.size_bytes / folder.rate_bytes_s / 60
-                about = self.tr("About {0} minutes, as measured on this machine.")
+                about = self.tr("It takes about {0} min, as measured on this machine.")
                 text += " " + about.format(words.whole(max(1, minutes)))
             text += " " + self.tr("The original stays as it is.")
         return text

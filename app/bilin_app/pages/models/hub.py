@@ -29,12 +29,14 @@ from bilin_app.controllers.hub_views import (
     RepositoryView,
 )
 from bilin_app.pages.controls import TextButton, label
+from bilin_app.pages.dialog_size import DialogScroll, resize_within_screen
 from bilin_app.pages.models import words
 from bilin_app.pages.models.add import plain_name
 from bilin_app.pages.models.catalog_list import CatalogList
 
 WIDTH, HEIGHT = 680, 660
 FILES_HEIGHT = 104
+BELOW_STRETCH = 100  # the list above gets what is left
 NAMES = {"hugging_face": "Hugging Face", "modelscope": "ModelScope"}
 GROUPS = ("128", "64", "32", "row")
 
@@ -57,8 +59,8 @@ class HubDialog(QDialog):
         self._is_asking = False
         self._refusal = ""
         self._has_forgotten = False  # the token of the address that the fields name
-        self.setMinimumSize(WIDTH, HEIGHT)
-        self.resize(WIDTH, HEIGHT)
+        self.setMinimumWidth(WIDTH)
+        resize_within_screen(self, WIDTH, HEIGHT)
         self._heading = label(self, "heading")
         self._about = label(self, "muted", wraps=True)
         self.catalog = CatalogList(self)
@@ -66,28 +68,29 @@ class HubDialog(QDialog):
         self.hub.addItems([NAMES[hub] for hub in HUBS])
         self.hub.setCurrentIndex(HUBS.index(first_hub))
         self.repository = QLineEdit(self)
+        self._below = QWidget(self)  # of the line that names the repository
         self.advanced = TextButton("link", self)
         self.advanced.setCheckable(True)
-        self._more = QWidget(self)
+        self._more = QWidget(self._below)
         self.endpoint, self.proxy, self.token = (QLineEdit(self._more) for _ in range(3))
         self.endpoint.setText(endpoint)
         self.proxy.setText(proxy)
         self.token.setEchoMode(QLineEdit.EchoMode.Password)
         self._token_about = label(self._more, "muted", wraps=True)
         self.forget_token = TextButton("link", self._more)
-        self._found = label(self, wraps=True)
-        self._files = QPlainTextEdit(self)
+        self._found = label(self._below, wraps=True)
+        self._files = QPlainTextEdit(self._below)
         self._files.setReadOnly(True)
         self._files.setProperty("role", "field")
         self._files.setFixedHeight(FILES_HEIGHT)
-        self._problem = label(self, "danger", wraps=True)
-        self._result = QWidget(self)
+        self._problem = label(self._below, "danger", wraps=True)
+        self._result = QWidget(self._below)
         self.gguf, self.group = QComboBox(self._result), QComboBox(self._result)
         self.name = QLineEdit(self._result)
         self._gguf_title, self._group_title, self._name_title = (
             label(self._result, "muted") for _ in range(3)
         )
-        self._needs = label(self, "muted", wraps=True)
+        self._needs = label(self._below, "muted", wraps=True)
         self._cancel = TextButton("", self)
         self.go = TextButton("primary", self)
         self._build()
@@ -149,10 +152,6 @@ class HubDialog(QDialog):
         about.addWidget(self._token_about, 1)
         about.addWidget(self.forget_token)
         more.addRow("", about)
-        column.addWidget(self._more)
-        column.addWidget(self._found)
-        column.addWidget(self._files)
-        column.addWidget(self._problem)
         result = QHBoxLayout(self._result)
         result.setContentsMargins(0, 0, 0, 0)
         result.setSpacing(8)
@@ -163,8 +162,19 @@ class HubDialog(QDialog):
         ):
             result.addWidget(title)
             result.addWidget(field, stretch)
-        column.addWidget(self._result)
-        column.addWidget(self._needs)
+        below = QVBoxLayout(self._below)
+        below.setContentsMargins(0, 0, 0, 0)
+        below.setSpacing(column.spacing())
+        for widget in (
+            self._more,
+            self._found,
+            self._files,
+            self._problem,
+            self._result,
+            self._needs,
+        ):
+            below.addWidget(widget)
+        column.addWidget(DialogScroll(self, self._below), BELOW_STRETCH)
         buttons = QHBoxLayout()
         buttons.addStretch()
         buttons.addWidget(self._cancel)
@@ -243,7 +253,7 @@ class HubDialog(QDialog):
         largest_first = sorted(view.files, key=lambda f: -f.size_bytes)
         lines = [f"{f.name}   {words.disk_size(f.size_bytes)}" for f in largest_first]
         self._files.setPlainText("\n".join(lines))
-        text = self.tr("{0} files, {1}, from {2}.")
+        text = self.tr("Files: {0}; {1} from {2}.")
         where = ", ".join(view.hosts) or NAMES[view.choice.hub]
         found = text.format(len(view.files), words.disk_size(view.download_bytes), where)
         if view.choice.revision:

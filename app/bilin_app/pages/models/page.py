@@ -7,8 +7,15 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QMenu, QMessageBox
 
 from bilin_app.controllers.engine import EngineController
-from bilin_app.controllers.model_views import FolderView, LibraryView, ModelRow, PlacementChoice
+from bilin_app.controllers.model_views import (
+    FolderView,
+    JobView,
+    LibraryView,
+    ModelRow,
+    PlacementChoice,
+)
 from bilin_app.controllers.models import ModelsController
+from bilin_app.pages.deletion_question import DeletionQuestion
 from bilin_app.pages.file_dialogs import ask_folder, ask_open
 from bilin_app.pages.model_name import model_name
 from bilin_app.pages.models import words
@@ -60,6 +67,7 @@ class ModelsPage(QObject):
         view.detail.tokenizer_requested.connect(self._on_tokenizer_requested)
         view.detail.fixed.connect(models.load_with)
         view.queue.report_requested.connect(self._on_report_requested)
+        view.queue.discard_requested.connect(self._on_discard_requested)
         view.list.footer.planned.connect(models.choose)
         view.list.footer.trash_requested.connect(self._on_trash_requested)
         view.list.footer.folder_requested.connect(self._on_folder_requested)
@@ -178,6 +186,11 @@ class ModelsPage(QObject):
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 
+    def _on_discard_requested(self, job: JobView) -> None:
+        text = self.tr("Delete what was downloaded or written for {0}?").format(job.title)
+        if DeletionQuestion(self._view, self.tr("Discard"), text).is_confirmed():
+            self._models.change_job(job.id, "clear")
+
     def _on_trash_requested(self) -> None:
         dialog = TrashDialog(self._view, self._library.trash)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -220,11 +233,16 @@ class ModelsPage(QObject):
             self._trashed = ""
 
     def _asks_to_interrupt(self) -> bool:
-        box = self._question(self.tr("Stop the answer?"))
         model = self._engine.view.model
         name = model_name(model) if model is not None else ""
-        box.setText(self.tr("{0} is writing an answer.").format(name))
-        box.setInformativeText(self.tr("It ends where it is; what is there stays."))
+        if self._models.is_measuring:
+            box = self._question(self.tr("Stop the measurement?"))
+            box.setText(self.tr("The speed of {0} is being measured.").format(name))
+            box.setInformativeText(self.tr("Nothing of it is kept."))
+        else:
+            box = self._question(self.tr("Stop the work?"))
+            box.setText(self.tr("{0} is at work.").format(name))
+            box.setInformativeText(self.tr("It ends where it is; what is there stays."))
         go_on = box.addButton(self.tr("Stop it"), QMessageBox.ButtonRole.AcceptRole)
         if not self._is_chosen(box, go_on):
             return False

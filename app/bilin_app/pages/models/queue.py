@@ -21,6 +21,7 @@ class _Line(QWidget):
 
     acted = Signal(str, str)  # job, action
     report_requested = Signal(str)  # its text
+    discard_requested = Signal(object)  # JobView
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -39,7 +40,7 @@ class _Line(QWidget):
         self._cancel = TextButton("", self)
         self._first.clicked.connect(lambda: self.acted.emit(self._job.id, "first"))
         self._main.clicked.connect(self._on_main)
-        self._cancel.clicked.connect(lambda: self.acted.emit(self._job.id, self._end_action()))
+        self._cancel.clicked.connect(self._on_end)
         row = QHBoxLayout()
         row.setSpacing(14)
         row.addWidget(self._kind)
@@ -96,8 +97,13 @@ class _Line(QWidget):
         self._main.setVisible(bool(action))
         self._main.set_texts(actions[action])
         self._main.setAccessibleName(f"{actions[action]}: {job.title}")
-        is_over = self._end_action() == "clear"
-        self._cancel.set_texts(self.tr("Clear") if is_over else self.tr("Cancel"))
+        discards = self.tr("Deletes what was downloaded or written so far")
+        ends = {
+            "cancel": (self.tr("Cancel"), ""),
+            "clear": (self.tr("Clear"), ""),
+            "discard": (self.tr("Discard …"), discards),
+        }
+        self._cancel.set_texts(*ends[self._end_action()])
         self._cancel.setAccessibleName(f"{self._cancel.text()}: {job.title}")
 
     def _fact_words(self) -> str:
@@ -152,7 +158,17 @@ class _Line(QWidget):
         by_state = {"running": "pause", "paused": "resume", "failed": "retry"}
         return by_state.get(self._job.state, "")
 
+    def _on_end(self) -> None:
+        action = self._end_action()
+        if action == "discard":
+            self.discard_requested.emit(self._job)
+        else:
+            self.acted.emit(self._job.id, action)
+
     def _end_action(self) -> str:
+        """A failed job's files stay until its line goes."""
+        if self._job.state == "failed" and self._job.kind not in ("verify", "self_test"):
+            return "discard"
         return "clear" if self._job.state in ("done", "failed") else "cancel"
 
     @override
@@ -167,6 +183,7 @@ class QueueStrip(QFrame):
 
     job_acted = Signal(str, str)  # job, action
     report_requested = Signal(str)
+    discard_requested = Signal(object)  # JobView: one that failed, with what it did so far
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -195,6 +212,7 @@ class QueueStrip(QFrame):
             line = _Line(self)
             line.acted.connect(self.job_acted)
             line.report_requested.connect(self.report_requested)
+            line.discard_requested.connect(self.discard_requested)
             self._column.insertWidget(len(self._lines), line)
             self._lines.append(line)
         for index, line in enumerate(self._lines):
