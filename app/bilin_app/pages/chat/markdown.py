@@ -18,6 +18,7 @@ from PySide6.QtGui import (
     QTextTable,
 )
 
+from bilin_app.pages.chat.cjk_emphasis import add_cjk_emphasis
 from bilin_app.pages.chat.formula_picture import WaitingFormula, insert_formula
 from bilin_app.pages.chat.formulas import formulas
 from bilin_app.pages.chat.highlight import prepare_lexer
@@ -68,6 +69,7 @@ def _parser() -> MarkdownIt:
     parser.enable(["table", "strikethrough"])
     parser.disable(["html_block", "html_inline"])
     add_math(parser)
+    add_cjk_emphasis(parser)
     parser.validateLink = is_safe_link  # type: ignore[method-assign]
     return parser
 
