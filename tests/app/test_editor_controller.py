@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bilin_app.controllers import editor
+from bilin_app.controllers import document_files
 from bilin_app.controllers.editor import EditorController, suggested_length
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.fill_run import SentText
@@ -319,7 +319,7 @@ def test_a_file_on_a_disk_that_does_not_answer_holds_up_no_save_and_no_close(
         answers.wait(60)
         return Snapshot("read at last")
 
-    monkeypatch.setattr(editor, "_read_file", hang)
+    monkeypatch.setattr(document_files, "_read_file", hang)
     try:
         desk.editor.open_text("new")
         desk.editor.open_files([tmp_path / "hangs.txt"])
@@ -337,14 +337,14 @@ def test_files_are_opened_in_turn_and_one_that_cannot_be_read_is_told_in_its_pla
     files = [tmp_path / name for name in ("slow.txt", "gone.txt", "last.txt")]
     for file in (files[0], files[2]):
         file.write_text(f"of {file.name}", encoding="utf-8")
-    read = editor._read_file
+    read = document_files._read_file
 
     def read_late(path):
         if path == files[0]:
             time.sleep(0.1)
         return read(path)
 
-    monkeypatch.setattr(editor, "_read_file", read_late)
+    monkeypatch.setattr(document_files, "_read_file", read_late)
     told = []
     desk.editor.document_opened.connect(lambda view: told.append(view.content.plain_text))
     desk.editor.notice.connect(told.append)
@@ -360,13 +360,13 @@ def test_a_file_that_is_opened_while_it_is_saved_is_read_when_it_is_written(
 ):
     path = tmp_path / "a.txt"
     path.write_text("old", encoding="utf-8")
-    write, may_write = editor.write_whole, threading.Event()
+    write, may_write = document_files.write_whole, threading.Event()
 
     def write_late(place, data):
         may_write.wait(60)
         write(place, data)
 
-    monkeypatch.setattr(editor, "write_whole", write_late)
+    monkeypatch.setattr(document_files, "write_whole", write_late)
     desk.editor.open_text("new")
     desk.editor.save_file(path)
     desk.opened.clear()
@@ -379,14 +379,14 @@ def test_a_file_that_is_opened_while_it_is_saved_is_read_when_it_is_written(
 def test_the_close_waits_for_saves_and_the_newest_of_a_file_is_written_last(
     desk, tmp_path, monkeypatch
 ):
-    write, answers = editor.write_whole, threading.Event()
+    write, answers = document_files.write_whole, threading.Event()
 
     def write_later(path, data):
         if data == b"old":
             answers.wait(60)
         write(path, data)
 
-    monkeypatch.setattr(editor, "write_whole", write_later)
+    monkeypatch.setattr(document_files, "write_whole", write_later)
     for text in ("old", "new"):
         desk.editor.open_text(text)
         desk.editor.save_file(tmp_path / "a.txt")
@@ -398,8 +398,8 @@ def test_the_close_waits_for_saves_and_the_newest_of_a_file_is_written_last(
 @pytest.mark.expects_log
 def test_the_close_waits_for_a_dead_disk_within_limits(desk, tmp_path, monkeypatch):
     answers = threading.Event()
-    monkeypatch.setattr(editor, "write_whole", lambda *_: answers.wait(60))
-    monkeypatch.setattr(editor, "CLOSE_LIMIT_S", 0.1)
+    monkeypatch.setattr(document_files, "write_whole", lambda *_: answers.wait(60))
+    monkeypatch.setattr(document_files, "CLOSE_LIMIT_S", 0.1)
     try:
         desk.editor.open_text("new")
         desk.editor.save_file(tmp_path / "a.txt")

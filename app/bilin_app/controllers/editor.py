@@ -5,17 +5,14 @@ storage and files beside it.
 """
 
 import logging
-import os
-import stat
 from collections.abc import Sequence
-from concurrent.futures import Future, wait
-from functools import partial
 from pathlib import Path
 
 from msgspec import structs
 from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import sentences
+from bilin_app.controllers.document_files import DocumentFiles
 from bilin_app.controllers.document_keeper import DocumentKeeper
 from bilin_app.controllers.document_list import DocumentList
 from bilin_app.controllers.editor_session import EditorSession
@@ -30,13 +27,12 @@ from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.engine_views import EngineView
 from bilin_app.controllers.fill_run import FillRun, SentText, WindowMeter
 from bilin_app.controllers.list_views import DeletedItem
-from bilin_app.controllers.mailbox import Mailbox, in_a_thread
+from bilin_app.controllers.mailbox import Mailbox
 from bilin_app.controllers.proofreader import Proofreader
 from bilin_app.storage import documents as stored
 from bilin_app.storage.documents import RevisionRecord
-from bilin_app.storage.errors import StorageError, storage_error
-from bilin_app.storage.store import CLOSE_LIMIT_S, Store
-from bilin_app.storage.whole_file import write_whole
+from bilin_app.storage.errors import StorageError
+from bilin_app.storage.store import Store
 from bilin_app.text.document import (
     Document,
     Edit,
@@ -45,14 +41,12 @@ from bilin_app.text.document import (
     with_marks,
     without_blank_ids,
 )
-from bilin_app.text.document_file import Snapshot, decode_document, pretty_document
-from bilin_app.text.file_bytes import NotTextError, decode, encode_like
-from bilin_app.text.titles import printable, title_from
+from bilin_app.text.document_file import Snapshot
+from bilin_app.text.titles import title_from
 from bilin_engine.protocol import BlankKind, FillConstraints, FillWay, InspectPrompt, LengthLimit
 
 logger = logging.getLogger(__name__)
 
-MAX_FILE_BYTES = 32 * 1024 * 1024
 _TITLE_CHARACTERS = 400
 
 
@@ -92,9 +86,9 @@ class EditorController(QObject):
         self._engine = engine
         engine.interrupted.connect(self.stop)
         self._mailbox = Mailbox(self)
-        self._saves: dict[Path, Future[None]] = {}  # the last of each file
         self._list = DocumentList(store, self)
         self._keeper = DocumentKeeper(store, self)
+        self._files = DocumentFiles(self)
         self._meter = WindowMeter(engine, self)
         self.reader = Proofreader(engine, self)
         self._visit = 0
@@ -118,6 +112,8 @@ class EditorController(QObject):
         self._keeper.state_changed.connect(self.saved_changed)
         self._keeper.saved.connect(lambda _id: self._list.refresh())
         self._keeper.refused.connect(self._tell)
+        self._files.opened.connect(self._take_new)
+        self._files.told.connect(self.notice)
         self._meter.counted.connect(self._on_counted)
         self.reader.notice.connect(self.notice)
         self._engine.ready.connect(self._on_engine_ready)
@@ -142,10 +138,7 @@ class EditorController(QObject):
         if self._run is not None:
             self._run.leave()
         self._keeper.save_now()
-        wait(self._saves.values(), CLOSE_LIMIT_S)
-        for path, save in self._saves.items():
-            if not save.done():
-                logger.error("%s was not written within %g s", path, CLOSE_LIMIT_S)
+        self._files.close()
 
     # --- Documents --------------------------------------------------------------------------------
 
@@ -187,46 +180,11 @@ class EditorController(QObject):
 
     def open_files(self, paths: Sequence[Path]) -> None:
         """Reads .txt, .md or .json files as new documents, in turn: the last stays on show."""
-        if not paths:
-            return
-        path, *others = paths
-        save = self._saves.get(path)
-
-        def read() -> Snapshot:
-            if save is not None:
-                wait((save,))
-            return _read_file(path)
-
-        def show(snapshot: Snapshot) -> None:
-            self._take(0, snapshot)
-            self._keeper.change(self._snapshot)
-            self.open_files(others)
-
-        def refused(error: StorageError) -> None:
-            self._tell_refused(path, error)
-            self.open_files(others)
-
-        self._mailbox.when(in_a_thread(read), show, refused)
+        self._files.open(paths)
 
     def save_file(self, path: Path) -> None:
         """Writes the document: .json with blanks, candidates and origins, else plain text."""
-        snapshot = self._snapshot()
-
-        def done(_none: None) -> None:
-            self.notice.emit(sentences.file_written(path))
-
-        before = self._saves.get(path)
-
-        def write() -> None:
-            if before is not None:
-                wait((before,))  # the newest text is written last
-            _write_file(path, snapshot)
-
-        self._saves[path] = in_a_thread(write)
-        self._mailbox.when(self._saves[path], done, partial(self._tell_refused, path))
-
-    def _tell_refused(self, path: Path, error: StorageError) -> None:
-        self.notice.emit(sentences.file_refused(path, str(error)))
+        self._files.save(path, self._snapshot())
 
     def rename(self, title: str) -> None:
         """Gives the document a title of the person's own."""
@@ -306,6 +264,10 @@ class EditorController(QObject):
 
         future = self._store.read(stored.load_revision, self.document_id, revision_id)
         self._mailbox.when(future, restore, self._tell)
+
+    def _take_new(self, snapshot: Snapshot) -> None:
+        self._take(0, snapshot)
+        self._keeper.change(self._snapshot)
 
     def _take(self, document_id: int, snapshot: Snapshot) -> None:
         self._waiting = ()
@@ -521,42 +483,3 @@ def suggested_length(text: str) -> LengthLimit | None:
     return (
         LengthLimit(num_words, "words") if in_words else LengthLimit(num_characters, "characters")
     )
-
-
-def _read_file(path: Path) -> Snapshot:
-    data = b""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe, which would be read for ever
-            raise StorageError("unusable", "not a file")
-        size = status.st_size
-        if size > MAX_FILE_BYTES:
-            raise StorageError(
-                "unusable", f"{size} bytes; the editor opens files up to {MAX_FILE_BYTES} bytes"
-            )
-        data = path.read_bytes()
-        if path.suffix.lower() == ".json":
-            return decode_document(data)
-        text = decode(data) if data.strip() else ""
-    except OSError as error:
-        raise storage_error(error) from error
-    except NotTextError as error:
-        reason = f"it is no text in UTF-8, UTF-16 or GB 18030; it begins with {data[:8].hex(' ')}"
-        raise StorageError("unusable", reason) from error
-    except ValueError as error:
-        raise StorageError("unusable", str(error)) from error
-    return Snapshot(printable(path.stem), parse_slice(text, Document()))
-
-
-def _write_file(path: Path, snapshot: Snapshot) -> None:
-    """A link stays one; encoding and line ends stay those of the file that is there."""
-    is_json = path.suffix.lower() == ".json"
-    path = Path(os.path.realpath(path))
-    try:
-        if is_json:
-            write_whole(path, pretty_document(snapshot))
-        else:
-            before = path.read_bytes() if path.is_file() else b""
-            write_whole(path, encode_like(before, snapshot.content.plain_text))
-    except OSError as error:
-        raise storage_error(error) from error
