@@ -718,10 +718,6 @@
             <translation>最近 7 天</translation>
         </message>
         <message>
-            <source>{month} {year}</source>
-            <translation>{year} 年 {month}</translation>
-        </message>
-        <message>
             <source>Unpin</source>
             <translation>取消置顶</translation>
         </message>
@@ -788,6 +784,16 @@
             <source>MMM d</source>
             <comment>a day, as QLocale reads it</comment>
             <translation>M月d日</translation>
+        </message>
+        <message>
+            <source>MMMM</source>
+            <comment>a month, as QLocale reads it</comment>
+            <translation>M月</translation>
+        </message>
+        <message>
+            <source>MMMM yyyy</source>
+            <comment>a month, as QLocale reads it</comment>
+            <translation>yyyy年M月</translation>
         </message>
     </context>
     <context>
