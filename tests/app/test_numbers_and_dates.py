@@ -105,3 +105,15 @@ def test_the_trash_tells_days_as_lists_of_conversations_do(qtbot):
     dialog.show()
     assert f"67,2 GB   {dates.short_date(at)}" in shown(dialog)
     assert dates.short_date(at) == "09.03.25"
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [("en", ["November 2024", "March"]), ("zh", ["2024年11月", "3月"])],
+)
+def test_a_month_is_written_as_the_language_does(qapp, language, expected):
+    start_theme(qapp, Look("light", language))
+    at = datetime(2024, 11, 9, 12).timestamp()
+    now = datetime.now().replace(month=3, day=9).timestamp()
+    assert [dates.month(at), dates.month(now)] == expected
+    start_theme(qapp, Look("light", "en"))

@@ -102,6 +102,12 @@ def test_documents_are_found_in_the_other_script_and_by_the_pinyin_of_their_titl
     ]
 
 
+def test_a_revision_tells_its_characters_as_a_person_counts_them(connection):
+    number = stored.save_document(connection, 0, snapshot(), 1.0)
+    stored.keep_revision(connection, number, snapshot("𠮷，\n[MASK] a b"), "opened", 2.0)
+    assert [r.num_characters for r in stored.list_revisions(connection, number)] == [4]
+
+
 def test_only_what_is_in_the_trash_is_purged_with_its_revisions(connection):
     gone = stored.save_document(connection, 0, snapshot(title="一"), 1.0)
     kept = stored.save_document(connection, 0, snapshot(title="二"), 2.0)

@@ -138,10 +138,39 @@ def test_what_is_folded_in_pieces_is_the_same_as_at_once(monkeypatch, text, quer
         ("***\n\u200b\n👨\u200d👩\u200d👧\n……", "👨\u200d👩\u200d👧"),
         ("x" * 100, "x" * (MAX_TITLE_COLUMNS - 1) + "…"),
         ("Hi. What can you do?", "Hi. What can you do?"),
+        ("> - 用`ls -l`和**三个**参数", "用ls -l和三个参数"),
+        ("`.bashrc` 和 `user_id`", ".bashrc 和 user_id"),
+        ("```python\nprint(1)\n```", "print(1)"),
     ],
 )  # fmt: skip
 def test_titles(text, title):
     assert title_from(text) == title
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3*4等于多少？",
+        "长*宽*高怎么算",
+        "2**10 是多少",
+        "-5℃ 能结冰吗",
+        "user_id 和 user_name 有什么区别",
+        "解释 my_var_name 和 __init__.py",
+        "*args 和 **kwargs 是什么",
+        "*.py和*.txt的区别",
+        "src/**/a 和 b/**/c",
+        "~/.bashrc 怎么写",
+        "#include 报错",
+    ],
+)
+def test_a_title_keeps_signs_that_are_no_markup(text):
+    assert title_from(text) == text
+
+
+@pytest.mark.timeout(10)  # it is on the way of a message that is sent
+@pytest.mark.parametrize("piece", ["**a ", "`", "# ", " ", "**", "- ", "`a"])
+def test_the_title_of_a_long_line_of_marks_is_found_at_once(piece):
+    title_from(piece * 100_000 + "x")
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,18 @@ def test_fcitx_becomes_ibus_where_its_plugin_is_missing():
     environ = {"QT_IM_MODULE": "fcitx"}
     assert choose_input_method(environ)
     assert environ == {"QT_IM_MODULE": "ibus"}
-    for other in ({"QT_IM_MODULE": "ibus"}, {}):
+    environ = {"QT_IM_MODULE": "fcitx", "QT_IM_MODULES": "wayland;fcitx"}
+    assert choose_input_method(environ)
+    assert environ["QT_IM_MODULES"] == "wayland;ibus"  # the one that Qt reads, where it is set
+    environ = {"QT_IM_MODULE": "fcitx", "QT_IM_MODULES": ""}
+    assert choose_input_method(environ)
+    assert environ["QT_IM_MODULE"] == "ibus"
+    for other in (
+        {"QT_IM_MODULE": "ibus"},
+        {},
+        {"QT_IM_MODULE": "fcitx", "QT_IM_MODULES": "wayland;fcitx;ibus"},
+        {"QT_IM_MODULE": "fcitx", "QT_IM_MODULES": "wayland"},
+    ):
         before = dict(other)
         assert not choose_input_method(other)
         assert other == before

@@ -68,6 +68,15 @@ def test_placeholders_are_kept():
         assert sorted(places.findall(text)) == sorted(places.findall(key[1])), key
 
 
+def test_one_thing_has_one_word():
+    """加载, 模型库 (the hub), 比邻, 无标题, and … as the texts of the window have it."""
+    others = ("载入", "模型站", "Bilin", "未命名", "……")
+    told = {text for text, _ in entries(TS).values()}
+    assert [text for text in told if any(other in text for other in others)] == []
+    hubs = {key[1] for key, (text, _) in entries(TS).items() if "模型库" in text}
+    assert [source for source in hubs if "hub" not in source] == []
+
+
 def test_the_compiled_file_is_that_of_the_source(tmp_path):
     fresh = tmp_path / "fresh.qm"
     tool("pyside6-lrelease", "-silent", TS, "-qm", fresh)

@@ -204,7 +204,20 @@ def test_fill_says_what_the_only_candidate_breaks(cli):
 
 
 @pytest.mark.parametrize(
-    "text", ["and/or", "is it a.txt?", "[MASK].txt", "he/she [MASK]", "v1.2", "data", ""]
+    "text",
+    [
+        "and/or",
+        "is it a.txt?",
+        "[MASK].txt",
+        "he/she [MASK]",
+        "v1.2",
+        "data",
+        "",
+        "/etc/fstab是什么？",
+        "~/.bashrc怎么改？",
+        "总结a，再写b.md",
+        " 怎么写README.md",  # as the sentence about the missing file proposes
+    ],
 )
 def test_a_text_that_only_looks_a_little_like_a_path_is_a_text(text, tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
@@ -406,6 +419,7 @@ def test_count_counts_the_whole_prompt(cli):
         (("fill", "letters", "no blank"), 1, "no blank to fill"),
         (("fill", "letters", "nowhere.txt"), 2, "there is no file nowhere.txt"),
         (("proofread", "letters", "./nowhere"), 2, "there is no file ./nowhere"),
+        (("proofread", "letters", "一、怎么写.md"), 2, "(this one with a space before it)"),
         (("proofread", "letters", "/"), 2, "/ is a folder; give a text"),
         (("proofread", "letters", "…！"), 1, 'there is no word to read in "…！"'),
         (("fill", "letters", "[MASK]", "--candidates", "99"), 1, "99 candidates"),

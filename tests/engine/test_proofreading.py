@@ -51,6 +51,7 @@ class WordPool:
     asked: list[WorkerRead] = field(default_factory=list)
     last_id: int = 0
     cancels: Task | None = None
+    expected: tuple[tuple[int, ...], ...] = tuple(tuple(map(ord, f" {n}x")) for n in range(1, 4))
 
     def next_id(self):
         self.last_id += 1
@@ -66,7 +67,7 @@ class WordPool:
         word = "".join(map(chr, placed.word_ids)).strip()
         size = len(placed.word_ids) + 1
         gap = self.gaps.get(word, 0.5)
-        expected = [WorkerExpected(tuple(map(ord, f" {n}x")), -float(n)) for n in range(1, 4)]
+        expected = [WorkerExpected(ids, -float(n)) for n, ids in enumerate(self.expected, 1)]
         return WorkerWord(
             (-1.0 - gap,) * size, (-1.0,) * size, tuple(expected[: request.num_expected])
         )
@@ -166,6 +167,27 @@ def test_unlikely_words_alone_are_asked_about_and_overlaps_go_to_the_least_likel
     assert [e.text for e in found.expected] == ["1x", "2x", "3x"]
     assert not words[0, 2].is_unlikely
     assert words[0, 2].expected == ()
+
+
+class BytesTokenizer(LetterTokenizer):
+    """Has an id beside the letters for every byte."""
+
+    first_byte = FIRST_SPECIAL - 256
+
+    def decode(self, token_ids):
+        return b"".join(map(self.token_bytes, token_ids)).decode("utf-8", "replace")
+
+    def token_bytes(self, token_id):
+        if self.first_byte <= token_id < FIRST_SPECIAL:
+            return bytes([token_id - self.first_byte])
+        return super().token_bytes(token_id)
+
+
+def test_no_half_character_is_expected():
+    lead = BytesTokenizer.first_byte + "湖".encode()[0]
+    pool = WordPool({"很桌": 9.0}, expected=((*ids_of("好"), lead), (lead,), (lead, *ids_of("x"))))
+    told, _, _ = proofread("很桌。", {}, pool=pool, tokenizer=BytesTokenizer())
+    assert [[e.text for e in word.expected] for word in told[0].words] == [["好"]]
 
 
 def test_the_threshold_is_the_models_own_by_language():

@@ -2,6 +2,7 @@
 
 import runpy
 import shutil
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -202,6 +203,40 @@ class ScoringPool(KeepingPool):
         del on_tokens  # nobody reads it
         self.says = list(request.forced_choices[0])
         return super().generate(task, request, lambda _tokens: None)
+
+
+class ChoosingPool(SayingPool):
+    """Finds each choice as likely as any."""
+
+    def generate(self, task, request, on_tokens):
+        found = super().generate(task, request, on_tokens)
+        candidates = tuple(
+            WorkerCandidate(
+                token_ids=ids, logprobs=(-1.0,) * len(ids), score=-1.0, finish_reason="stop"
+            )
+            for ids in request.forced_choices
+        )
+        return msgspec.structs.replace(found, candidates=candidates)
+
+
+class FoldingTokenizer(LetterTokenizer):
+    """As icetk: what is typed at full width is read at half width."""
+
+    def encode(self, text):
+        return super().encode(unicodedata.normalize("NFKC", text))
+
+
+@pytest.mark.parametrize("choices", [("好！", "不行！"), (" 好！", "不行！", "好!")])
+def test_a_choice_is_written_as_it_was_asked_for(choices):
+    text = ModelText(letter_model(), FoldingTokenizer(), None)
+    model = LoadedModel(text, cast(WorkerPool, ChoosingPool([])), 512, FIRST_SPECIAL + 6)
+    segments = (TextSegment("a"), BlankSegment("short"))
+    rule = FillConstraints(choices=choices)
+    fill = Fill(id=7, model="letters", segments=segments, constraints=rule)
+    result = Answering(model, Task(fill), lambda _event: None).fill(fill)
+    found = [(c.text, c.breaks) for c in result.blanks[0].candidates]
+    assert found == [("好！", ""), ("不行！", "")]
+    assert result.text == "a好！"
 
 
 class PrefixedTokenizer(HuggingFaceTokenizer):

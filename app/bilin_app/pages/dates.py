@@ -38,3 +38,12 @@ def short_date(at: float) -> str:
         form = QCoreApplication.translate("Dates", "MMM d", "a day, as QLocale reads it")
         return locale.toString(moment.date(), form)
     return locale.toString(moment.date(), _FORM)
+
+
+def month(at: float) -> str:
+    """As "November" or "11月"; the year only where it is another one."""
+    moment = QDateTime.fromSecsSinceEpoch(round(at)).date()
+    form = QCoreApplication.translate("Dates", "MMMM yyyy", "a month, as QLocale reads it")
+    if moment.year() == QDate.currentDate().year():
+        form = QCoreApplication.translate("Dates", "MMMM", "a month, as QLocale reads it")
+    return QLocale().toString(moment, form)

@@ -8,6 +8,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from bilin_app.storage.search import find_readings
+from bilin_app.text.document import count_characters
 from bilin_app.text.document_file import Snapshot, decode_document, encode_document
 from bilin_app.text.pinyin import readings
 from bilin_app.text.search_terms import fold, query_words
@@ -27,7 +28,7 @@ class DocumentRecord:
 
 @dataclass(frozen=True, slots=True)
 class RevisionRecord:
-    """An earlier state. reason: the controllers' word. num_characters: of its text."""
+    """An earlier state. reason: the controllers' word. num_characters: as a person counts."""
 
     id: int
     created_at: float
@@ -121,7 +122,7 @@ def keep_revision(
     connection.execute(
         "INSERT INTO document_revisions (document_id, created_at, reason, num_characters, content)"
         " VALUES (?, ?, ?, ?, ?)",
-        (document_id, now, reason, len(snapshot.content.text), content),
+        (document_id, now, reason, count_characters(snapshot.content.text), content),
     )
     connection.execute(
         "DELETE FROM document_revisions WHERE document_id = ? AND id NOT IN ("

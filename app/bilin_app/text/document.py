@@ -8,6 +8,7 @@ the way out. A blank takes one position. Every change is an `Edit`, which knows 
 import re
 import unicodedata
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -371,8 +372,9 @@ def with_marks(text: str, mark: str) -> str:
 def count_characters(text: str) -> int:
     """Characters as a person counts them (字): no white space, no combining marks, no blanks."""
     return sum(
-        not c.isspace() and not unicodedata.combining(c) and c != BLANK_MARK
-        for c in from_units(text)
+        count
+        for c, count in Counter(from_units(text)).items()  # a book's at every revision
+        if not c.isspace() and not unicodedata.combining(c) and c != BLANK_MARK
     )
 
 

@@ -7,7 +7,12 @@ import unicodedata
 MAX_TITLE_COLUMNS = 36  # a CJK character takes two
 MAX_NAME_CHARS = 80
 
-_MARKUP = re.compile(r"^[\s>#*+\-`~|]+|[`*_]{1,3}(?=\S)|(?<=\S)[`*_]{1,3}")
+# A line of marks alone, a code block's fence, or what makes a heading, a quotation, a list's item.
+_LEAD = re.compile(r"^[\s>#*+\-`~|]+$|^\s*`{3,}[^`]*$|^(?:\s*(?:#{1,6}|>|[-*+])(?=\s))+")
+# Not what a question is likelier to mean as itself: 2**10, src/**/*.py, and any single * or _.
+_PAIR = re.compile(
+    r"(?<![A-Za-z0-9*`])(\*{2,3}(?!/)|`{1,3})(?=[^\s*`])([^`]{1,100}?)(?<=\S)\1(?![A-Za-z0-9*`])"
+)
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]+')
 _SENTENCE_END = re.compile(r"(?<=[。！？!?])\s*|(?<=\.)\s+")
 
@@ -19,7 +24,7 @@ def title_from(text: str) -> str:
     """
     wordless = ""
     for line in text.splitlines():
-        words = re.sub(r"\s+", " ", _MARKUP.sub("", line)).strip()
+        words = re.sub(r"\s+", " ", _PAIR.sub(r"\2", _LEAD.sub("", line))).strip()
         if any(character.isalnum() for character in words):
             return _cut(words)
         if not wordless and any(c.isprintable() and not c.isspace() for c in words):

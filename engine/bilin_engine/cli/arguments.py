@@ -143,8 +143,12 @@ def sampling(options: argparse.Namespace, recommended: Sampling) -> Sampling:
     return msgspec.structs.replace(recommended, stop_texts=tuple(options.stop), **chosen)
 
 
-# What is meant as a file's name: a text would have a space, or a blank, or no such end.
-_NAMES_FILE = re.compile(r"(~|\.{0,2}/)?[^\s\[\]]*\.(txt|md|markdown|text)|(~|\.{1,2})?/[^\s\[\]]+")
+# What is meant as a file's name: a text would have a space, a blank, a mark of a Chinese sentence
+# (：、“” stand in names as well), or no such end.
+_IN_NAMES = r"[^\s\[\]，。？！；]"
+_NAMES_FILE = re.compile(
+    rf"(~|\.{{0,2}}/)?{_IN_NAMES}*\.(txt|md|markdown|text)|(~|\.{{1,2}})?/{_IN_NAMES}+"
+)
 
 
 def text_argument(value: str) -> str:
@@ -164,7 +168,8 @@ def text_argument(value: str) -> str:
         raise argparse.ArgumentTypeError(f"{value} is a folder; give a text, a text file, or -")
     if _NAMES_FILE.fullmatch(value):
         raise argparse.ArgumentTypeError(
-            f"there is no file {value}; give a text, a text file, or -"
+            f"there is no file {value}; give a text (this one with a space before it), a text "
+            "file, or -"
         )
     return value
 

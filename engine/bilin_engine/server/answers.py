@@ -5,7 +5,7 @@ Everything here runs on the supervisor's work thread, one request at a time. Tor
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -266,8 +266,6 @@ class Answering:
         )
 
     def _fill_one(self, request: Fill, prompt: FillPrompt, index: int) -> _Run:
-        text = self.model.text
-        choices = [ids for c in request.constraints.choices for ids in text.choice_ids(c)]
         streams = [self._stream(request, prompt) for _ in range(request.num_candidates)]
         run = self._run(
             request.id,
@@ -278,7 +276,7 @@ class Answering:
             blank=index,
             # What has to write its closing tag is checked afterwards instead.
             digits_only=request.constraints.digits_only and not prompt.is_enclosed,
-            choices=tuple(choices),
+            choices=tuple(self._choices(request)),
         )
         # Candidates come best first, streams as they were drawn: told apart by their length.
         cut = {len(c.token_ids) for c in run.candidates if c.finish_reason in CUT_REASONS}
@@ -287,6 +285,14 @@ class Answering:
             shown = stream.finish(is_cut=stream.num_tokens in cut)
             self._tell(request.id, shown, num_tokens, index, number)
         return run
+
+    def _choices(self, request: Fill) -> dict[tuple[int, ...], str]:
+        """The ids that may come, and the choice each stands for: of icetk, ！ comes back as !."""
+        found: dict[tuple[int, ...], str] = {}
+        for choice in request.constraints.choices:
+            for ids in self.model.text.choice_ids(choice):
+                found.setdefault(ids, choice.strip())
+        return found
 
     def _stream(self, request: Fill, prompt: FillPrompt) -> TextStream:
         decoder = self.model.text.decoder(continues=prompt.continues)
@@ -299,7 +305,8 @@ class Answering:
 
         And the ids of the best, for the prompts to come.
         """
-        rows = [self._read_candidate(request, prompt, found) for found in run.candidates]
+        choices = self._choices(request)
+        rows = [self._read_candidate(request, prompt, found, choices) for found in run.candidates]
         # Beams' scores are for their length: where a stop text cut one, log-probs tell alone.
         by_score = all(row.is_whole for row in rows)
         rows.sort(key=lambda row: -(row.score if by_score else row.candidate.logprob))
@@ -315,7 +322,11 @@ class Answering:
         return tuple(row.candidate for row in kept), kept[0].token_ids
 
     def _read_candidate(
-        self, request: Fill, prompt: FillPrompt, found: WorkerCandidate
+        self,
+        request: Fill,
+        prompt: FillPrompt,
+        found: WorkerCandidate,
+        choices: Mapping[tuple[int, ...], str],
     ) -> _CandidateRow:
         """A candidate up to its stop text: what comes after it counts for nothing."""
         stream = self._stream(request, prompt)
@@ -324,11 +335,13 @@ class Answering:
             if stream.is_stopped:
                 break
         stream.finish(is_cut=found.finish_reason in CUT_REASONS)
-        bare = bool(request.constraints.choices) or prompt.is_enclosed
+        bare = bool(choices) or prompt.is_enclosed
         shown = stream.text.strip() if bare else stream.text
+        if not stream.is_stopped:
+            shown = choices.get(found.token_ids, shown)
         breaks = broken_constraint(shown, request.constraints)
         is_form_kept = stream.is_stopped or not prompt.is_enclosed
-        if not is_form_kept and not request.constraints.choices:
+        if not is_form_kept and not choices:
             breaks = breaks or f"does not end with {FILL_CLOSE}, as was asked"
         logprob = sum(found.logprobs[: stream.num_tokens])
         return _CandidateRow(

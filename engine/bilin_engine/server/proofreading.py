@@ -34,6 +34,7 @@ from bilin_engine.server.tasks import Task
 from bilin_engine.server.worker_pool import WorkerPool
 
 BLANK_CHARACTER = "\ufffc"
+BROKEN_CHARACTER = "\ufffd"  # what a decoder writes for bytes that are no UTF-8
 CONTEXT_CHARACTERS = 160  # of the paragraph, on each side of a sentence
 WORDS_AT_ONCE = 32  # in one request to the workers: a cancel waits for no more
 NUM_EXPECTED = 3
@@ -168,12 +169,15 @@ class Proofreading:
                 yield span, word
 
     def _expected_words(self, word: WorkerWord) -> tuple[ExpectedWord, ...]:
-        """The alternatives as text, without outer spaces and without one that says nothing."""
-        decode = self._text.tokenizer.decode
+        """The alternatives as text, without outer spaces and without one that says nothing.
+
+        They are cut after some tokens, perhaps within a character: what it had begun is left out.
+        """
         found: dict[str, ExpectedWord] = {}
         for expected in word.expected:
-            shown = decode(expected.token_ids).strip()
-            if shown:
+            decoder = self._text.decoder()
+            shown = "".join(map(decoder.feed, expected.token_ids)).strip()
+            if shown and BROKEN_CHARACTER not in shown:
                 found.setdefault(shown, ExpectedWord(shown, expected.logprob))
         return tuple(found.values())
 

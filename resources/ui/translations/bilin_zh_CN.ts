@@ -718,10 +718,6 @@
             <translation>最近 7 天</translation>
         </message>
         <message>
-            <source>{month} {year}</source>
-            <translation>{year} 年 {month}</translation>
-        </message>
-        <message>
             <source>Unpin</source>
             <translation>取消置顶</translation>
         </message>
@@ -788,6 +784,16 @@
             <source>MMM d</source>
             <comment>a day, as QLocale reads it</comment>
             <translation>M月d日</translation>
+        </message>
+        <message>
+            <source>MMMM</source>
+            <comment>a month, as QLocale reads it</comment>
+            <translation>M月</translation>
+        </message>
+        <message>
+            <source>MMMM yyyy</source>
+            <comment>a month, as QLocale reads it</comment>
+            <translation>yyyy年M月</translation>
         </message>
     </context>
     <context>
@@ -1017,7 +1023,7 @@
         </message>
         <message>
             <source>Proofread …</source>
-            <translation>校读……</translation>
+            <translation>校读…</translation>
         </message>
     </context>
     <context>
@@ -1203,7 +1209,7 @@
         </message>
         <message>
             <source>{} answers {} with something that is no JSON ({}); is {} the address of a hub?</source>
-            <translation>{} 对 {} 的回答不是 JSON（{}）；{} 是模型站的地址吗？</translation>
+            <translation>{} 对 {} 的回答不是 JSON（{}）；{} 是模型库的地址吗？</translation>
         </message>
         <message>
             <source>the repository "{}" is none; write owner/name, as zai-org/GLM-4-9B-0414</source>
@@ -1223,11 +1229,11 @@
         </message>
         <message>
             <source>{} names no commit of {}: it is no such hub</source>
-            <translation>{} 没有给出 {} 的提交：它不是这种模型站</translation>
+            <translation>{} 没有给出 {} 的提交：它不是模型库</translation>
         </message>
         <message>
             <source>{} lists no files of {}: it is no such hub</source>
-            <translation>{} 没有列出 {} 的文件：它不是这种模型站</translation>
+            <translation>{} 没有列出 {} 的文件：它不是模型库</translation>
         </message>
         <message>
             <source>{} does not give out {}: {}</source>
@@ -1263,7 +1269,7 @@
         </message>
         <message>
             <source>{} sends more than the {} bytes that the hub lists of {}; it was thrown away</source>
-            <translation>{} 发来的超过 {} 字节，与模型站列出的 {} 不符；已丢弃</translation>
+            <translation>{} 发来的超过 {} 字节，与模型库列出的 {} 不符；已丢弃</translation>
         </message>
         <message>
             <source>{} is being downloaded by another process of Bilin's</source>
@@ -1631,11 +1637,11 @@
         </message>
         <message>
             <source>the model "{}" is not loaded; load it first</source>
-            <translation>模型“{}”尚未载入，请先载入。</translation>
+            <translation>模型“{}”尚未加载，请先加载。</translation>
         </message>
         <message>
             <source>the model "{}" is not loaded; "{}" is</source>
-            <translation>模型“{}”没有载入，现在载入的是“{}”。</translation>
+            <translation>模型“{}”没有加载，现在加载的是“{}”。</translation>
         </message>
         <message>
             <source>there is no model "{}"; known: {}</source>
@@ -1675,7 +1681,7 @@
         </message>
         <message>
             <source>{} is in the library already</source>
-            <translation>{} 已经在模型库里。</translation>
+            <translation>{} 已经在模型列表里。</translation>
         </message>
         <message>
             <source>{} comes with Bilin and stays as it is</source>
@@ -1895,15 +1901,15 @@
         </message>
         <message>
             <source>Whichever model is loaded</source>
-            <translation>用当前载入的模型</translation>
+            <translation>用当前加载的模型</translation>
         </message>
         <message>
             <source>{0} · not loaded</source>
-            <translation>{0} · 未载入</translation>
+            <translation>{0} · 未加载</translation>
         </message>
         <message>
             <source>{0}. It is loaded when you send a message.</source>
-            <translation>{0}。发送消息时载入。</translation>
+            <translation>{0}。发送消息时加载。</translation>
         </message>
     </context>
     <context>
@@ -2314,7 +2320,7 @@
         </message>
         <message>
             <source>Waiting for the model …</source>
-            <translation>等待模型就绪……</translation>
+            <translation>等待模型就绪…</translation>
         </message>
         <message>
             <source>begun by you</source>
@@ -2719,7 +2725,7 @@
         </message>
         <message>
             <source>Rename “{0}” …</source>
-            <translation>重命名“{0}”……</translation>
+            <translation>重命名“{0}”…</translation>
         </message>
         <message>
             <source>Save</source>
@@ -2727,7 +2733,7 @@
         </message>
         <message>
             <source>Save these values as a preset …</source>
-            <translation>把当前设置存为预设……</translation>
+            <translation>把当前设置存为预设…</translation>
         </message>
         <message>
             <source>none</source>
@@ -2919,7 +2925,7 @@
         </message>
         <message>
             <source>Waiting for the model …</source>
-            <translation>正在等待模型……</translation>
+            <translation>正在等待模型…</translation>
         </message>
         <message>
             <source>{0} % in Chinese ({1} sentences)</source>
@@ -3365,7 +3371,7 @@
         </message>
         <message>
             <source>The model {model} of this conversation cannot be used now; the loaded one answers.</source>
-            <translation>本对话选用的模型 {model} 现在用不了，由当前载入的模型回答。</translation>
+            <translation>本对话选用的模型 {model} 现在用不了，由当前加载的模型回答。</translation>
         </message>
         <message>
             <source>pasted text {number}</source>
@@ -3425,7 +3431,7 @@
         </message>
         <message>
             <source>A fault in Bilin: this could not be done. Its log tells more.</source>
-            <translation>Bilin 出了内部错误，这一步没有完成。详情见日志。</translation>
+            <translation>比邻出了内部错误，这一步没有完成。详情见日志。</translation>
         </message>
     </context>
     <context>
@@ -3516,7 +3522,7 @@
         </message>
         <message>
             <source>Frees its memory; the next message loads it again. From the next start on</source>
-            <translation>释放内存；下一条消息会重新载入。下次启动时生效</translation>
+            <translation>释放内存；下一条消息会重新加载。下次启动时生效</translation>
         </message>
         <message>
             <source>Low</source>
@@ -3864,7 +3870,7 @@
         <name>TrashDialog</name>
         <message>
             <source>Untitled</source>
-            <translation>未命名</translation>
+            <translation>无标题</translation>
         </message>
         <message>
             <source>Nothing leaves the trash by itself.</source>

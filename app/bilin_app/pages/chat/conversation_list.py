@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import (
     QAbstractListModel,
     QEvent,
-    QLocale,
     QModelIndex,
     QObject,
     QPersistentModelIndex,
@@ -35,7 +34,7 @@ from typing_extensions import override
 
 from bilin_app.controllers.list_views import ListRow, SearchHit
 from bilin_app.pages.controls import ClearsByEscape, IconButton, TextButton, label
-from bilin_app.pages.dates import day_of, short_date, start_of
+from bilin_app.pages.dates import day_of, month, short_date, start_of
 from bilin_app.pages.keymap import keymap
 from bilin_app.pages.row_painting import draw_ground, draw_line
 from bilin_app.theme.fonts import language_of, text_font
@@ -44,7 +43,6 @@ from bilin_app.theme.theme import theme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import date
 
     from PySide6.QtWidgets import QStyleOptionViewItem
 
@@ -345,21 +343,15 @@ class ConversationList(QWidget):
             title = title or next((name for at, name in recent if row.updated_at >= at), "")
             if not title:
                 day = day_of(row.updated_at)
-                month = (day.year, day.month)
-                if month not in months:
-                    months[month] = self._month(day, is_this_year=day.year == today.year)
-                title = months[month]
+                number = (day.year, day.month)
+                if number not in months:
+                    months[number] = month(row.updated_at)
+                title = months[number]
             if title != last:
                 entries.append(_Group(title))
                 last = title
             entries.append(row)
         return entries
-
-    def _month(self, day: date, *, is_this_year: bool) -> str:
-        name = QLocale().standaloneMonthName(day.month)
-        if is_this_year:
-            return name
-        return self.tr("{month} {year}").format(month=name, year=day.year)
 
     # --- Events -----------------------------------------------------------------------------------
 
