@@ -126,7 +126,7 @@ def read_description(folder: Path) -> ModelDescription:
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror}"
         raise ModelBrokenError(message) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"{path} is damaged: {error}"
         raise ModelBrokenError(message) from error
 
@@ -448,7 +448,8 @@ def _missing_file(folder: Path, description: ModelDescription) -> str:
 
 def _lacks_tokenizer(folder: Path, description: ModelDescription) -> bool:
     needs_text = description.capabilities.chat or description.capabilities.blanks
-    return bool(needs_text) and not (folder / TOKENIZER_CONFIG_FILE).is_file()
+    # Path.is_file raises for a file that the disk cannot read, and would hide all other models.
+    return bool(needs_text) and not os.path.isfile(folder / TOKENIZER_CONFIG_FILE)  # noqa: PTH113
 
 
 def _precision(config: ModelConfig) -> str:

@@ -69,19 +69,18 @@ class LibraryOps:
 
         To be called before one does: several may have one id in their descriptions, and those that
         have none kept are told apart by their places in the list. Best kept, not needed: a disk
-        that is full keeps nothing from being deleted.
+        that is full or fails keeps nothing from being deleted.
         """
         kept, listed = self._library.ids(), dict[str, str]()
-        for entry in self._library.entries():
-            key = self._library.key(Path(entry.info.path))
-            # One that was never read (its disk is away) may have an id of its own.
-            if not entry.info.is_bundled and (entry.description is not None or key in kept):
-                listed.setdefault(key, entry.info.id)
-        if listed == kept:
-            return
         try:
-            self._write_state(IDS_FILE, msgspec.json.encode(listed))
-        except BilinError as error:
+            for entry in self._library.entries():
+                key = self._library.key(Path(entry.info.path))
+                # One that was never read (its disk is away) may have an id of its own.
+                if not entry.info.is_bundled and (entry.description is not None or key in kept):
+                    listed.setdefault(key, entry.info.id)
+            if listed != kept:
+                self._write_state(IDS_FILE, msgspec.json.encode(listed))
+        except (BilinError, OSError) as error:
             logger.info("the ids of the models cannot be kept: %s", error)
 
     def rename(self, model_id: str, name: str) -> None:
