@@ -488,18 +488,36 @@ def id_from_name(name: str) -> str:
 def _unique_ids(keys: list[str], found: list[LibraryEntry], kept: dict[str, str]) -> list[str]:
     """One id each, in this order; who has kept one gives it up to none but a bundled model."""
 
+    def is_kept(index: int) -> bool:
+        if keys[index] not in kept:
+            return False
+        description = found[index].description
+        # Without Bilin's knowledge another model may have taken the place.
+        return description is None or _may_be_of(kept[keys[index]], description.id)
+
     def is_new(index: int) -> bool:
-        return not found[index].info.is_bundled and keys[index] not in kept
+        return not found[index].info.is_bundled and not is_kept(index)
 
     ids: dict[int, str] = {}
     for index in sorted(range(len(found)), key=is_new):
-        ids[index] = _unique(kept.get(keys[index], found[index].info.id), ids.values())
+        wanted = kept[keys[index]] if is_kept(index) else found[index].info.id
+        ids[index] = _unique(wanted, ids.values())
     return [ids[index] for index in range(len(found))]
 
 
 def _unique(wanted: str, taken: Collection[str]) -> str:
     number, unique = 2, wanted
     while unique in taken:
-        suffix = f"-{number}"
-        unique, number = wanted[: 64 - len(suffix)] + suffix, number + 1
+        unique, number = _numbered(wanted, str(number)), number + 1
     return unique
+
+
+def _may_be_of(unique: str, wanted: str) -> bool:
+    """Whether `_unique` may have made the one of the other."""
+    number = unique.rpartition("-")[2]
+    return unique == wanted or (number.isdecimal() and unique == _numbered(wanted, number))
+
+
+def _numbered(wanted: str, number: str) -> str:
+    suffix = f"-{number}"
+    return wanted[: 64 - len(suffix)] + suffix
