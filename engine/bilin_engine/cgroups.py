@@ -17,13 +17,15 @@ OWN_GROUPS = Path("/proc/self/cgroup")
 def memory_limits(root: Path = ROOT, own_groups: Path = OWN_GROUPS) -> Iterator[tuple[int, int]]:
     """(limit, used) in bytes of each group that has one; files that the cache can drop are free."""
     for folder in _groups(root, own_groups, "memory"):
-        for limit_name, used_name, cached_name in (
-            ("memory.max", "memory.current", "inactive_file"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        for limit_name, used_name, prefix in (
+            ("memory.max", "memory.current", ""),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
         ):
             limit, used = _number(folder / limit_name), _number(folder / used_name)
             if limit is not None and used is not None:
-                yield limit, max(0, used - _cached(folder / "memory.stat", cached_name))
+                # A file read twice is active; it can be dropped like any other.
+                names = (f"{prefix}inactive_file", f"{prefix}active_file")
+                yield limit, max(0, used - _cached(folder / "memory.stat", names))
 
 
 def cpu_quota(root: Path = ROOT, own_groups: Path = OWN_GROUPS) -> float:
@@ -60,12 +62,9 @@ def _share(quota: str, period: str) -> float:
     return int(quota) / int(period)
 
 
-def _cached(stat: Path, name: str) -> int:
-    for line in _text(stat).splitlines():
-        key, _, value = line.partition(" ")
-        if key == name and value.isdecimal():
-            return int(value)
-    return 0
+def _cached(stat: Path, names: tuple[str, ...]) -> int:
+    fields = (line.partition(" ") for line in _text(stat).splitlines())
+    return sum(int(value) for key, _, value in fields if key in names and value.isdecimal())
 
 
 def _number(path: Path) -> int | None:

@@ -126,7 +126,7 @@ def read_description(folder: Path) -> ModelDescription:
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror}"
         raise ModelBrokenError(message) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"{path} is damaged: {error}"
         raise ModelBrokenError(message) from error
 
@@ -448,7 +448,8 @@ def _missing_file(folder: Path, description: ModelDescription) -> str:
 
 def _lacks_tokenizer(folder: Path, description: ModelDescription) -> bool:
     needs_text = description.capabilities.chat or description.capabilities.blanks
-    return bool(needs_text) and not (folder / TOKENIZER_CONFIG_FILE).is_file()
+    # Path.is_file raises for a file that the disk cannot read, and would hide all other models.
+    return bool(needs_text) and not os.path.isfile(folder / TOKENIZER_CONFIG_FILE)  # noqa: PTH113
 
 
 def _precision(config: ModelConfig) -> str:
@@ -487,18 +488,36 @@ def id_from_name(name: str) -> str:
 def _unique_ids(keys: list[str], found: list[LibraryEntry], kept: dict[str, str]) -> list[str]:
     """One id each, in this order; who has kept one gives it up to none but a bundled model."""
 
+    def is_kept(index: int) -> bool:
+        if keys[index] not in kept:
+            return False
+        description = found[index].description
+        # Without Bilin's knowledge another model may have taken the place.
+        return description is None or _may_be_of(kept[keys[index]], description.id)
+
     def is_new(index: int) -> bool:
-        return not found[index].info.is_bundled and keys[index] not in kept
+        return not found[index].info.is_bundled and not is_kept(index)
 
     ids: dict[int, str] = {}
     for index in sorted(range(len(found)), key=is_new):
-        ids[index] = _unique(kept.get(keys[index], found[index].info.id), ids.values())
+        wanted = kept[keys[index]] if is_kept(index) else found[index].info.id
+        ids[index] = _unique(wanted, ids.values())
     return [ids[index] for index in range(len(found))]
 
 
 def _unique(wanted: str, taken: Collection[str]) -> str:
     number, unique = 2, wanted
     while unique in taken:
-        suffix = f"-{number}"
-        unique, number = wanted[: 64 - len(suffix)] + suffix, number + 1
+        unique, number = _numbered(wanted, str(number)), number + 1
     return unique
+
+
+def _may_be_of(unique: str, wanted: str) -> bool:
+    """Whether `_unique` may have made the one of the other."""
+    number = unique.rpartition("-")[2]
+    return unique == wanted or (number.isdecimal() and unique == _numbered(wanted, number))
+
+
+def _numbered(wanted: str, number: str) -> str:
+    suffix = f"-{number}"
+    return wanted[: 64 - len(suffix)] + suffix

@@ -87,15 +87,18 @@ def lower_priority(nice: int) -> None:
         os.nice(nice)
 
 
+def num_processors() -> int:
+    """Processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def num_usable_threads() -> int:
     """Processors this process may run on, and no more than it is given the time of."""
     import math
 
     from bilin_engine import cgroups
 
-    if sys.platform != "linux":
-        return os.cpu_count() or 1
-    return math.ceil(min(len(os.sched_getaffinity(0)), cgroups.cpu_quota()))
+    return math.ceil(min(num_processors(), cgroups.cpu_quota()))
 
 
 def cpu_label() -> str:

@@ -21,7 +21,7 @@ import msgspec
 
 from bilin_engine import __version__
 
-PROTOCOL_VERSION = 19
+PROTOCOL_VERSION = 20
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 FRAME_HEADER_BYTES = 4
 CONNECTION_ID = 0  # the id of a `Failed` that answers no request; requests count from 1
@@ -552,7 +552,8 @@ class InspectWindow(
 ):
     """Which text a `Fill` of this blank with `takes_nearest` would see. `Done(WindowView)`.
 
-    context_length: what the model was loaded with; 0 = the model's longest.
+    context_length: what the model was loaded with; 0 = the model's longest. constraints: of the
+    `Fill`; the text leaves them room.
     """
 
     id: int
@@ -560,6 +561,7 @@ class InspectWindow(
     segments: tuple[Segment, ...]
     blank: int
     context_length: int = 0
+    constraints: FillConstraints = FillConstraints()
 
 
 class Chat(msgspec.Struct, frozen=True, kw_only=True, tag="chat", forbid_unknown_fields=True):

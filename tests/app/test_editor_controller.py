@@ -18,7 +18,7 @@ from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand
 from bilin_app.storage.store import Store
 from bilin_app.text.document_file import Snapshot, decode_document
-from bilin_engine.protocol import Candidate, LengthLimit, TextSegment
+from bilin_engine.protocol import Candidate, FillConstraints, LengthLimit, TextSegment
 
 SCRIPT = str(Path(__file__).parents[1] / "helpers" / "scripted_engine.py")
 
@@ -98,6 +98,15 @@ def test_another_document_on_show_loses_nothing_of_the_first(desk, qtbot):
     qtbot.waitUntil(lambda: len(desk.rows) == 2)
     desk.editor.open_document(desk.rows[1].id)
     qtbot.waitUntil(lambda: desk.opened[-1].content.plain_text == "first")
+
+
+def test_another_rule_has_the_window_counted_anew(desk, qtbot):
+    desk.editor.session.type_text(0, 0, "The sky is blue.")
+    blank_id = desk.editor.make_blank(11, 15, "short")
+    timer = desk.editor._meter._timer
+    qtbot.waitUntil(lambda: not timer.isActive())
+    desk.editor.set_constraints(blank_id, FillConstraints(length=LengthLimit(200, "words")))
+    assert timer.isActive()
 
 
 def test_the_document_on_show_is_not_opened_again(desk, qtbot):

@@ -303,6 +303,14 @@ def type_on(bench, meter, qtbot, letter):
     qtbot.waitUntil(lambda: not meter._timer.isActive())
 
 
+def test_the_window_asked_for_is_that_of_a_fill_with_its_rule(metered, qtbot):
+    bench, meter, _rulers = metered
+    rule = FillConstraints(length=LengthLimit(200, "words"), choices=("蓝", "灰"))
+    bench.session.set_constraints(bench.ids[0], rule)
+    type_on(bench, meter, qtbot, "a")
+    assert bench.engine.asked[-1].constraints == rule
+
+
 SEEN = WindowView(
     start=0, end=3, num_tokens=9, document_tokens=9, context_length=512, way="instruction"
 )

@@ -15,6 +15,7 @@ import time
 import psutil
 import pytest
 from hub_server import Fault, HubServer
+from library_folders import make_model
 from published_model import write_source
 
 from bilin_engine.cli.main import run
@@ -314,6 +315,7 @@ def test_a_question_to_a_hub_that_hangs_is_cancelled(hub, asked):
 @pytest.mark.slow  # imports torch to convert
 def test_download_on_the_command_line(hub, tmp_path, capfd):
     models = tmp_path / "models"
+    make_model(models, "小模型")
     command = ["download", hub.name, "--endpoint", hub.endpoint, "--models-dir", str(models)]
     assert run([*command, "--list"]) == 0
     told = capfd.readouterr().out
@@ -328,7 +330,9 @@ def test_download_on_the_command_line(hub, tmp_path, capfd):
     assert licence == "licence 许可证: mit"
     lines = [json.loads(line) for line in later if line.startswith("{")]
     assert {"download", "convert"} <= {line["stage"] for line in lines}
-    assert Library(models, bundled_dir=tmp_path / "none").models()[0].problem == ""
+    library = Library(models, bundled_dir=tmp_path / "none")
+    assert [info.problem for info in library.models()] == ["", ""]
+    assert library.ids() == {"小模型": "tiny"}
     assert not download_folder(folder).exists()
     assert run(command) == 1
     assert "exists already" in capfd.readouterr().err

@@ -44,7 +44,7 @@ def test_version_2_counts_every_group_up_to_the_root(tmp_path):
     )
     machine.write("job", memory__max=700, memory__current=650, cpu__max="150000 100000")
     machine.write("", memory__max="max", memory__current=9999, cpu__max="400000 100000")
-    assert machine.limits() == [(900, 200), (700, 650)]
+    assert machine.limits() == [(900, 193), (700, 650)]
     assert machine.quota() == 1.5
 
 
@@ -54,11 +54,11 @@ def test_version_1_has_a_tree_for_each_controller(tmp_path):
         "memory/slurm/job_7",
         memory__limit_in_bytes=900,
         memory__usage_in_bytes=500,
-        memory__stat="inactive_file 1\ntotal_inactive_file 300",
+        memory__stat="inactive_file 1\nactive_file 2\ntotal_inactive_file 300\ntotal_active_file 7",
     )
     machine.write("cpu/slurm", cpu__cfs_quota_us=200000, cpu__cfs_period_us=100000)
     machine.write("cpu", cpu__cfs_quota_us=-1, cpu__cfs_period_us=100000)
-    assert machine.limits() == [(900, 200)]
+    assert machine.limits() == [(900, 193)]
     assert machine.quota() == 2.0
 
 

@@ -96,8 +96,13 @@ def test_a_long_text_leaves_a_passage_the_room_that_it_takes(kinds, way):
 @pytest.mark.parametrize(("count", "room"), [(10, 128), (200, 400), (2000, 1024)])
 def test_a_long_text_leaves_room_for_the_length_asked_for_up_to_half(count, room):
     rule = FillConstraints(length=LengthLimit(count, "words"))
-    made = prompts("前" * 3000 + "[MASK]" + "后" * 3000, constraints=rule)
-    assert room <= 2048 - len(made.prompt(0).layout.token_ids) < room + 32
+    text = "前" * 3000 + "[MASK]" + "后" * 3000
+    size = len(prompts(text, constraints=rule).prompt(0).layout.token_ids)
+    assert room <= 2048 - size < room + 32
+    request = InspectWindow(
+        id=1, model="letters", segments=parse_mask_text(text), blank=0, constraints=rule
+    )
+    assert inspect_window(model_text(), request).num_tokens == size
 
 
 def test_without_the_nearest_a_long_text_is_refused():

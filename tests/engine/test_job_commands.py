@@ -9,10 +9,12 @@ import time
 from typing import Any
 
 import pytest
+from library_folders import make_model
 from reference_checkpoint import random_model, write_checkpoint
 
 from bilin_engine.cli.main import run
 from bilin_engine.config import GLMConfig
+from bilin_engine.library import Library
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -51,6 +53,16 @@ def test_a_converted_model_verifies_and_an_altered_byte_is_named(checkpoint, tmp
     shard.write_bytes(content)
     assert run(["verify", str(dst)]) == 1
     assert f"{shard} was changed since it was written" in capsys.readouterr().err
+
+
+def test_a_model_converted_into_the_library_takes_nobody_s_id(checkpoint, tmp_path):
+    models = tmp_path / "models"
+    make_model(models, "b")
+    options = ("--group-size", "32", "--models-dir", str(models))
+    assert convert(checkpoint, tmp_path / "a", *options) == 0
+    assert Library(models).ids() == {}
+    assert convert(checkpoint, models / "a", *options) == 0
+    assert Library(models).ids() == {"b": "tiny"}
 
 
 def test_what_cannot_be_converted_is_a_sentence(checkpoint, tmp_path, capsys):

@@ -303,6 +303,23 @@ def test_a_model_that_arrives_takes_nobody_s_id(tmp_path):
     assert library.find("tiny-2").path.endswith("a")
 
 
+def test_work_on_models_that_cannot_be_listed_ends(tmp_path, monkeypatch):
+    source = make_model(tmp_path / "source", "a")
+    library, heard = Library(tmp_path / "models", bundled_dir=tmp_path / "none"), Heard()
+
+    def failing():
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(library, "entries", failing)
+    queue = JobQueue(library, heard, JobCommand())
+    try:
+        queue.add(ImportFolder(source=str(source), folder=str(library.models_dir / "a")))
+        heard.wait_for(lambda event: event.library_changed)
+        assert [job.state for job in queue.jobs] == ["done"]
+    finally:
+        queue.close()
+
+
 CONVERTING = """
 from pathlib import Path
 

@@ -220,6 +220,12 @@ def test_a_wrong_value_in_the_description_is_named(tmp_path, changes, sentence):
         read_description(tmp_path)
 
 
+def test_a_description_nested_too_deep_is_damaged(tmp_path):
+    (tmp_path / "bilin.json").write_text('{"mood": ' + "[" * 100_000)
+    with pytest.raises(ModelBrokenError, match=r"bilin\.json is damaged: "):
+        read_description(tmp_path)
+
+
 def test_keys_of_a_later_version_are_passed_over(tmp_path):
     content = {**msgspec.to_builtins(describe()), "mood": "good"}
     (tmp_path / "bilin.json").write_text(json.dumps(content))

@@ -130,6 +130,19 @@ def test_one_model_on_a_disk_that_fails_hides_no_other(tmp_path, monkeypatch):
     assert [Path(model.path).name for model in library.models()] == ["near"]
 
 
+def test_a_file_that_the_disk_cannot_read_hides_no_other_model(tmp_path, monkeypatch):
+    for name in ("far", "near"):
+        make_model(tmp_path / "models", name)
+    file = tmp_path / "models" / "far" / "tokenizer_config.json"
+    fail_disk(monkeypatch, file, errno.EIO)
+    library = Library(tmp_path / "models", bundled_dir=tmp_path / "none")
+    problems = {Path(model.path).name: model.problem for model in library.models()}
+    assert problems == {
+        "far": f"{file} is missing: the model cannot read text without it",
+        "near": "",
+    }
+
+
 def test_a_folder_whose_disk_is_gone_is_missing_and_the_default_one_is_not_yet_there(tmp_path):
     assert Library(tmp_path / "models").folder_state() == "there"
     assert Library(tmp_path / "disk" / "models").folder_state() == "missing"

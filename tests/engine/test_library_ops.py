@@ -170,6 +170,46 @@ def test_the_id_of_a_model_does_not_change_when_another_goes_or_comes_back(libra
     assert ids_by_folder(library) == before
 
 
+def set_id(folder, model_id):
+    path = folder / "bilin.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "id": model_id}))
+
+
+def test_the_id_of_a_deleted_model_is_not_for_the_next_one_in_its_folder(library):
+    for name in ("a", "b"):
+        make_model(library.models_dir, name)
+    ops = LibraryOps(library)
+    ops.delete("tiny-2")
+    assert library.ids() == {"a": "tiny"}
+    set_id(make_model(library.models_dir, "b"), "other")
+    assert ids_by_folder(library) == {"a": "tiny", "b": "other"}
+
+
+def test_the_id_of_a_model_taken_off_the_list_is_not_for_the_next_one_there(library, tmp_path):
+    linked = make_model(tmp_path / "elsewhere", "linked")
+    make_model(library.models_dir, "a")
+    ops = LibraryOps(library)
+    ops.add_in_place(str(linked))
+    assert ids_by_folder(library) == {"a": "tiny", "linked": "tiny-2"}
+    ops.delete("tiny-2")
+    assert library.ids() == {"a": "tiny"}
+
+
+def test_another_model_put_into_a_folder_without_bilin_has_its_own_id(library):
+    long = "x" * 64
+    for name in ("a", "b", "c", "d"):
+        make_model(library.models_dir, name)
+    for name in ("c", "d"):
+        set_id(library.models_dir / name, long)
+    LibraryOps(library).keep_ids()
+    before = {"a": "tiny", "b": "tiny-2", "c": long, "d": f"{long[:62]}-2"}
+    assert ids_by_folder(library) == before
+    make_model(library.models_dir, "0")  # nothing that was kept is given up
+    assert ids_by_folder(library) == {"0": "tiny-3", **before}
+    set_id(library.models_dir / "b", "other")
+    assert ids_by_folder(library) == {"0": "tiny-2", **before, "b": "other"}
+
+
 def test_a_full_disk_keeps_no_model_from_being_deleted(library, monkeypatch):
     for name in ("a", "b"):
         make_model(library.models_dir, name)

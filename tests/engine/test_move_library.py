@@ -123,6 +123,32 @@ def test_a_kill_while_the_old_ones_are_removed_costs_nothing(library, tmp_path, 
     move(library, target)
     assert contents(target) == before
     assert contents(library) == {}
+    assert Library(target).ids() == {"glm 🙂": "glm-2"}
+    assert [path.name for path in Library(target).linked()] == ["one"]
+
+
+@pytest.mark.usefixtures("disks")
+@pytest.mark.parametrize("by", ["this version", "an earlier version"])
+def test_models_that_are_moved_back_are_known_as_they_were_last(library, tmp_path, by):
+    ops, target = LibraryOps(Library(library)), tmp_path / "new"
+    ops.mark_verified(library / "glm 🙂")
+    state = library / STATE_DIR
+    (state / "speeds.json").write_text('{"gone": []}')
+    stale = {path: path.read_bytes() for path in state.iterdir()}
+    move(library, target)
+    assert {path.name for path in state.iterdir()} == {"queue.json"}
+    if by == "an earlier version":  # which left them
+        for name in ("ids.json", "speeds.json"):
+            (state / name).write_bytes(stale[state / name])
+    LibraryOps(Library(target)).mark_changed(target / "glm 🙂")
+    state = target / STATE_DIR
+    (state / "ids.json").write_text('{"glm 🙂": "glm-3"}')
+    (state / "speeds.json").write_text("{}")
+    (state / "linked.json").write_text("[]")
+    move(target, library)
+    back = Library(library)
+    assert (back.ids(), back.linked(), back.verified()) == ({"glm 🙂": "glm-3"}, (), {})
+    assert back.speeds() == ({} if by == "this version" else {"gone": []})
 
 
 def test_two_mounts_of_one_disk_are_copied_between(library, tmp_path, monkeypatch):

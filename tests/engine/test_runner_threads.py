@@ -1,12 +1,14 @@
 """Threads of a decode step on a simulated machine: lowered beside others, raised after."""
 
+import math
+import os
 import time
 
 import pytest
 import torch
 from tiny_glm import write_tiny_model
 
-from bilin_engine import processes
+from bilin_engine import cgroups, processes
 from bilin_engine.runners import load
 from bilin_engine.runners.base import PrefillRow
 from bilin_engine.runners.load import load_runner
@@ -225,12 +227,22 @@ def test_a_tie_goes_to_fewer_threads():
     assert pacer.count == used[-1] == 1
 
 
-def test_the_load_of_others_is_theirs_alone():
+def test_the_load_of_others_is_theirs_alone(monkeypatch):
+    monkeypatch.setattr(cgroups, "cpu_quota", lambda: math.inf)
     readings = iter([(10.0, 50.0, 7.0), (12.0, 53.0, 8.0), (12.0, 53.0, 8.0), (14.0, 54.0, 9.5)])
     others = OtherLoad(lambda: next(readings))
     assert others() == 1.0  # three seconds in two, one of them ours
     assert others() == 0.0  # no time has passed
     assert others() == 0.0  # ours was counted later than all: never negative
+
+
+@pytest.mark.parametrize(("busy", "load"), [(10, 0.0), (62, 2.0)])
+def test_under_a_quota_others_are_met_where_no_processor_is_spare(monkeypatch, busy, load):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(64)))
+    monkeypatch.setattr(cgroups, "cpu_quota", lambda: 4.0)
+    readings = iter([(10.0, 0.0, 0.0), (12.0, 2.0 * busy + 1.0, 1.0)])
+    others = OtherLoad(lambda: next(readings))
+    assert others() == load
 
 
 def test_processor_time_is_read_from_the_system():

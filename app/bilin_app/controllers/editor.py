@@ -338,6 +338,7 @@ class EditorController(QObject):
         """What fills of this blank must keep."""
         self.session.set_constraints(blank_id, constraints)
         self._keeper.change(self._snapshot)
+        self._count_soon()
 
     def _on_edited(self, edit: Edit, is_ahead: bool) -> None:
         if not self._has_own_title and edit.start < _TITLE_CHARACTERS:

@@ -289,7 +289,7 @@ class WindowMeter(QObject):
         self._timer.timeout.connect(self._ask)
 
     def count_soon(self, session: EditorSession, blank_id: int) -> None:
-        """The text or the blank chosen has changed."""
+        """The text, the blank chosen or what its fills must keep has changed."""
         self._session, self._blank_id = session, blank_id
         self._number += 1
         self._ask_soon()
@@ -322,6 +322,7 @@ class WindowMeter(QObject):
                 segments=sent.segments,
                 blank=sent.blank_ids.index(blank_id),
                 context_length=self._engine.context_length,
+                constraints=session.fill(blank_id).constraints,
             )
         )
 

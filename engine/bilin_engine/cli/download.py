@@ -29,6 +29,7 @@ from bilin_engine.protocol import (
     RepositoryListed,
 )
 from bilin_engine.server.job_process import JobCommand, run_job
+from bilin_engine.server.library_ops import LibraryOps
 
 _HUBS: dict[str, Hub] = {"hugging-face": "hugging_face", "modelscope": "modelscope"}
 
@@ -88,6 +89,7 @@ def run_download(options: argparse.Namespace) -> int:
         file=options.file,
         group_size=options.group_size,
     )
+    LibraryOps(library).keep_ids()
     try:
         done = _run(options, work)
         if done.then is not None:

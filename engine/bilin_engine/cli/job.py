@@ -7,6 +7,7 @@ from pathlib import Path
 from bilin_engine.cli.arguments import EXIT_OK, ArgumentParser, add_place_arguments
 from bilin_engine.cli.logits import model_folder
 from bilin_engine.cli.report import dim, print_json
+from bilin_engine.library import Library
 from bilin_engine.protocol import (
     ConvertModel,
     JobDone,
@@ -15,6 +16,7 @@ from bilin_engine.protocol import (
     VerifyModel,
 )
 from bilin_engine.server.job_process import JobCommand, run_job
+from bilin_engine.server.library_ops import LibraryOps
 
 _STAGE_WORDS = {
     "download": "downloading 下载",
@@ -69,6 +71,9 @@ def run_convert(options: argparse.Namespace) -> int:
         config_file=str(options.config.absolute()) if options.config else "",
         tokenizer_file=str(options.tokenizer.absolute()) if options.tokenizer else "",
     )
+    library = Library(options.models_dir)
+    if Path(work.folder).parent == library.models_dir.absolute():
+        LibraryOps(library).keep_ids()
     try:
         done = _run(options, work)
     except KeyboardInterrupt:

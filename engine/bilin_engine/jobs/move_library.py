@@ -58,6 +58,10 @@ def move_library(work: MoveLibrary, reporter: JobReporter) -> Path:
         # What came or changed meanwhile stays where it is: it is nowhere else.
         if folder.is_dir() and _is_copy(folder, target / folder.relative_to(source)):
             shutil.rmtree(folder)
+    # Last: a move that is taken up again needs them. What stayed would count again, whatever has
+    # changed by then, once the models are moved back.
+    for name in STATE_FILES:
+        (source / STATE_DIR / name).unlink(missing_ok=True)
     reporter.tell("move", total, total)
     return target
 
@@ -213,7 +217,7 @@ def _verified_copies(folders: list[Path], source: Path, target: Path) -> dict[st
 
 
 def _move_state(source: Path, target: Path, verified: Mapping[str, VerifiedFiles]) -> None:
-    """What is known of the models goes along, beside what the new folder knows.
+    """What is known of the models goes along, beside what the new folder knows of its own.
 
     verified: of copies, in place of what was known of their originals.
     """
@@ -221,8 +225,9 @@ def _move_state(source: Path, target: Path, verified: Mapping[str, VerifiedFiles
     for name in STATE_FILES:
         old, new = _read(source / STATE_DIR / name), _read(target / STATE_DIR / name)
         if isinstance(old, dict):
-            known = msgspec.to_builtins(verified) if name == VERIFIED_FILE else {}
-            both: object = {**old, **(new if isinstance(new, dict) else {}), **known}
+            # Of copies whose originals a move that was cut off removed in part, `new` knows better.
+            certain = msgspec.to_builtins(verified) if name == VERIFIED_FILE else old
+            both: object = {**old, **(new if isinstance(new, dict) else {}), **certain}
         elif isinstance(old, list):
             both = list(dict.fromkeys([*old, *(new if isinstance(new, list) else [])]))
         else:

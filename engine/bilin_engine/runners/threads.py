@@ -58,7 +58,7 @@ def counts_for(cores: int) -> list[int]:
 
 
 class OtherLoad:
-    """Processors that other processes use, averaged since the last reading."""
+    """Processors that others use of those this process could, averaged since the last reading."""
 
     def __init__(
         self, read: Callable[[], tuple[float, float, float]] = processes.cpu_seconds
@@ -66,13 +66,15 @@ class OtherLoad:
         """read: (clock, seconds all processes used, seconds this one did)."""
         self._read = read
         self._last = read()
+        # Under a quota most of a machine is never ours, and who works there takes nothing from us.
+        self._spare = processes.num_processors() - processes.num_usable_threads()
 
     def __call__(self) -> float:
         """At least 0.0; 0.0 where the system does not say."""
         now, before = self._read(), self._last
         self._last = now
         clock_s, all_s, own_s = (a - b for a, b in zip(now, before, strict=True))
-        return max(0.0, (all_s - own_s) / clock_s) if clock_s > 0 else 0.0
+        return max(0.0, (all_s - own_s) / clock_s - self._spare) if clock_s > 0 else 0.0
 
 
 class ThreadPacer:

@@ -284,7 +284,13 @@ def inspect_window(text: ModelText, request: InspectWindow) -> WindowView:
     """Which text a `Fill` of a blank would see."""
     longest = text.info.context_length
     context_length = min(longest, request.context_length or longest)
-    prompts = FillPrompts(text, request.segments, context_length, takes_nearest=True)
+    prompts = FillPrompts(
+        text,
+        request.segments,
+        context_length,
+        takes_nearest=True,
+        constraints=request.constraints,
+    )
     [index] = prompts.order(request.blank)
     return prompts.view(index)
 

@@ -68,20 +68,20 @@ class LibraryOps:
         """Lets every model keep the id that it has now, whatever models come or go later.
 
         To be called before one does: several may have one id in their descriptions, and those that
-        have none kept are told apart by their places in the list. Best kept, not needed: a disk
-        that is full keeps nothing from being deleted.
+        have none kept are told apart by their places in the list. And after one is gone: its id is
+        not for what is put in its place. Best kept, not needed: a disk that is full or fails keeps
+        nothing from being deleted.
         """
         kept, listed = self._library.ids(), dict[str, str]()
-        for entry in self._library.entries():
-            key = self._library.key(Path(entry.info.path))
-            # One that was never read (its disk is away) may have an id of its own.
-            if not entry.info.is_bundled and (entry.description is not None or key in kept):
-                listed.setdefault(key, entry.info.id)
-        if listed == kept:
-            return
         try:
-            self._write_state(IDS_FILE, msgspec.json.encode(listed))
-        except BilinError as error:
+            for entry in self._library.entries():
+                key = self._library.key(Path(entry.info.path))
+                # One that was never read (its disk is away) may have an id of its own.
+                if not entry.info.is_bundled and (entry.description is not None or key in kept):
+                    listed.setdefault(key, entry.info.id)
+            if listed != kept:
+                self._write_state(IDS_FILE, msgspec.json.encode(listed))
+        except (BilinError, OSError) as error:
             logger.info("the ids of the models cannot be kept: %s", error)
 
     def rename(self, model_id: str, name: str) -> None:
@@ -151,6 +151,7 @@ class LibraryOps:
         linked = self._library.linked()
         if folder in linked:
             self._write_linked(tuple(path for path in linked if path != folder))
+            self.keep_ids()
             return ModelDeleted(freed_bytes=0, trashed="")
         if folder.parent != self._library.models_dir:
             raise BadRequestError(f"{folder} is not in {self._library.models_dir}")
@@ -164,6 +165,7 @@ class LibraryOps:
             folder.rename(place / folder.name)
         except OSError as error:
             raise BilinError(f"{folder} cannot be deleted: {error.strerror}") from error
+        self.keep_ids()
         return ModelDeleted(freed_bytes=info.size_bytes, trashed=place.name)
 
     def restore(self, trashed: str) -> None:
