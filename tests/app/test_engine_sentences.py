@@ -101,6 +101,7 @@ def test_values_that_are_the_engine_s_words_are_told_in_chinese_too():
         (str(OSError(errno.EDQUOT, "Disk quota exceeded", "/tmp/a.md")), "磁盘配额已用完"),
         (str(OSError(errno.EPERM, "Operation not permitted", "/tmp/a.md")), "系统不允许"),
         (str(OSError(errno.EIO, "Input/output error", "/tmp/a.md")), "磁盘报告错误"),
+        (str(OSError(errno.ETIMEDOUT, "Connection timed out")), "所在磁盘没有响应"),
         (str(OSError(errno.EBUSY, "Device busy", "/tmp/a.md")), "另一个程序正在使用它"),
         (str(OSError(errno.ENXIO, "No such device", "/tmp/a.md")), "No such device"),
         ("this is no JSON: x", "不是 JSON：x"),

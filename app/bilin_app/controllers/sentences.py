@@ -39,6 +39,7 @@ def _told(reason: str) -> str:
         errno.EDQUOT: translate("Sentences", "the disk quota is used up"),
         errno.EROFS: translate("Sentences", "the disk can only be read"),
         errno.EIO: translate("Sentences", "the disk reports an error"),
+        errno.ETIMEDOUT: translate("Sentences", "its disk does not answer"),
         errno.EBUSY: translate("Sentences", "another program is using it"),
         errno.ENAMETOOLONG: translate("Sentences", "its name is too long"),
     }

@@ -3336,6 +3336,10 @@
             <translation>磁盘报告错误</translation>
         </message>
         <message>
+            <source>its disk does not answer</source>
+            <translation>所在磁盘没有响应</translation>
+        </message>
+        <message>
             <source>another program is using it</source>
             <translation>另一个程序正在使用它</translation>
         </message>
