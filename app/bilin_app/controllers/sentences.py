@@ -299,13 +299,6 @@ def attachment_unreadable(name: str, reason: str) -> str:
     )
 
 
-def attachment_without_disk(name: str) -> str:
-    """Nothing comes of it: a network folder whose server is gone."""
-    return translate("Sentences", "{name} cannot be read: its disk does not answer").format(
-        name=name
-    )
-
-
 def too_many_attachments(most: int, most_characters: int) -> str:
     """A message holds no more."""
     text = translate(

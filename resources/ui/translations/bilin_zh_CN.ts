@@ -3376,10 +3376,6 @@
             <translation>粘贴的文字 {number}</translation>
         </message>
         <message>
-            <source>{name} cannot be read: its disk does not answer</source>
-            <translation>{name} 读不出来：所在磁盘没有响应</translation>
-        </message>
-        <message>
             <source>{name} cannot be read: {reason}</source>
             <translation>{name} 读不出来：{reason}</translation>
         </message>
