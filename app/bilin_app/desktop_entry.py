@@ -32,7 +32,7 @@ class DesktopEntry:
 
     def is_there(self) -> bool:
         """Whether the menu has Bilin."""
-        return self._entry.exists()
+        return os.path.exists(self._entry)  # noqa: PTH110 - Path.exists raises where the disk fails
 
     def add(self, command: Sequence[str]) -> None:
         """Puts Bilin into the menu, started by `command` and the files it is given.

@@ -116,7 +116,7 @@ def _move(
 
         # The next start moves again: what was renamed is no longer there, what was copied is in the
         # way, so that the old folder is used as it is used now.
-        refused = sentences.storage_refused(storage_error(error).problem, file.path)
+        refused = sentences.storage_refused(storage_error(error).problem, file.real_path())
         return (old if report.kept_old else folder), (told, refused)
     return folder, (told,)
 

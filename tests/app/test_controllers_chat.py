@@ -1622,13 +1622,13 @@ def test_a_file_that_no_disk_gives_is_given_up_with_the_message_that_waits_for_i
     monkeypatch.setattr(attachments, "_read", read_at_last)
     monkeypatch.setattr(attachments, "READ_LIMIT_MS", 200)
     try:
-        app.chat.attach_files([tmp_path / "hangs.txt", tmp_path / "behind.txt"])
+        app.chat.attach_files([tmp_path / "hangs.txt", tmp_path / "hangs too.txt"])
         app.chat.set_draft("waits")
         app.chat.send("waits")
         until(lambda: len(page.notices) == 2)
         assert page.notices == [
             f"{name} cannot be read: its disk does not answer"
-            for name in ("hangs.txt", "behind.txt")
+            for name in ("hangs.txt", "hangs too.txt")
         ]
         app.chat.new_conversation()
         assert page.conversation is not None
@@ -1645,15 +1645,58 @@ def test_a_file_that_no_disk_gives_is_given_up_with_the_message_that_waits_for_i
     assert len(page.notices) == 2
 
 
+def test_files_are_attached_in_their_order_without_the_one_that_no_disk_gives(
+    start_app, until, tmp_path, monkeypatch
+):
+    app = start_app(is_ready=False)
+    answers = threading.Event()
+    read = attachments._read
+
+    def read_or_hang(path):
+        if path.name == "hangs.txt":
+            answers.wait(60)
+        if path.name == "first.txt":
+            time.sleep(0.1)
+        return read(path)
+
+    monkeypatch.setattr(attachments, "_read", read_or_hang)
+    monkeypatch.setattr(attachments, "READ_LIMIT_MS", 500)
+    files = [tmp_path / f"{name}.txt" for name in ("first", "second", "hangs", "behind")]
+    for file in files:
+        file.write_text(file.name)
+    try:
+        app.chat.attach_files(files)
+        until(lambda: len(app.chat.attachments) == 2)
+        assert app.page.notices == []
+        until(lambda: len(app.chat.attachments) == 3)
+    finally:
+        answers.set()
+    assert [a.text for a in app.chat.attachments] == ["first.txt", "second.txt", "behind.txt"]
+    assert app.page.notices == ["hangs.txt cannot be read: its disk does not answer"]
+
+
+def test_of_two_folders_the_first_is_handed_back(start_app, until, tmp_path):
+    app = start_app(is_ready=False)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    given = []
+    app.chat.folder_given.connect(given.append)
+    app.chat.attach_files(folders)
+    until(lambda: app.page.notices)
+    assert given == [str(folders[0])]
+    assert app.page.notices == ["two is not a file; attach text or code files."]
+
+
 def test_files_that_come_one_by_one_are_waited_for(start_app, until, tmp_path, monkeypatch):
     app = start_app()
 
     def read_slowly(path):
-        time.sleep(0.25)
+        time.sleep(0.25 * "abcde".index(path.name))
         return attachments._Read(path.name)
 
     monkeypatch.setattr(attachments, "_read", read_slowly)
-    monkeypatch.setattr(attachments, "READ_LIMIT_MS", 1000)
+    monkeypatch.setattr(attachments, "READ_LIMIT_MS", 800)
     app.chat.attach_files([tmp_path / name for name in "abcde"])
     app.chat.send("hi")
     until(lambda: app.page.finished)
@@ -1703,9 +1746,9 @@ def test_an_import_that_the_disk_refuses_half_way_shows_and_tells_what_it_took(
     until(lambda: page.texts == ["hi"])
     assert sorted(row.title for row in page.rows) == ["t0", "t1"]
     assert [row.title for row in page.rows if row.id == app.chat.conversation_id] == ["t0"]
-    assert len(page.notices) == 2
+    assert len(page.notices) == 1
     assert "The disk is full" in page.notices[0]
-    assert page.notices[1] == "Conversations imported: 2"
+    assert page.notices[0].endswith("\nConversations imported: 2")
 
 
 def test_what_was_read_before_an_answer_was_written_shows_its_end(start_app, until, monkeypatch):

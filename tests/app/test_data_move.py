@@ -13,6 +13,7 @@ from bilin_app import single_instance
 from bilin_app.data_move import move_data
 from bilin_app.paths import app_paths
 from bilin_app.startup import DataHeldError, find_data, hold_data
+from bilin_app.storage import settings as stored
 from bilin_app.storage.settings import Settings, SettingsFile
 
 
@@ -181,6 +182,24 @@ def test_a_move_that_fails_leaves_the_data_in_use(profile, tmp_path):
     assert content(found.data_dir) == before
     assert str(paths.data_dir) in told[0]
     assert file.load().settings.move_from == ""
+
+
+def test_a_move_that_cannot_be_noted_names_the_folder_of_the_file_that_a_link_names(
+    profile, tmp_path, monkeypatch
+):
+    paths, file, _before = profile
+    dotfiles = tmp_path / "dotfiles"
+    dotfiles.mkdir()
+    file.path.parent.mkdir(parents=True, exist_ok=True)
+    file.path.symlink_to(dotfiles / "bilin.toml")
+    file.save(Settings(data_dir=str(tmp_path / "new"), move_from=str(paths.data_dir)))
+
+    def refuse(*_arguments, **_options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(stored, "write_whole", refuse)
+    _found, told = find_data(paths, lambda _settings: None)
+    assert f"{dotfiles} is read-only" in told[1]
 
 
 def test_nothing_moves_under_an_app_that_runs(profile, tmp_path):

@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from failing_disk import fail_disk
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtNetwork import QLocalSocket
 from PySide6.QtWidgets import QSystemTrayIcon, QWidget
@@ -43,6 +44,12 @@ def test_the_menu_entry_comes_and_goes_without_a_trace(tmp_path):
     entry.remove()
     entry.remove()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_data_home_on_a_disk_that_fails_holds_no_menu_entry(tmp_path, monkeypatch):
+    entry = DesktopEntry(ui_folder(), tmp_path)
+    fail_disk(monkeypatch, tmp_path)
+    assert not entry.is_there()
 
 
 def test_what_a_packager_installs_names_this_version():

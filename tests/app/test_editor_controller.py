@@ -1,6 +1,7 @@
 """Documents kept by themselves, filled, found and brought back: controller, database, engine."""
 
 import errno
+import io
 import os
 import sqlite3
 import sys
@@ -17,6 +18,7 @@ from bilin_app.controllers.fill_run import SentText
 from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand
 from bilin_app.storage.store import Store
+from bilin_app.text.document import parse_slice
 from bilin_app.text.document_file import Snapshot, decode_document
 from bilin_engine.protocol import Candidate, FillConstraints, LengthLimit, TextSegment
 
@@ -324,7 +326,7 @@ def test_a_file_on_a_disk_that_does_not_answer_holds_up_no_save_and_no_close(
 ):
     answers = threading.Event()
 
-    def hang(_path):
+    def hang(*_):
         answers.wait(60)
         return Snapshot("read at last")
 
@@ -348,10 +350,10 @@ def test_files_are_opened_in_turn_and_one_that_cannot_be_read_is_told_in_its_pla
         file.write_text(f"of {file.name}", encoding="utf-8")
     read = document_files._read_file
 
-    def read_late(path):
+    def read_late(path, reading):
         if path == files[0]:
             time.sleep(0.1)
-        return read(path)
+        return read(path, reading)
 
     monkeypatch.setattr(document_files, "_read_file", read_late)
     told = []
@@ -362,6 +364,56 @@ def test_files_are_opened_in_turn_and_one_that_cannot_be_read_is_told_in_its_pla
     assert (told[0], told[2]) == ("of slow.txt", "of last.txt")
     assert told[1].startswith("gone.txt")
     assert desk.editor.title == "last"
+
+
+def test_a_file_that_no_disk_gives_is_told_and_keeps_none_behind_it_waiting(
+    desk, qtbot, tmp_path, monkeypatch
+):
+    files = [tmp_path / name for name in ("hangs.txt", "good.txt")]
+    for file in files:
+        file.write_text(f"of {file.name}", encoding="utf-8")
+    read, answers, late = document_files._read_file, threading.Event(), threading.Event()
+
+    def read_or_hang(path, reading):
+        if path == files[0]:
+            answers.wait(60)
+            late.set()
+        return read(path, reading)
+
+    monkeypatch.setattr(document_files, "_read_file", read_or_hang)
+    monkeypatch.setattr(document_files, "READ_LIMIT_MS", 200)
+    try:
+        desk.editor.open_files(files)
+        qtbot.waitUntil(lambda: desk.opened != [])
+        assert desk.notices == ["hangs.txt cannot be used: its disk does not answer"]
+    finally:
+        answers.set()
+    assert late.wait(10)
+    desk.editor.open_files(files[1:])
+    qtbot.waitUntil(lambda: len(desk.opened) == 2)
+    assert [view.content.plain_text for view in desk.opened] == ["of good.txt"] * 2
+    assert len(desk.notices) == 1
+
+
+def test_a_file_that_comes_slowly_is_waited_for(desk, qtbot, tmp_path, monkeypatch):
+    class SlowFile(io.FileIO):
+        def read(self, *size):
+            time.sleep(0.05)
+            return super().read(*size)
+
+    def parse_slowly(*arguments):
+        time.sleep(0.9)
+        return parse_slice(*arguments)
+
+    (tmp_path / "slow.txt").write_text("twelve bytes", encoding="utf-8")
+    monkeypatch.setattr(document_files, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(document_files, "READ_LIMIT_MS", 400)
+    monkeypatch.setattr(document_files, "parse_slice", parse_slowly)
+    monkeypatch.setattr(Path, "open", lambda path, *_, **__: SlowFile(path))
+    desk.editor.open_files([tmp_path / "slow.txt"])
+    qtbot.waitUntil(lambda: desk.opened != [])
+    assert desk.notices == []
+    assert desk.opened[-1].content.plain_text == "twelve bytes"
 
 
 def test_a_file_that_is_opened_while_it_is_saved_is_read_when_it_is_written(

@@ -44,6 +44,13 @@ def test_every_sentence_is_told_in_chinese_with_all_its_values(template):
         assert value in told
 
 
+@pytest.mark.parametrize("template", SENTENCES)
+def test_every_sentence_is_known_by_its_own_template(template):
+    found = engine_sentences._found(filled(template))
+    assert found is not None
+    assert found[0] == template
+
+
 def test_in_english_it_is_the_engine_s_own_word(qapp):
     start_theme(qapp, Look("light", "en"))
     for template in SENTENCES:
@@ -101,9 +108,11 @@ def test_values_that_are_the_engine_s_words_are_told_in_chinese_too():
         (str(OSError(errno.EDQUOT, "Disk quota exceeded", "/tmp/a.md")), "磁盘配额已用完"),
         (str(OSError(errno.EPERM, "Operation not permitted", "/tmp/a.md")), "系统不允许"),
         (str(OSError(errno.EIO, "Input/output error", "/tmp/a.md")), "磁盘报告错误"),
+        (str(OSError(errno.ETIMEDOUT, "Connection timed out")), "所在磁盘没有响应"),
         (str(OSError(errno.EBUSY, "Device busy", "/tmp/a.md")), "另一个程序正在使用它"),
         (str(OSError(errno.ENXIO, "No such device", "/tmp/a.md")), "No such device"),
         ("this is no JSON: x", "不是 JSON：x"),
+        ("the zip cannot be read: Bad CRC-32", "无法读取 zip 文件：Bad CRC-32"),
         ("something else", "something else"),
     ],
 )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from failing_disk import fail_disk
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from bilin_app.pages import file_dialogs
@@ -53,6 +54,21 @@ def test_a_dialog_begins_beside_the_last_file_as_long_as_its_folder_is_there(
     assert begun[1] == (str(folder / "Lakes deep wide.md"), KINDS[0])
     folder.rmdir()
     assert last_folder() == first
+
+
+def test_a_dialog_opens_though_the_disk_of_the_last_file_fails(
+    qtbot, tmp_path, answers, monkeypatch
+):
+    first, (given, begun) = last_folder(), answers
+    parent, share = QWidget(), tmp_path / "share"
+    qtbot.addWidget(parent)
+    given += [(str(share / "a.md"), ""), (str(share / "b"), KINDS[0])]
+    assert ask_open(parent, "Open", KINDS[0]) == share / "a.md"
+    fail_disk(monkeypatch, share)
+    assert last_folder() == first
+    # What cannot be looked at is no reason to ask again: writing it tells why it cannot be.
+    assert ask_save(parent, "Export", "b", KINDS) == share / "b.md"
+    assert begun[1] == (str(first / "b.md"), KINDS[0])
 
 
 def test_models_are_looked_for_where_the_last_model_was_and_documents_stay_apart(

@@ -545,7 +545,7 @@ def test_a_failed_download_is_discarded_only_after_a_confirmed_question(
     QTimer.singleShot(0, press)
     view.queue.discard_requested.emit(JobView("7", "download", "glm", "failed"))
     changed = [(request.job, request.action) for request in engine.of(ChangeJob)]
-    assert changed == ([(7, "clear")] if role == "AcceptRole" else [])
+    assert changed == ([(7, "cancel")] if role == "AcceptRole" else [])
 
 
 def test_devices_of_the_command_line_are_planned_for_every_model(engine, tmp_path):

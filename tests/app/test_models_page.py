@@ -372,9 +372,31 @@ def test_what_a_failed_job_did_is_not_removed_by_the_button_of_a_done_one(view, 
     assert acted == [("7", "clear")]
 
 
-def test_a_failed_check_left_nothing_to_discard(view):
-    view.show_jobs([JobView("7", "verify", "glm", "failed")])
-    assert button(view.queue, "Clear").isVisible()
+@pytest.mark.parametrize("kind", ["convert", "download", "import", "move"])
+@pytest.mark.parametrize("state", ["paused", "waiting"])
+def test_what_a_job_did_before_it_stands_is_removed_only_after_a_question(view, qtbot, kind, state):
+    begun = JobView("7", kind, "glm", state, 0.5)
+    acted = []
+    view.queue.job_acted.connect(lambda *args: acted.append(args))
+    view.show_jobs([begun])
+    with qtbot.waitSignal(view.queue.discard_requested) as heard:
+        button(view.queue, "Discard …").click()
+    assert heard.args == [begun]
+    assert acted == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "text"),
+    [
+        ("verify", "failed", "Clear"),
+        ("verify", "paused", "Cancel"),
+        ("self_test", "paused", "Cancel"),
+        ("download", "waiting", "Cancel"),
+    ],
+)
+def test_a_job_that_left_nothing_to_discard_ends_unasked(view, kind, state, text):
+    view.show_jobs([JobView("7", kind, "glm", state)])
+    assert button(view.queue, text).isVisible()
 
 
 def test_one_minute_is_told_without_a_plural(view, qtbot):

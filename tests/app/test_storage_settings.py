@@ -1,5 +1,6 @@
 """The settings file keeps what it does not know and survives what it cannot read."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bilin_app.controllers.settings import SettingsController
+from bilin_app.storage import settings as stored
 from bilin_app.storage.settings import Settings, SettingsFile
 
 TEXT = """# mine
@@ -94,6 +96,22 @@ def test_saving_keeps_a_link_and_writes_what_it_names(file, tmp_path, content):
     assert SettingsFile(kept).load().settings == settings
     bad = kept.with_name("bilin.toml.bad")
     assert bad.exists() is (content == "theme = ")
+
+
+@pytest.mark.expects_log
+def test_a_refusal_names_the_folder_of_the_file_that_a_link_names(
+    qtbot, file, tmp_path, monkeypatch
+):
+    def refuse(*_arguments, **_options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    file.path.symlink_to("dotfiles/bilin.toml")
+    controller = SettingsController(file)
+    monkeypatch.setattr(stored, "write_whole", refuse)
+    with qtbot.waitSignal(controller.notice) as told:
+        controller.remember_model("x")
+    controller.close()
+    assert f"{tmp_path / 'dotfiles'} is read-only" in told.args[0]
 
 
 def test_a_failed_save_leaves_the_old_file(file, monkeypatch):

@@ -11,7 +11,7 @@ SOURCES = (
 )
 # The editor reads files, too; the client fails what cannot be sent.
 ALONE = (
-    ROOT / "app" / "bilin_app" / "controllers" / "editor.py",
+    ROOT / "app" / "bilin_app" / "controllers" / "document_files.py",
     ROOT / "app" / "bilin_app" / "engine_client" / "client.py",
 )
 

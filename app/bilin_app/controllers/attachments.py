@@ -2,9 +2,10 @@
 
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from bilin_app.controllers import sentences
 from bilin_app.controllers.engine import EngineController
-from bilin_app.controllers.mailbox import Mailbox, in_a_thread
+from bilin_app.controllers.mailbox import READ_LIMIT_MS, Mailbox, give_up, in_a_thread
 from bilin_app.storage.conversations import set_draft_attachments
 from bilin_app.storage.errors import StorageError
 from bilin_app.storage.store import Store
@@ -29,7 +30,6 @@ from bilin_engine.protocol import CountTokens, Message, TokenCount
 
 logger = logging.getLogger(__name__)
 
-READ_LIMIT_MS = 10_000  # without a file read: a disk that wakes up takes less
 MAX_ATTACHMENTS = 20
 MAX_TOTAL_CHARS = 8_000_000  # of one message: what a frame to the engine surely holds
 
@@ -44,6 +44,15 @@ class _Read:
     problem: Problem = ""
     size_bytes: int = 0
     detail: str = ""
+
+
+@dataclass(slots=True)
+class _Given:
+    """Files that were given at once and are not taken yet, in their order."""
+
+    limit: QTimer
+    files: deque[tuple[Path, Future[_Read]]] = field(default_factory=deque)
+    has_folder: bool = False
 
 
 class Attachments(QObject):
@@ -86,19 +95,20 @@ class Attachments(QObject):
             self._lists[0] = stored
 
     def add_files(self, conversation_id: int, paths: list[Path]) -> None:
-        """Reads files beside the GUI thread; each is attached, or a signal says why not."""
-        files: list[tuple[Path, Future[_Read]]] = [(path, Future()) for path in paths]
-        limit = QTimer(self)
-        limit.setSingleShot(True)
-        limit.timeout.connect(lambda: self._give_up(files))
-        limit.timeout.connect(limit.deleteLater)
-        limit.start(READ_LIMIT_MS)
-        for path, future in files:
+        """Reads files beside the GUI thread; each is attached, or a signal says why not.
+
+        Of hundreds no more are read than a message holds, and the one that says so.
+        """
+        given = _Given(QTimer(self))
+        given.limit.timeout.connect(lambda: self._give_up(given))
+        given.limit.start(READ_LIMIT_MS)
+        taken = partial(self._take, given)
+        for path in paths[: MAX_ATTACHMENTS + 1]:
+            # A thread for each: a disk that does not answer says nothing of other files' disks.
+            future = in_a_thread(partial(_read, path))
+            given.files.append((path, future))
             self._reading[future] = conversation_id
-            done = partial(self._on_read, future, path, limit)
-            self._mailbox.when(future, done, lambda error, done=done: done(_unreadable(error)))
-        # A thread for these alone: a disk that does not answer keeps no other files waiting.
-        in_a_thread(lambda: _read_all(files))
+            self._mailbox.when(future, taken, taken)
 
     def add_text(self, conversation_id: int, text: str) -> None:
         """Attaches a text that was pasted."""
@@ -149,20 +159,31 @@ class Attachments(QObject):
         else:
             action()
 
-    def _give_up(self, files: list[tuple[Path, Future[_Read]]]) -> None:
-        """Forgets files that no disk gives, and what waited for them: its words are a draft yet."""
-        unread = [(path, future) for path, future in files if future in self._reading]
-        waited_for = {self._reading.pop(future) for _path, future in unread}
+    def _give_up(self, given: _Given) -> None:
+        """Ends files that no disk gives, and what waited for them: its words are a draft yet."""
+        unread = [future for _path, future in given.files if not future.done()]
+        waited_for = {self._reading[future] for future in unread}
         self._after_reading = [w for w in self._after_reading if w[0] not in waited_for]
-        for path, _future in unread:
-            self.refused.emit(sentences.attachment_without_disk(clean_name(path.name)))
+        for future in unread:
+            give_up(future)
 
-    def _on_read(self, future: Future[_Read], path: Path, limit: QTimer, read: _Read) -> None:
-        if future not in self._reading:  # given up
-            return
-        limit.start()
+    def _take(self, given: _Given, _ended: object) -> None:
+        """Takes what was read and has nothing unread before it."""
+        if not given.files:
+            return  # taken with one that was read after it
+        while given.files and given.files[0][1].done():
+            self._on_read(given, *given.files.popleft())
+        if given.files:
+            given.limit.start()
+        else:
+            given.limit.deleteLater()
+
+    def _on_read(self, given: _Given, path: Path, future: Future[_Read]) -> None:
+        error = future.exception()
+        read = _unreadable(error) if error else future.result()
         conversation_id = self._reading.pop(future)
-        if read.problem == "folder":
+        if read.problem == "folder" and not given.has_folder:
+            given.has_folder = True
             self.folder_given.emit(str(path))
         elif read.problem:
             self.refused.emit(_refusal(path, read))
@@ -208,19 +229,6 @@ class Attachments(QObject):
         self.store_refused.emit(error)
 
 
-def _read_all(files: list[tuple[Path, Future[_Read]]]) -> None:
-    has_folder = False
-    for path, future in files:
-        try:
-            read = _read(path)
-            if read.problem == "folder" and has_folder:
-                read = _Read(problem="no_file")
-            has_folder |= read.problem == "folder"
-            future.set_result(read)
-        except Exception as error:  # noqa: BLE001 - the edge of the thread: the future tells
-            future.set_exception(error)
-
-
 def _read(path: Path) -> _Read:
     try:
         if path.is_dir():
@@ -238,7 +246,7 @@ def _read(path: Path) -> _Read:
         return _unreadable(error)
 
 
-def _unreadable(error: Exception) -> _Read:
+def _unreadable(error: BaseException) -> _Read:
     detail = error.strerror if isinstance(error, OSError) else None
     return _Read(problem="unreadable", detail=detail or str(error))
 
@@ -246,7 +254,7 @@ def _unreadable(error: Exception) -> _Read:
 def _refusal(path: Path, read: _Read) -> str:
     name = clean_name(path.name)
     match read.problem:
-        case "no_file":
+        case "no_file" | "folder":
             return sentences.attachment_no_file(name)
         case "too_large":
             return sentences.attachment_too_large(name, read.size_bytes, MAX_BYTES)

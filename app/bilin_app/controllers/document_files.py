@@ -5,13 +5,14 @@ import os
 import stat
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from bilin_app.controllers import sentences
-from bilin_app.controllers.mailbox import Mailbox, in_a_thread
+from bilin_app.controllers.mailbox import READ_LIMIT_MS, Mailbox, give_up, in_a_thread
 from bilin_app.storage.errors import StorageError, storage_error
 from bilin_app.storage.store import CLOSE_LIMIT_S
 from bilin_app.storage.whole_file import write_whole
@@ -23,6 +24,15 @@ from bilin_app.text.titles import printable
 logger = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
+_CHUNK_BYTES = 64 * 1024  # within READ_LIMIT_MS from a slow share, too
+
+
+@dataclass(slots=True)
+class _Reading:
+    """How far a file's thread is. is_whole: its disk has given all there is."""
+
+    num_bytes: int = 0
+    is_whole: bool = False
 
 
 class DocumentFiles(QObject):
@@ -37,26 +47,46 @@ class DocumentFiles(QObject):
         self._saves: dict[Path, Future[None]] = {}  # the last of each file
 
     def open(self, paths: Sequence[Path]) -> None:
-        """Reads .txt, .md or .json files, in turn; `opened` follows for each that can be read."""
+        """Reads .txt, .md or .json files, in turn; `opened` follows for each that can be read.
+
+        One whose disk gives nothing for READ_LIMIT_MS is told and given up, for those behind it.
+        """
         if not paths:
             return
         path, *others = paths
-        save = self._saves.get(path)
+        save, reading = self._saves.get(path), _Reading()
 
         def read() -> Snapshot:
             if save is not None:
                 wait((save,))
-            return _read_file(path)
+            return _read_file(path, reading)
 
         def show(snapshot: Snapshot) -> None:
+            limit.deleteLater()
             self.opened.emit(snapshot)
             self.open(others)
 
         def refused(error: StorageError) -> None:
+            limit.deleteLater()
             self._tell_refused(path, error)
             self.open(others)
 
-        self._mailbox.when(in_a_thread(read), show, refused)
+        future = in_a_thread(read)
+        limit = self._limit(future, reading)
+        self._mailbox.when(future, show, refused)
+
+    def _limit(self, future: Future[Snapshot], reading: _Reading) -> QTimer:
+        limit, seen_bytes = QTimer(self), 0
+
+        def check() -> None:
+            nonlocal seen_bytes
+            if reading.num_bytes == seen_bytes and not reading.is_whole:
+                give_up(future)
+            seen_bytes = reading.num_bytes
+
+        limit.timeout.connect(check)
+        limit.start(READ_LIMIT_MS)
+        return limit
 
     def save(self, path: Path, snapshot: Snapshot) -> None:
         """Writes a document: .json with blanks, candidates and origins, else plain text."""
@@ -84,7 +114,7 @@ class DocumentFiles(QObject):
         self.told.emit(sentences.file_refused(path, str(error)))
 
 
-def _read_file(path: Path) -> Snapshot:
+def _read_file(path: Path, reading: _Reading) -> Snapshot:
     data = b""
     try:
         status = path.stat()
@@ -95,7 +125,7 @@ def _read_file(path: Path) -> Snapshot:
             raise StorageError(
                 "unusable", f"{size} bytes; the editor opens files up to {MAX_FILE_BYTES} bytes"
             )
-        data = path.read_bytes()
+        data = _all_of(path, reading)
         if path.suffix.lower() == ".json":
             return decode_document(data)
         text = decode(data) if data.strip() else ""
@@ -107,6 +137,16 @@ def _read_file(path: Path) -> Snapshot:
     except ValueError as error:
         raise StorageError("unusable", str(error)) from error
     return Snapshot(printable(path.stem), parse_slice(text, Document()))
+
+
+def _all_of(path: Path, reading: _Reading) -> bytes:
+    data = bytearray()
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            data += chunk
+            reading.num_bytes = len(data)
+    reading.is_whole = True
+    return bytes(data)
 
 
 def _write_file(path: Path, snapshot: Snapshot) -> None:

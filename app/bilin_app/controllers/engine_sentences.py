@@ -157,12 +157,6 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be restored: {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be emptied: {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "{}: group_size {} does not divide its {} columns; use a multiple of 64 that does, or \"row\""),
-    # The disk
-    QT_TRANSLATE_NOOP("EngineSentences", "{} has {} GB free; {} GB are needed. Free some space or choose another disk; nothing was written"),
-    QT_TRANSLATE_NOOP("EngineSentences", "the disk of {} is full; free some space and go on: nothing that was converted so far is lost"),
-    QT_TRANSLATE_NOOP("EngineSentences", "{} is not valid JSON: {}"),
-    QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be read: {}"),
-    QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be written: {}"),
     # Files that people open: the app's own readers
     QT_TRANSLATE_NOOP("EngineSentences", "it is no text in UTF-8, UTF-16 or GB 18030; it begins with {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "not a file"),
@@ -175,6 +169,12 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "{} bytes; conversations are read up to {} bytes"),
     QT_TRANSLATE_NOOP("EngineSentences", "the zip holds no conversations.json"),
     QT_TRANSLATE_NOOP("EngineSentences", "the zip cannot be read: {}"),
+    # The disk: last, for the first that fits is taken, and these fit much
+    QT_TRANSLATE_NOOP("EngineSentences", "{} has {} GB free; {} GB are needed. Free some space or choose another disk; nothing was written"),
+    QT_TRANSLATE_NOOP("EngineSentences", "the disk of {} is full; free some space and go on: nothing that was converted so far is lost"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} is not valid JSON: {}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be read: {}"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be written: {}"),
 )  # fmt: skip
 
 

@@ -91,19 +91,25 @@ class Exchange(QObject):
             self._take(rest, taken)
 
         def refused(error: StorageError) -> None:
-            self._on_refused(error)
             if taken:
-                self._tell_taken(taken)
+                self._tell_taken(taken, self._refusal(error))
+            else:
+                self._on_refused(error)
 
         future = self._store.write(stored.import_conversation, rest.popleft(), time.time())
         self._mailbox.when(future, done, refused)
 
-    def _tell_taken(self, taken: list[int]) -> None:
-        self.told.emit(sentences.imported(len(taken)))
+    def _tell_taken(self, taken: list[int], refusal: str = "") -> None:
+        told = sentences.imported(len(taken))
+        # In one: of two in a row, the second would hide the first.
+        self.told.emit(f"{refusal}\n{told}" if refusal else told)
         self.imported.emit(taken[0])
 
+    def _refusal(self, error: StorageError) -> str:
+        return sentences.storage_refused(error.problem, self._store.path)
+
     def _on_refused(self, error: StorageError) -> None:
-        self.told.emit(sentences.storage_refused(error.problem, self._store.path))
+        self.told.emit(self._refusal(error))
 
 
 def _content(

@@ -1,19 +1,23 @@
 """Work beside the GUI thread, and its outcome back on it."""
 
 import contextlib
+import errno
 import logging
+import os
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from threading import Thread
 from typing import TypeVar
 
 from PySide6.QtCore import QObject, Qt, Signal
 
-from bilin_app.storage.errors import StorageError
+from bilin_app.storage.errors import StorageError, storage_error
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+READ_LIMIT_MS = 10_000  # without a word from a file's disk: one that wakes up takes less
 
 
 class Mailbox(QObject):
@@ -63,10 +67,18 @@ def in_a_thread(job: Callable[[], T]) -> Future[T]:
     future: Future[T] = Future()
 
     def run() -> None:
-        try:
-            future.set_result(job())
-        except Exception as error:  # noqa: BLE001 - the edge of the thread: the future tells
-            future.set_exception(error)
+        with contextlib.suppress(InvalidStateError):  # given up
+            try:
+                future.set_result(job())
+            except Exception as error:  # noqa: BLE001 - the edge of the thread: the future tells
+                future.set_exception(error)
 
     Thread(target=run, name="bilin-files", daemon=True).start()
     return future
+
+
+def give_up(future: Future[T]) -> None:
+    """Has `in_a_thread`'s future end as a disk that does not answer, unless it has ended."""
+    with contextlib.suppress(InvalidStateError):
+        timed_out = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        future.set_exception(storage_error(timed_out))

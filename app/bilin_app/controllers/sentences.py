@@ -39,6 +39,7 @@ def _told(reason: str) -> str:
         errno.EDQUOT: translate("Sentences", "the disk quota is used up"),
         errno.EROFS: translate("Sentences", "the disk can only be read"),
         errno.EIO: translate("Sentences", "the disk reports an error"),
+        errno.ETIMEDOUT: translate("Sentences", "its disk does not answer"),
         errno.EBUSY: translate("Sentences", "another program is using it"),
         errno.ENAMETOOLONG: translate("Sentences", "its name is too long"),
     }
@@ -295,13 +296,6 @@ def attachment_unreadable(name: str, reason: str) -> str:
     """The system refuses to read it."""
     return translate("Sentences", "{name} cannot be read: {reason}").format(
         name=name, reason=_told(reason)
-    )
-
-
-def attachment_without_disk(name: str) -> str:
-    """Nothing comes of it: a network folder whose server is gone."""
-    return translate("Sentences", "{name} cannot be read: its disk does not answer").format(
-        name=name
     )
 
 

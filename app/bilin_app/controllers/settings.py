@@ -65,4 +65,4 @@ class SettingsController(QObject):
 
     def _on_refused(self, error: StorageError) -> None:
         logger.warning("the settings cannot be written (%s): %s", error.problem, error)
-        self.notice.emit(sentences.storage_refused(error.problem, self._file.path))
+        self.notice.emit(sentences.storage_refused(error.problem, self._file.real_path()))

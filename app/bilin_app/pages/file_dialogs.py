@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,10 +30,11 @@ _BEGINNINGS: dict[Sort, QStandardPaths.StandardLocation] = {
 def last_folder(sort: Sort = "documents") -> Path:
     """The folder of the last one that was chosen, if it is still there; else the usual one."""
     last = _last.get(sort)
-    if last is not None and last.is_dir():
+    # Path.is_dir and Path.exists raise where the disk fails, as a share whose server is gone.
+    if last is not None and os.path.isdir(last):  # noqa: PTH112
         return last
     usual = Path(QStandardPaths.writableLocation(_BEGINNINGS[sort]))
-    return usual if usual.is_dir() else Path.home()
+    return usual if os.path.isdir(usual) else Path.home()  # noqa: PTH112
 
 
 def _remembered(path: Path, sort: Sort = "documents") -> Path:
@@ -82,7 +84,7 @@ def ask_save(parent: QWidget, title: str, name: str, kinds: Sequence[str]) -> Pa
             return None
         end = ends.get(new_kind, "")
         path = with_end(Path(chosen), end, tuple(ends.values()), is_new=new_kind != kind)
-        if str(path) == chosen or not path.exists():
+        if str(path) == chosen or not os.path.exists(path):  # noqa: PTH110
             return _remembered(path)
         proposed, kind = path, new_kind  # so that the dialog asks before it is replaced
 

@@ -138,6 +138,10 @@ class SettingsFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def real_path(self) -> Path:
+        """The file itself where a link names it: the link stays, and this is written."""
+        return Path(os.path.realpath(self.path))
+
     def load(self) -> LoadedSettings:
         """The settings, defaults where the file says nothing or nothing usable. Never raises."""
         try:
@@ -182,7 +186,7 @@ class SettingsFile:
         try:
             document = tomlkit.parse(self._text())
         except (UnicodeDecodeError, TOMLKitError):
-            real = self._real_path()
+            real = self.real_path()
             real.replace(real.with_name(real.name + ".bad"))
             document, before = tomlkit.document(), None  # it says nothing of the rest any more
         _write_shortcuts(document, dict(settings.shortcuts), before and dict(before.shortcuts))
@@ -203,12 +207,8 @@ class SettingsFile:
         except FileNotFoundError:
             return ""
 
-    def _real_path(self) -> Path:
-        """The file itself where a link names it: the link stays."""
-        return Path(os.path.realpath(self.path))
-
     def _write(self, text: str) -> None:
-        path = self._real_path()
+        path = self.real_path()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text.encode(), mode=0o600)
 

@@ -3342,6 +3342,10 @@
             <translation>磁盘报告错误</translation>
         </message>
         <message>
+            <source>its disk does not answer</source>
+            <translation>所在磁盘没有响应</translation>
+        </message>
+        <message>
             <source>another program is using it</source>
             <translation>另一个程序正在使用它</translation>
         </message>
@@ -3376,10 +3380,6 @@
         <message>
             <source>pasted text {number}</source>
             <translation>粘贴的文字 {number}</translation>
-        </message>
-        <message>
-            <source>{name} cannot be read: its disk does not answer</source>
-            <translation>{name} 读不出来：所在磁盘没有响应</translation>
         </message>
         <message>
             <source>{name} cannot be read: {reason}</source>

@@ -189,7 +189,7 @@ class ModelsPage(QObject):
     def _on_discard_requested(self, job: JobView) -> None:
         text = self.tr("Delete what was downloaded or written for {0}?").format(job.title)
         if DeletionQuestion(self._view, self.tr("Discard"), text).is_confirmed():
-            self._models.change_job(job.id, "clear")
+            self._models.change_job(job.id, "cancel")  # it may have begun during the question
 
     def _on_trash_requested(self) -> None:
         dialog = TrashDialog(self._view, self._library.trash)

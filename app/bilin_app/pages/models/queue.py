@@ -166,10 +166,12 @@ class _Line(QWidget):
             self.acted.emit(self._job.id, action)
 
     def _end_action(self) -> str:
-        """A failed job's files stay until its line goes."""
-        if self._job.state == "failed" and self._job.kind not in ("verify", "self_test"):
+        """What a job wrote goes with its line; one that waits has written if it began before."""
+        job = self._job
+        has_begun = job.state in ("paused", "failed") or (job.state == "waiting" and job.fraction)
+        if has_begun and job.kind not in ("verify", "self_test"):
             return "discard"
-        return "clear" if self._job.state in ("done", "failed") else "cancel"
+        return "clear" if job.state in ("done", "failed") else "cancel"
 
     @override
     def changeEvent(self, event: QEvent) -> None:
@@ -183,7 +185,7 @@ class QueueStrip(QFrame):
 
     job_acted = Signal(str, str)  # job, action
     report_requested = Signal(str)
-    discard_requested = Signal(object)  # JobView: one that failed, with what it did so far
+    discard_requested = Signal(object)  # JobView: one that stands, with what it did so far
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
