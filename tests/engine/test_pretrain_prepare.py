@@ -2,7 +2,11 @@
 
 import json
 import lzma
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -157,6 +161,47 @@ def test_samples_are_rendered_by_one_process_at_a_time(packed, tmp_path):
         with pytest.raises(ValueError, match="is being rendered by another process"):
             render(packed, tmp_path, FEW)
     render(packed, tmp_path, FEW)
+
+
+@pytest.mark.slow
+def test_machines_that_share_a_disk_render_once(packed, tmp_path):
+    """Each process is the first of a machine of its own."""
+    shutil.copytree(packed, tmp_path / "packed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "bilin_engine.pretrain", "train"),
+                *(tmp_path / "packed", tmp_path / "run", "--num-templates", "20"),
+                *("--num-texts", "10", "--steps", "1", "--device", "cpu", "--precision", "fp32"),
+                *("--batches-per-step", "2", "--first-batches-per-step", "2", "--threads", "1"),
+            ],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                "OMP_NUM_THREADS": "1",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "WORLD_SIZE": "2",
+                "RANK": str(rank),
+                "LOCAL_WORLD_SIZE": "1",
+                "LOCAL_RANK": "0",
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = []
+    try:
+        told += [process.communicate(timeout=50)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in processes] == [0, 0], told
 
 
 def test_an_end_that_is_further_away_than_a_run_takes_is_refused(own, tmp_path, capsys):

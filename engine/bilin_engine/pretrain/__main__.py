@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,9 +93,11 @@ def _train(options: argparse.Namespace) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     shards = options.shards or options.packed / "shards"
-    # mix.json is written last. One process renders, the others of its machine wait.
-    state = PartialState(cpu=options.device == "cpu")
-    with state.local_main_process_first():
+    # The default, ten minutes, is over before a rendering that the others wait for.
+    state = PartialState(cpu=options.device == "cpu", timeout=timedelta(hours=24))
+    # mix.json is written last. The first process renders, then on each machine that does not see
+    # its folder one more; the others wait.
+    with state.main_process_first(), state.local_main_process_first():
         if not (shards / MIX_FILE).exists():
             render(options.packed, shards, _render_settings(options))
     given = _given_render_settings(options)
