@@ -189,8 +189,11 @@ class Trainer:
         self._safe_progress, self._safe_guard = Progress(), self.guard.state()
         self._num_retries = 0  # from the safe state, each on other batches
         folder.mkdir(parents=True, exist_ok=True)
-        if has_checkpoint(folder):
+        is_begun = has_checkpoint(folder)
+        self._require_one_folder(int(is_begun))
+        if is_begun:
             self._resume()
+            self._require_one_folder(self.progress.step, self.progress.cursor)
         else:
             if self.accelerator.is_main_process:  # what a kill before the first checkpoint left
                 write_log_lines(folder, [])
@@ -200,6 +203,20 @@ class Trainer:
             if self.accelerator.is_main_process:
                 write_settings(folder, settings)
         self._batches = self._open_batches()
+
+    def _require_one_folder(self, *found: int) -> None:
+        """Only the first process writes there; others would go on from something else.
+
+        found: what this process read. Raises ValueError in all of them.
+        """
+        mine = torch.tensor([found], device=self.accelerator.device)
+        everyones: Any = self.accelerator.gather(mine)
+        if bool((everyones != everyones[0]).any()):
+            message = (
+                f"not every machine sees the same checkpoint in {self.folder}; all need one shared "
+                "folder"
+            )
+            raise ValueError(message)
 
     def _begin_with(self, run: Path) -> None:
         vocabulary = self.settings.vocabulary
