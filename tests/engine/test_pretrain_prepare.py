@@ -145,6 +145,15 @@ def test_shards_without_a_record_are_taken_with_a_warning(own, caplog):
     assert "does not say what it was rendered from" in caplog.text
 
 
+def test_train_refuses_damaged_samples(own, tmp_path, capsys):
+    file = own / "shards" / "samples.u16"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert commands.main(["train", str(own), str(tmp_path / "run"), "--device", "cpu"]) == 1
+    assert f"{file} is damaged" in capsys.readouterr().err
+
+
 def test_a_run_is_trained_by_one_process_at_a_time(own, tmp_path, capsys):
     run = tmp_path / "run"
     with lock_run(run):

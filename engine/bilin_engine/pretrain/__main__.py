@@ -128,6 +128,8 @@ def _train(options: argparse.Namespace) -> int:
         values["ends_at"] = end.timestamp()
     vocabulary = file_sha256(options.packed / TOKENIZER_FILE)
     store = SampleStore.open(shards)
+    if state.is_local_main_process:
+        store.require_intact()
     settings = TrainSettings(
         size=size, vocabulary=vocabulary, samples=file_sha256(store.index), **values
     )

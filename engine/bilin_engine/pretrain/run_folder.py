@@ -56,7 +56,7 @@ class TrainSettings:
     the Unix time at which those seconds are over, however long the run was stopped in between.
     shard_weights: every process keeps its share of weights and moments (FSDP), not a copy.
     loader_processes: that make batches ahead. vocabulary, samples: sha256 of the vocabulary's file
-    and of the samples' index, "" for unknown.
+    and of the samples' index, which holds that of the samples; "" for unknown.
     """
 
     size: GlmSize = field(default_factory=GlmSize)
