@@ -3,6 +3,7 @@
 import json
 import lzma
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bilin_engine.pretrain import __main__ as commands
-from bilin_engine.pretrain.mixture import Mixture
+from bilin_engine.pretrain.mixture import FAMILY_SHARES, Mixture
 from bilin_engine.pretrain.prepare import (
     MIX_FILE,
     PackSettings,
@@ -143,6 +144,45 @@ def test_shards_without_a_record_are_taken_with_a_warning(own, caplog):
     caplog.clear()
     require_rendered_from(own / "shards", own, {"max_length": 640}, is_own=True)
     assert "does not say what it was rendered from" in caplog.text
+
+
+def test_samples_that_do_not_fit_are_told_of(packed, tmp_path, caplog):
+    caplog.clear()
+    mix = render(packed, tmp_path, RenderSettings(num_templates=20, num_texts=10, max_length=48))
+    assert "text" not in mix["samples"]
+    told = re.findall(r"(\d+) of \1 samples of text do not fit --max-length 48", caplog.text)
+    assert len(told) == 1
+    caplog.clear()
+    render(packed, tmp_path, RenderSettings(num_templates=20, num_texts=10, max_length=1024))
+    assert "do not fit" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (("--share", "sum=-.1"), "--share sum=-0.1: a share is a number from 0 to 1"),
+        (("--share", "sum=nan"), "--share sum=nan: a share is a number from 0 to 1"),
+        (("--share", "sum=.7", "--share", "talk=.4"), "add up to 1.1; all families together have"),
+        (("--max-length", "0"), "--max-length 0 holds no question with its answer; give at least"),
+    ],
+)
+def test_a_mix_that_cannot_be_is_refused(packed, tmp_path, capsys, words, refusal):
+    assert commands.main(["render", str(packed), "--shards", str(tmp_path / "s"), *words]) == 1
+    assert refusal in capsys.readouterr().err
+
+
+def test_all_families_but_not_all_shares_are_refused():
+    tenths = tuple((family, share / 10) for family, share in FAMILY_SHARES.items())
+    with pytest.raises(ValueError, match=r"these add up to 0\.1; all families together have 1"):
+        RenderSettings(family_shares=tenths)
+
+
+def test_train_tells_the_mix_that_it_renders(packed, tmp_path, capsys):
+    shutil.copytree(packed, tmp_path / "packed")
+    run = ("train", tmp_path / "packed", tmp_path / "run", "--num-templates", 20, "--num-texts", 9)
+    plan = ("--device", "cpu", "--steps", 0, "--precision", "fp32")
+    assert commands.main([str(word) for word in (*run, *plan)]) == 0
+    assert re.search(r"^text +\d+ samples +[\d.]+ % of loss tokens$", capsys.readouterr().out, re.M)
 
 
 def test_train_refuses_damaged_samples(own, tmp_path, capsys):

@@ -66,11 +66,15 @@ def _render(options: argparse.Namespace) -> int:
     mix = render(
         options.packed, options.shards or options.packed / "shards", _render_settings(options)
     )
+    _say_mix(mix)
+    return 0
+
+
+def _say_mix(mix: dict[str, dict[str, int]]) -> None:
     total = sum(mix["loss_tokens"].values())
     for family, tokens in mix["loss_tokens"].items():
         share = 100 * tokens / total
         _say(f"{family:20} {mix['samples'][family]:>9} samples {share:5.1f} % of loss tokens")
-    return 0
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -99,7 +103,7 @@ def _train(options: argparse.Namespace) -> int:
     # its folder one more; the others wait.
     with state.main_process_first(), state.local_main_process_first():
         if not (shards / MIX_FILE).exists():
-            render(options.packed, shards, _render_settings(options))
+            _say_mix(render(options.packed, shards, _render_settings(options)))
     given = _given_render_settings(options)
     given.pop("seed", None)  # also that of the order, which may be another on the same samples
     require_rendered_from(shards, options.packed, given, is_own=options.shards is None)
@@ -326,7 +330,10 @@ def _add_rendering(command: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         dest="family_shares",
         metavar="FAMILY=SHARE",
-        help="of instruction samples, instead of the mixture's own; may be repeated",
+        help=(
+            "of instruction samples; families not named share the rest as the mixture has them; "
+            "may be repeated"
+        ),
     )
     command.add_argument("--processes", type=int, default=1, help="that render")
 
