@@ -21,7 +21,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from bilin_engine.pretrain.contamination import ProbeGuard, read_probe_questions
-from bilin_engine.pretrain.corpus import Dialogue, draw_passages, mine_facts, read_dialogues
+from bilin_engine.pretrain.corpus import (
+    SOURCES,
+    Dialogue,
+    draw_passages,
+    mine_facts,
+    read_dialogues,
+    warn_of_unread_files,
+)
 from bilin_engine.pretrain.folder_lock import lock_folder
 from bilin_engine.pretrain.mixture import FAMILY_SHARES, Mixture, Writer, family_shares
 from bilin_engine.pretrain.objective import BlankFilling
@@ -72,8 +79,9 @@ class PackSettings:
 def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSettings) -> None:
     """Writes tokenizer.model, passages.txt.xz, facts.json, dialogues.jsonl.xz, probe.json.
 
-    pack.json comes last: a folder with one is whole.
+    pack.json comes last: a folder with one is whole. Raises ValueError where there is no text.
     """
+    warn_of_unread_files(corpus)
     out.mkdir(parents=True, exist_ok=True)
     (out / PACK_FILE).unlink(missing_ok=True)
     mined = mine_facts(corpus, num_words=settings.num_words, num_glosses=settings.num_glosses)
@@ -83,6 +91,9 @@ def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSetti
         max_chars=settings.passage_chars,
         seed=settings.seed,
     )
+    if not passages:
+        message = f"{corpus} holds no text of a source in corpus.py: "
+        raise ValueError(message + ", ".join(source.file_name for source in SOURCES))
     dialogues = read_dialogues(corpus)
     if settings.tokenizer is None:
         _train_vocabulary(mined, dialogues, passages, out / TOKENIZER_FILE, settings)
