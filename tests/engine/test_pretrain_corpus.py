@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bilin_engine.pretrain import prepare
 from bilin_engine.pretrain.corpus import clean, mine_facts, read_dialogues, read_lines
 from bilin_engine.pretrain.prepare import PackSettings, RenderSettings, pack_corpus, render
 
@@ -32,6 +33,24 @@ def test_parallel_files_of_different_length_are_named(tmp_path):
     told = r"cc_cedict\.zh\.txt\.xz has 2 lines and cc_cedict\.en\.txt\.xz 1;"
     with pytest.raises(ValueError, match=told):
         mine_facts(tmp_path, num_words=1, num_glosses=1)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    write(tmp_path, "vue_docs.zh.txt.xz", ["一"] * 100)
+    file = tmp_path / "vue_docs.zh.txt.xz"
+    for content in (file.read_bytes()[:-10], b"no xz at all"):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"vue_docs\.zh\.txt\.xz is damaged: "):
+            read_lines(tmp_path, file.name)
+
+
+def test_a_vocabulary_that_samples_cannot_hold_is_refused_before_the_work(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"a vocabulary of 70000 ids is too large; .* hold 65536"):
+        pack_corpus(tmp_path, tmp_path / "packed", [], PackSettings(vocab_size=70_000))
+    monkeypatch.setattr(prepare, "MAX_VOCAB_SIZE", 16_000)
+    with pytest.raises(ValueError, match="a vocabulary of 16384 ids is too large"):
+        pack_corpus(tmp_path, tmp_path / "packed", [], PackSettings(tokenizer=TOKENIZER))
+    assert not (tmp_path / "packed").exists()
 
 
 def test_files_that_no_source_names_are_told_of(tmp_path, caplog):

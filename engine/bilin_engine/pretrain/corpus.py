@@ -103,10 +103,19 @@ def read_lines(folder: Path, file_name: str) -> list[str]:
             "corpus file %s is absent from %s; training goes on without it", file_name, folder
         )
         return []
-    with lzma.open(path, "rt", encoding="utf-8", errors="replace") as stream:
-        text = stream.read()
+    text = read_xz(path, errors="replace")
     # Not splitlines: a line may hold U+2028 and the like.
     return text.removesuffix("\n").split("\n") if text else []
+
+
+def read_xz(path: Path, *, errors: str = "strict") -> str:
+    """The text of a compressed file. Raises ValueError where it is damaged."""
+    try:
+        with lzma.open(path, "rt", encoding="utf-8", errors=errors) as stream:
+            return stream.read()
+    except (EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        message = f"{path} is damaged: {error}"
+        raise ValueError(message) from error
 
 
 def read_parallel(folder: Path, name: str) -> list[tuple[str, str]]:

@@ -27,12 +27,13 @@ from bilin_engine.pretrain.corpus import (
     draw_passages,
     mine_facts,
     read_dialogues,
+    read_xz,
     warn_of_unread_files,
 )
 from bilin_engine.pretrain.folder_lock import lock_folder
 from bilin_engine.pretrain.mixture import FAMILY_SHARES, Mixture, Writer, family_shares
 from bilin_engine.pretrain.objective import BlankFilling
-from bilin_engine.pretrain.samples import Sample
+from bilin_engine.pretrain.samples import MAX_VOCAB_SIZE, Sample
 from bilin_engine.pretrain.shards import pack_samples, write_shards
 from bilin_engine.pretrain.templates.verse import read_poems
 from bilin_engine.pretrain.templates.words import MinedFacts, WordPair
@@ -79,8 +80,10 @@ class PackSettings:
 def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSettings) -> None:
     """Writes tokenizer.model, passages.txt.xz, facts.json, dialogues.jsonl.xz, probe.json.
 
-    pack.json comes last: a folder with one is whole. Raises ValueError where there is no text.
+    pack.json comes last: a folder with one is whole. Raises ValueError where there is no text,
+    and for a vocabulary whose ids samples cannot hold.
     """
+    _require_small_vocabulary(settings)
     warn_of_unread_files(corpus)
     out.mkdir(parents=True, exist_ok=True)
     (out / PACK_FILE).unlink(missing_ok=True)
@@ -115,6 +118,15 @@ def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSetti
     _write_xz(out / "held_out.txt.xz", [json.dumps(text, ensure_ascii=False) for text in held_out])
     _write_json(out / "probe.json", read_probe_questions(probes))
     _write_json(out / PACK_FILE, asdict(settings) | {"tokenizer": str(settings.tokenizer or "")})
+
+
+def _require_small_vocabulary(settings: PackSettings) -> None:
+    size = settings.vocab_size
+    if settings.tokenizer is not None:
+        size = SentencePieceTokenizer(settings.tokenizer).vocab_size
+    if size > MAX_VOCAB_SIZE:
+        message = f"a vocabulary of {size} ids is too large; samples hold {MAX_VOCAB_SIZE} at most"
+        raise ValueError(message)
 
 
 def _train_vocabulary(
@@ -408,5 +420,4 @@ def _write_xz(path: Path, lines: list[str]) -> None:
 
 
 def _read_xz(path: Path) -> list[str]:
-    with lzma.open(path, "rt", encoding="utf-8") as stream:
-        return [line for line in stream.read().split("\n") if line]
+    return [line for line in read_xz(path).split("\n") if line]
