@@ -40,7 +40,7 @@ from bilin_engine.pretrain.schedule import (
 )
 from bilin_engine.pretrain.shards import SampleStore, pack_samples, write_shards
 from bilin_engine.pretrain.spike_guard import SpikeGuard, spike_margin
-from bilin_engine.pretrain.train import Trainer
+from bilin_engine.pretrain.train import Trainer, device_name
 
 MINI = Path(__file__).parents[2] / "resources" / "models" / "bilin-mini"
 SPECIALS = SpecialIds(eos=2, mask=56, gmask=57, smask=58, sop=60, eop=61)
@@ -239,6 +239,14 @@ def test_groups_that_do_not_divide_are_refused_before_the_run(
         Trainer(tmp_path / "run", store, SPECIALS, plan)
     never = dataclasses.replace(plan, fake_quant_share=0.0)
     Trainer(tmp_path / "run", store, SPECIALS, never).run()
+
+
+def test_the_card_s_device_is_all_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "NVIDIA H200")
+    gpu = torch.device("cuda", 0)
+    assert device_name(gpu, 1) == "NVIDIA H200"
+    assert device_name(gpu, 8) == "8 × NVIDIA H200"
+    assert device_name(torch.device("cpu"), 2).startswith("CPU, ")
 
 
 @pytest.mark.expects_log

@@ -33,6 +33,7 @@ LOG_HEADER = (
     "step,batches,loss_tokens,loss,learning_rate,gradient_norm,batches_per_step,fake_quant,seconds,"
     "event\r\n"
 )
+NEW_RUN_EVENT = "new run from weights"  # begins the event of --init-from
 _SETTINGS_FILE = "settings.json"
 _FREE_SETTINGS = (
     "max_seconds",

@@ -36,6 +36,7 @@ from bilin_engine.pretrain.published import is_model_folder, read_published, voc
 from bilin_engine.pretrain.run_folder import (
     LOG_FILE,
     LOG_HEADER,
+    NEW_RUN_EVENT,
     Checkpoint,
     Progress,
     TrainSettings,
@@ -80,10 +81,11 @@ def _shard(model: TrainableGlm) -> None:
     fully_shard(model)
 
 
-def device_name(device: torch.device) -> str:
-    """As the model's card names it."""
+def device_name(device: torch.device, num_processes: int) -> str:
+    """As the model's card names it. num_processes: each with a GPU of its own, if any."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        name = torch.cuda.get_device_name(device)
+        return name if num_processes == 1 else f"{num_processes} × {name}"
     return f"CPU, {os.cpu_count()} cores"
 
 
@@ -235,7 +237,7 @@ class Trainer:
         self.progress.seconds = earlier.progress.seconds
         if self.accelerator.is_main_process:
             write_log_lines(self.folder, log_lines[: earlier.log_lines])
-        event = f"new run from weights {weights_hash(weights)[:16]}, step {earlier.progress.step}"
+        event = f"{NEW_RUN_EVENT} {weights_hash(weights)[:16]}, step {earlier.progress.step}"
         self._log(event)
 
     # --- The loop ---------------------------------------------------------------------------------
@@ -416,7 +418,7 @@ class Trainer:
 
     def save(self) -> None:
         """Leaves a checkpoint of this moment, to resume from and for the guard to go back to."""
-        self.progress.device = device_name(self.accelerator.device)
+        self.progress.device = device_name(self.accelerator.device, self.accelerator.num_processes)
         self._remember()
         tensors = self._tensors_of_state(_WHOLE)  # all processes take part
         if self.accelerator.is_main_process:
