@@ -10,7 +10,9 @@ from tiny_model import write_tiny_model
 
 from bilin_engine.cli.evaluate import add_arguments
 from bilin_engine.errors import BadRequestError, ContextOverflowError, ModelBrokenError
+from bilin_engine.evaluate import command
 from bilin_engine.evaluate.command import Evaluation, evaluate, find_files, run, runnable_files
+from bilin_engine.evaluate.model import load_model
 from bilin_engine.evaluate.probe import read_probe, run_probe
 from bilin_engine.evaluate.report import (
     FileResult,
@@ -254,6 +256,28 @@ def test_a_second_model_that_cannot_be_loaded_costs_the_first_nothing(tmp_path, 
     assert last.startswith("broken has no results: ")
     assert "config.json is missing" in last
     assert found.as_json()["tasks"][0]["name"] == "dev"
+
+
+def test_a_second_model_that_does_not_fit_costs_the_first_nothing(
+    tmp_path, probe_file, monkeypatch
+):
+    write_tiny_model(tmp_path / "models", "one", context=64)
+    library = Library(tmp_path / "models", bundled_dir=tmp_path / "none")
+    failures = iter((None, RuntimeError("CUDA out of memory"), None, RuntimeError("a fault")))
+
+    def load_or_fail(*arguments):
+        failure = next(failures)
+        if failure is not None:
+            raise failure
+        return load_model(*arguments)
+
+    monkeypatch.setattr(command, "load_model", load_or_fail)
+    asked = options("one", str(probe_file), "--compare", "one")
+    found = run(asked, library, LoadSettings(num_threads=1), lambda *_: None)
+    assert found.first.tasks[0].files
+    assert found.problem.startswith("one has no results: there is too little free memory")
+    with pytest.raises(RuntimeError, match="a fault"):
+        run(asked, library, LoadSettings(num_threads=1), lambda *_: None)
 
 
 def test_a_broken_model_is_refused_with_its_problem(tmp_path, probe_file):

@@ -1,5 +1,6 @@
 """From corpora to a model folder by the commands a person types, and what the card says of it."""
 
+import dataclasses
 import json
 import lzma
 from pathlib import Path
@@ -70,13 +71,21 @@ def test_the_commands_of_the_readme_make_a_model_that_bilin_runs(
     assert origin["weights_sha256"] == weights_hash(read_checkpoint(run).weights())
     card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "| what was asked | 3 / 4 |" in card
-    assert "CPU, " in card
+    assert "(CPU, " in card
     (out / "of the first").touch()
     command("export", run, packed, out, "--id", "made", "--name-en", "Ours")
     card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "# Ours\n\nBilin's own open toolkit" in card
     assert [folder.name for folder in out.parent.iterdir()] == ["made"]
     assert not (out / "of the first").exists()
+    again = tmp_path / "again from the first"
+    command(
+        *("train", packed, again, *few, "--steps", 1, "--precision", "fp32", "--device", "cpu"),
+        *("--init-from", run),
+    )
+    command("export", again, packed, tmp_path / "models" / "second", "--id", "second")
+    card = (tmp_path / "models" / "second" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "(last on CPU, " in card
     other = ("--shards", str(tmp_path / "fewer"))
     command("render", packed, *other, "--num-templates", 7, "--num-texts", 3)
     capsys.readouterr()
@@ -135,6 +144,23 @@ def test_export_replaces_no_folder_that_it_did_not_write(tmp_path, capsys, taken
     ],
 )
 def test_the_card_says_how_the_weights_are_stored_and_where_they_were_trained(group_size, zh, en):
+    card = model_card(card_facts(group_size=group_size))
+    assert zh in card
+    assert en in card
+    assert "（NVIDIA H100）" in card
+    assert "(NVIDIA H100)" in card
+    assert "CPU" not in card
+    assert "60 %" in card
+    assert "40 %" in card
+
+
+def test_the_card_does_not_say_where_earlier_runs_were_trained():
+    card = model_card(card_facts(has_earlier_runs=True))
+    assert "（最后在 NVIDIA H100 上）" in card
+    assert "(last on NVIDIA H100)" in card
+
+
+def card_facts(**changes):
     facts = CardFacts(
         name_zh="我的",
         name_en="Mine",
@@ -147,17 +173,12 @@ def test_the_card_says_how_the_weights_are_stored_and_where_they_were_trained(gr
         loss_tokens=250_000_000,
         seconds=360.0,
         device="NVIDIA H100",
-        group_size=group_size,
+        has_earlier_runs=False,
+        group_size=32,
         weights_sha256="abc",
         mix={"text": 0.6, "howto": 0.4},
     )
-    card = model_card(facts)
-    assert zh in card
-    assert en in card
-    assert card.count("NVIDIA H100") == 2
-    assert "CPU" not in card
-    assert "60 %" in card
-    assert "40 %" in card
+    return dataclasses.replace(facts, **changes)
 
 
 def test_a_thinned_log_keeps_its_ends_and_every_event():

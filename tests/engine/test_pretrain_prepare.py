@@ -2,14 +2,19 @@
 
 import json
 import lzma
+import os
+import re
 import shutil
+import socket
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from bilin_engine.pretrain import __main__ as commands
-from bilin_engine.pretrain.mixture import Mixture
+from bilin_engine.pretrain.mixture import FAMILY_SHARES, Mixture
 from bilin_engine.pretrain.prepare import (
     MIX_FILE,
     PackSettings,
@@ -141,6 +146,54 @@ def test_shards_without_a_record_are_taken_with_a_warning(own, caplog):
     assert "does not say what it was rendered from" in caplog.text
 
 
+def test_samples_that_do_not_fit_are_told_of(packed, tmp_path, caplog):
+    caplog.clear()
+    mix = render(packed, tmp_path, RenderSettings(num_templates=20, num_texts=10, max_length=48))
+    assert "text" not in mix["samples"]
+    told = re.findall(r"(\d+) of \1 samples of text do not fit --max-length 48", caplog.text)
+    assert len(told) == 1
+    caplog.clear()
+    render(packed, tmp_path, RenderSettings(num_templates=20, num_texts=10, max_length=1024))
+    assert "do not fit" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (("--share", "sum=-.1"), "--share sum=-0.1: a share is a number from 0 to 1"),
+        (("--share", "sum=nan"), "--share sum=nan: a share is a number from 0 to 1"),
+        (("--share", "sum=.7", "--share", "talk=.4"), "add up to 1.1; all families together have"),
+        (("--max-length", "0"), "--max-length 0 holds no question with its answer; give at least"),
+    ],
+)
+def test_a_mix_that_cannot_be_is_refused(packed, tmp_path, capsys, words, refusal):
+    assert commands.main(["render", str(packed), "--shards", str(tmp_path / "s"), *words]) == 1
+    assert refusal in capsys.readouterr().err
+
+
+def test_all_families_but_not_all_shares_are_refused():
+    tenths = tuple((family, share / 10) for family, share in FAMILY_SHARES.items())
+    with pytest.raises(ValueError, match=r"these add up to 0\.1; all families together have 1"):
+        RenderSettings(family_shares=tenths)
+
+
+def test_train_tells_the_mix_that_it_renders(packed, tmp_path, capsys):
+    shutil.copytree(packed, tmp_path / "packed")
+    run = ("train", tmp_path / "packed", tmp_path / "run", "--num-templates", 20, "--num-texts", 9)
+    plan = ("--device", "cpu", "--steps", 0, "--precision", "fp32")
+    assert commands.main([str(word) for word in (*run, *plan)]) == 0
+    assert re.search(r"^text +\d+ samples +[\d.]+ % of loss tokens$", capsys.readouterr().out, re.M)
+
+
+def test_train_refuses_damaged_samples(own, tmp_path, capsys):
+    file = own / "shards" / "samples.u16"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert commands.main(["train", str(own), str(tmp_path / "run"), "--device", "cpu"]) == 1
+    assert f"{file} is damaged" in capsys.readouterr().err
+
+
 def test_a_run_is_trained_by_one_process_at_a_time(own, tmp_path, capsys):
     run = tmp_path / "run"
     with lock_run(run):
@@ -157,6 +210,47 @@ def test_samples_are_rendered_by_one_process_at_a_time(packed, tmp_path):
         with pytest.raises(ValueError, match="is being rendered by another process"):
             render(packed, tmp_path, FEW)
     render(packed, tmp_path, FEW)
+
+
+@pytest.mark.slow
+def test_machines_that_share_a_disk_render_once(packed, tmp_path):
+    """Each process is the first of a machine of its own."""
+    shutil.copytree(packed, tmp_path / "packed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "bilin_engine.pretrain", "train"),
+                *(tmp_path / "packed", tmp_path / "run", "--num-templates", "20"),
+                *("--num-texts", "10", "--steps", "1", "--device", "cpu", "--precision", "fp32"),
+                *("--batches-per-step", "2", "--first-batches-per-step", "2", "--threads", "1"),
+            ],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                "OMP_NUM_THREADS": "1",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "WORLD_SIZE": "2",
+                "RANK": str(rank),
+                "LOCAL_WORLD_SIZE": "1",
+                "LOCAL_RANK": "0",
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = []
+    try:
+        told += [process.communicate(timeout=50)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in processes] == [0, 0], told
 
 
 def test_an_end_that_is_further_away_than_a_run_takes_is_refused(own, tmp_path, capsys):

@@ -30,6 +30,7 @@ from bilin_engine.pretrain.mixture import (
     LIST_SHARES,
     Mixture,
     Writer,
+    family_shares,
 )
 from bilin_engine.pretrain.objective import BlankFilling
 from bilin_engine.pretrain.samples import COUNT_ON
@@ -77,7 +78,7 @@ def mixture_of(tokenizer, *, questions=(), families=None, **more):
     if families is not None:
         more["family_shares"] = dict.fromkeys(FAMILY_SHARES, 0.0) | families
         more["cloze_share"] = 0.0
-    settings = {"mined": MinedFacts(), "dialogues": (), "max_length": 256} | more
+    settings = {"mined": MinedFacts(), "dialogues": ()} | more
     guard = ProbeGuard(questions, tokenizer)
     return Mixture(filling=BlankFilling(tokenizer), guard=guard, **settings)
 
@@ -394,7 +395,6 @@ def test_some_questions_follow_earlier_exchanges(tokenizer):
     mixture = mixture_of(
         tokenizer,
         families={"unit": 1.0},
-        max_length=512,
         history_share=0.5,
         more_history_share=0.5,
     )
@@ -466,8 +466,18 @@ def test_no_text_of_a_probe_is_learnt_from_whatever_is_masked_in_it(tokenizer):
     assert not any("你好" in text for text in shown)
 
 
+def test_families_that_are_not_named_share_the_rest():
+    shares = family_shares({"sum": 0.5})
+    assert shares["sum"] == 0.5
+    assert sum(shares.values()) == pytest.approx(1)
+    kept = FAMILY_SHARES["howto"] / FAMILY_SHARES["talk"]
+    assert shares["howto"] / shares["talk"] == pytest.approx(kept)
+    assert family_shares(FAMILY_SHARES) == FAMILY_SHARES
+    assert family_shares({}) == pytest.approx(FAMILY_SHARES)
+
+
 def test_one_text_in_five_gives_way_to_a_list_of_answers(tokenizer):
-    mixture = replace(mixture_of(tokenizer), max_length=512)
+    mixture = mixture_of(tokenizer)
     drawn = list(mixture.texts(["春天来了，花都开了，鸟在树上唱歌。"] * 600, "1"))
     lists = [sample for family, sample in drawn if family == "list"]
     assert 90 < len(lists) < 150

@@ -40,7 +40,7 @@ from bilin_engine.pretrain.schedule import (
 )
 from bilin_engine.pretrain.shards import SampleStore, pack_samples, write_shards
 from bilin_engine.pretrain.spike_guard import SpikeGuard, spike_margin
-from bilin_engine.pretrain.train import Trainer
+from bilin_engine.pretrain.train import Trainer, device_name
 
 MINI = Path(__file__).parents[2] / "resources" / "models" / "bilin-mini"
 SPECIALS = SpecialIds(eos=2, mask=56, gmask=57, smask=58, sop=60, eop=61)
@@ -239,6 +239,14 @@ def test_groups_that_do_not_divide_are_refused_before_the_run(
         Trainer(tmp_path / "run", store, SPECIALS, plan)
     never = dataclasses.replace(plan, fake_quant_share=0.0)
     Trainer(tmp_path / "run", store, SPECIALS, never).run()
+
+
+def test_the_card_s_device_is_all_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "NVIDIA H200")
+    gpu = torch.device("cuda", 0)
+    assert device_name(gpu, 1) == "NVIDIA H200"
+    assert device_name(gpu, 8) == "8 × NVIDIA H200"
+    assert device_name(torch.device("cpu"), 2).startswith("CPU, ")
 
 
 @pytest.mark.expects_log
@@ -500,19 +508,22 @@ resumed.run()
 """
 
 
+def run_two_processes(script, store, run, *arguments):
+    file = run.with_suffix(".py")
+    file.write_text(script)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        str(file), str(Path(__file__).parent), str(store.folder), str(run), *arguments,
+    ]  # fmt: skip
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=150)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kept", ["copied", "sharded"])
 def test_two_processes_train_what_one_does(store, tmp_path, kept):
     Trainer(tmp_path / "one", store, SPECIALS, settings()).run()
-    script = tmp_path / "two.py"
-    script.write_text(_TWO_PROCESSES)
-    shards = Path(store.records.filename).parent
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        str(script), str(Path(__file__).parent), str(shards), str(tmp_path / "two"), kept,
-    ]  # fmt: skip
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=150)
+    run_two_processes(_TWO_PROCESSES, store, tmp_path / "two", kept)
     one, two = (
         read_checkpoint(tmp_path / "one").weights(),
         read_checkpoint(tmp_path / "two").weights(),
@@ -520,3 +531,36 @@ def test_two_processes_train_what_one_does(store, tmp_path, kept):
     for name, value in one.items():
         # Sums over processes round differently in float32; Adam turns that into some 1e-5.
         assert torch.allclose(value, two[name], atol=1e-4), name
+
+
+_TWO_DISKS = """
+import os, shutil, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import pytest
+from test_pretrain_train import SPECIALS, settings
+from bilin_engine.pretrain.shards import SampleStore
+from bilin_engine.pretrain.train import Trainer
+store, disks = SampleStore.open(Path(sys.argv[2])), Path(sys.argv[3])
+run = disks / os.environ["RANK"]
+trainer = Trainer(run, store, SPECIALS, settings())
+trainer._update()
+trainer.save()
+trainer.accelerator.wait_for_everyone()
+with pytest.raises(ValueError, match="not every machine sees .* all need one shared folder"):
+    Trainer(run, store, SPECIALS, settings())
+if run.name == "1":
+    shutil.copytree(disks / "0", run, dirs_exist_ok=True)  # by hand, and then forgotten
+trainer.accelerator.wait_for_everyone()
+trainer._update()
+trainer.save()
+trainer.accelerator.wait_for_everyone()
+with pytest.raises(ValueError, match="not every machine sees .* all need one shared folder"):
+    Trainer(run, store, SPECIALS, settings())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_machines_without_a_shared_folder_do_not_go_on_from_different_weights(store, tmp_path):
+    run_two_processes(_TWO_DISKS, store, tmp_path / "disks")

@@ -89,8 +89,11 @@ def run(
         return Evaluation(first, skipped=skipped)
     try:
         return Evaluation(first, report(options.compare), skipped)
-    except BilinError as error:
-        problem = f"{options.compare} has no results: {error.message}"
+    except (BilinError, MemoryError, RuntimeError) as error:
+        stopped = _as_sentence(error)
+        if stopped is None:
+            raise
+        problem = f"{options.compare} has no results: {stopped.message}"
         return Evaluation(first, skipped=skipped, problem=problem)
 
 
@@ -115,7 +118,7 @@ def evaluate(
             else:
                 results.append(run_task(model, task, data_path or path.parent, on_progress))
         except (BilinError, MemoryError, RuntimeError) as error:
-            stopped = error if isinstance(error, BilinError) else out_of_memory(error)
+            stopped = _as_sentence(error)
             if stopped is None:
                 raise
             failure = failure or stopped
@@ -124,6 +127,11 @@ def evaluate(
     if failure is not None and all(result.problem for result in results):
         raise failure
     return Report(model.name, tuple(results))
+
+
+def _as_sentence(error: Exception) -> BilinError | None:
+    """What stops one file or one model only; None for anything else, which is a fault of ours."""
+    return error if isinstance(error, BilinError) else out_of_memory(error)
 
 
 def runnable_files(

@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +66,15 @@ def _render(options: argparse.Namespace) -> int:
     mix = render(
         options.packed, options.shards or options.packed / "shards", _render_settings(options)
     )
+    _say_mix(mix)
+    return 0
+
+
+def _say_mix(mix: dict[str, dict[str, int]]) -> None:
     total = sum(mix["loss_tokens"].values())
     for family, tokens in mix["loss_tokens"].items():
         share = 100 * tokens / total
         _say(f"{family:20} {mix['samples'][family]:>9} samples {share:5.1f} % of loss tokens")
-    return 0
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -93,11 +97,13 @@ def _train(options: argparse.Namespace) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     shards = options.shards or options.packed / "shards"
-    # mix.json is written last. One process renders, the others of its machine wait.
-    state = PartialState(cpu=options.device == "cpu")
-    with state.local_main_process_first():
+    # The default, ten minutes, is over before a rendering that the others wait for.
+    state = PartialState(cpu=options.device == "cpu", timeout=timedelta(hours=24))
+    # mix.json is written last. The first process renders, then on each machine that does not see
+    # its folder one more; the others wait.
+    with state.main_process_first(), state.local_main_process_first():
         if not (shards / MIX_FILE).exists():
-            render(options.packed, shards, _render_settings(options))
+            _say_mix(render(options.packed, shards, _render_settings(options)))
     given = _given_render_settings(options)
     given.pop("seed", None)  # also that of the order, which may be another on the same samples
     require_rendered_from(shards, options.packed, given, is_own=options.shards is None)
@@ -126,6 +132,8 @@ def _train(options: argparse.Namespace) -> int:
         values["ends_at"] = end.timestamp()
     vocabulary = file_sha256(options.packed / TOKENIZER_FILE)
     store = SampleStore.open(shards)
+    if state.is_local_main_process:
+        store.require_intact()
     settings = TrainSettings(
         size=size, vocabulary=vocabulary, samples=file_sha256(store.index), **values
     )
@@ -322,7 +330,10 @@ def _add_rendering(command: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         dest="family_shares",
         metavar="FAMILY=SHARE",
-        help="of instruction samples, instead of the mixture's own; may be repeated",
+        help=(
+            "of instruction samples; families not named share the rest as the mixture has them; "
+            "may be repeated"
+        ),
     )
     command.add_argument("--processes", type=int, default=1, help="that render")
 

@@ -10,7 +10,8 @@ from bilin_engine.pretrain.corpus import OTHER_LICENCES, SOURCES
 class CardFacts:
     """What a card says of one trained model.
 
-    is_bundled: it is the one that comes with Bilin.
+    is_bundled: it is the one that comes with Bilin. device: that the last run was trained on.
+    has_earlier_runs: its figures count those in, whose devices are not known.
     group_size: of its INT4; 0 = not quantized. mix: shares of the last phase's loss tokens by
     family. measured: rows of a table (what, value).
     """
@@ -26,6 +27,7 @@ class CardFacts:
     loss_tokens: int
     seconds: float
     device: str
+    has_earlier_runs: bool
     group_size: GroupSize
     weights_sha256: str
     mix: dict[str, float]
@@ -56,6 +58,12 @@ def _stored(group_size: GroupSize) -> tuple[str, str]:
     return f"权重以 INT4（{zh}）存放，词向量为 bfloat16", f"INT4 weights ({en}), bfloat16 embedding"
 
 
+def _trained_on(facts: CardFacts) -> tuple[str, str]:
+    if facts.has_earlier_runs:
+        return f"最后在 {facts.device} 上", f"last on {facts.device}"
+    return facts.device, facts.device
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
@@ -82,7 +90,7 @@ def _chinese(facts: CardFacts) -> list[str]:
         f"{facts.hidden_size}，词表 {facts.vocab_size}，上下文 {facts.context} 个 token；"
         f"{_stored(facts.group_size)[0]}。",
         f"- 训练：{facts.loss_tokens / 1e6:.2f} M 个计损失的 token，{facts.seconds / 60:.0f} 分钟"
-        f"（{facts.device}）。过程见 training_log.csv 与 training_loss.svg。",
+        f"（{_trained_on(facts)[0]}）。过程见 training_log.csv 与 training_loss.svg。",
         f"- 权重 sha256（未量化，float32）：`{facts.weights_sha256}`，与日志首行一致。",
         "- 目标：自回归填空（GLM）；自监督样本中 [gMASK] 占 70 %，[MASK] 占 30 %；对话样本用"
         "“问：…答：”格式。训练用的问题和正文，凡与评测题目有连续八个 token 相同的都已去掉；"
@@ -115,7 +123,7 @@ def _english(facts: CardFacts) -> list[str]:
         f"{facts.hidden_size}, vocabulary {facts.vocab_size}, context {facts.context} tokens; "
         f"{_stored(facts.group_size)[1]}.",
         f"- Training: {facts.loss_tokens / 1e6:.2f} M loss tokens in {facts.seconds / 60:.0f} "
-        f"minutes ({facts.device}). See training_log.csv and training_loss.svg.",
+        f"minutes ({_trained_on(facts)[1]}). See training_log.csv and training_loss.svg.",
         f"- sha256 of the weights (unquantized, float32): `{facts.weights_sha256}`, as in the "
         "first line of the log.",
         "- Objective: autoregressive blank filling (GLM); self-supervised samples are 70 % "

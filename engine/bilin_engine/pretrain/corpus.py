@@ -1,7 +1,8 @@
 """The text that training reads: sources with licence, weight and the reason for it; cleaning.
 
 A corpus folder holds `NAME.zh.txt.xz` and `NAME.en.txt.xz` (UTF-8, a passage a line) and
-`dialogues.jsonl.xz`. A source whose file is absent is passed over with a warning.
+`dialogues.jsonl.xz`. A source whose file is absent is passed over with a warning, and so is a file
+that no source names.
 """
 
 import json
@@ -79,16 +80,17 @@ SOURCES = (
     Source("gnome_user_docs", "en", 2, _GPL_DOCS, "how-to sentences about a desktop"),
     Source("dict_foldoc", "en", 1, "GFDL", "terms of computing"),
 )
+_DICTIONARY = "cc_cedict"
 # Read for facts or dialogue, not as running text.
 OTHER_LICENCES = (
-    ("cc_cedict", "CC BY-SA 4.0", "look-ups, short translations"),
+    (_DICTIONARY, "CC BY-SA 4.0", "look-ups, short translations"),
     ("dialogues: kdconv, crosswoz", "Apache-2.0", "multi-turn dialogue"),
     ("dialogues: taskmaster4", "CC BY 4.0", "multi-turn dialogue"),
 )
 
 HELD_OUT_BLOCK = 20
 HELD_OUT_EVERY = 50
-_SPACES = re.compile(r"[ \t\u3000]+")
+_SPACES = re.compile(r"[ \t\v\f\x1c-\x1e\x85\u2028\u2029\u3000]+")
 _FORMULA = re.compile(r"\$[^$]{2,}\$|\\[a-z]{3,}|[{}<>|]{3,}|https?://|[│├└]|\$[a-z]")
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 
@@ -101,8 +103,46 @@ def read_lines(folder: Path, file_name: str) -> list[str]:
             "corpus file %s is absent from %s; training goes on without it", file_name, folder
         )
         return []
-    with lzma.open(path, "rt", encoding="utf-8", errors="replace") as stream:
-        return stream.read().splitlines()
+    text = read_xz(path, errors="replace")
+    # Not splitlines: a line may hold U+2028 and the like.
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def read_xz(path: Path, *, errors: str = "strict") -> str:
+    """The text of a compressed file. Raises ValueError where it is damaged."""
+    try:
+        with lzma.open(path, "rt", encoding="utf-8", errors=errors) as stream:
+            return stream.read()
+    except (EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        message = f"{path} is damaged: {error}"
+        raise ValueError(message) from error
+
+
+def read_parallel(folder: Path, name: str) -> list[tuple[str, str]]:
+    """The lines (zh, en) of two corpus files; [] with a warning where one is absent.
+
+    Raises ValueError where they have not as many lines.
+    """
+    zh_name, en_name = f"{name}.zh.txt.xz", f"{name}.en.txt.xz"
+    zh, en = read_lines(folder, zh_name), read_lines(folder, en_name)
+    if not all((folder / file_name).is_file() for file_name in (zh_name, en_name)):
+        return []
+    if len(zh) != len(en):
+        message = (
+            f"{folder}: {zh_name} has {len(zh)} lines and {en_name} {len(en)}; "
+            "each line of one must translate that line of the other"
+        )
+        raise ValueError(message)
+    return list(zip(zh, en, strict=True))
+
+
+def warn_of_unread_files(folder: Path) -> None:
+    """Of corpus files that nothing here reads."""
+    read = {source.file_name for source in SOURCES}
+    read |= {f"{_DICTIONARY}.{lang}.txt.xz" for lang in ("zh", "en")}
+    for path in sorted(folder.glob("*.txt.xz")):
+        if path.name not in read:
+            logger.warning("%s is not read: no source in corpus.py names it", path)
 
 
 def clean(line: str) -> str:
@@ -217,10 +257,10 @@ def mine_facts(folder: Path, *, num_words: int, num_glosses: int) -> MinedFacts:
     for dialogue in read_dialogues(folder):
         if dialogue.lang == "zh":
             everyday.extend(dialogue.turns[:2])
-    headwords = read_lines(folder, "cc_cedict.zh.txt.xz")
+    entries = read_parallel(folder, _DICTIONARY)
     senses: dict[str, str] = {}
     phrases: dict[str, str] = {}
-    for zh, definition in zip(headwords, read_lines(folder, "cc_cedict.en.txt.xz"), strict=True):
+    for zh, definition in entries:
         sense = _first_sense(definition)
         if not sense or not all(map(_CJK.match, zh)):
             continue
@@ -230,7 +270,7 @@ def mine_facts(folder: Path, *, num_words: int, num_glosses: int) -> MinedFacts:
         if size >= 3 and len(zh) >= 3 and "  " not in sense:  # two spaces: noise was cut out
             phrases.setdefault(zh, sense)
     counts: Counter[str] = Counter()
-    known = set(headwords)
+    known = {zh for zh, _ in entries}
     for line in everyday:
         at = 0
         while at < len(line):
@@ -259,12 +299,7 @@ def _short_sentences(folder: Path) -> list[WordPair]:
     Without their full stops, as the taught phrases are; the shortest first.
     """
     found: dict[str, str] = {}
-    lines = zip(
-        read_lines(folder, "python_docs.zh.txt.xz"),
-        read_lines(folder, "python_docs.en.txt.xz"),
-        strict=True,
-    )
-    for index, (zh, en) in enumerate(lines):
+    for index, (zh, en) in enumerate(read_parallel(folder, "python_docs")):
         is_short = _SHORT_ZH.fullmatch(zh) and _SHORT_EN.fullmatch(en)
         if is_short and zh.endswith("？") == en.endswith("?") and not is_held_out(index):
             found.setdefault(zh.rstrip("。"), en.rstrip("."))

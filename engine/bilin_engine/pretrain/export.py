@@ -17,6 +17,7 @@ from bilin_engine.pretrain.model import GlmSize
 from bilin_engine.pretrain.prepare import MIX_FILE
 from bilin_engine.pretrain.published import is_model_folder
 from bilin_engine.pretrain.run_folder import (
+    NEW_RUN_EVENT,
     read_checkpoint,
     read_log_lines,
     read_settings,
@@ -93,7 +94,8 @@ def export(run: Path, packed: Path, shards: Path, dst: Path, settings: ExportSet
             "name its own with --shards"
         )
         raise ValueError(message)
-    log = thin_log(read_log_lines(run)[: checkpoint.log_lines], settings.log_lines)
+    lines = read_log_lines(run)[: checkpoint.log_lines]
+    log = thin_log(lines, settings.log_lines)
     digest = weights_hash(weights)
     origin = {
         "weights_sha256": digest,
@@ -123,6 +125,7 @@ def export(run: Path, packed: Path, shards: Path, dst: Path, settings: ExportSet
         loss_tokens=checkpoint.progress.loss_tokens,
         seconds=checkpoint.progress.seconds,
         device=checkpoint.progress.device or "CPU",
+        has_earlier_runs=any(NEW_RUN_EVENT in line for line in lines),
         group_size=settings.group_size,
         weights_sha256=digest,
         mix={family: tokens / sum(mix.values()) for family, tokens in mix.items()},

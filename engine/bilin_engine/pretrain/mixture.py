@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bilin_engine.pretrain.contamination import ProbeGuard
@@ -38,7 +38,26 @@ LIST_SHARES = {"sum": 0.5, "lookup": 0.35, "unit": 0.05, "fact": 0.05, "verse": 
 CLOZE_SHARES = {"verse": 0.5, "sentence": 0.35, "fact": 0.15}
 
 
+_ROUNDING = 1e-6  # of shares that add up to 1
 _FIXED_ANSWERS = ("talk", "howto")
+
+
+def family_shares(given: Mapping[str, float]) -> dict[str, float]:
+    """Of all families, 1 together: those `given`, and FAMILY_SHARES' proportions in the rest.
+
+    Raises ValueError where `given` leaves no such shares.
+    """
+    total = sum(given.values())
+    others = sum(share for family, share in FAMILY_SHARES.items() if family not in given)
+    named = ", ".join(f"{family}={share:g}" for family, share in given.items())
+    if not all(share >= 0 for share in given.values()):
+        message = f"--share {named}: a share is a number from 0 to 1"
+        raise ValueError(message)
+    if total > 1 + _ROUNDING or (total < 1 - _ROUNDING and not others):
+        message = f"--share {named}: these add up to {total:g}; all families together have 1"
+        raise ValueError(message)
+    scale = max(0.0, 1 - total) / others if others else 0.0
+    return {family: given.get(family, share * scale) for family, share in FAMILY_SHARES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +75,6 @@ class Mixture:
     guard: ProbeGuard
     mined: MinedFacts
     dialogues: tuple[Dialogue, ...]
-    max_length: int
     history_share: float = 0.08
     more_history_share: float = 0.45
     cloze_share: float = 0.12
@@ -81,7 +99,7 @@ class Mixture:
                 if family in _FIXED_ANSWERS and rng.random() < self.cut_share:
                     needed = told_apart[sample.blocks[0].token_ids]
                     sample = cut_answer(rng, sample, needed)
-            if sample.length <= self.max_length and not self.guard.shares_ngram(sample.prefix):
+            if not self.guard.shares_ngram(sample.prefix):
                 yield family, sample
 
     def _unseen_dialogues(self) -> tuple[Dialogue, ...]:
@@ -123,7 +141,7 @@ class Mixture:
             if self.guard.shares_ngram(self.filling.tokenizer.encode(text)):
                 continue
             sample = self.filling.from_text(rng, text, is_whole=is_list)
-            if sample is None or sample.length > self.max_length:
+            if sample is None:
                 continue
             if not self.guard.shares_ngram(sample.prefix) and not any(
                 self.guard.shares_ngram(block.token_ids) for block in sample.blocks

@@ -21,11 +21,19 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from bilin_engine.pretrain.contamination import ProbeGuard, read_probe_questions
-from bilin_engine.pretrain.corpus import Dialogue, draw_passages, mine_facts, read_dialogues
+from bilin_engine.pretrain.corpus import (
+    SOURCES,
+    Dialogue,
+    draw_passages,
+    mine_facts,
+    read_dialogues,
+    read_xz,
+    warn_of_unread_files,
+)
 from bilin_engine.pretrain.folder_lock import lock_folder
-from bilin_engine.pretrain.mixture import FAMILY_SHARES, Mixture, Writer
+from bilin_engine.pretrain.mixture import FAMILY_SHARES, Mixture, Writer, family_shares
 from bilin_engine.pretrain.objective import BlankFilling
-from bilin_engine.pretrain.samples import Sample
+from bilin_engine.pretrain.samples import MAX_VOCAB_SIZE, Sample
 from bilin_engine.pretrain.shards import pack_samples, write_shards
 from bilin_engine.pretrain.templates.verse import read_poems
 from bilin_engine.pretrain.templates.words import MinedFacts, WordPair
@@ -48,6 +56,8 @@ _RENDERED_FILES = (
 _RECIPES = tuple(Path(__file__).with_name(f"{name}.py") for name in ("mixture", "objective"))
 NUM_TAUGHT_TEXTS = 30_000
 HELD_OUT_CHARS = 60_000
+MIN_LENGTH = 32
+WARN_SHARE = 0.05  # of samples of a family that do not fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +80,11 @@ class PackSettings:
 def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSettings) -> None:
     """Writes tokenizer.model, passages.txt.xz, facts.json, dialogues.jsonl.xz, probe.json.
 
-    pack.json comes last: a folder with one is whole.
+    pack.json comes last: a folder with one is whole. Raises ValueError where there is no text,
+    and for a vocabulary whose ids samples cannot hold.
     """
+    _require_small_vocabulary(settings)
+    warn_of_unread_files(corpus)
     out.mkdir(parents=True, exist_ok=True)
     (out / PACK_FILE).unlink(missing_ok=True)
     mined = mine_facts(corpus, num_words=settings.num_words, num_glosses=settings.num_glosses)
@@ -81,6 +94,9 @@ def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSetti
         max_chars=settings.passage_chars,
         seed=settings.seed,
     )
+    if not passages:
+        message = f"{corpus} holds no text of a source in corpus.py: "
+        raise ValueError(message + ", ".join(source.file_name for source in SOURCES))
     dialogues = read_dialogues(corpus)
     if settings.tokenizer is None:
         _train_vocabulary(mined, dialogues, passages, out / TOKENIZER_FILE, settings)
@@ -102,6 +118,15 @@ def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSetti
     _write_xz(out / "held_out.txt.xz", [json.dumps(text, ensure_ascii=False) for text in held_out])
     _write_json(out / "probe.json", read_probe_questions(probes))
     _write_json(out / PACK_FILE, asdict(settings) | {"tokenizer": str(settings.tokenizer or "")})
+
+
+def _require_small_vocabulary(settings: PackSettings) -> None:
+    size = settings.vocab_size
+    if settings.tokenizer is not None:
+        size = SentencePieceTokenizer(settings.tokenizer).vocab_size
+    if size > MAX_VOCAB_SIZE:
+        message = f"a vocabulary of {size} ids is too large; samples hold {MAX_VOCAB_SIZE} at most"
+        raise ValueError(message)
 
 
 def _train_vocabulary(
@@ -142,7 +167,7 @@ class RenderSettings:
     """What `render` writes. num_templates, num_texts: samples of each; max_length in tokens.
 
     family_shares: of instruction samples, by family, for families that get another share than the
-    mixture's own.
+    mixture's own. Raises ValueError for shares that cannot be, and below MIN_LENGTH.
     """
 
     num_templates: int = 300_000
@@ -151,6 +176,12 @@ class RenderSettings:
     seed: int = 1
     processes: int = 1
     family_shares: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        family_shares(dict(self.family_shares))
+        if self.max_length < MIN_LENGTH:
+            message = f"--max-length {self.max_length} holds no question with its answer"
+            raise ValueError(f"{message}; give at least {MIN_LENGTH}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +193,7 @@ class Packed:
     passages: list[str]
 
 
-def open_packed(
-    folder: Path, *, max_length: int, family_shares: tuple[tuple[str, float], ...] = ()
-) -> Packed:
+def open_packed(folder: Path, shares: tuple[tuple[str, float], ...] = ()) -> Packed:
     """Raises FileNotFoundError for a folder that `pack_corpus` has not filled to the end."""
     _require_whole(folder)
     tokenizer = SentencePieceTokenizer(folder / TOKENIZER_FILE)
@@ -184,8 +213,7 @@ def open_packed(
         guard=ProbeGuard(questions, tokenizer),
         mined=mined,
         dialogues=dialogues,
-        max_length=max_length,
-        family_shares=FAMILY_SHARES | dict(family_shares),
+        family_shares=family_shares(dict(shares)),
     )
     return Packed(tokenizer, mixture, read_texts(folder / "passages.txt.xz"))
 
@@ -234,11 +262,13 @@ def _render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict
     ]
     samples: Counter[str] = Counter()
     loss_tokens: Counter[str] = Counter()
+    too_long: Counter[str] = Counter()
 
     def parts(results: Iterable[_Rendered]) -> Iterator[bytes]:
         for result in results:
             samples.update(result.samples)
             loss_tokens.update(result.loss_tokens)
+            too_long.update(result.too_long)
             yield result.records
 
     if settings.processes == 1:
@@ -246,6 +276,7 @@ def _render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict
     else:
         with ProcessPoolExecutor(settings.processes, get_context("spawn")) as pool:
             write_shards(parts(pool.map(_run_job, jobs)), fresh)
+    _warn_of_too_long(too_long, samples, settings.max_length)
     mix = {"samples": dict(samples.most_common()), "loss_tokens": dict(loss_tokens.most_common())}
     _write_json(fresh / _ORIGIN_FILE, origin)
     (out / MIX_FILE).unlink(missing_ok=True)  # comes last: a folder with one is whole
@@ -254,6 +285,21 @@ def _render(folder: Path, out: Path, settings: RenderSettings) -> dict[str, dict
     fresh.rmdir()
     _write_json(out / MIX_FILE, mix)
     return mix
+
+
+def _warn_of_too_long(too_long: Counter[str], fitting: Counter[str], max_length: int) -> None:
+    """Of families with many such samples: the mix is then another one than was asked for."""
+    for family, count in too_long.items():
+        total = count + fitting[family]
+        if count > WARN_SHARE * total:
+            logger.warning(
+                "%s of %s samples of %s do not fit --max-length %s and were left out; give a "
+                "larger one, or `prepare` a smaller --passage-chars",
+                count,
+                total,
+                family,
+                max_length,
+            )
 
 
 def require_rendered_from(
@@ -324,21 +370,31 @@ class _Rendered:
     records: bytes
     samples: Counter[str]
     loss_tokens: Counter[str]
+    too_long: Counter[str]
 
 
 _open_once = cache(open_packed)  # a process renders many jobs of one folder
 
 
 def _run_job(job: _Job) -> _Rendered:
-    packed = _open_once(job.folder, max_length=job.max_length, family_shares=job.family_shares)
+    packed = _open_once(job.folder, job.family_shares)
+    counts: Counter[str] = Counter()
+    loss_tokens: Counter[str] = Counter()
+    too_long: Counter[str] = Counter()
+
+    def fitting(drawn: Iterable[tuple[str, Sample]]) -> Iterator[tuple[str, Sample]]:
+        for family, sample in drawn:
+            if sample.length > job.max_length:
+                too_long[family] += 1
+            else:
+                yield family, sample
+
     if job.texts is None:
-        drawn = islice(packed.mixture.templates(job.seed), job.num_templates)
+        drawn = islice(fitting(packed.mixture.templates(job.seed)), job.num_templates)
     else:
         # More samples than passages: the passages again, with other blanks.
         texts = [packed.passages[index % len(packed.passages)] for index in range(*job.texts)]
-        drawn = packed.mixture.texts(texts, job.seed)
-    counts: Counter[str] = Counter()
-    loss_tokens: Counter[str] = Counter()
+        drawn = fitting(packed.mixture.texts(texts, job.seed))
 
     def counted() -> Iterator[Sample]:
         for family, sample in drawn:
@@ -346,7 +402,7 @@ def _run_job(job: _Job) -> _Rendered:
             loss_tokens[family] += sample.num_targets
             yield sample
 
-    return _Rendered(pack_samples(counted()), counts, loss_tokens)
+    return _Rendered(pack_samples(counted()), counts, loss_tokens, too_long)
 
 
 def read_texts(path: Path) -> list[str]:
@@ -364,5 +420,4 @@ def _write_xz(path: Path, lines: list[str]) -> None:
 
 
 def _read_xz(path: Path) -> list[str]:
-    with lzma.open(path, "rt", encoding="utf-8") as stream:
-        return [line for line in stream.read().split("\n") if line]
+    return [line for line in read_xz(path).split("\n") if line]

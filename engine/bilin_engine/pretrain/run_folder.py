@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -32,6 +33,7 @@ LOG_HEADER = (
     "step,batches,loss_tokens,loss,learning_rate,gradient_norm,batches_per_step,fake_quant,seconds,"
     "event\r\n"
 )
+NEW_RUN_EVENT = "new run from weights"  # begins the event of --init-from
 _SETTINGS_FILE = "settings.json"
 _FREE_SETTINGS = (
     "max_seconds",
@@ -56,7 +58,7 @@ class TrainSettings:
     the Unix time at which those seconds are over, however long the run was stopped in between.
     shard_weights: every process keeps its share of weights and moments (FSDP), not a copy.
     loader_processes: that make batches ahead. vocabulary, samples: sha256 of the vocabulary's file
-    and of the samples' index, "" for unknown.
+    and of the samples' index, which holds that of the samples; "" for unknown.
     """
 
     size: GlmSize = field(default_factory=GlmSize)
@@ -136,31 +138,47 @@ def has_checkpoint(run: Path) -> bool:
 
 
 def read_checkpoint(run: Path) -> Checkpoint:
-    """The newest whole checkpoint. Raises FileNotFoundError where there is none."""
+    """The newest whole checkpoint.
+
+    Raises FileNotFoundError where there is none, ValueError where it is damaged.
+    """
     place = run / "checkpoint"
     if not place.exists():
         place = run / "checkpoint.old"
-    state = json.loads((place / "progress.json").read_text(encoding="utf-8"))
-    mean, variance, num_seen = state["guard"]
-    return Checkpoint(
-        load_file(place / "state.safetensors"),
-        Progress(**state["progress"]),
-        (mean, variance, num_seen),
-        state["log_lines"],
-    )
+    try:
+        state = json.loads((place / "progress.json").read_text(encoding="utf-8"))
+        mean, variance, num_seen = state["guard"]
+        return Checkpoint(
+            load_file(place / "state.safetensors"),
+            Progress(**state["progress"]),
+            (mean, variance, num_seen),
+            state["log_lines"],
+        )
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        message = f"{place} is damaged ({error}); put a copy there, or train in another folder"
+        raise ValueError(message) from error
 
 
 def write_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
-    """Writes beside the old one, then swaps: a kill or a power cut leaves one of them whole."""
+    """Writes beside the old one, then swaps: a kill or a power cut leaves one of them whole.
+
+    Raises OSError, where the disk is full for one, and leaves nothing of the new one.
+    """
     fresh, current, old = (run / n for n in ("checkpoint.new", "checkpoint", "checkpoint.old"))
-    fresh.mkdir(parents=True, exist_ok=True)
-    save_file(checkpoint.tensors, fresh / "state.safetensors")
     state = {
         "progress": asdict(checkpoint.progress),
         "guard": checkpoint.guard,
         "log_lines": checkpoint.log_lines,
     }
-    (fresh / "progress.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+    try:
+        fresh.mkdir(parents=True, exist_ok=True)
+        save_file(checkpoint.tensors, fresh / "state.safetensors")
+        (fresh / "progress.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+    except (SafetensorError, OSError) as error:
+        _remove(fresh)
+        kept = "; the one before is kept" if has_checkpoint(run) else ""
+        message = f"the checkpoint in {run} cannot be written ({error}){kept}"
+        raise OSError(message) from error
     if current.exists():
         _remove(old)
         current.rename(old)

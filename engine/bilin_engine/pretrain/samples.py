@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COUNT_ON = 0xFFFF  # a [gMASK] block's positions go on after the prefix
+MAX_VOCAB_SIZE = 1 << 16  # ids are packed as uint16
 IGNORED = -100  # target of a token that carries no loss
 PADDING_BLOCK = -1
 

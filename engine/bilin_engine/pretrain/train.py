@@ -36,6 +36,7 @@ from bilin_engine.pretrain.published import is_model_folder, read_published, voc
 from bilin_engine.pretrain.run_folder import (
     LOG_FILE,
     LOG_HEADER,
+    NEW_RUN_EVENT,
     Checkpoint,
     Progress,
     TrainSettings,
@@ -80,10 +81,11 @@ def _shard(model: TrainableGlm) -> None:
     fully_shard(model)
 
 
-def device_name(device: torch.device) -> str:
-    """As the model's card names it."""
+def device_name(device: torch.device, num_processes: int) -> str:
+    """As the model's card names it. num_processes: each with a GPU of its own, if any."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        name = torch.cuda.get_device_name(device)
+        return name if num_processes == 1 else f"{num_processes} × {name}"
     return f"CPU, {os.cpu_count()} cores"
 
 
@@ -189,8 +191,11 @@ class Trainer:
         self._safe_progress, self._safe_guard = Progress(), self.guard.state()
         self._num_retries = 0  # from the safe state, each on other batches
         folder.mkdir(parents=True, exist_ok=True)
-        if has_checkpoint(folder):
+        is_begun = has_checkpoint(folder)
+        self._require_one_folder(int(is_begun))
+        if is_begun:
             self._resume()
+            self._require_one_folder(self.progress.step, self.progress.cursor)
         else:
             if self.accelerator.is_main_process:  # what a kill before the first checkpoint left
                 write_log_lines(folder, [])
@@ -200,6 +205,20 @@ class Trainer:
             if self.accelerator.is_main_process:
                 write_settings(folder, settings)
         self._batches = self._open_batches()
+
+    def _require_one_folder(self, *found: int) -> None:
+        """Only the first process writes there; others would go on from something else.
+
+        found: what this process read. Raises ValueError in all of them.
+        """
+        mine = torch.tensor([found], device=self.accelerator.device)
+        everyones: Any = self.accelerator.gather(mine)
+        if bool((everyones != everyones[0]).any()):
+            message = (
+                f"not every machine sees the same checkpoint in {self.folder}; all need one shared "
+                "folder"
+            )
+            raise ValueError(message)
 
     def _begin_with(self, run: Path) -> None:
         vocabulary = self.settings.vocabulary
@@ -218,7 +237,7 @@ class Trainer:
         self.progress.seconds = earlier.progress.seconds
         if self.accelerator.is_main_process:
             write_log_lines(self.folder, log_lines[: earlier.log_lines])
-        event = f"new run from weights {weights_hash(weights)[:16]}, step {earlier.progress.step}"
+        event = f"{NEW_RUN_EVENT} {weights_hash(weights)[:16]}, step {earlier.progress.step}"
         self._log(event)
 
     # --- The loop ---------------------------------------------------------------------------------
@@ -399,7 +418,7 @@ class Trainer:
 
     def save(self) -> None:
         """Leaves a checkpoint of this moment, to resume from and for the guard to go back to."""
-        self.progress.device = device_name(self.accelerator.device)
+        self.progress.device = device_name(self.accelerator.device, self.accelerator.num_processes)
         self._remember()
         tensors = self._tensors_of_state(_WHOLE)  # all processes take part
         if self.accelerator.is_main_process:
