@@ -1,6 +1,7 @@
 """Kills, full disks, read-only folders, damaged and foreign files: the store always opens."""
 
 import errno
+import logging
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from failing_disk import fail_disk
 
+from bilin_app.logs import log_file
 from bilin_app.storage import conversations as c
 from bilin_app.storage import database, recovery
 from bilin_app.storage.conversations import AnswerEnd
@@ -445,6 +447,27 @@ def test_a_full_disk_refuses_the_message_and_keeps_what_it_has(small_disk):
     with opened(path) as (store, report):
         assert report.problem is None
         assert texts(store) == ["before", "after"]
+
+
+def test_a_full_disk_that_holds_the_logs_too_keeps_no_write_waiting(small_disk, caplog):
+    caplog.set_level(logging.INFO, "bilin_app")
+    log = log_file(small_disk / "app.log", "%(message)s" + "z" * PAGE)
+    logging.getLogger("bilin_app").addHandler(log)
+    try:
+        with opened(small_disk / "bilin.db") as (store, _):
+            made = begin(store, "before")
+            filler = fill_disk(small_disk)
+            place = (made.conversation_id, made.answer_id)
+            for _ in range(100):
+                with pytest.raises(StorageError) as caught:
+                    begin(store, "y" * 100_000, *place)
+                assert caught.value.problem == "full"
+            filler.unlink()
+            begin(store, "after", *place)
+            assert texts(store) == ["before", "after"]
+    finally:
+        logging.getLogger("bilin_app").removeHandler(log)
+        log.close()
 
 
 def test_a_disk_that_is_full_at_the_start_shows_all_and_works_in_memory(small_disk):

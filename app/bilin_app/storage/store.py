@@ -172,8 +172,8 @@ class _Lane:
                 result = job()
             except (sqlite3.Error, OSError) as error:
                 refused = storage_error(error)
-                self._on_refused(refused)
                 future.set_exception(refused)
+                self._on_refused(refused)
             except BaseException as error:  # noqa: BLE001 - the edge of the thread: the future tells
                 future.set_exception(error)
             else:
