@@ -505,6 +505,55 @@ def test_a_read_only_folder_shows_all_and_works_in_memory(small_disk, has_wal):
         assert texts(store) == [*expected, "only in memory"]
 
 
+def test_a_disk_that_came_back_is_saved_to_again(tmp_path):
+    """Another device holds the same files at the same path; the first is still open."""
+    disk, gone = tmp_path / "disk", tmp_path / "gone"
+    path = disk / "bilin.db"
+
+    def fail(_connection):
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        raise error
+
+    with opened(path) as (store, _):
+        made = begin(store, "before")
+        assert texts(store) == ["before"]
+        disk.rename(gone)
+        for _ in range(2):
+            with pytest.raises(StorageError):
+                store.write(fail).result()
+        assert not disk.exists()
+        shutil.copytree(gone, disk)
+        begin(store, "after", made.conversation_id, made.answer_id)
+        assert texts(store) == ["before", "after"]
+    query = "SELECT text FROM messages WHERE text != '' ORDER BY id"
+    with sqlite3.connect(path) as connection:
+        assert connection.execute(query).fetchall() == [("before",), ("after",)]
+        states = connection.execute("SELECT DISTINCT state FROM messages WHERE role = 'assistant'")
+        assert states.fetchall() == [("running",)]  # opened again, not begun again
+    connection.close()
+
+
+def test_a_reader_whose_disk_fails_opens_its_file_anew(tmp_path):
+    disk, gone = tmp_path / "disk", tmp_path / "gone"
+
+    def fail(_connection):
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+        raise error
+
+    with opened(disk / "bilin.db") as (store, _):
+        begin(store, "before")
+        assert texts(store) == ["before"]
+        disk.rename(gone)
+        with pytest.raises(StorageError):
+            store.read(fail).result()
+        with pytest.raises(StorageError):
+            texts(store)
+        shutil.copytree(gone, disk)
+        assert texts(store) == ["before"]
+
+
 def test_a_folder_that_cannot_be_made_works_in_memory(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with opened(tmp_path / "file" / "data" / "bilin.db") as (store, report):
