@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from failing_disk import fail_disk
 from letter_models import Engine
 from library_folders import make_model, speed
 from typing_extensions import override
@@ -16,7 +17,7 @@ from typing_extensions import override
 from bilin_engine import processes
 from bilin_engine.cli.session import open_session
 from bilin_engine.errors import BadRequestError, BilinError
-from bilin_engine.library import Library
+from bilin_engine.library import Library, download_folder
 from bilin_engine.protocol import (
     AddJob,
     AddTokenizer,
@@ -48,7 +49,7 @@ from bilin_engine.server.job_queue import QUEUE_FILE, JobQueue
 from bilin_engine.server.library_ops import LibraryOps
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.supervisor import Supervisor
-from bilin_engine.whole_file import write_whole
+from bilin_engine.whole_file import partial_folder, write_whole
 
 WAIT_S = 20.0
 
@@ -445,6 +446,44 @@ def test_a_hub_that_stays_away_is_given_up(downloads, monkeypatch):
     _, _, start, until = downloads
     start("cut gone")
     until("failed", "failed", "done")
+
+
+WORKING = """
+from bilin_engine import processes
+from bilin_engine.channel import Channel
+from bilin_engine.protocol import JobDone, SelfTest, decode_job_request, hello
+
+channel = Channel(*processes.take_stdio(), decode_job_request)
+channel.receive()
+work = channel.receive()
+channel.send(hello("job"))
+if isinstance(work, SelfTest):
+    channel.send(JobDone(""))
+channel.receive()
+"""
+
+
+@pytest.mark.parametrize("kind", ["convert", "download"])
+def test_work_on_a_disk_that_fails_is_cancelled_and_other_work_follows(tmp_path, monkeypatch, kind):
+    library, heard = Library(tmp_path / "models", bundled_dir=tmp_path / "none"), Heard()
+    folder = library.models_dir / "far"
+    if kind == "convert":
+        work, unfinished = ConvertModel(source="/a", folder=str(folder)), partial_folder(folder)
+    else:
+        repository = Repository(hub="hugging_face", name="a/far")
+        work = DownloadModel(repository=repository, folder=str(folder))
+        unfinished = download_folder(folder)
+    queue = JobQueue(library, heard, JobCommand((sys.executable, "-P", "-c", WORKING)))
+    try:
+        queue.add(work)
+        heard.wait_for(lambda event: [job.state for job in event.jobs] == ["running"])
+        fail_disk(monkeypatch, unfinished)
+        queue.change(1, "cancel")
+        heard.wait_for(lambda event: not event.jobs)
+        queue.add(SelfTest())
+        heard.wait_for(lambda event: [job.state for job in event.jobs] == ["done"])
+    finally:
+        queue.close()
 
 
 def test_work_of_a_library_that_was_moved_is_done_where_it_lies_now(tmp_path):

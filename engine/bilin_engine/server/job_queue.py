@@ -424,7 +424,9 @@ class JobQueue:
                 logger.warning("half copied models cannot be removed: %s", error)
             return
         partial = partial_folder(Path(work.folder))
-        if partial.parent == self._library.models_dir.absolute() and not partial.is_symlink():
+        is_ours = partial.parent == self._library.models_dir.absolute()
+        # Path.is_symlink raises where a disk fails.
+        if is_ours and not os.path.islink(partial):  # noqa: PTH114
             shutil.rmtree(partial, ignore_errors=True)
         is_of_download = isinstance(work, ConvertModel) and work.removes_source
         if isinstance(work, DownloadModel) or is_of_download:
@@ -435,7 +437,7 @@ class JobQueue:
         downloads = self._library.state_dir.absolute() / DOWNLOADS_DIR
         place = download_folder(Path(folder))
         links = (downloads, downloads.parent, place)
-        if place.parent == downloads and not any(path.is_symlink() for path in links):
+        if place.parent == downloads and not any(map(os.path.islink, links)):
             shutil.rmtree(place, ignore_errors=True)
 
     def _unfinished(self) -> list[JobWork]:
