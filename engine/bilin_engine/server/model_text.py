@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bilin_engine.chat_format import ChatFormat, fit_messages, load_chat_format
+from bilin_engine.chat_format import ChatFormat, ChatSize, fit_messages, load_chat_format
 from bilin_engine.chat_format.base import require_room
 from bilin_engine.chat_format.causal import causal_layout
 from bilin_engine.chat_format.thought import CLOSE_TAG, OPEN_TAG, begins_with_thought
@@ -172,19 +172,19 @@ class ModelText:
             total=size.total,
             context_length=context_length,
             per_message=size.per_message,
-            dropped_messages=self._would_drop(chat_format, request, size.total, context_length),
+            dropped_messages=self._would_drop(chat_format, request, size, context_length),
         )
 
     def _would_drop(
-        self, chat_format: ChatFormat, request: CountTokens, total: int, context_length: int
+        self, chat_format: ChatFormat, request: CountTokens, size: ChatSize, context_length: int
     ) -> tuple[int, ...]:
         """What a `Chat` would leave out; () also where not even the last message fits."""
         most = context_length - answer_room(context_length)
-        if total <= most:
+        if size.total <= most:
             return ()
         try:
             return fit_messages(
-                chat_format, request.messages, self.tokenizer, most, request.prefill
+                chat_format, request.messages, self.tokenizer, most, request.prefill, whole=size
             ).dropped
         except ContextOverflowError:
             return ()
