@@ -49,9 +49,9 @@ def start_logging(log_dir: Path) -> None:
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
         app.addHandler(
-            _file(log_dir / "app.log", "%(asctime)s %(levelname)s %(name)s: %(message)s")
+            log_file(log_dir / "app.log", "%(asctime)s %(levelname)s %(name)s: %(message)s")
         )
-        engine.addHandler(_file(log_dir / "engine-stderr.log", "%(asctime)s %(message)s"))
+        engine.addHandler(log_file(log_dir / "engine-stderr.log", "%(asctime)s %(message)s"))
         _watch_crashes(log_dir / "crash.log")
     except OSError as error:
         faulthandler.enable()
@@ -69,9 +69,14 @@ class _RotatingFile(logging.FileHandler):
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        if self.stream is not None and self.stream.tell() >= MAX_FILE_BYTES:
-            self._begin_anew()
-        super().emit(record)
+        try:
+            if self.stream is not None and self.stream.tell() >= MAX_FILE_BYTES:
+                self._begin_anew()
+            super().emit(record)
+        except OSError:  # a full or removed disk must not end whatever has something to say
+            with contextlib.suppress(OSError):
+                self.close()  # the next record opens it again: the disk may be another by then
+            self.handleError(record)
 
     def _begin_anew(self) -> None:
         path = Path(self.baseFilename)
@@ -83,7 +88,8 @@ class _RotatingFile(logging.FileHandler):
                     older.replace(path.with_name(f"{path.name}.{number}"))
 
 
-def _file(path: Path, layout: str) -> logging.Handler:
+def log_file(path: Path, layout: str) -> logging.Handler:
+    """A log at `path`, each record as `layout` says. Raises OSError."""
     handler = _RotatingFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(layout))
     return handler

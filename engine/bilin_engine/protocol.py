@@ -404,7 +404,7 @@ JobAction = Literal["pause", "resume", "retry", "cancel", "first", "clear"]
 
 
 class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of work of the queue. reason: why it failed, or why it was paused by itself.
+    """One piece of work of the queue. reason: why it failed, was paused by itself, or waits.
 
     report: what a self-test found, for people to read and send. shard: as in `JobProgress`.
     """

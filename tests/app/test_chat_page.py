@@ -7,16 +7,18 @@ import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec import structs
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from bilin_app.application import Application
 from bilin_app.controllers.list_views import DeletedItem, ListRow, SearchHit
 from bilin_app.engine_client.process import EngineCommand
+from bilin_app.pages.chat import conversation_list
 from bilin_app.pages.chat.conversation_list import ConversationList
 from bilin_app.pages.chat.page import ChatPage
 from bilin_app.pages.chat.prompt_dialog import PromptDialog
@@ -458,3 +460,26 @@ def test_conversations_stand_below_their_day_or_month(conversations):
     groups = [one for one in shown if one not in ("", "old", "ahead")]
     assert groups[:4] == ["Pinned", "Today", "Yesterday", "Last 7 days"]
     assert groups[5:] == ["September 2001"]
+
+
+def test_a_list_that_somebody_comes_back_to_after_midnight_follows_the_day(
+    conversations, monkeypatch
+):
+    now = time.time()
+    clock = SimpleNamespace(time=lambda: now)
+    monkeypatch.setattr(conversation_list, "time", clock)
+    rows = [ListRow(1, "of this day", now), ListRow(2, "of 2001", datetime(2001, 9, 9).timestamp())]
+    conversations.show_conversations(rows)
+    conversations.set_current(2)
+    model = conversations.view.model()
+    assert model.index(0, 0).data() == "Today"
+    clock.time = lambda: now + 86_400
+    window = conversations.window()
+    QApplication.sendEvent(window, QEvent(QEvent.Type.WindowActivate))
+    assert model.index(0, 0).data() == "Yesterday"
+    assert conversations.view.currentIndex().data() == "of 2001"
+    window.hide()
+    clock.time = lambda: now + 2 * 86_400
+    QApplication.sendEvent(window, QEvent(QEvent.Type.WindowActivate))
+    window.show()
+    assert model.index(0, 0).data() == "Last 7 days"

@@ -14,19 +14,16 @@ from pathlib import Path
 import pytest
 from chat_page import ChatPage
 
-from bilin_app.controllers import attachments, exchange
+from bilin_app.controllers import attachments, exchange, message_views, prompt, transcript
 from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.drafts import Drafts
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.message_views import ShownConversation
 from bilin_app.controllers.transcript import Transcript
 from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand, EngineLimits
 from bilin_app.storage import conversations as stored
-from bilin_app.storage.conversations import (
-    ConversationContent,
-    ConversationRecord,
-    set_trashed,
-)
+from bilin_app.storage.conversations import ConversationRecord, set_trashed
 from bilin_app.storage.errors import StorageError
 from bilin_app.storage.store import Store
 from bilin_app.text.conversation_file import (
@@ -1560,17 +1557,48 @@ def test_news_of_the_conversation_before_are_not_shown_as_those_of_the_next():
         ConversationRecord(number, f"t{number}", 1.0, 1.0, None, "", "", "", "", "")
         for number in (1, 2)
     ]
-    first, second = (ConversationContent(record, (), ()) for record in records)
-    transcript = Transcript(lambda view: view)
-    transcript.open(first, transcript.leave())
-    visit = transcript.leave()  # to the second
-    late = transcript.visit_of(1)
-    transcript.open(second, visit)
-    transcript.update(first, late)
-    assert transcript.conversation_id == 2
-    transcript.update(ConversationContent(replace(records[1], title="new"), (), ()), visit)
-    assert transcript.record is not None
-    assert transcript.record.title == "new"
+    first, second = (ShownConversation(record, (), ()) for record in records)
+    shown = Transcript(lambda view: view)
+    shown.open(first, shown.leave())
+    visit = shown.leave()  # to the second
+    late = shown.visit_of(1)
+    shown.open(second, visit)
+    shown.update(first, late)
+    assert shown.conversation_id == 2
+    shown.update(ShownConversation(replace(records[1], title="new"), (), ()), visit)
+    assert shown.record is not None
+    assert shown.record.title == "new"
+
+
+def test_an_exchange_in_a_long_conversation_keeps_the_gui_thread_free(
+    start_app, until, monkeypatch
+):
+    """Its messages were made anew twice there, and each once more: many frames."""
+    app = start_app()
+    page = app.page
+    turns = tuple(FileMessage(role, "said") for role in ("user", "assistant") * 1500)
+    made = app.store.write(stored.import_conversation, FileConversation("t", turns), 1.0)
+    app.chat.open_conversation(made.result())
+    until(lambda: len(page.messages) == 3000)
+    replaced, viewed = [], []
+
+    def counted_replace(view, **changes):
+        if "can_continue" in changes:
+            replaced.append(view)
+        return replace(view, **changes)
+
+    def counted_view(record, *, is_last):
+        if threading.current_thread() is threading.main_thread():
+            viewed.append(record)
+        return message_view(record, is_last=is_last)
+
+    message_view = message_views.message_view
+    monkeypatch.setattr(transcript, "replace", counted_replace)
+    monkeypatch.setattr(message_views, "message_view", counted_view)
+    monkeypatch.setattr(prompt, "message_view", counted_view)
+    app.chat.send("one more")
+    until(lambda: len(page.messages) == 3002 and page.finished)
+    assert (len(replaced), len(viewed)) == (0, 0)
 
 
 def test_a_draft_is_saved_while_somebody_types_on(tmp_path, qtbot):

@@ -125,3 +125,35 @@ for number in range(60):
     numbers = [int(line.split("record ")[1].split()[0]) for line in kept.splitlines()]
     assert numbers == list(range(numbers[0], 60))
     assert all((tmp_path / name).stat().st_size < 1200 for name in names)
+
+
+def test_a_log_on_a_full_disk_stops_nothing(tmp_path):
+    (tmp_path / "app.log").symlink_to("/dev/full")
+    code = """
+import logging
+for number in range(3):
+    logging.getLogger("bilin_app.x").info("record %d", number)
+print("went on")
+"""
+    result = run(code, tmp_path)
+    assert (result.returncode, result.stdout) == (0, "went on\n"), result.stderr
+    assert "No space left on device" in result.stderr
+
+
+def test_a_log_goes_on_when_its_disk_is_there_again(tmp_path):
+    code = f"""
+import logging
+path, away = Path({str(tmp_path / "app.log")!r}), Path({str(tmp_path / "away")!r})
+log = logging.getLogger("bilin_app.x")
+path.rename(away)
+path.symlink_to("/dev/full")
+logging.getLogger("bilin_app").handlers[1].close()  # the next record opens what is there
+for number in range(3):
+    log.info("lost %d", number)
+path.unlink()
+away.rename(path)
+log.info("still lost, and opens it again")
+log.info("written")
+"""
+    assert run(code, tmp_path).returncode == 0
+    assert "written" in (tmp_path / "app.log").read_text()

@@ -1,6 +1,7 @@
 """Kills, full disks, read-only folders, damaged and foreign files: the store always opens."""
 
 import errno
+import logging
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from failing_disk import fail_disk
 
+from bilin_app.logs import log_file
 from bilin_app.storage import conversations as c
 from bilin_app.storage import database, recovery
 from bilin_app.storage.conversations import AnswerEnd
@@ -447,6 +449,27 @@ def test_a_full_disk_refuses_the_message_and_keeps_what_it_has(small_disk):
         assert texts(store) == ["before", "after"]
 
 
+def test_a_full_disk_that_holds_the_logs_too_keeps_no_write_waiting(small_disk, caplog):
+    caplog.set_level(logging.INFO, "bilin_app")
+    log = log_file(small_disk / "app.log", "%(message)s" + "z" * PAGE)
+    logging.getLogger("bilin_app").addHandler(log)
+    try:
+        with opened(small_disk / "bilin.db") as (store, _):
+            made = begin(store, "before")
+            filler = fill_disk(small_disk)
+            place = (made.conversation_id, made.answer_id)
+            for _ in range(100):
+                with pytest.raises(StorageError) as caught:
+                    begin(store, "y" * 100_000, *place)
+                assert caught.value.problem == "full"
+            filler.unlink()
+            begin(store, "after", *place)
+            assert texts(store) == ["before", "after"]
+    finally:
+        logging.getLogger("bilin_app").removeHandler(log)
+        log.close()
+
+
 def test_a_disk_that_is_full_at_the_start_shows_all_and_works_in_memory(small_disk):
     path = small_disk / "bilin.db"
     fill(path, 20)
@@ -480,6 +503,55 @@ def test_a_read_only_folder_shows_all_and_works_in_memory(small_disk, has_wal):
         assert texts(store) == expected
         begin(store, "only in memory")
         assert texts(store) == [*expected, "only in memory"]
+
+
+def test_a_disk_that_came_back_is_saved_to_again(tmp_path):
+    """Another device holds the same files at the same path; the first is still open."""
+    disk, gone = tmp_path / "disk", tmp_path / "gone"
+    path = disk / "bilin.db"
+
+    def fail(_connection):
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        raise error
+
+    with opened(path) as (store, _):
+        made = begin(store, "before")
+        assert texts(store) == ["before"]
+        disk.rename(gone)
+        for _ in range(2):
+            with pytest.raises(StorageError):
+                store.write(fail).result()
+        assert not disk.exists()
+        shutil.copytree(gone, disk)
+        begin(store, "after", made.conversation_id, made.answer_id)
+        assert texts(store) == ["before", "after"]
+    query = "SELECT text FROM messages WHERE text != '' ORDER BY id"
+    with sqlite3.connect(path) as connection:
+        assert connection.execute(query).fetchall() == [("before",), ("after",)]
+        states = connection.execute("SELECT DISTINCT state FROM messages WHERE role = 'assistant'")
+        assert states.fetchall() == [("running",)]  # opened again, not begun again
+    connection.close()
+
+
+def test_a_reader_whose_disk_fails_opens_its_file_anew(tmp_path):
+    disk, gone = tmp_path / "disk", tmp_path / "gone"
+
+    def fail(_connection):
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+        raise error
+
+    with opened(disk / "bilin.db") as (store, _):
+        begin(store, "before")
+        assert texts(store) == ["before"]
+        disk.rename(gone)
+        with pytest.raises(StorageError):
+            store.read(fail).result()
+        with pytest.raises(StorageError):
+            texts(store)
+        shutil.copytree(gone, disk)
+        assert texts(store) == ["before"]
 
 
 def test_a_folder_that_cannot_be_made_works_in_memory(tmp_path):

@@ -12,8 +12,9 @@ from letter_tokenizer import LetterTokenizer
 from oracle_environment import oracle_python
 
 from bilin_engine.chat_format import fit_messages, load_chat_format
+from bilin_engine.chat_format import template as chat_template
 from bilin_engine.chat_format.render import TemplateRenderer
-from bilin_engine.chat_format.template import TemplateFormat
+from bilin_engine.chat_format.template import MAX_KEPT_CHARS, TemplateFormat
 from bilin_engine.errors import BadRequestError, ModelBrokenError, UnsupportedModelError
 from bilin_engine.protocol import Message
 from bilin_engine.tokenizers.huggingface import HuggingFaceTokenizer
@@ -61,6 +62,22 @@ def test_a_template_may_lie_in_the_tokenizers_configuration(tmp_path):
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     found = list(ids_of(folder, messages_of("one question")))
     assert found == GOLDENS["prompts"]["qwen2"]["one question"]
+
+
+def test_renderings_of_long_conversations_are_not_kept(tmp_path, monkeypatch):
+    """Eight of them, each with its conversation, were hundreds of megabytes."""
+    rendered = []
+
+    class Renderer(TemplateRenderer):
+        def render(self, template, messages, values):
+            rendered.append(len(messages[0]["content"]))
+            return super().render(template, messages, values)
+
+    monkeypatch.setattr(chat_template, "_RENDERER", Renderer())
+    folder = make_folder(tmp_path / "m", TEMPLATES["qwen2"])
+    for length in (1000, 1000, MAX_KEPT_CHARS, MAX_KEPT_CHARS):
+        TemplateFormat(folder)._rendered([{"role": "user", "content": "x" * length}])
+    assert rendered == [1000, MAX_KEPT_CHARS, MAX_KEPT_CHARS]
 
 
 @pytest.mark.parametrize("family", TEMPLATES)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from failing_disk import fail_disk
 from letter_models import Engine
 from library_folders import make_model, speed
 from typing_extensions import override
@@ -16,7 +17,7 @@ from typing_extensions import override
 from bilin_engine import processes
 from bilin_engine.cli.session import open_session
 from bilin_engine.errors import BadRequestError, BilinError
-from bilin_engine.library import Library
+from bilin_engine.library import Library, download_folder
 from bilin_engine.protocol import (
     AddJob,
     AddTokenizer,
@@ -42,13 +43,13 @@ from bilin_engine.protocol import (
     SelfTest,
     VerifyModel,
 )
-from bilin_engine.server import job_queue
+from bilin_engine.server import hub_rests, job_queue
 from bilin_engine.server.job_process import JobCommand
 from bilin_engine.server.job_queue import QUEUE_FILE, JobQueue
 from bilin_engine.server.library_ops import LibraryOps
 from bilin_engine.server.model_text import ModelTexts
 from bilin_engine.server.supervisor import Supervisor
-from bilin_engine.whole_file import write_whole
+from bilin_engine.whole_file import partial_folder, write_whole
 
 WAIT_S = 20.0
 
@@ -366,6 +367,140 @@ def test_reports_that_come_faster_than_they_are_told_hold_nothing_up(tmp_path, m
     assert queue.conversion_rate == 120.0
     told = {job.fraction for event in heard.events for job in event.jobs if job.stage}
     assert len(told) < 5
+
+
+DOWNLOADING = """
+import sys
+from pathlib import Path
+
+from bilin_engine import processes
+from bilin_engine.channel import Channel
+from bilin_engine.protocol import (
+    DownloadModel, Failed, JobDone, JobProgress, decode_job_request, hello
+)
+
+hub = Path(sys.argv[1])  # holds what becomes of the hub: "cut", then what it is from then on
+channel = Channel(*processes.take_stdio(), decode_job_request)
+channel.receive()
+work = channel.receive()
+channel.send(hello("job"))
+
+
+def done():
+    if not isinstance(work, DownloadModel):
+        return JobDone("")
+    state = hub.read_text()
+    if state == "gone":
+        return Failed(id=1, code="hub_unreachable", message="the hub cannot be reached")
+    for done in (1, 2):
+        channel.send(JobProgress(stage="download", done=done, total=4))
+    if state.startswith("cut"):
+        hub.write_text(state.split()[1])
+        return Failed(id=1, code="hub_unreachable", message="the connection broke")
+    Path(work.folder).mkdir()
+    return JobDone(work.folder)
+
+
+channel.send(done())
+channel.receive()
+"""
+
+
+@pytest.fixture
+def downloads(tmp_path):
+    """A queue of two downloads from a hub (a file that says how it fares), and a self-test."""
+    library = Library(tmp_path / "models", bundled_dir=tmp_path / "none")
+    heard, hub = Heard(), tmp_path / "hub"
+    queue = JobQueue(
+        library, heard, JobCommand((sys.executable, "-P", "-c", DOWNLOADING, str(hub)))
+    )
+
+    def start(state):
+        hub.write_text(state)
+        for name in ("one", "two"):
+            repository = Repository(hub="hugging_face", name=f"a/{name}")
+            folder = str(library.models_dir / name)
+            queue.add(DownloadModel(repository=repository, folder=folder))
+        queue.add(SelfTest())
+
+    def until(*states):
+        heard.wait_for(lambda event: tuple(job.state for job in event.jobs) == states)
+        return queue.jobs
+
+    yield queue, hub, start, until
+    queue.close()
+
+
+def test_downloads_wait_for_a_hub_that_went_away_and_other_work_goes_on(downloads):
+    queue, hub, start, until = downloads
+    start("cut gone")
+    one, two, _ = until("waiting", "waiting", "done")
+    assert (one.reason, one.eta_s) == ("the connection broke", None)
+    assert two.reason == ""
+    hub.write_text("there")
+    queue.change(one.job, "first")  # a person who knows that it is back
+    assert [job.reason for job in until("done", "done", "done")] == ["", "", ""]
+
+
+def test_a_hub_that_went_away_is_tried_again_by_itself(downloads, monkeypatch):
+    monkeypatch.setattr(hub_rests, "HUB_REST_S", 0.1)
+    _, _, start, until = downloads
+    start("cut there")
+    until("done", "done", "done")
+
+
+def test_a_hub_that_never_gave_a_byte_fails_its_downloads_at_once(downloads):
+    """As a mistyped address does."""
+    _, _, start, until = downloads
+    start("gone")
+    jobs = until("failed", "failed", "done")
+    assert [job.reason for job in jobs[:2]] == ["the hub cannot be reached"] * 2
+
+
+def test_a_hub_that_stays_away_is_given_up(downloads, monkeypatch):
+    monkeypatch.setattr(hub_rests, "HUB_REST_S", 0.01)
+    monkeypatch.setattr(hub_rests, "NUM_RESTS", 3)
+    _, _, start, until = downloads
+    start("cut gone")
+    until("failed", "failed", "done")
+
+
+WORKING = """
+from bilin_engine import processes
+from bilin_engine.channel import Channel
+from bilin_engine.protocol import JobDone, SelfTest, decode_job_request, hello
+
+channel = Channel(*processes.take_stdio(), decode_job_request)
+channel.receive()
+work = channel.receive()
+channel.send(hello("job"))
+if isinstance(work, SelfTest):
+    channel.send(JobDone(""))
+channel.receive()
+"""
+
+
+@pytest.mark.parametrize("kind", ["convert", "download"])
+def test_work_on_a_disk_that_fails_is_cancelled_and_other_work_follows(tmp_path, monkeypatch, kind):
+    library, heard = Library(tmp_path / "models", bundled_dir=tmp_path / "none"), Heard()
+    folder = library.models_dir / "far"
+    if kind == "convert":
+        work, unfinished = ConvertModel(source="/a", folder=str(folder)), partial_folder(folder)
+    else:
+        repository = Repository(hub="hugging_face", name="a/far")
+        work = DownloadModel(repository=repository, folder=str(folder))
+        unfinished = download_folder(folder)
+    queue = JobQueue(library, heard, JobCommand((sys.executable, "-P", "-c", WORKING)))
+    try:
+        queue.add(work)
+        heard.wait_for(lambda event: [job.state for job in event.jobs] == ["running"])
+        fail_disk(monkeypatch, unfinished)
+        queue.change(1, "cancel")
+        heard.wait_for(lambda event: not event.jobs)
+        queue.add(SelfTest())
+        heard.wait_for(lambda event: [job.state for job in event.jobs] == ["done"])
+    finally:
+        queue.close()
 
 
 def test_work_of_a_library_that_was_moved_is_done_where_it_lies_now(tmp_path):

@@ -23,7 +23,7 @@ from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.exchange import Exchange
 from bilin_app.controllers.list_views import DeletedItem
 from bilin_app.controllers.mailbox import Mailbox
-from bilin_app.controllers.message_views import encode
+from bilin_app.controllers.message_views import ShownConversation, encode, load_shown
 from bilin_app.controllers.outbox import Outbox
 from bilin_app.controllers.presets import Presets
 from bilin_app.controllers.prompt import decode_sampling, prompt_messages
@@ -33,10 +33,7 @@ from bilin_app.controllers.transcript import Transcript
 from bilin_app.controllers.versions import Versions
 from bilin_app.controllers.views import DeletedMessages, Preset
 from bilin_app.storage import conversations as stored
-from bilin_app.storage.conversations import (
-    ConversationContent,
-    NewMessage,
-)
+from bilin_app.storage.conversations import NewMessage
 from bilin_app.storage.database import OpenReport
 from bilin_app.storage.deletion import delete_message, restore_message
 from bilin_app.storage.errors import StorageError
@@ -226,12 +223,12 @@ class ChatController(QObject):
         self._drafts.save()
         visit = self._transcript.leave()
 
-        def show(content: ConversationContent | None) -> None:
+        def show(content: ShownConversation | None) -> None:
             self._transcript.open(content, visit)
             self._meter.count_anew()
             then()
 
-        self._ask(self._store.read_latest(stored.load_conversation, conversation_id), show)
+        self._ask(self._store.read_latest(load_shown, conversation_id), show)
 
     def open_message(self, message_id: int) -> None:
         """Shows the conversation and branch that hold a message."""
@@ -259,10 +256,10 @@ class ChatController(QObject):
     def _reload(self, conversation_id: int) -> None:
         """Reads the conversation on show again and tells what changed."""
         visit = self._transcript.visit
-        future = self._store.read_latest(stored.load_conversation, conversation_id)
+        future = self._store.read_latest(load_shown, conversation_id)
         self._ask(future, lambda content: self._update(content, visit))
 
-    def _update(self, content: ConversationContent | None, visit: int) -> None:
+    def _update(self, content: ShownConversation | None, visit: int) -> None:
         self._transcript.update(content, visit)
         self._meter.count_soon()
 
@@ -356,7 +353,7 @@ class ChatController(QObject):
         """Ends the running answer; what it has stays."""
         self._running.stop()
 
-    def _on_begun(self, answer_id: int, content: ConversationContent | None, visit: int) -> None:
+    def _on_begun(self, answer_id: int, content: ShownConversation | None, visit: int) -> None:
         self._update(content, visit)
         self._answered_id = self._running.conversation_id
         self.running_changed.emit(answer_id)

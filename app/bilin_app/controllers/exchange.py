@@ -1,6 +1,5 @@
 """Conversations to files and from files, beside the GUI thread."""
 
-import sqlite3
 import time
 from collections import deque
 from dataclasses import replace
@@ -10,7 +9,7 @@ from PySide6.QtCore import QObject, Signal
 
 from bilin_app.controllers import sentences
 from bilin_app.controllers.mailbox import Mailbox, in_a_thread
-from bilin_app.controllers.message_views import message_view
+from bilin_app.controllers.message_views import ShownConversation, load_shown
 from bilin_app.controllers.transcript import Overlay
 from bilin_app.controllers.views import MessageView
 from bilin_app.storage import conversations as stored
@@ -45,12 +44,11 @@ class Exchange(QObject):
         """Writes the branch on show to a file: JSON for `.json`, else Markdown."""
         names = (sentences.person_name(), sentences.answer_name())
 
-        def read(found: tuple[ConversationRecord, list[MessageView]] | None) -> None:
-            if found is None:
+        def read(content: ShownConversation | None) -> None:
+            if content is None:
                 written(sentences.conversation_gone())
                 return
-            record, views = found
-            made = _made(record, [self._overlay(view) for view in views])
+            made = _made(content.record, [self._overlay(view) for view in content.messages])
             future = in_a_thread(lambda: _write(made, path, names))
             self._mailbox.when(future, written, self._on_refused)
 
@@ -60,7 +58,7 @@ class Exchange(QObject):
             )
 
         # The end of the answer just given may still be on its way to the disk.
-        future = self._store.read_latest(_content, conversation_id)
+        future = self._store.read_latest(load_shown, conversation_id)
         self._mailbox.when(future, read, self._on_refused)
 
     def import_file(self, path: Path) -> None:
@@ -110,15 +108,6 @@ class Exchange(QObject):
 
     def _on_refused(self, error: StorageError) -> None:
         self.told.emit(self._refusal(error))
-
-
-def _content(
-    connection: sqlite3.Connection, conversation_id: int
-) -> tuple[ConversationRecord, list[MessageView]] | None:
-    content = stored.load_conversation(connection, conversation_id)
-    if content is None:
-        return None
-    return content.record, [message_view(m, is_last=False) for m in content.messages]
 
 
 def _made(record: ConversationRecord, views: list[MessageView]) -> FileConversation:

@@ -1,6 +1,8 @@
 """Stored messages as pages show them. JSON columns are read leniently: a bad one is left out."""
 
 import logging
+import sqlite3
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -12,7 +14,8 @@ from bilin_app.controllers.views import (
     MessageView,
     Seam,
 )
-from bilin_app.storage.conversations import MessageRecord
+from bilin_app.storage import conversations as stored
+from bilin_app.storage.conversations import ConversationRecord, MessageRecord
 from bilin_app.text.attachments import decode_attachments
 
 logger = logging.getLogger(__name__)
@@ -23,6 +26,28 @@ T = TypeVar("T")
 def encode(value: object) -> str:
     """A frozen dataclass (or a tuple of them) as the JSON of a column; None and () as ""."""
     return "" if value is None or value == () else msgspec.json.encode(value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class ShownConversation:
+    """messages: the branch on show, oldest first. queued: in the order they were sent."""
+
+    record: ConversationRecord
+    messages: tuple[MessageView, ...]
+    queued: tuple[MessageView, ...]
+
+
+def load_shown(connection: sqlite3.Connection, conversation_id: int) -> ShownConversation | None:
+    """None if it is gone. Not for the GUI thread: a few thousand messages take some frames."""
+    content = stored.load_conversation(connection, conversation_id)
+    if content is None:
+        return None
+    last = len(content.messages) - 1
+    return ShownConversation(
+        content.record,
+        tuple(message_view(m, is_last=i == last) for i, m in enumerate(content.messages)),
+        tuple(message_view(m, is_last=False) for m in content.queued),
+    )
 
 
 def message_view(record: MessageRecord, *, is_last: bool) -> MessageView:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import msgspec
 from msgspec import structs
@@ -33,22 +34,40 @@ def _said(view: MessageView) -> str:
     return part_thought(view.text, is_complete=True).answer
 
 
-def answer_job(context: AnswerContext, recommended: Sampling) -> AnswerJob:
-    """What to ask for this answer: it goes on from the text it has.
+@dataclass(frozen=True, slots=True)
+class AnswerPrompt:
+    """What an answer goes on from. messages: those that lead to it, as they are sent."""
 
-    recommended: the model's own sampling, for conversations that chose none.
-    """
-    answer = message_view(context.answer, is_last=True)
-    views = [message_view(record, is_last=False) for record in context.messages]
-    return AnswerJob(
-        conversation_id=answer.conversation_id,
-        message_id=answer.id,
-        messages=prompt_messages(context.system_prompt, views),
-        prefix=answer.text,
-        seams=answer.seams,
-        sampling=decode_sampling(context.sampling, recommended),
-        model=context.model,
-    )
+    answer: MessageView
+    messages: tuple[Message, ...]
+    sampling: str
+    model: str
+
+    @classmethod
+    def of(cls, context: AnswerContext) -> "AnswerPrompt":
+        """Not for the GUI thread: a few thousand messages take some frames."""
+        views = [message_view(record, is_last=False) for record in context.messages]
+        return cls(
+            message_view(context.answer, is_last=True),
+            prompt_messages(context.system_prompt, views),
+            context.sampling,
+            context.model,
+        )
+
+    def job(self, recommended: Sampling) -> AnswerJob:
+        """What to ask for the answer: it goes on from the text it has.
+
+        recommended: the model's own sampling, for conversations that chose none.
+        """
+        return AnswerJob(
+            conversation_id=self.answer.conversation_id,
+            message_id=self.answer.id,
+            messages=self.messages,
+            prefix=self.answer.text,
+            seams=self.answer.seams,
+            sampling=decode_sampling(self.sampling, recommended),
+            model=self.model,
+        )
 
 
 def decode_sampling(text: str, recommended: Sampling) -> Sampling:

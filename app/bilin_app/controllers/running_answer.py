@@ -20,11 +20,16 @@ from bilin_app.controllers.answer_speeds import AnswerSpeeds
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.engine_views import EngineView
 from bilin_app.controllers.mailbox import Mailbox
-from bilin_app.controllers.message_views import encode, message_view
-from bilin_app.controllers.prompt import answer_job
+from bilin_app.controllers.message_views import (
+    ShownConversation,
+    encode,
+    load_shown,
+    message_view,
+)
+from bilin_app.controllers.prompt import AnswerPrompt
 from bilin_app.controllers.views import MessageView, Seam
 from bilin_app.storage import conversations as stored
-from bilin_app.storage.conversations import AnswerContext, ConversationContent
+from bilin_app.storage.conversations import AnswerContext
 from bilin_app.storage.errors import StorageError
 from bilin_app.storage.store import Store
 
@@ -34,7 +39,7 @@ T = TypeVar("T")
 class RunningAnswer(QObject):
     """Nothing is begun while something else is on its way to or from the database (`begin`).
 
-    begun(int, ConversationContent | None, int): the answer, its conversation, the visit to show it
+    begun(int, ShownConversation | None, int): the answer, its conversation, the visit to show it
     in. started(int), text_appended(int, str), progressed(int, AnswerProgress): of the answer.
     ended(int, AnswerOutcome): for good, not before it goes on by itself. idle(): what waits may be
     sent. free(): something else may be begun. model_gone(str): the conversation's model is not
@@ -151,29 +156,28 @@ class RunningAnswer(QObject):
 
         def read(
             connection: sqlite3.Connection,
-        ) -> tuple[AnswerContext | None, ConversationContent | None]:
-            return (
-                stored.answer_context(connection, answer_id),
-                stored.load_conversation(connection, conversation_id),
-            )
+        ) -> tuple[AnswerPrompt | None, ShownConversation | None]:
+            context = stored.answer_context(connection, answer_id)
+            prompt = None if context is None else AnswerPrompt.of(context)
+            return prompt, load_shown(connection, conversation_id)
 
-        def start(found: tuple[AnswerContext | None, ConversationContent | None]) -> None:
-            context, content = found
-            if context is None:  # deleted within these milliseconds
+        def start(found: tuple[AnswerPrompt | None, ShownConversation | None]) -> None:
+            prompt, content = found
+            if prompt is None:  # deleted within these milliseconds
                 future = self._store.write(stored.give_up_answer, answer_id)
                 self._mailbox.when(future, None, self.refused.emit)
                 given_up()
                 self.end_beginning()
                 self.idle.emit()
                 return
-            self._start_run(context, content, visit)
+            self._start_run(prompt, content, visit)
 
         self.begin(self._store.read(read), start, self._refusal(given_up))
 
     def _start_run(
-        self, context: AnswerContext, content: ConversationContent | None, visit: int
+        self, prompt: AnswerPrompt, content: ShownConversation | None, visit: int
     ) -> None:
-        job = answer_job(context, self._engine.recommended_sampling)
+        job = prompt.job(self._engine.recommended_sampling)
         answer_id = job.message_id
         if job.model and self._engine.infos and not self._engine.can_load(job.model):
             self.model_gone.emit(job.model)

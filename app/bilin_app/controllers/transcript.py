@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from PySide6.QtCore import QObject, Signal
 
-from bilin_app.controllers.message_views import message_view
+from bilin_app.controllers.message_views import ShownConversation
 from bilin_app.controllers.views import ConversationView, MessageView
-from bilin_app.storage.conversations import ConversationContent, ConversationRecord
+from bilin_app.storage.conversations import ConversationRecord
 
 # Adds to a stored message what the database does not know yet.
 Overlay = Callable[[MessageView], MessageView]
@@ -75,14 +75,14 @@ class Transcript(QObject):
         self.system_prompt = self.model = ""
         self.opened.emit()
 
-    def open(self, content: ConversationContent | None, visit: int) -> None:
+    def open(self, content: ShownConversation | None, visit: int) -> None:
         """Shows a conversation from its start, if `visit` is still the one."""
         if content is not None and visit == self.visit:
             self.shown_visit = visit
             self._take(content)
             self.opened.emit()
 
-    def update(self, content: ConversationContent | None, visit: int) -> None:
+    def update(self, content: ShownConversation | None, visit: int) -> None:
         """Tells the page what differs from what it shows, from the first other message on."""
         if content is None or visit != self.visit:
             return
@@ -126,18 +126,19 @@ class Transcript(QObject):
             last = self.messages[-1]
             self.messages[-1] = replace(last, text=last.text + text)
 
-    def _take(self, content: ConversationContent) -> None:
+    def _take(self, content: ShownConversation) -> None:
         last = len(content.messages) - 1
         self.record = content.record
         self.system_prompt = content.record.system_prompt
         self.sampling = content.record.sampling
         self.model = content.record.model
         self.messages = [
-            self._overlaid(message_view(m, is_last=i == last), is_last=i == last)
-            for i, m in enumerate(content.messages)
+            self._overlaid(view, is_last=i == last) for i, view in enumerate(content.messages)
         ]
-        self.queued = [message_view(m, is_last=False) for m in content.queued]
+        self.queued = list(content.queued)
 
     def _overlaid(self, view: MessageView, *, is_last: bool) -> MessageView:
         view = self._overlay(view)
-        return view if is_last else replace(view, can_continue=False, is_unanswered=False)
+        if is_last or not (view.can_continue or view.is_unanswered):
+            return view
+        return replace(view, can_continue=False, is_unanswered=False)

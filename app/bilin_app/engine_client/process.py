@@ -217,9 +217,9 @@ class EngineProcess(QObject):
         """Ends an engine that can no longer be trusted; `ended` will carry this reason."""
         if self._process is None or self._fault is not None:
             return
-        logger.warning("the engine is ended: %s", message)
         self._fault = (kind, message)
         self._process.kill()
+        logger.warning("the engine is ended: %s", message)
 
     def finish(self) -> None:
         """As `stop()`, but waits: at most twice stop_s. For the app's last moments only."""

@@ -104,7 +104,7 @@ def _open_or_replace(
     try:
         if _damage_mark(path).exists():
             raise _damaged("damage was found while it was in use")
-        connection = _open_file(path, migrations)
+        connection = open_file(path, migrations)
         return connection, OpenReport(path, num_interrupted=_recover(connection))
     except sqlite3.DatabaseError as error:
         if storage_error(error).problem != "damaged":
@@ -153,7 +153,11 @@ def _recover(connection: sqlite3.Connection) -> int:
     return num_interrupted
 
 
-def _open_file(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connection:
+def open_file(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> sqlite3.Connection:
+    """The write connection to a file that is sound, migrated; running answers are left as they are.
+
+    Raises sqlite3.Error, OSError, StorageError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
     try:
@@ -184,7 +188,7 @@ def _replace_damaged(
     part = new.with_name(new.name + ".part")
     for left in (new, part):
         remove_database(left)
-    connection = _open_file(part, migrations)
+    connection = open_file(part, migrations)
     found = Salvage(0, 0)
     try:
         found = salvage(path, connection)
@@ -198,7 +202,7 @@ def _replace_damaged(
     kept_as = set_aside(path)
     logger.warning("the database is damaged (%s); it is kept as %s", reason, kept_as.name)
     new.rename(path)
-    return _open_file(path, migrations), OpenReport(
+    return open_file(path, migrations), OpenReport(
         path,
         "damaged",
         kept_as=kept_as,

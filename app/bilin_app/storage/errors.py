@@ -26,12 +26,20 @@ class StorageError(Exception):
         self.problem: StorageProblem = problem
 
 
+def is_file_lost(error: sqlite3.Error) -> bool:
+    """Whether the disk under an open database may be gone: only opening it again can tell."""
+    return _primary_code(error) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+
+
 def storage_error(error: sqlite3.Error | OSError) -> StorageError:
     """SQLite's or the system's error as a StorageError. Unknown ones are "unusable"."""
     if isinstance(error, OSError):
         return StorageError(_os_problem(error), str(error))
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the extended part
-    return StorageError(_PROBLEMS.get(code, "unusable"), str(error))
+    return StorageError(_PROBLEMS.get(_primary_code(error), "unusable"), str(error))
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the extended part
 
 
 def _os_problem(error: OSError) -> StorageProblem:

@@ -14,8 +14,14 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from bilin_app.storage.database import OpenReport, mark_damaged, open_database, open_reader
-from bilin_app.storage.errors import StorageError, storage_error
+from bilin_app.storage.database import (
+    OpenReport,
+    mark_damaged,
+    open_database,
+    open_file,
+    open_reader,
+)
+from bilin_app.storage.errors import StorageError, is_file_lost, storage_error
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +42,7 @@ class Store:
         self._connection: sqlite3.Connection | None = None  # the storage thread's
         self._read_connection: sqlite3.Connection | None = None  # the reading thread's
         self._is_in_memory = False
+        self._is_lost = False  # the file under the write connection, as SQLite's last error says
         self._is_closed = False
 
     def open(self) -> Future[OpenReport]:
@@ -83,7 +90,12 @@ class Store:
                 return inner.result()
             if self._read_connection is None:
                 self._read_connection = open_reader(self.path)
-            return call(self._read_connection)
+            try:
+                return call(self._read_connection)
+            except sqlite3.Error as error:
+                if is_file_lost(error):
+                    self._close_reader()
+                raise
 
         def call(connection: sqlite3.Connection) -> T:
             return job(connection, *args, **kwargs)
@@ -127,19 +139,27 @@ class Store:
         return report
 
     def _transact(self, synchronous: str, job: Callable[[sqlite3.Connection], T]) -> T:
+        if self._is_lost and self.path.exists():  # never a new database where no disk is mounted
+            self._open_again()
         connection = self._connection
         if connection is None:
             raise StorageError("unusable", "the database is not open")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("BEGIN IMMEDIATE")
         try:
-            result = job(connection)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:  # a full disk ends it by itself
-                connection.execute("ROLLBACK")
+            return _transact(connection, synchronous, job)
+        except sqlite3.Error as error:
+            if is_file_lost(error) and not self._is_in_memory:
+                self._is_lost = True
             raise
-        return result
+
+    def _open_again(self) -> None:
+        """A disk that went and came back has the same file at the path, under another device."""
+        lost, self._connection = self._connection, None
+        if lost is not None:
+            lost.close()  # first: SQLite may remove the -wal at the path with its last connection
+        self._connection = open_file(self.path)
+        self._is_lost = False
+        self._reader.put(self._close_reader, Future())  # it may go on reading what is cached
+        logger.info("the database is open again")
 
     def _on_refused(self, error: StorageError) -> None:
         logger.info("the database refused (%s): %s", error.problem, error)
@@ -147,12 +167,28 @@ class Store:
             mark_damaged(self.path)
 
     def _close_reader(self) -> None:
-        if self._read_connection is not None:
-            self._read_connection.close()
+        connection, self._read_connection = self._read_connection, None
+        if connection is not None:
+            connection.close()
 
     def _close_writer(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+
+def _transact(
+    connection: sqlite3.Connection, synchronous: str, job: Callable[[sqlite3.Connection], T]
+) -> T:
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = job(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk ends it by itself
+            connection.execute("ROLLBACK")
+        raise
+    return result
 
 
 class _Lane:
@@ -172,8 +208,8 @@ class _Lane:
                 result = job()
             except (sqlite3.Error, OSError) as error:
                 refused = storage_error(error)
-                self._on_refused(refused)
                 future.set_exception(refused)
+                self._on_refused(refused)
             except BaseException as error:  # noqa: BLE001 - the edge of the thread: the future tells
                 future.set_exception(error)
             else:

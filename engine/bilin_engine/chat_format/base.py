@@ -86,12 +86,14 @@ def fit_messages(
     max_prompt_tokens: int,
     prefill: str = "",
     check: Callable[[], None] = lambda: None,
+    whole: ChatSize | None = None,
 ) -> FittedChat:
     """Leaves out the oldest exchanges until the prompt fits.
 
     An exchange is a question with the answers that follow it; system text and the last question
-    always stay. check: called between countings, to end them by what it raises. Raises
-    ContextOverflowError when what must stay does not fit either.
+    always stay. check: called between countings, to end them by what it raises. whole: the size
+    with all messages, where it was counted already. Raises ContextOverflowError when what must
+    stay does not fit either.
     """
     turns = [index for index, message in enumerate(messages) if message.role != "system"]
     starts = [0, *(index for index in turns[1:] if messages[index].role == "user")]
@@ -104,7 +106,8 @@ def fit_messages(
         rest = tuple(message for index, message in enumerate(messages) if index not in gone)
         return FittedChat(rest, dropped, chat_format.size(rest, tokenizer, prefill))
 
-    misses, fits = fitted(0), None
+    misses = fitted(0) if whole is None else FittedChat(tuple(messages), (), whole)
+    fits = None
     if misses.size.total <= max_prompt_tokens:
         return misses
     # To count is to encode all that is left, so the first counting says where to look.

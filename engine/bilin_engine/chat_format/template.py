@@ -34,6 +34,7 @@ TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 GENERATION_CONFIG_FILE = "generation_config.json"
 MAX_TEMPLATE_BYTES = 256 * 1024
 MAX_JSON_BYTES = 16 * 1024 * 1024
+MAX_KEPT_CHARS = 200_000  # of a conversation whose rendering is kept: some 1 MB with it
 
 _RENDERER = TemplateRenderer()
 _TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")  # by which templates know them
@@ -135,7 +136,9 @@ class TemplateFormat:
         return self._rendered(forms[-1])
 
     def _rendered(self, turns: list[dict[str, str]]) -> str:
-        return _render(self._template, json.dumps([turns, self._values], ensure_ascii=False))
+        values = json.dumps([turns, self._values], ensure_ascii=False)
+        render = _render_once if len(values) <= MAX_KEPT_CHARS else _render
+        return render(self._template, values)
 
 
 def require_renderable(template: str) -> None:
@@ -149,11 +152,13 @@ def require_renderable(template: str) -> None:
     _RENDERER.render(template, [{"role": "user", "content": "?"}], values)
 
 
-@lru_cache(maxsize=8)
 def _render(template: str, values: str) -> str:
-    """The same conversation is asked for several times: to count it, to fit it, to send it."""
     messages, more = json.loads(values)
     return _RENDERER.render(template, messages, more)
+
+
+# The same conversation is asked for several times: to count it, to fit it, to send it.
+_render_once = lru_cache(maxsize=8)(_render)
 
 
 @lru_cache(maxsize=8)

@@ -36,6 +36,7 @@ from bilin_engine.protocol import (
     VerifyModel,
 )
 from bilin_engine.server.child_process import Gone
+from bilin_engine.server.hub_rests import HubRests
 from bilin_engine.server.job_process import STOP_S, JobCommand, JobProcess
 from bilin_engine.server.library_ops import LibraryOps
 from bilin_engine.whole_file import partial_folder, write_whole
@@ -108,6 +109,7 @@ class JobQueue:
         self._was_looked_for = threading.Event()  # the queue of last time: read, held, or not there
         self._told_at = 0.0
         self._rate_bytes_s = 0.0  # of the conversion that runs, as it last said
+        self._rests = HubRests()
         self._thread = threading.Thread(target=self._run, name="bilin-jobs", daemon=True)
         self._thread.start()
 
@@ -194,8 +196,10 @@ class JobQueue:
             case "pause" if job.state == "waiting":
                 self._put(index, state="paused")
             case "resume" | "retry" if job.state in ("paused", "failed"):
+                self._rests.end(job.work)
                 self._put(index, state="waiting", reason="")
             case "first" if job.state == "waiting":
+                self._rests.end(job.work)
                 self._jobs.insert(0, self._jobs.pop(index))
             case "cancel" | "clear" if job.state != "running":
                 if job.state != "done":
@@ -227,7 +231,9 @@ class JobQueue:
             self._was_looked_for.set()
         while True:
             with self._condition:
-                self._condition.wait_for(lambda: self._is_closed or self._next() is not None)
+                while not self._is_closed and self._next() is None:
+                    rests = (self._rests.left_s(job.work) for job in self._waiting())
+                    self._condition.wait(min(rests, default=None))
                 if self._is_closed:
                     return
                 job = self._next()
@@ -297,7 +303,10 @@ class JobQueue:
             process.close(STOP_S)
 
     def _next(self) -> JobInfo | None:
-        return next((job for job in self._jobs if job.state == "waiting"), None)
+        return next((job for job in self._waiting() if not self._rests.left_s(job.work)), None)
+
+    def _waiting(self) -> list[JobInfo]:
+        return [job for job in self._jobs if job.state == "waiting"]
 
     def _on_progress(self, job_id: int, progress: JobProgress, *, is_latest: bool) -> None:
         if progress.stage == "convert" and progress.rate_bytes_s:
@@ -306,6 +315,7 @@ class JobQueue:
             index = self._index(job_id)
             if index is None:
                 return
+            self._rests.note_progress(self._jobs[index], progress)
             self._put(
                 index,
                 stage=progress.stage,
@@ -346,6 +356,8 @@ class JobQueue:
             self._put(index, state="waiting", eta_s=None)
         elif end.code == "disk_full":
             self._put(index, state="paused", reason=end.message, eta_s=None)
+        elif self._rests.begin(work, end):
+            self._put(index, state="waiting", reason=end.message, eta_s=None)
         else:
             self._put(index, state="failed", reason=end.message, eta_s=None)
             if isinstance(work, VerifyModel) and end.code == "model_broken":
@@ -412,7 +424,9 @@ class JobQueue:
                 logger.warning("half copied models cannot be removed: %s", error)
             return
         partial = partial_folder(Path(work.folder))
-        if partial.parent == self._library.models_dir.absolute() and not partial.is_symlink():
+        is_ours = partial.parent == self._library.models_dir.absolute()
+        # Path.is_symlink raises where a disk fails.
+        if is_ours and not os.path.islink(partial):  # noqa: PTH114
             shutil.rmtree(partial, ignore_errors=True)
         is_of_download = isinstance(work, ConvertModel) and work.removes_source
         if isinstance(work, DownloadModel) or is_of_download:
@@ -423,7 +437,7 @@ class JobQueue:
         downloads = self._library.state_dir.absolute() / DOWNLOADS_DIR
         place = download_folder(Path(folder))
         links = (downloads, downloads.parent, place)
-        if place.parent == downloads and not any(path.is_symlink() for path in links):
+        if place.parent == downloads and not any(map(os.path.islink, links)):
             shutil.rmtree(place, ignore_errors=True)
 
     def _unfinished(self) -> list[JobWork]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bilin_engine.chat_format import ChatFormat, fit_messages, load_chat_format
+from bilin_engine.chat_format import ChatFormat, ChatSize, fit_messages, load_chat_format
 from bilin_engine.chat_format.base import require_room
 from bilin_engine.chat_format.causal import causal_layout
 from bilin_engine.chat_format.thought import CLOSE_TAG, OPEN_TAG, begins_with_thought
@@ -36,6 +36,7 @@ from bilin_engine.tokenizers.load import load_tokenizer
 from bilin_engine.tokenizers.streaming import StreamDecoder
 
 _TAG_TOKENS = 16  # more than "<think>\n" takes in any vocabulary
+MAX_TEXTS = 3  # a tokenizer takes some 100 MB
 MIN_ANSWER_TOKENS = 128  # room a growing chat leaves for its answer, a quarter of a small context
 
 
@@ -171,19 +172,19 @@ class ModelText:
             total=size.total,
             context_length=context_length,
             per_message=size.per_message,
-            dropped_messages=self._would_drop(chat_format, request, size.total, context_length),
+            dropped_messages=self._would_drop(chat_format, request, size, context_length),
         )
 
     def _would_drop(
-        self, chat_format: ChatFormat, request: CountTokens, total: int, context_length: int
+        self, chat_format: ChatFormat, request: CountTokens, size: ChatSize, context_length: int
     ) -> tuple[int, ...]:
         """What a `Chat` would leave out; () also where not even the last message fits."""
         most = context_length - answer_room(context_length)
-        if total <= most:
+        if size.total <= most:
             return ()
         try:
             return fit_messages(
-                chat_format, request.messages, self.tokenizer, most, request.prefill
+                chat_format, request.messages, self.tokenizer, most, request.prefill, whole=size
             ).dropped
         except ContextOverflowError:
             return ()
@@ -274,7 +275,7 @@ class ModelText:
 
 
 class ModelTexts:
-    """The library with its text sides, each read once until its folder changes.
+    """The library with its text sides; those asked for last are kept until their folders change.
 
     `models` and `info` read the disk, which may be slow; `listed` is what `models` found last.
     """
@@ -282,7 +283,7 @@ class ModelTexts:
     def __init__(self, library: Library) -> None:
         self._library = library
         self._lock = threading.Lock()
-        self._texts: dict[ModelInfo, ModelText] = {}
+        self._texts: dict[ModelInfo, ModelText] = {}  # the last used last
         self._listed: tuple[LibraryEntry, ...] | None = None
 
     @property
@@ -320,12 +321,10 @@ class ModelTexts:
         Raises ModelBrokenError or UnsupportedModelError, naming the file.
         """
         with self._lock:
-            text = self._texts.get(info)
-            if text is None:
-                text = self._read(info)
-                # What the folder was called or measured before is asked for no more.
-                kept = {k: t for k, t in self._texts.items() if k.path != info.path}
-                self._texts = {**kept, info: text}
+            text = self._texts.get(info) or self._read(info)
+            # What the folder was called or measured before is asked for no more.
+            others = [(k, t) for k, t in self._texts.items() if k.path != info.path]
+            self._texts = dict([*others[-(MAX_TEXTS - 1) :], (info, text)])
             return text
 
     def _read(self, info: ModelInfo) -> ModelText:

@@ -219,6 +219,7 @@ class ConversationList(QWidget):
         self._rows: Sequence[ListRow] = ()
         self._hits: Sequence[SearchHit] | None = None
         self._current = 0
+        self._today = day_of(time.time())  # when the rows were last grouped
         self.search = QLineEdit(self)
         self.search.installEventFilter(self)
         ClearsByEscape(self.search)
@@ -331,7 +332,7 @@ class ConversationList(QWidget):
 
     def _grouped(self, rows: Sequence[ListRow]) -> list[_Entry]:
         """The rows, with a group before the first of each."""
-        today = day_of(time.time())
+        today = self._today = day_of(time.time())
         names = (self.tr("Today"), self.tr("Yesterday"), self.tr("Last 7 days"))
         recent = [(start_of(today, -age), name) for age, name in zip((0, 1, 6), names, strict=True)]
         months: dict[tuple[int, int], str] = {}
@@ -386,7 +387,14 @@ class ConversationList(QWidget):
                 return True
         if event.type() == QEvent.Type.FocusIn and watched is self.view:
             self._show_where_the_focus_is()
+        if event.type() in (QEvent.Type.WindowActivate, QEvent.Type.Show) and watched is self.view:
+            self._follow_the_day()
         return super().eventFilter(watched, event)
+
+    def _follow_the_day(self) -> None:
+        """Somebody comes back, perhaps after midnight."""
+        if self._hits is None and day_of(time.time()) != self._today:
+            self._rebuild()
 
     def _show_where_the_focus_is(self) -> None:
         """Where nothing is chosen, the first row is: the arrow keys start there."""
