@@ -18,6 +18,7 @@ from bilin_app.controllers import attachments, exchange
 from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.drafts import Drafts
 from bilin_app.controllers.engine import EngineController
+from bilin_app.controllers.running_answer import RunningAnswer
 from bilin_app.controllers.transcript import Transcript
 from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand, EngineLimits
@@ -650,6 +651,39 @@ def test_when_the_engine_dies_the_same_answer_goes_on_by_itself(start_app, until
     assert (seam.offset, seam.kind) == (15, "break")
     assert "engine" in seam.reason
     assert requests.read_text().splitlines()[1] == repr((["user:one"], "w0 w1 w2 w3 w4 "))
+    before, after = reopened(app, until)
+    assert before == after
+
+
+@pytest.mark.expects_log
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_message_sent_as_the_engine_dies_waits_for_the_answer_that_goes_on(
+    start_app, until, tmp_path, monkeypatch, is_refused
+):
+    app = start_app("--behave", "dies", "--once", str(tmp_path / "died"))
+    page, running = app.page, app.chat._running
+    on_ended, queue_message = RunningAnswer._on_ended, stored.queue_message
+
+    def send_and_end(self, outcome):
+        if outcome.is_death:
+            app.chat.send("two")
+            assert running.is_beginning
+        on_ended(self, outcome)
+
+    def refuse_once(*_arguments, **_named):
+        monkeypatch.setattr(stored, "queue_message", queue_message)
+        raise StorageError("full", "no space")
+
+    monkeypatch.setattr(RunningAnswer, "_on_ended", send_and_end)
+    if is_refused:
+        monkeypatch.setattr(stored, "queue_message", refuse_once)
+    app.chat.send("one")
+    until(lambda: len(page.finished) == (1 if is_refused else 2))
+    assert page.texts == ["one", WHOLE] if is_refused else ["one", WHOLE, "two", WHOLE]
+    assert set(page.states) == {"done"}
+    assert len(page.messages[1].seams) == 1
+    assert page.drafts == (["two"] if is_refused else [])
+    until(lambda: running.ends.is_empty)
     before, after = reopened(app, until)
     assert before == after
 
