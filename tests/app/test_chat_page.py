@@ -116,6 +116,28 @@ def test_what_is_typed_while_a_message_is_stored_stays_in_the_field(application,
     assert composer.text == ""
 
 
+def test_what_is_typed_and_sent_before_the_first_message_is_stored_is_sent_alone(
+    application, qtbot
+):
+    composer = application.window.chat.composer
+    is_free = threading.Event()
+    application.chat._store.write(lambda _connection: is_free.wait(60))
+    finished = []
+    application.chat.answer_finished.connect(lambda *facts: finished.append(facts))
+    for word in ("hello", "then", "last"):
+        QTest.keyClicks(composer.edit, word)
+        QTest.keyClick(composer.edit, Qt.Key.Key_Return)
+    assert composer.text == "hellothenlast"  # until it is stored
+    is_free.set()
+    qtbot.waitUntil(lambda: len(finished) == 3, timeout=20_000)
+    assert [text for role, text in texts(application) if role == "user"] == [
+        "hello",
+        "then",
+        "last",
+    ]
+    assert composer.text == ""
+
+
 def test_again_makes_a_second_version_and_one_can_go_back(application, qtbot):
     ask(application, qtbot, "hello")
     view = application.window.chat.transcript

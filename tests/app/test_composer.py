@@ -74,6 +74,22 @@ def test_enter_while_an_input_method_composes_never_sends(composer, sent, qapp):
     assert "你好" in sent[0]
 
 
+def test_the_cursor_stays_where_an_input_method_composes(composer, qapp):
+    edit = composer.edit
+    composer.set_text("first\nb")
+    cursor = edit.textCursor()
+    cursor.setPosition(6)
+    edit.setTextCursor(cursor)
+    qapp.sendEvent(edit, QInputMethodEvent("ni", []))
+    qapp.processEvents()
+    for key in (Qt.Key.Key_Left, Qt.Key.Key_Down):  # Qt would end two beyond the text
+        QTest.keyClick(edit, key)
+    assert edit.textCursor().position() == 6
+    qapp.sendEvent(edit, QInputMethodEvent("", []))
+    QTest.keyClick(edit, Qt.Key.Key_Left)
+    assert edit.textCursor().position() == 5
+
+
 def test_what_is_composed_does_not_stand_on_the_placeholder(composer, qapp):
     placeholder = composer.edit.placeholderText()
     assert placeholder

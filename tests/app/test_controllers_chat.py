@@ -19,6 +19,7 @@ from bilin_app.controllers.chat import ChatController
 from bilin_app.controllers.drafts import Drafts
 from bilin_app.controllers.engine import EngineController
 from bilin_app.controllers.message_views import ShownConversation
+from bilin_app.controllers.running_answer import RunningAnswer
 from bilin_app.controllers.transcript import Transcript
 from bilin_app.engine_client.client import EngineClient
 from bilin_app.engine_client.process import EngineCommand, EngineLimits
@@ -179,6 +180,43 @@ def test_enter_pressed_twice_sends_once(start_app, until):
     app.chat.send("one")
     until(lambda: app.page.finished)
     assert app.page.texts == ["one", WHOLE]
+
+
+def type_and_send(app: App, *fields: str) -> None:
+    """What the field has each time Enter is pressed: it keeps what is not stored yet."""
+    for field in fields:
+        app.chat.set_draft(field)
+        app.chat.send(field.strip())
+
+
+def test_what_is_typed_behind_a_message_that_is_being_stored_is_sent_alone(start_app, until):
+    app = start_app()
+    page = app.page
+    type_and_send(app, "hello ", "hello then", "hello then", "hello thenlast")
+    until(lambda: len(page.finished) == 3)
+    assert page.texts == ["hello", WHOLE, "then", WHOLE, "last", WHOLE]
+    app.chat.new_conversation()
+    assert page.conversation is not None
+    assert page.conversation.draft == ""
+    app.chat.open_conversation(page.rows[0].id)
+    until(lambda: page.messages)
+    assert page.conversation.draft == ""
+
+
+def test_messages_that_the_disk_refuses_are_a_draft_again_line_by_line(
+    start_app, until, monkeypatch
+):
+    app = start_app()
+
+    def refuse(*_arguments, **_named):
+        raise StorageError("full", "no space")
+
+    monkeypatch.setattr(stored, "send_message", refuse)
+    type_and_send(app, "hello", "hellothen", "hellothenlast")
+    app.chat.set_draft("hellothenlast one")
+    until(lambda: app.page.notices)
+    assert app.page.drafts[-1] == "hello\nthen\nlast one"
+    assert app.page.messages == []
 
 
 def test_what_is_sent_while_a_conversation_is_being_made_goes_into_it_too(start_app, until):
@@ -647,6 +685,39 @@ def test_when_the_engine_dies_the_same_answer_goes_on_by_itself(start_app, until
     assert (seam.offset, seam.kind) == (15, "break")
     assert "engine" in seam.reason
     assert requests.read_text().splitlines()[1] == repr((["user:one"], "w0 w1 w2 w3 w4 "))
+    before, after = reopened(app, until)
+    assert before == after
+
+
+@pytest.mark.expects_log
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_message_sent_as_the_engine_dies_waits_for_the_answer_that_goes_on(
+    start_app, until, tmp_path, monkeypatch, is_refused
+):
+    app = start_app("--behave", "dies", "--once", str(tmp_path / "died"))
+    page, running = app.page, app.chat._running
+    on_ended, queue_message = RunningAnswer._on_ended, stored.queue_message
+
+    def send_and_end(self, outcome):
+        if outcome.is_death:
+            app.chat.send("two")
+            assert running.is_beginning
+        on_ended(self, outcome)
+
+    def refuse_once(*_arguments, **_named):
+        monkeypatch.setattr(stored, "queue_message", queue_message)
+        raise StorageError("full", "no space")
+
+    monkeypatch.setattr(RunningAnswer, "_on_ended", send_and_end)
+    if is_refused:
+        monkeypatch.setattr(stored, "queue_message", refuse_once)
+    app.chat.send("one")
+    until(lambda: len(page.finished) == (1 if is_refused else 2))
+    assert page.texts == ["one", WHOLE] if is_refused else ["one", WHOLE, "two", WHOLE]
+    assert set(page.states) == {"done"}
+    assert len(page.messages[1].seams) == 1
+    assert page.drafts == (["two"] if is_refused else [])
+    until(lambda: running.ends.is_empty)
     before, after = reopened(app, until)
     assert before == after
 
@@ -1385,6 +1456,38 @@ def test_a_message_waits_for_its_file_in_its_conversation(
     assert page.conversation is not None
     assert page.conversation.draft == ""
     assert app.chat.attachments == ()
+
+
+@pytest.mark.parametrize("stored_first", [False, True])
+def test_what_is_typed_behind_a_message_is_sent_alone_whatever_waits_for_a_file(
+    start_app, until, tmp_path, monkeypatch, stored_first
+):
+    app = start_app()
+    page = app.page
+    is_read = threading.Event()
+    read = attachments._read
+    monkeypatch.setattr(attachments, "_read", lambda path: is_read.wait(60) and read(path))
+    (tmp_path / "a.txt").write_text("the file")
+    try:
+        if stored_first:
+            type_and_send(app, "hello")
+            app.chat.attach_files([tmp_path / "a.txt"])
+            type_and_send(app, "hellothen", "hellothen", "hellothenlast")
+            until(lambda: page.finished)
+        else:
+            app.chat.attach_files([tmp_path / "a.txt"])
+            type_and_send(app, "hello", "hellothen", "hellothen", "hellothenlast")
+    finally:
+        is_read.set()
+    until(lambda: len(page.finished) == 3)
+    assert page.texts == ["hello", WHOLE, "then", WHOLE, "last", WHOLE]
+    with_file = page.messages[2 if stored_first else 0]
+    assert [a.text for a in with_file.attachments] == ["the file"]
+    app.chat.new_conversation()
+    app.chat.open_conversation(page.rows[0].id)
+    until(lambda: page.messages)
+    assert page.conversation is not None
+    assert page.conversation.draft == ""
 
 
 def test_an_attachment_is_counted_kept_with_the_draft_and_taken_away(start_app, until):

@@ -89,19 +89,28 @@ class Outbox(QObject):
         shown = self._transcript
         new = NewConversation("", shown.system_prompt, shown.sampling, shown.model)
         out = _Outgoing(shown.visit, shown.conversation_id, new, text, answer_start.strip())
-        self._attachments.when_read(self._conversation_of(out), lambda: self._add(out))
+        sent = self._on_its_way(out.visit)
+        self._attachments.when_read(self._conversation_of(out), lambda: self._add(out, sent))
 
-    def _add(self, out: _Outgoing) -> None:
+    def _on_its_way(self, visit: int) -> list[_Outgoing]:
+        """What the field still has, since it is not stored yet."""
+        first = [self._sending] if self._sending is not None else []
+        return [one for one in (*first, *self._unsent) if one.visit == visit]
+
+    def _add(self, out: _Outgoing, sent: list[_Outgoing]) -> None:
+        """sent: what was on its way when this was written behind it; it may be stored by now."""
         if out.answer_start and (self._running.is_running or self._queue):
             self.told.emit(sentences.not_while_running())
             return
         conversation_id = self._conversation_of(out)
         attachments = self._attachments.of(conversation_id)
-        last = self._unsent[-1] if self._unsent else self._sending
-        is_last = last is not None and (last.visit, last.text) == (out.visit, out.text)
-        if attachments or (out.text.strip() and not is_last):  # Enter, pressed twice
+        waited_too = [one for one in self._on_its_way(out.visit) if one not in sent]
+        text = out.text
+        for one in (*sent, *waited_too):
+            text = _behind(one.text, text)  # nothing, where Enter was pressed twice
+        if attachments or text.strip():
             self._attachments.sent(conversation_id)
-            self._unsent.append(replace(out, attachments=attachments))
+            self._unsent.append(replace(out, text=text, attachments=attachments))
             self._send_next()
 
     def _conversation_of(self, out: _Outgoing) -> int:
@@ -119,6 +128,9 @@ class Outbox(QObject):
             unsent = [out, *self._unsent]
             self._unsent.clear()
             self._sending = None
+            for one in unsent[:-1]:  # the draft may have them without a break between them
+                one_id = self._conversation_of(one)
+                self._drafts.set(one_id, _behind(one.text, self._drafts.get(one_id)))
             for one in reversed(unsent):
                 self.put_back(self._conversation_of(one), one.text, one.attachments)
             self.refused.emit(error)
@@ -184,7 +196,7 @@ class Outbox(QObject):
         draft = self._drafts.get(conversation_id).lstrip()
         if draft and not draft.startswith(sent):
             return
-        rest = draft.removeprefix(sent).lstrip()
+        rest = _behind(sent, draft)
         self._drafts.set(conversation_id, rest)
         if conversation_id == self._transcript.conversation_id:
             self.draft_cleared.emit()
@@ -260,3 +272,9 @@ class Outbox(QObject):
         self._drafts.put_back(conversation_id, text)
         if conversation_id == self._transcript.conversation_id:
             self.draft_replaced.emit(self._drafts.get(conversation_id))
+
+
+def _behind(sent: str, text: str) -> str:
+    """What was written behind a text that was sent; all of it where it does not begin with that."""
+    written = text.lstrip()
+    return written.removeprefix(sent).lstrip() if written.startswith(sent) else text

@@ -76,6 +76,7 @@ class RunningAnswer(QObject):
         self._actions: deque[Callable[[], None]] = deque()  # once nothing runs, before `idle`
         self._resume_id = 0  # the answer that mending the engine goes on with
         self._is_revived = False  # it goes on after a death already
+        self._dead: tuple[AnswerJob, AnswerOutcome] | None = None  # what is to go on after a death
         self.is_beginning = False
         self.ends = AnswerEnds(store)
         engine.ready.connect(self._on_engine_ready)
@@ -121,6 +122,9 @@ class RunningAnswer(QObject):
 
     def end_beginning(self) -> None:
         """What was begun runs, or came to nothing."""
+        if self._dead is not None:
+            self._revive_soon()
+            return
         self.is_beginning = False
         self._act()
         self.free.emit()
@@ -252,6 +256,7 @@ class RunningAnswer(QObject):
             if outcome is not None:
                 self.ends.keep(self._run.job, outcome)
             self._run = None
+        self._dead = None
         self.ends.save()
         while self._actions:  # what was typed is still written down
             self._actions.popleft()()
@@ -266,9 +271,9 @@ class RunningAnswer(QObject):
         self.ends.keep(run.job, outcome)
         if outcome.is_death and not self._actions and not self._is_revived:
             self.ends.save()
-            self.is_beginning = True
-            # Later: the engine's own end, which says what to start again, is told after this.
-            QTimer.singleShot(0, self, lambda: self._revive(run.job, outcome))
+            self._dead = (run.job, outcome)
+            if not self.is_beginning:  # else after the message that is being stored
+                self._revive_soon()
             return
         self._is_revived = False
         self._tell_end(message_id, outcome)
@@ -283,7 +288,15 @@ class RunningAnswer(QObject):
             self._resume_id = message_id
         self.ends.save()
 
-    def _revive(self, job: AnswerJob, outcome: AnswerOutcome) -> None:
+    def _revive_soon(self) -> None:
+        self.is_beginning = True
+        # Later: the engine's own end, which says what to start again, is told after this.
+        QTimer.singleShot(0, self, self._revive)
+
+    def _revive(self) -> None:
+        if self._dead is None:  # closed meanwhile
+            return
+        (job, outcome), self._dead = self._dead, None
         if self._engine.recover():
             self._is_revived = True
             self.resume(job.message_id, lambda: self._give_up(job, outcome))
