@@ -56,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
     out = options.out.absolute()
     if not out.parent.is_dir():
         raise BadRequestError(f"{out.parent} is not a folder; make it first")
+    if out.exists() and not out.is_file():  # writing would put a file in its place
+        raise BadRequestError(f"{out} is there and no regular file; name another")
     settings = load_settings(options)
     layout = lay_out(settings, folder)
     command = WorkerCommand(log_dir=options.log_dir, log_level="WARNING")
