@@ -101,6 +101,11 @@ def num_usable_threads() -> int:
     return math.ceil(min(num_processors(), cgroups.cpu_quota()))
 
 
+def most_at_once() -> int:
+    """Threads or ranks of one model beyond which the processors would only take turns."""
+    return 8 * num_usable_threads()
+
+
 def cpu_label() -> str:
     """The processor's name and threads, as "AMD EPYC 9B45, 2 threads"."""
     import platform
