@@ -84,14 +84,20 @@ def add_place_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--log-dir", type=Path, help="also write log files there")
 
 
+_MOST = 2**31 - 1  # tokens or threads that are asked for; no model and no machine has as many
 _RANK_OPTIONS = ("mode", "world_size", "collective", "dtype")  # of commands that take them
 
 
 def load_settings(options: argparse.Namespace) -> LoadSettings:
     """What `add_load_arguments`, and where it was called `add_rank_arguments`, read.
 
-    With `--beams` the model is loaded to hold as many texts.
+    With `--beams` the model is loaded to hold as many texts. Raises BadRequestError for numbers
+    that no message holds; the model and the machine set closer bounds.
     """
+    for name in ("context", "threads"):
+        value = getattr(options, name)
+        if not 0 <= value <= _MOST:
+            raise BadRequestError(f"{name} {value} is not possible; it must be from 0 to {_MOST}")
     beams = getattr(options, "beams", None) or 1
     return LoadSettings(
         context=options.context,

@@ -104,4 +104,7 @@ def id_list(value: str) -> tuple[int, ...]:
     """Whole numbers by commas."""
     if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", value) is None:
         raise argparse.ArgumentTypeError(f'"{value}": write whole numbers by commas, as 1,2,3')
-    return tuple(int(part) for part in value.split(","))
+    numbers = tuple(int(part) for part in value.split(","))
+    if max(numbers) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{max(numbers)}: ids and positions are below 2^31")
+    return numbers
