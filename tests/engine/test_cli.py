@@ -231,6 +231,15 @@ def test_a_text_is_the_same_from_stdin_as_from_its_file(monkeypatch, tmp_path):
     assert text_argument("-") == text_argument(str(tmp_path / "a.txt")) == "a b"
 
 
+def test_a_byte_order_mark_is_no_part_of_a_text(cli, monkeypatch, tmp_path):
+    content = "a [MASK] b\n".encode("utf-8-sig")
+    (tmp_path / "a.txt").write_bytes(content)
+    assert text_argument(str(tmp_path / "a.txt")) == "a [MASK] b"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="ascii"))
+    code, out, _ = cli("fill", "letters", "-")
+    assert (code, out[0]) == (0, "a")
+
+
 def test_a_file_of_another_encoding_is_told_with_its_byte(cli, tmp_path):
     file = tmp_path / "gb.txt"
     file.write_bytes("ab中".encode("gb18030"))

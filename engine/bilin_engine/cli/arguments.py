@@ -164,7 +164,7 @@ def text_argument(value: str) -> str:
             return sys.stdin.read().rstrip("\n") if sys.stdin is not None else ""
         path = Path(value)
         if path.is_file():
-            return path.read_text(encoding="utf-8").rstrip("\n")
+            return path.read_text(encoding="utf-8-sig").rstrip("\n")
         is_folder = path.is_dir()
     except UnicodeDecodeError as error:
         raise argparse.ArgumentTypeError(not_utf8(value, error)) from error
