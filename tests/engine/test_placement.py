@@ -108,6 +108,11 @@ def test_without_the_processor_the_suggestion_names_it():
     assert any("processor" in s.text and s.settings.use_cpu for s in result.suggestions)
 
 
+def test_the_processor_that_is_off_computes_nothing_where_it_is_alone():
+    with pytest.raises(BadRequestError, match="no device is switched on"):
+        plan_130b("cpu:128GiB", use_cpu=False)
+
+
 def test_memory_that_other_programs_hold_is_not_ours():
     config = known_config("glm-130b", group_size="row")
     busy = cuda_device(0, "NVIDIA H100 80GB HBM3", 80 * GIB, 40 * GIB)

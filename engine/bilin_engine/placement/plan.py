@@ -53,7 +53,7 @@ def plan(config: ModelConfig, devices: Sequence[PlanDevice], settings: PlanSetti
 def _checked(
     config: ModelConfig, devices: Sequence[PlanDevice], settings: PlanSettings
 ) -> PlanSettings:
-    if not devices:
+    if not any(device.kind == "cuda" or settings.use_cpu for device in devices):
         raise BadRequestError("no device is switched on; at least one is needed")
     longest = config.max_sequence_length
     context = settings.context or longest
@@ -169,7 +169,7 @@ def _plan_layer_split(
     """Each device computes its own run of layers; what no GPU holds goes to the processor."""
     used = [d for d in devices if d.kind == "cuda"]
     cpus = [d for d in devices if d.kind == "cpu"]
-    if settings.use_cpu or not used:
+    if settings.use_cpu:
         used += cpus
     cost = ModelCost(config)
     assignment = assign_layers(cost, used, settings)
