@@ -188,6 +188,7 @@ def test_weights_that_no_gpu_kernel_takes_are_told_before_a_plan(bits, group):
         ("0x24GiB", "with memory are needed"),
         ("99x24GiB", "1 to 64 devices"),
         ("cpu:8GiB,cpu:8GiB", "one cpu is enough"),
+        ("4x24GiB@0", '"4x24GiB@0": 1 GB/s or more is needed'),
     ],
 )
 def test_devices_that_cannot_be_read_are_named(text, sentence):
@@ -322,9 +323,15 @@ def test_cards_are_known_by_the_names_that_nvml_gives_them(label, size_gib, name
 
 
 def test_prediction_is_from_measured_bandwidth_where_there_is_one():
-    named = PlanDevice("cuda:0", "x", "cuda", 80 * GIB, 80 * GIB, 1e12, 1e14, is_measured=True)
+    named = PlanDevice("cuda:0", "x", "cuda", 80 * GIB, 80 * GIB, 1e12, 1e14, "measured")
     result = plan(known_config("glm-130b", group_size="row"), [named], PlanSettings(context=512))
     assert "1000 GB/s measured" in result.assumptions[0]
+
+
+def test_an_invented_bandwidth_is_not_called_measured():
+    assert "cuda:0: 936 GB/s by its data sheet" in plan_130b("4x24GiB").assumptions[0]
+    assert "cuda:0: 500 GB/s as given" in plan_130b("4x24GiB@500").assumptions[0]
+    assert "cpu: 90 GB/s as given" in plan_130b("cpu:96GiB@90").assumptions[0]
 
 
 def test_the_processor_s_cache_counts_as_it_is_kept():

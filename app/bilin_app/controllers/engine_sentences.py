@@ -51,6 +51,7 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "{}: {} GB/s {}, {} of it reached{}"),
     QT_TRANSLATE_NOOP("EngineSentences", "measured"),
     QT_TRANSLATE_NOOP("EngineSentences", "by its data sheet"),
+    QT_TRANSLATE_NOOP("EngineSentences", "as given"),
     QT_TRANSLATE_NOOP("EngineSentences", ", as measured of this model"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} us per all-reduce, not measured"),
     # Models and their files

@@ -343,7 +343,7 @@ def _result(
         decode_s += CPU_TOKEN_S
     assumptions = tuple(
         f"{d.name}: {d.bandwidth / 1e9:.0f} GB/s "
-        f"{'measured' if d.is_measured else 'by its data sheet'}, "
+        f"{_BANDWIDTH_WORDS[d.bandwidth_source]}, "
         f"{_share(d):.0%} of it reached"
         f"{', as measured of this model' if d.decode_bytes_s else ''}"
         for d in devices
@@ -363,6 +363,13 @@ def _result(
         assumptions=assumptions + extra,
         is_measured=is_measured,
     )
+
+
+_BANDWIDTH_WORDS = {
+    "data_sheet": "by its data sheet",
+    "measured": "measured",
+    "given": "as given",
+}
 
 
 def _suggest(

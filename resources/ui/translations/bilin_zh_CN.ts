@@ -1776,6 +1776,10 @@
             <translation>产品标称</translation>
         </message>
         <message>
+            <source>as given</source>
+            <translation>按所填</translation>
+        </message>
+        <message>
             <source>, as measured of this model</source>
             <translation>，由这个模型实测得出</translation>
         </message>
