@@ -200,6 +200,11 @@ def disk_free_bytes(folder: "Path") -> int:
     return shutil.disk_usage(there).free
 
 
+def size_text(size_bytes: int) -> str:
+    """A size on a disk as "67.2 GB" or "0.4 MB"."""
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
+
+
 def peak_rss_bytes() -> int:
     """The most main memory this process ever held. 0 where the system does not say."""
     from pathlib import Path
