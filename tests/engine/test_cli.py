@@ -433,7 +433,7 @@ def test_count_counts_the_whole_prompt(cli):
         (("proofread", "letters", "…！"), 1, 'there is no word to read in "…！"'),
         (("fill", "letters", "[MASK]", "--candidates", "99"), 1, "99 candidates"),
         (("fill", "letters", "[MASK]", "--blank", "4"), 1, "no blank 4"),
-        (("fill", "letters", "[MASK]", "--seed", "9" * 30), 1, "is too large"),
+        (("fill", "letters", "[MASK]", "--seed", "9" * 30), 1, "seed 99999"),
         (("fill", "letters", "[MASK]", "--context", "9" * 30), 1, "context 99999"),
         (("chat", "letters", "--once", "hi", "--threads", "9" * 30), 1, "threads 99999"),
         (("logits", ".", "--out", "x", "--ids", "1,4294967296"), 2, "4294967296: ids and"),

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from bilin_engine.errors import BadRequestError, ModelBrokenError
 from bilin_engine.generation import sampling as module
 from bilin_engine.generation.draft import Draft
-from bilin_engine.generation.request import GenerationRequest, PromptLayout
+from bilin_engine.generation.request import GenerationRequest, PromptLayout, check_sampling
 from bilin_engine.generation.sampling import (
     LogitRules,
     candidate_generator,
-    check_sampling,
     choose,
     token_logprobs,
 )

@@ -9,6 +9,7 @@ from typing import NoReturn
 import msgspec
 
 from bilin_engine.errors import BadRequestError
+from bilin_engine.generation.request import check_sampling
 from bilin_engine.protocol import LengthLimit, LoadSettings, Sampling
 from bilin_engine.text_file import not_utf8
 
@@ -134,7 +135,10 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def sampling(options: argparse.Namespace, recommended: Sampling) -> Sampling:
-    """What `add_sampling_arguments` read, on top of `recommended`."""
+    """What `add_sampling_arguments` read, on top of `recommended`.
+
+    Raises BadRequestError for a value that cannot be: a model need not be loaded to know.
+    """
     given = {
         "temperature": options.temperature,
         "top_k": options.top_k,
@@ -146,7 +150,9 @@ def sampling(options: argparse.Namespace, recommended: Sampling) -> Sampling:
         "num_beams": options.beams,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
-    return msgspec.structs.replace(recommended, stop_texts=tuple(options.stop), **chosen)
+    asked = msgspec.structs.replace(recommended, stop_texts=tuple(options.stop), **chosen)
+    check_sampling(asked)
+    return asked
 
 
 # What is meant as a file's name: a text would have a space, a blank, a mark of a Chinese sentence

@@ -36,6 +36,7 @@ def run_fill(options: argparse.Namespace) -> int:
         recommended = (
             session.model(options.model).sampling if options.candidates == 1 else Sampling()
         )
+        chosen = sampling(options, recommended)
         session.load(
             options.model, load_settings(options), tells_memory=options.load_report or None
         )
@@ -47,7 +48,7 @@ def run_fill(options: argparse.Namespace) -> int:
                 blank=options.blank,
                 num_candidates=options.candidates,
                 constraints=constraints,
-                sampling=sampling(options, recommended),
+                sampling=chosen,
             ),
             FillResult,
         )
