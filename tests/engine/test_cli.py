@@ -187,6 +187,15 @@ def test_fill_prints_the_text_and_its_candidates(cli):
     assert out.splitlines() == ["好0", "", "blank 空 0", "  1     -0.50  0", "  2     -0.50  1"]
 
 
+def test_fill_says_why_there_are_fewer_candidates_than_asked_for(cli):
+    fill = ("fill", "letters", "好[MASK]", "--candidates", "3")
+    told = "bilin-engine: blank 0: 1 different answer came of 3 draws; a higher --temperature or "
+    assert told + "--beams 3 gives more\n" in cli(*fill, worker=("--reply", "same"))[2]
+    assert "different" not in cli(*fill, worker=("--reply", "{n}"))[2]
+    assert "different" not in cli(*fill, "--choices", "高,矮")[2]
+    assert "different" not in cli(*fill, "--json", worker=("--reply", "same"))[2]
+
+
 def test_fill_reads_a_file_and_marks_what_breaks_a_constraint(cli, tmp_path):
     file = tmp_path / "text.txt"
     file.write_text("高[MASK]米\n", encoding="utf-8")
