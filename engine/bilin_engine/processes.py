@@ -101,6 +101,11 @@ def num_usable_threads() -> int:
     return math.ceil(min(num_processors(), cgroups.cpu_quota()))
 
 
+def most_at_once() -> int:
+    """Threads or ranks of one model beyond which the processors would only take turns."""
+    return 8 * num_usable_threads()
+
+
 def cpu_label() -> str:
     """The processor's name and threads, as "AMD EPYC 9B45, 2 threads"."""
     import platform
@@ -193,6 +198,11 @@ def disk_free_bytes(folder: "Path") -> int:
 
     there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     return shutil.disk_usage(there).free
+
+
+def size_text(size_bytes: int) -> str:
+    """A size on a disk as "67.2 GB" or "0.4 MB"."""
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
 
 
 def peak_rss_bytes() -> int:

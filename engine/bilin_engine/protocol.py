@@ -1556,8 +1556,16 @@ class FrameError(ValueError):
 
 
 def encode_frame(message: msgspec.Struct) -> bytes:
-    """One frame, header included. Raises FrameError for a message over MAX_FRAME_BYTES."""
-    body = msgspec.msgpack.encode(message)
+    """One frame, header included.
+
+    Raises FrameError for a message over MAX_FRAME_BYTES and for a whole number over 64 bits.
+    """
+    try:
+        body = msgspec.msgpack.encode(message)
+    except OverflowError as error:
+        raise FrameError(
+            f"a number in a {type(message).__name__} is too large; they go from -2^63 to 2^64 - 1"
+        ) from error
     if len(body) > MAX_FRAME_BYTES:
         raise FrameError(
             f"a {type(message).__name__} of {len(body)} bytes is too large; "

@@ -114,8 +114,14 @@ def run(gpus: Sequence[int], world_size: int, on_check: Callable[[str], None]) -
     """All checks; `on_check` hears each one's name before it begins.
 
     gpus: indices; empty = every one there is. world_size: ranks on the processor where there are
-    fewer than two GPUs.
+    fewer than two GPUs. Raises BadRequestError for a GPU that is not there and for ranks that
+    cannot be.
     """
+    if not 1 <= world_size <= processes.most_at_once():
+        raise BadRequestError(
+            f"world_size {world_size} is not possible; it must be from 1 to "
+            f"{processes.most_at_once()} on {processes.num_usable_threads()} processors"
+        )
     begun_s = time.monotonic()
     devices = _devices(gpus)
     is_cuda = len(devices) > 1

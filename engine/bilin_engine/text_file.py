@@ -1,4 +1,7 @@
-"""Text files that people give: UTF-8, and a sentence where they are not."""
+"""Text files that people give: UTF-8, and a sentence where they are not.
+
+A byte-order mark, as Windows' Notepad may write it, is no part of the text.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +12,7 @@ from bilin_engine.errors import BadRequestError
 def read_text(path: Path) -> str:
     """The whole text. Raises BadRequestError for another encoding or a file that cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadRequestError(not_utf8(str(path), error)) from error
     except OSError as error:

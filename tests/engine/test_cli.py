@@ -187,6 +187,15 @@ def test_fill_prints_the_text_and_its_candidates(cli):
     assert out.splitlines() == ["好0", "", "blank 空 0", "  1     -0.50  0", "  2     -0.50  1"]
 
 
+def test_fill_says_why_there_are_fewer_candidates_than_asked_for(cli):
+    fill = ("fill", "letters", "好[MASK]", "--candidates", "3")
+    told = "bilin-engine: blank 0: 1 different answer came of 3 draws; a higher --temperature or "
+    assert told + "--beams 3 gives more\n" in cli(*fill, worker=("--reply", "same"))[2]
+    assert "different" not in cli(*fill, worker=("--reply", "{n}"))[2]
+    assert "different" not in cli(*fill, "--choices", "高,矮")[2]
+    assert "different" not in cli(*fill, "--json", worker=("--reply", "same"))[2]
+
+
 def test_fill_reads_a_file_and_marks_what_breaks_a_constraint(cli, tmp_path):
     file = tmp_path / "text.txt"
     file.write_text("高[MASK]米\n", encoding="utf-8")
@@ -229,6 +238,15 @@ def test_a_text_is_the_same_from_stdin_as_from_its_file(monkeypatch, tmp_path):
     (tmp_path / "a.txt").write_text("a b\n", encoding="utf-8")
     monkeypatch.setattr(sys, "stdin", io.StringIO("a b\n"))
     assert text_argument("-") == text_argument(str(tmp_path / "a.txt")) == "a b"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(cli, monkeypatch, tmp_path):
+    content = "a [MASK] b\n".encode("utf-8-sig")
+    (tmp_path / "a.txt").write_bytes(content)
+    assert text_argument(str(tmp_path / "a.txt")) == "a [MASK] b"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="ascii"))
+    code, out, _ = cli("fill", "letters", "-")
+    assert (code, out[0]) == (0, "a")
 
 
 def test_a_file_of_another_encoding_is_told_with_its_byte(cli, tmp_path):
@@ -424,6 +442,10 @@ def test_count_counts_the_whole_prompt(cli):
         (("proofread", "letters", "…！"), 1, 'there is no word to read in "…！"'),
         (("fill", "letters", "[MASK]", "--candidates", "99"), 1, "99 candidates"),
         (("fill", "letters", "[MASK]", "--blank", "4"), 1, "no blank 4"),
+        (("fill", "letters", "[MASK]", "--seed", "9" * 30), 1, "seed 99999"),
+        (("fill", "letters", "[MASK]", "--context", "9" * 30), 1, "context 99999"),
+        (("chat", "letters", "--once", "hi", "--threads", "9" * 30), 1, "threads 99999"),
+        (("logits", ".", "--out", "x", "--ids", "1,4294967296"), 2, "4294967296: ids and"),
         (("fill", "letters"), 2, "required: text"),
         (("fill", "letters", "[MASK]", "--length", "long"), 2, 'length "long"'),
         (("chat", "letters", "--backend", "magic"), 2, "invalid choice: 'magic'"),

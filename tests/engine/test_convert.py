@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -298,11 +299,12 @@ def test_a_cut_journal_line_costs_only_its_block(tmp_path):
 
 def test_too_little_room_is_said_before_the_first_byte(tmp_path, model, monkeypatch):
     src = write_checkpoint(tmp_path / "src", model, 1)
-    usage = stream_writer.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(stream_writer.shutil, "disk_usage", lambda _path: usage._replace(free=10))
-    with pytest.raises(DiskFullError, match=r"0\.0 GB free.*nothing was written"):
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    needed = r"0\.0 MB free; [1-9]\d*\.\d MB are needed.*nothing was written"
+    with pytest.raises(DiskFullError, match=needed):
         convert(src, tmp_path / "dst", CONFIG, ConvertSettings())
-    assert not list(streaming.partial_folder(tmp_path / "dst").glob("*.safetensors"))
+    assert [path.name for path in tmp_path.iterdir()] == ["src"]
 
 
 def test_a_disk_that_fills_up_keeps_what_was_converted(tmp_path, model, monkeypatch):

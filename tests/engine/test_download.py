@@ -389,7 +389,7 @@ def test_files_of_another_repository_are_not_taken_for_this_one(hub, models, pub
 
 def test_too_little_room_is_said_before_the_first_byte(hub, models, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _p: shutil._ntuple_diskusage(9, 9, 1000))
-    with pytest.raises(DiskFullError, match=r"need .* GB more\. Free some space"):
+    with pytest.raises(DiskFullError, match=r"need .* MB more\. Free some space"):
         fetch(hub, models)
     assert not [a for a in hub.asked if "/blob/" in a.path]
 

@@ -14,6 +14,7 @@ from bilin_engine.protocol import (
     FrameError,
     ListModels,
     Message,
+    Sampling,
     TextDelta,
     decode_event,
     encode_frame,
@@ -83,6 +84,13 @@ def test_channel_delivers_what_came_before_a_broken_frame(pipe):
 def test_message_over_the_limit_is_not_sent():
     message = Chat(id=1, model="m", messages=(Message("user", "x" * MAX_FRAME_BYTES),))
     with pytest.raises(FrameError, match=r"Chat of .* too large"):
+        encode_frame(message)
+
+
+@pytest.mark.parametrize("seed", [2**64, -(2**63) - 1])
+def test_a_number_over_64_bits_is_not_sent(seed):
+    message = Chat(id=1, model="m", messages=(), sampling=Sampling(seed=seed))
+    with pytest.raises(FrameError, match="a number in a Chat is too large"):
         encode_frame(message)
 
 

@@ -170,6 +170,8 @@ def test_prompts_are_read_line_by_line_or_as_objects(tmp_path):
         ('{"text": "a"}\n{"txt": "b"}', r'line 2: "text" is needed'),
         ('{"text": "a", "sed": 1}', r"line 1: .*unknown field"),
         ('{"text": "a", "seed": "x"}', r"line 1: .*seed"),
+        ('{"text": "a"}\n{"text": "b", "temperature": -4}', r"line 2: temperature -4\.0 is not"),
+        ('{"text": "a", "seed": 99999999999999999999}', "line 1: seed 99999999999999999999 is not"),
         ("{", "line 1: "),
         ("\n", "holds no prompts"),
     ],

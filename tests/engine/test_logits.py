@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import sys
 
 import pytest
 import torch
@@ -12,7 +14,10 @@ from tiny_glm import write_tiny_model as write_weights
 from tiny_model import write_tiny_model
 
 from bilin_engine.cli.main import run
+from bilin_engine.errors import BadRequestError
+from bilin_engine.protocol import WorkerLogits
 from bilin_engine.runners.base import PrefillRow
+from bilin_engine.worker.loop import write_logits_with_torch
 
 IDS = (5, 17, 3, 88, 42, 9)
 
@@ -54,6 +59,42 @@ def test_what_logits_cannot_do_is_a_sentence(folder, tmp_path, capsys, arguments
     assert run(["logits", str(folder), "--threads", "1", "--out", str(out), *arguments]) == 1
     assert words in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["folder", "pipe", ""])
+def test_what_lies_there_and_is_no_file_stays(folder, tmp_path, capsys, monkeypatch, name):
+    if name == "pipe" and sys.platform == "win32":
+        pytest.skip("Windows has no named pipes in folders")
+    monkeypatch.chdir(tmp_path)
+    if name == "pipe":
+        os.mkfifo(name)
+    elif name:
+        (tmp_path / name).mkdir()
+    assert run(["logits", str(folder), "--threads", "1", "--ids", "1,2", "--out", name]) == 1
+    assert "is there and no regular file; name another" in capsys.readouterr().err
+    assert name == "" or not (tmp_path / name).is_file()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit to the size of files")
+def test_a_file_that_cannot_be_written_is_a_sentence(folder, tmp_path):
+    import resource
+
+    out = tmp_path / "never.safetensors"
+    request = WorkerLogits(
+        id=1, token_ids=IDS, position_ids=tuple(range(6)), prefix_len=0, path=str(out)
+    )
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write(runner):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # as good as a full disk
+        try:
+            with pytest.raises(BadRequestError, match=rf"{out} cannot be written: .*too large"):
+                write_logits_with_torch(runner, request, lambda: False)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    on_one(folder, write)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_score_is_the_sum_over_the_tokens(tmp_path, capsys):

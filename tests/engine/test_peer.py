@@ -77,3 +77,19 @@ def test_an_interpreter_without_llama_cpp_is_told(models_dir, tmp_path, capsys):
     assert "has neither llama-cpp-python nor cyllama" in capsys.readouterr().err
     assert bench(models_dir, tmp_path / "none.gguf", interpreter(tmp_path)) == 1
     assert "none.gguf is no file; --peer-gguf needs a GGUF file" in capsys.readouterr().err
+
+
+def test_a_program_that_cannot_be_run_is_told(models_dir, tmp_path, capsys, monkeypatch):
+    peer_file.write(tmp_path / "tiny.gguf", 500, [])
+    odd = tmp_path / "odd"
+    odd.write_bytes(b"\0")
+    odd.chmod(0o700)
+    assert bench(models_dir, tmp_path / "tiny.gguf", odd) == 1
+    assert "odd cannot be run: Exec format error" in capsys.readouterr().err
+
+    def never(*_arguments, **_options):
+        pytest.fail("the model was loaded")
+
+    monkeypatch.setattr("bilin_engine.runners.load.load_runner", never)
+    assert bench(models_dir, tmp_path / "tiny.gguf", tmp_path / "nowhere") == 1
+    assert "nowhere is no program; --peer-python needs" in capsys.readouterr().err

@@ -108,6 +108,11 @@ def test_without_the_processor_the_suggestion_names_it():
     assert any("processor" in s.text and s.settings.use_cpu for s in result.suggestions)
 
 
+def test_the_processor_that_is_off_computes_nothing_where_it_is_alone():
+    with pytest.raises(BadRequestError, match="no device is switched on"):
+        plan_130b("cpu:128GiB", use_cpu=False)
+
+
 def test_memory_that_other_programs_hold_is_not_ours():
     config = known_config("glm-130b", group_size="row")
     busy = cuda_device(0, "NVIDIA H100 80GB HBM3", 80 * GIB, 40 * GIB)
@@ -183,6 +188,7 @@ def test_weights_that_no_gpu_kernel_takes_are_told_before_a_plan(bits, group):
         ("0x24GiB", "with memory are needed"),
         ("99x24GiB", "1 to 64 devices"),
         ("cpu:8GiB,cpu:8GiB", "one cpu is enough"),
+        ("4x24GiB@0", '"4x24GiB@0": 1 GB/s or more is needed'),
     ],
 )
 def test_devices_that_cannot_be_read_are_named(text, sentence):
@@ -317,9 +323,15 @@ def test_cards_are_known_by_the_names_that_nvml_gives_them(label, size_gib, name
 
 
 def test_prediction_is_from_measured_bandwidth_where_there_is_one():
-    named = PlanDevice("cuda:0", "x", "cuda", 80 * GIB, 80 * GIB, 1e12, 1e14, is_measured=True)
+    named = PlanDevice("cuda:0", "x", "cuda", 80 * GIB, 80 * GIB, 1e12, 1e14, "measured")
     result = plan(known_config("glm-130b", group_size="row"), [named], PlanSettings(context=512))
     assert "1000 GB/s measured" in result.assumptions[0]
+
+
+def test_an_invented_bandwidth_is_not_called_measured():
+    assert "cuda:0: 936 GB/s by its data sheet" in plan_130b("4x24GiB").assumptions[0]
+    assert "cuda:0: 500 GB/s as given" in plan_130b("4x24GiB@500").assumptions[0]
+    assert "cpu: 90 GB/s as given" in plan_130b("cpu:96GiB@90").assumptions[0]
 
 
 def test_the_processor_s_cache_counts_as_it_is_kept():

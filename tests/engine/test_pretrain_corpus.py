@@ -53,6 +53,14 @@ def test_a_vocabulary_that_samples_cannot_hold_is_refused_before_the_work(tmp_pa
     assert not (tmp_path / "packed").exists()
 
 
+def test_a_corpus_that_is_not_there_leaves_the_packed_folder_whole(tmp_path, caplog):
+    (tmp_path / prepare.PACK_FILE).touch()
+    with pytest.raises(ValueError, match=r"nowhere is no folder; name the one with NAME\.zh"):
+        pack_corpus(tmp_path / "nowhere", tmp_path, [], PackSettings())
+    assert [path.name for path in tmp_path.iterdir()] == [prepare.PACK_FILE]
+    assert caplog.records == []
+
+
 def test_files_that_no_source_names_are_told_of(tmp_path, caplog):
     write(tmp_path, "mybooks.en.txt.xz", ["In the morning they went up the hill."] * 2000)
     with pytest.raises(ValueError, match=r"holds no text of a source .*: .*, python_docs\.en\.txt"):

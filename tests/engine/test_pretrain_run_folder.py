@@ -9,6 +9,7 @@ from bilin_engine.pretrain.run_folder import (
     Checkpoint,
     Progress,
     read_checkpoint,
+    read_settings,
     write_checkpoint,
 )
 
@@ -33,6 +34,13 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [folder.name for folder in (tmp_path / "run").iterdir()] == ["checkpoint"]
     assert read_checkpoint(tmp_path / "run").progress.step == 1
+
+
+@pytest.mark.parametrize("read", [read_checkpoint, read_settings])
+def test_what_is_no_run_folder_is_named(tmp_path, read):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ValueError, match=f"^{folder} is no run folder: train has written no"):
+            read(folder)
 
 
 @pytest.mark.parametrize("name", ["state.safetensors", "progress.json"])

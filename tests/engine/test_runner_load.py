@@ -58,6 +58,7 @@ def test_the_backend_is_chosen_and_told(folder, options, backend):
         ({"context": -1}, BadRequestError, "context -1"),
         ({"num_slots": 0}, BadRequestError, "num_slots 0"),
         ({"num_threads": -2}, BadRequestError, "num_threads -2"),
+        ({"num_threads": 100_000}, BadRequestError, r"num_threads 100000 .* \d+ processors"),
         ({"backend": "fast"}, BadRequestError, 'backend "fast" is unknown'),
         ({"dtype": "int4"}, BadRequestError, 'dtype "int4" is unknown'),
         ({"kv_dtype": "int4"}, BadRequestError, 'kv_dtype "int4" is unknown; use auto, .*int8'),

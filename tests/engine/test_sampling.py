@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from bilin_engine.errors import BadRequestError, ModelBrokenError
 from bilin_engine.generation import sampling as module
 from bilin_engine.generation.draft import Draft
-from bilin_engine.generation.request import GenerationRequest, PromptLayout
+from bilin_engine.generation.request import GenerationRequest, PromptLayout, check_sampling
 from bilin_engine.generation.sampling import (
     LogitRules,
     candidate_generator,
-    check_sampling,
     choose,
     token_logprobs,
 )
@@ -168,9 +167,11 @@ def test_logits_that_are_not_finite_are_refused(value):
         ({"top_k": -1}, "top_k -1"),
         ({"min_p": 2.0}, "min_p 2"),
         ({"repetition_penalty": 0.0}, "repetition_penalty 0"),
-        ({"max_new_tokens": 0}, "max_new_tokens 0 .* 1 or more"),
+        ({"max_new_tokens": 0}, "max_new_tokens 0 .* from 1 to 2147483647"),
+        ({"top_k": 2**31}, r"top_k 2147483648 .* from 0 \(off\) to 2147483647"),
         ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens 9 is more than"),
         ({"num_beams": 0}, "num_beams 0"),
+        ({"num_beams": 10**6}, r"num_beams 1000000 .* from 1 \(off\) to 65536"),
         ({"seed": -1}, "seed -1"),
     ],
 )

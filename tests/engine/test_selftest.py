@@ -28,8 +28,8 @@ def fail(*_arguments):
     raise BilinError("sums are off")
 
 
-def report(gpus=()):
-    return selftest.run(gpus, 2, lambda _name: None)
+def report(gpus=(), world_size=2):
+    return selftest.run(gpus, world_size, lambda _name: None)
 
 
 @pytest.mark.usefixtures("quick")
@@ -121,6 +121,14 @@ def test_the_report_for_a_supervisor_is_lines_it_can_read(monkeypatch, capfd):
 def test_a_gpu_that_is_not_there_is_a_sentence():
     with pytest.raises(BadRequestError, match="there is no GPU 63; torch sees"):
         report((63,))
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("world_size", [-3, 0, 100_000])
+def test_ranks_that_cannot_be_are_named(monkeypatch, world_size):
+    monkeypatch.setattr(selftest, "_write_model", fail)  # one of 100,000 ranks would fill the disk
+    with pytest.raises(BadRequestError, match=rf"world_size {world_size} .* from 1 to \d+ on"):
+        report(world_size=world_size)
 
 
 def test_sums_that_are_off_are_noticed(monkeypatch):

@@ -98,8 +98,8 @@ def test_a_later_measurement_without_a_bandwidth_leaves_the_one_there_was():
     devices = [cpu_device(64 * GIB, 50 * GIB), cuda_device(0, "RTX 3090", 24 * GIB, 20 * GIB)]
     for model in ("", "a", "b", "c"):
         cpu, gpu = with_speeds(devices, model, models)
-        assert (cpu.bandwidth, cpu.is_measured) == (25e9, True)
-        assert gpu.bandwidth == 936e9
+        assert (cpu.bandwidth, cpu.bandwidth_source) == (25e9, "measured")
+        assert (gpu.bandwidth, gpu.bandwidth_source) == (936e9, "data_sheet")
         assert (cpu.decode_bytes_s > 0, gpu.decode_bytes_s > 0) == (
             model in ("a", "b"),
             model == "c",

@@ -21,6 +21,13 @@ def test_lines_keep_their_numbers_and_separators_that_json_allows(tmp_path):
     assert read_probe_questions([path]) == ["a\u2028b\x85c", "d"]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    path = tmp_path / "notepad.jsonl"
+    path.write_text('{"q": "a"}\n', encoding="utf-8-sig")
+    assert read_text(path) == '{"q": "a"}\n'
+    assert read_probe_questions([path]) == ["a"]
+
+
 @pytest.mark.parametrize(
     "read",
     [

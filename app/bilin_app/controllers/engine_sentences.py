@@ -51,6 +51,7 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "{}: {} GB/s {}, {} of it reached{}"),
     QT_TRANSLATE_NOOP("EngineSentences", "measured"),
     QT_TRANSLATE_NOOP("EngineSentences", "by its data sheet"),
+    QT_TRANSLATE_NOOP("EngineSentences", "as given"),
     QT_TRANSLATE_NOOP("EngineSentences", ", as measured of this model"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} us per all-reduce, not measured"),
     # Models and their files
@@ -92,7 +93,7 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "{} has its weights as pickles only ({}), which can run code when they are read; take a repository with safetensors"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} holds no weights: neither safetensors nor GGUF files"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} is not whole: {} is missing"),
-    QT_TRANSLATE_NOOP("EngineSentences", "{} has {} GB free; the download and the model made of it need {} GB more. Free some space, then resume"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} has {} free; the download and the model made of it need {} more. Free some space, then resume"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} arrives changed from {}: {}. It was fetched twice and thrown away; try another source, or later"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} ended {} after {} of {} bytes"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} sends more than the {} bytes that the hub lists of {}; it was thrown away"),
@@ -128,7 +129,7 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "{} is being written by another conversion"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be written ({}); copy it to where it can"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} is a link out of its folder, to {}"),
-    QT_TRANSLATE_NOOP("EngineSentences", "{} has {} GB free; {} GB are needed. Free some space, then resume"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} has {} free; {} are needed. Free some space, then resume"),
     QT_TRANSLATE_NOOP("EngineSentences", "The disk is full. Free some space, then resume: what is done stays."),
     QT_TRANSLATE_NOOP("EngineSentences", "the work failed unexpectedly: {}: {}"),
     # Verifying, moving and the queue
@@ -170,7 +171,7 @@ SENTENCES: tuple[object, ...] = (  # of str, as QT_TRANSLATE_NOOP is typed
     QT_TRANSLATE_NOOP("EngineSentences", "the zip holds no conversations.json"),
     QT_TRANSLATE_NOOP("EngineSentences", "the zip cannot be read: {}"),
     # The disk: last, for the first that fits is taken, and these fit much
-    QT_TRANSLATE_NOOP("EngineSentences", "{} has {} GB free; {} GB are needed. Free some space or choose another disk; nothing was written"),
+    QT_TRANSLATE_NOOP("EngineSentences", "{} has {} free; {} are needed. Free some space or choose another disk; nothing was written"),
     QT_TRANSLATE_NOOP("EngineSentences", "the disk of {} is full; free some space and go on: nothing that was converted so far is lost"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} is not valid JSON: {}"),
     QT_TRANSLATE_NOOP("EngineSentences", "{} cannot be read: {}"),

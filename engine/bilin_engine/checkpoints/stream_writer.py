@@ -9,7 +9,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -196,15 +195,15 @@ class StreamWriter:
             tensor.size_bytes for shard in self._shards for tensor in shard
         )
         with _disk_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
             held = sum(p.stat().st_blocks * 512 for p in self.folder.iterdir()) if resumes else 0
-            free = shutil.disk_usage(self.folder).free
+            free = processes.disk_free_bytes(self.folder)
             if total - held > free:
                 raise DiskFullError(
-                    f"{self.folder.parent} has {free / 1e9:.1f} GB free; "
-                    f"{(total - held) / 1e9:.1f} GB are needed. Free some space or choose another "
-                    "disk; nothing was written"
+                    f"{self.folder.parent} has {processes.size_text(free)} free; "
+                    f"{processes.size_text(total - held)} are needed. Free some space or choose "
+                    "another disk; nothing was written"
                 )
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._journal_fd = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             if not processes.lock_file(self._journal_fd):
                 raise BadRequestError(f"{self.folder} is being written by another conversion")

@@ -9,6 +9,7 @@ from typing import NoReturn
 import msgspec
 
 from bilin_engine.errors import BadRequestError
+from bilin_engine.generation.request import check_sampling
 from bilin_engine.protocol import LengthLimit, LoadSettings, Sampling
 from bilin_engine.text_file import not_utf8
 
@@ -84,14 +85,20 @@ def add_place_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--log-dir", type=Path, help="also write log files there")
 
 
+_MOST = 2**31 - 1  # tokens or threads that are asked for; no model and no machine has as many
 _RANK_OPTIONS = ("mode", "world_size", "collective", "dtype")  # of commands that take them
 
 
 def load_settings(options: argparse.Namespace) -> LoadSettings:
     """What `add_load_arguments`, and where it was called `add_rank_arguments`, read.
 
-    With `--beams` the model is loaded to hold as many texts.
+    With `--beams` the model is loaded to hold as many texts. Raises BadRequestError for numbers
+    that no message holds; the model and the machine set closer bounds.
     """
+    for name in ("context", "threads"):
+        value = getattr(options, name)
+        if not 0 <= value <= _MOST:
+            raise BadRequestError(f"{name} {value} is not possible; it must be from 0 to {_MOST}")
     beams = getattr(options, "beams", None) or 1
     return LoadSettings(
         context=options.context,
@@ -128,7 +135,10 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def sampling(options: argparse.Namespace, recommended: Sampling) -> Sampling:
-    """What `add_sampling_arguments` read, on top of `recommended`."""
+    """What `add_sampling_arguments` read, on top of `recommended`.
+
+    Raises BadRequestError for a value that cannot be: a model need not be loaded to know.
+    """
     given = {
         "temperature": options.temperature,
         "top_k": options.top_k,
@@ -140,7 +150,9 @@ def sampling(options: argparse.Namespace, recommended: Sampling) -> Sampling:
         "num_beams": options.beams,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
-    return msgspec.structs.replace(recommended, stop_texts=tuple(options.stop), **chosen)
+    asked = msgspec.structs.replace(recommended, stop_texts=tuple(options.stop), **chosen)
+    check_sampling(asked)
+    return asked
 
 
 # What is meant as a file's name: a text would have a space, a blank, a mark of a Chinese sentence
@@ -158,7 +170,7 @@ def text_argument(value: str) -> str:
             return sys.stdin.read().rstrip("\n") if sys.stdin is not None else ""
         path = Path(value)
         if path.is_file():
-            return path.read_text(encoding="utf-8").rstrip("\n")
+            return path.read_text(encoding="utf-8-sig").rstrip("\n")
         is_folder = path.is_dir()
     except UnicodeDecodeError as error:
         raise argparse.ArgumentTypeError(not_utf8(value, error)) from error

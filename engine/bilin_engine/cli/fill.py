@@ -1,6 +1,7 @@
 """`bilin-engine fill`: blanks filled."""
 
 import argparse
+import sys
 
 from bilin_engine.cli.arguments import (
     EXIT_OK,
@@ -36,6 +37,7 @@ def run_fill(options: argparse.Namespace) -> int:
         recommended = (
             session.model(options.model).sampling if options.candidates == 1 else Sampling()
         )
+        chosen = sampling(options, recommended)
         session.load(
             options.model, load_settings(options), tells_memory=options.load_report or None
         )
@@ -47,7 +49,7 @@ def run_fill(options: argparse.Namespace) -> int:
                 blank=options.blank,
                 num_candidates=options.candidates,
                 constraints=constraints,
-                sampling=sampling(options, recommended),
+                sampling=chosen,
             ),
             FillResult,
         )
@@ -59,6 +61,9 @@ def run_fill(options: argparse.Namespace) -> int:
     if options.candidates > 1 or options.choices or is_broken:
         for blank in result.blanks:
             _print_blank(blank)
+    if not options.choices and chosen.num_beams == 1:
+        for blank in result.blanks:
+            _tell_equal_draws(blank, options.candidates)
     return EXIT_OK
 
 
@@ -85,6 +90,18 @@ def _print_blank(blank: FilledBlank) -> None:
     for number, candidate in enumerate(blank.candidates, start=1):
         note = f"  ({candidate.breaks})" if candidate.breaks else ""
         print(f"  {number}  {candidate.logprob:8.2f}  {plain_text(candidate.text)}{note}")
+
+
+def _tell_equal_draws(blank: FilledBlank, num_draws: int) -> None:
+    """Says on stderr why there are fewer candidates than were asked for."""
+    count = len(blank.candidates)
+    if count < num_draws:
+        answers = "1 different answer" if count == 1 else f"{count} different answers"
+        print(
+            f"bilin-engine: blank {blank.index}: {answers} "
+            f"came of {num_draws} draws; a higher --temperature or --beams {num_draws} gives more",
+            file=sys.stderr,
+        )
 
 
 def _choices(value: str | None) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from bilin_engine.cli.report import dim, plain_text, print_json
 from bilin_engine.cli.session import Session
 from bilin_engine.errors import BadRequestError
 from bilin_engine.generation.masks import parse_mask_text
+from bilin_engine.generation.request import check_sampling
 from bilin_engine.protocol import (
     BatchPrompt,
     BatchResult,
@@ -53,9 +54,11 @@ def read_prompts(path: Path, chosen: Sampling) -> list[BatchPrompt]:
     prompts = []
     for where, line in numbered_lines(path):
         try:
-            prompts.append(read(line, chosen))
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            prompt = read(line, chosen)
+            check_sampling(prompt.sampling)
+        except (msgspec.DecodeError, msgspec.ValidationError, BadRequestError) as error:
             raise BadRequestError(f"{where}: {error}") from error
+        prompts.append(prompt)
     if not prompts:
         raise BadRequestError(f"{path} holds no prompts; write one a line")
     return prompts

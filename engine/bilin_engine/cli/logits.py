@@ -56,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
     out = options.out.absolute()
     if not out.parent.is_dir():
         raise BadRequestError(f"{out.parent} is not a folder; make it first")
+    if out.exists() and not out.is_file():  # writing would put a file in its place
+        raise BadRequestError(f"{out} is there and no regular file; name another")
     settings = load_settings(options)
     layout = lay_out(settings, folder)
     command = WorkerCommand(log_dir=options.log_dir, log_level="WARNING")
@@ -102,4 +104,7 @@ def id_list(value: str) -> tuple[int, ...]:
     """Whole numbers by commas."""
     if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", value) is None:
         raise argparse.ArgumentTypeError(f'"{value}": write whole numbers by commas, as 1,2,3')
-    return tuple(int(part) for part in value.split(","))
+    numbers = tuple(int(part) for part in value.split(","))
+    if max(numbers) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{max(numbers)}: ids and positions are below 2^31")
+    return numbers

@@ -58,7 +58,7 @@ def run(
     """Runs one command; returns its exit code: 0 done, 1 failed with a sentence, 2 bad usage."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         # Whatever the locale says; what is no UTF-8 is told, not passed on as half characters.
-        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an emoji in a terminal that has none
             stream.reconfigure(errors="replace")

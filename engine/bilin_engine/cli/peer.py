@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import math
+import shutil
 import statistics
 import subprocess
 import sys
@@ -101,12 +102,19 @@ def _print(what: str, ours: float, peer: float, unit: str) -> None:
 
 
 def compare(options: argparse.Namespace, folder: Path) -> PeerReport:
-    """Loads both and takes turns. Raises BilinError where the peer does not answer."""
+    """Loads both and takes turns.
+
+    Raises BadRequestError for a peer that is not there, BilinError where it does not answer.
+    """
     from bilin_engine.runners.load import load_runner
     from bilin_engine.runners.threads import physical_cores
 
     if not options.peer_gguf.is_file():
         raise BadRequestError(f"{options.peer_gguf} is no file; --peer-gguf needs a GGUF file")
+    if shutil.which(options.peer_python) is None:
+        raise BadRequestError(
+            f"{options.peer_python} is no program; --peer-python needs a Python interpreter"
+        )
     load = load_settings(options)
     peer_threads = load.num_threads or physical_cores()
     prompt_tokens, new_tokens = options.prompt_tokens, options.new_tokens
@@ -194,13 +202,17 @@ class _Peer:
 
     def __init__(self, options: argparse.Namespace, threads: int, context: int) -> None:
         arguments = [options.peer_gguf.absolute(), threads, context]
-        self._process = subprocess.Popen(
-            [str(options.peer_python), str(_SCRIPT), *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [str(options.peer_python), str(_SCRIPT), *map(str, arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        except OSError as error:  # no interpreter's format, for one
+            message = f"{options.peer_python} cannot be run: {error.strerror}"
+            raise BadRequestError(message) from error
         self.version: str = self._answer()["version"]
 
     def ask(self, request: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON

@@ -31,13 +31,9 @@ from bilin_engine.generation.request import (
     GeneratedCandidate,
     GenerationRequest,
     GenerationResult,
-)
-from bilin_engine.generation.sampling import (
-    LogitRules,
-    candidate_generator,
     check_sampling,
-    token_logprobs,
 )
+from bilin_engine.generation.sampling import LogitRules, candidate_generator, token_logprobs
 from bilin_engine.protocol import FinishReason, GenerationStats
 from bilin_engine.runners.base import PrefillRow, Runner, ShouldStop
 

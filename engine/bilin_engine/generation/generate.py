@@ -14,11 +14,11 @@ from bilin_engine.generation.request import (
     GenerationRequest,
     GenerationResult,
     PromptLayout,
+    check_sampling,
 )
 from bilin_engine.generation.sampling import (
     LogitRules,
     candidate_generator,
-    check_sampling,
     token_logprobs,
 )
 from bilin_engine.generation.slot_memory import SlotMemory

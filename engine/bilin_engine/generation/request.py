@@ -2,7 +2,37 @@
 
 from dataclasses import dataclass
 
+from bilin_engine.errors import BadRequestError
 from bilin_engine.protocol import FinishReason, GenerationStats, Sampling
+
+
+def check_sampling(sampling: Sampling) -> None:
+    """Raises BadRequestError naming the first value that cannot be, and what would be right."""
+    most = (1 << 31) - 1
+    rules = (
+        ("temperature", sampling.temperature, 0.0, 100.0, "from 0 (greedy) to 100"),
+        ("top_k", sampling.top_k, 0, most, f"from 0 (off) to {most}"),
+        ("top_p", sampling.top_p, 0.0, 1.0, "from 0 to 1 (both: off)"),
+        ("min_p", sampling.min_p, 0.0, 1.0, "from 0 (off) to 1"),
+        ("repetition_penalty", sampling.repetition_penalty, 0.01, 100.0, "from 0.01 to 100"),
+        ("no_repeat_ngram_size", sampling.no_repeat_ngram_size, 0, most, f"from 0 (off) to {most}"),
+        ("min_new_tokens", sampling.min_new_tokens, 0, most, f"from 0 to {most}"),
+        ("max_new_tokens", sampling.max_new_tokens, 1, most, f"from 1 to {most}"),
+        ("num_beams", sampling.num_beams, 1, 1 << 16, f"from 1 (off) to {1 << 16}"),
+        ("length_penalty", sampling.length_penalty, -100.0, 100.0, "from -100 to 100"),
+    )
+    for name, value, low, high, needed in rules:
+        if not low <= value <= high:
+            raise BadRequestError(f"{name} {value} is not possible; it must be {needed}")
+    if sampling.min_new_tokens > sampling.max_new_tokens:
+        raise BadRequestError(
+            f"min_new_tokens {sampling.min_new_tokens} is more than "
+            f"max_new_tokens {sampling.max_new_tokens}"
+        )
+    if sampling.seed is not None and not 0 <= sampling.seed < 1 << 63:
+        raise BadRequestError(
+            f"seed {sampling.seed} is not possible; it must be from 0 to 2^63 - 1"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -268,8 +268,8 @@ def _check_space(folder: Path, needed: int) -> None:
     free = processes.disk_free_bytes(folder)
     if needed > free:
         raise DiskFullError(
-            f"{folder} has {free / 1e9:.2f} GB free; the download and the model made of it "
-            f"need {needed / 1e9:.2f} GB more. Free some space, then resume"
+            f"{folder} has {processes.size_text(free)} free; the download and the model made of "
+            f"it need {processes.size_text(needed)} more. Free some space, then resume"
         )
 
 

@@ -159,8 +159,8 @@ def check_space(folder: Path, needed_bytes: int) -> None:
     free = processes.disk_free_bytes(folder)
     if needed_bytes > free:
         raise DiskFullError(
-            f"{folder.parent} has {free / 1e9:.1f} GB free; {needed_bytes / 1e9:.1f} GB are "
-            "needed. Free some space, then resume"
+            f"{folder.parent} has {processes.size_text(free)} free; "
+            f"{processes.size_text(needed_bytes)} are needed. Free some space, then resume"
         )
 
 

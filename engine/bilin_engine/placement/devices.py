@@ -1,7 +1,7 @@
 """Devices to plan for: real ones as read elsewhere, or invented ones ("4x24GiB").
 
 A card's bandwidth and arithmetic rate are data-sheet values until this machine measured its own;
-a plan says which it used.
+a plan says which it used, or that a person gave them.
 """
 
 import re
@@ -12,6 +12,7 @@ from bilin_engine.errors import BadRequestError
 
 GIB = 1024**3
 DeviceKind = Literal["cuda", "cpu"]
+BandwidthSource = Literal["data_sheet", "measured", "given"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class PlanDevice:
 
     name: "cuda:0", "cpu". free_bytes: total less what other programs hold now.
     bandwidth: bytes/s of reading memory. rate: flop/s of fp16 (CPU: bf16) matrix products.
-    is_measured: bandwidth was measured on this device, not taken from a table. decode_bytes_s and
+    bandwidth_source: a table, a measurement on this device, or a person. decode_bytes_s and
     prefill_tok_s: what the model that is planned reached here alone; 0.0 = not measured.
     """
 
@@ -31,7 +32,7 @@ class PlanDevice:
     free_bytes: int
     bandwidth: float
     rate: float
-    is_measured: bool = False
+    bandwidth_source: BandwidthSource = "data_sheet"
     decode_bytes_s: float = 0.0
     prefill_tok_s: float = 0.0
 
@@ -112,7 +113,7 @@ def cuda_device(index: int, label: str, total_bytes: int, free_bytes: int) -> Pl
 def cpu_device(
     total_bytes: int, free_bytes: int, *, label: str = "CPU", bandwidth: float | None = None
 ) -> PlanDevice:
-    """The processor with its memory; `bandwidth` where it was measured."""
+    """The processor with its memory; `bandwidth` where a person gave it."""
     return PlanDevice(
         name="cpu",
         label=label,
@@ -121,7 +122,7 @@ def cpu_device(
         free_bytes=free_bytes,
         bandwidth=bandwidth or CPU_BANDWIDTH,
         rate=CPU_RATE,
-        is_measured=bandwidth is not None,
+        bandwidth_source="data_sheet" if bandwidth is None else "given",
     )
 
 
@@ -156,6 +157,8 @@ def parse_devices(text: str) -> tuple[PlanDevice, ...]:
                 f'"{item.strip()}": 1 to {MAX_DEVICES} devices with memory are needed'
             )
         bandwidth = float(match["bandwidth"]) * 1e9 if match["bandwidth"] else None
+        if bandwidth == 0:
+            raise BadRequestError(f'"{item.strip()}": 1 GB/s or more is needed')
         if match["cpu"]:
             if count > 1 or any(device.kind == "cpu" for device in devices):
                 raise BadRequestError(f'"{item.strip()}": one cpu is enough')
@@ -179,5 +182,5 @@ def _invented(index: int, total: int, bandwidth: float | None) -> PlanDevice:
         free_bytes=total,
         bandwidth=bandwidth or card.bandwidth_gb_s * 1e9,
         rate=card.rate_tflop_s * 1e12,
-        is_measured=bandwidth is not None,
+        bandwidth_source="data_sheet" if bandwidth is None else "given",
     )

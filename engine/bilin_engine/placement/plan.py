@@ -53,7 +53,7 @@ def plan(config: ModelConfig, devices: Sequence[PlanDevice], settings: PlanSetti
 def _checked(
     config: ModelConfig, devices: Sequence[PlanDevice], settings: PlanSettings
 ) -> PlanSettings:
-    if not devices:
+    if not any(device.kind == "cuda" or settings.use_cpu for device in devices):
         raise BadRequestError("no device is switched on; at least one is needed")
     longest = config.max_sequence_length
     context = settings.context or longest
@@ -169,7 +169,7 @@ def _plan_layer_split(
     """Each device computes its own run of layers; what no GPU holds goes to the processor."""
     used = [d for d in devices if d.kind == "cuda"]
     cpus = [d for d in devices if d.kind == "cpu"]
-    if settings.use_cpu or not used:
+    if settings.use_cpu:
         used += cpus
     cost = ModelCost(config)
     assignment = assign_layers(cost, used, settings)
@@ -343,7 +343,7 @@ def _result(
         decode_s += CPU_TOKEN_S
     assumptions = tuple(
         f"{d.name}: {d.bandwidth / 1e9:.0f} GB/s "
-        f"{'measured' if d.is_measured else 'by its data sheet'}, "
+        f"{_BANDWIDTH_WORDS[d.bandwidth_source]}, "
         f"{_share(d):.0%} of it reached"
         f"{', as measured of this model' if d.decode_bytes_s else ''}"
         for d in devices
@@ -363,6 +363,13 @@ def _result(
         assumptions=assumptions + extra,
         is_measured=is_measured,
     )
+
+
+_BANDWIDTH_WORDS = {
+    "data_sheet": "by its data sheet",
+    "measured": "measured",
+    "given": "as given",
+}
 
 
 def _suggest(

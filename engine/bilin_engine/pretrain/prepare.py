@@ -80,9 +80,12 @@ class PackSettings:
 def pack_corpus(corpus: Path, out: Path, probes: list[Path], settings: PackSettings) -> None:
     """Writes tokenizer.model, passages.txt.xz, facts.json, dialogues.jsonl.xz, probe.json.
 
-    pack.json comes last: a folder with one is whole. Raises ValueError where there is no text,
-    and for a vocabulary whose ids samples cannot hold.
+    pack.json comes last: a folder with one is whole. Raises ValueError where there is no folder
+    or no text in it, and for a vocabulary whose ids samples cannot hold.
     """
+    if not corpus.is_dir():
+        message = f"{corpus} is no folder; name the one with NAME.zh.txt.xz and NAME.en.txt.xz"
+        raise ValueError(message)
     _require_small_vocabulary(settings)
     warn_of_unread_files(corpus)
     out.mkdir(parents=True, exist_ok=True)

@@ -138,10 +138,10 @@ def has_checkpoint(run: Path) -> bool:
 
 
 def read_checkpoint(run: Path) -> Checkpoint:
-    """The newest whole checkpoint.
-
-    Raises FileNotFoundError where there is none, ValueError where it is damaged.
-    """
+    """The newest whole checkpoint. Raises ValueError where there is none or it is damaged."""
+    if not has_checkpoint(run):
+        message = f"{run} is no run folder: train has written no checkpoint there"
+        raise ValueError(message)
     place = run / "checkpoint"
     if not place.exists():
         place = run / "checkpoint.old"
@@ -245,8 +245,12 @@ def write_settings(run: Path, settings: TrainSettings) -> None:
 
 
 def read_settings(run: Path) -> TrainSettings:
-    """What `write_settings` wrote."""
-    values = json.loads((run / _SETTINGS_FILE).read_text(encoding="utf-8"))
+    """What `write_settings` wrote. Raises ValueError where it has not been."""
+    path = run / _SETTINGS_FILE
+    if not path.is_file():
+        message = f"{run} is no run folder: train has written no {_SETTINGS_FILE} there"
+        raise ValueError(message)
+    values = json.loads(path.read_text(encoding="utf-8"))
     values["size"] = GlmSize(**values["size"])
     values["betas"] = tuple(values["betas"])
     return TrainSettings(**values)

@@ -10,6 +10,7 @@ from typing import cast
 
 import torch
 
+from bilin_engine import processes
 from bilin_engine.checkpoints.model_folder import ModelFolder
 from bilin_engine.collectives.base import SingleRank
 from bilin_engine.collectives.join import join, join_control
@@ -116,8 +117,11 @@ def runner_from(
     max_length = _context(context, config)
     if num_slots < 1:
         raise BadRequestError(f"num_slots {num_slots}: at least one slot is needed")
-    if num_threads < 0:
-        raise BadRequestError(f"num_threads {num_threads}: 0 (measured) or more is needed")
+    if not 0 <= num_threads <= processes.most_at_once():
+        raise BadRequestError(
+            f"num_threads {num_threads} is not possible; it must be from 0 (measured) to "
+            f"{processes.most_at_once()} on {processes.num_usable_threads()} processors"
+        )
 
     def plan_for(name: str) -> ComputePlan:
         planned = _plan(config, name, backend, dtype)

@@ -73,17 +73,20 @@ def _with_speed(
 ) -> PlanDevice:
     """latest: the last of any model that has main memory's bandwidth."""
     if device.kind == "cpu" and latest is not None:
-        device = dataclasses.replace(device, bandwidth=latest.read_bytes_s, is_measured=True)
+        device = _with_bandwidth(device, latest.read_bytes_s)
     if own is not None and own.devices == (device.name,):
-        memory_bytes_s = own.read_bytes_s if device.kind == "cpu" else 0.0
+        if device.kind == "cpu" and own.read_bytes_s:
+            device = _with_bandwidth(device, own.read_bytes_s)
         return dataclasses.replace(
             device,
-            bandwidth=memory_bytes_s or device.bandwidth,
-            is_measured=True,
             decode_bytes_s=own.decode_tok_s * own.bytes_per_token,
             prefill_tok_s=own.prefill_tok_s,
         )
     return device
+
+
+def _with_bandwidth(device: PlanDevice, bytes_s: float) -> PlanDevice:
+    return dataclasses.replace(device, bandwidth=bytes_s, bandwidth_source="measured")
 
 
 def known_models() -> tuple[ModelInfo, ...]:

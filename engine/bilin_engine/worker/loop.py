@@ -182,7 +182,11 @@ def generate_batch_with_torch(
 def write_logits_with_torch(
     runner: "Runner", request: WorkerLogits, should_stop: Callable[[], bool]
 ) -> None:
-    """Log-probs of every position, in float32, to the file."""
+    """Log-probs of every position, in float32, to the file, which is whole or not there.
+
+    Raises BadRequestError for what the model cannot take and for a file that cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     from bilin_engine.runners.base import PrefillRow
@@ -194,6 +198,8 @@ def write_logits_with_torch(
         save_file({"logprobs": logits.float().log_softmax(-1)}, request.path)
     except ValueError as error:  # ids, positions or a prefix that this model cannot have
         raise BadRequestError(str(error)) from error
+    except (SafetensorError, OSError) as error:  # a full disk is a SafetensorError, too
+        raise BadRequestError(f"{request.path} cannot be written: {error}") from error
 
 
 def measure_with_torch(

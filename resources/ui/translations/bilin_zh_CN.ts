@@ -1256,8 +1256,8 @@
             <translation>{} 不完整：缺少 {}</translation>
         </message>
         <message>
-            <source>{} has {} GB free; the download and the model made of it need {} GB more. Free some space, then resume</source>
-            <translation>{} 有 {} GB 可用；下载和转换出的模型还需要 {} GB。请腾出空间后继续</translation>
+            <source>{} has {} free; the download and the model made of it need {} more. Free some space, then resume</source>
+            <translation>{} 有 {} 可用；下载和转换出的模型还需要 {}。请腾出空间后继续</translation>
         </message>
         <message>
             <source>{} arrives changed from {}: {}. It was fetched twice and thrown away; try another source, or later</source>
@@ -1396,8 +1396,8 @@
             <translation>{} 是指向文件夹之外的链接：{}</translation>
         </message>
         <message>
-            <source>{} has {} GB free; {} GB are needed. Free some space, then resume</source>
-            <translation>{} 有 {} GB 可用；需要 {} GB。请腾出空间后继续</translation>
+            <source>{} has {} free; {} are needed. Free some space, then resume</source>
+            <translation>{} 有 {} 可用；需要 {}。请腾出空间后继续</translation>
         </message>
         <message>
             <source>The disk is full. Free some space, then resume: what is done stays.</source>
@@ -1696,8 +1696,8 @@
             <translation>另一个比邻正在使用 {} 中的模型；请先关闭它，或为这一个另设模型文件夹。</translation>
         </message>
         <message>
-            <source>{} has {} GB free; {} GB are needed. Free some space or choose another disk; nothing was written</source>
-            <translation>{} 可用 {} GB，需要 {} GB。请清理空间或换一块磁盘；尚未写入任何内容。</translation>
+            <source>{} has {} free; {} are needed. Free some space or choose another disk; nothing was written</source>
+            <translation>{} 可用 {}，需要 {}。请清理空间或换一块磁盘；尚未写入任何内容。</translation>
         </message>
         <message>
             <source>the disk of {} is full; free some space and go on: nothing that was converted so far is lost</source>
@@ -1774,6 +1774,10 @@
         <message>
             <source>by its data sheet</source>
             <translation>产品标称</translation>
+        </message>
+        <message>
+            <source>as given</source>
+            <translation>按所填</translation>
         </message>
         <message>
             <source>, as measured of this model</source>
