@@ -4,7 +4,11 @@ threads wait by spinning take the processors from one another.
 """
 
 import os
+import signal
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As a shell's background jobs have it; whatever tests start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.update(LANG="C.UTF-8", LC_ALL="C.UTF-8", LANGUAGE="en")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -54,14 +54,14 @@ sys.exit(start._run(Path(sys.argv[1]), [], ""))
 def begin(tmp_path):
     started = []
 
-    def begin(*arguments, **options):
+    def begin(*arguments, hangup=signal.SIG_DFL):
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", PROGRAM, str(tmp_path), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,  # so that a signal can go to its group, as a terminal's does
-            **options,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, hangup),  # these tests may have another
         )
         started.append(process)
         assert process.stdout is not None
@@ -89,10 +89,7 @@ def test_the_window_closes_with_all_that_was_typed(begin, tmp_path, number):
 
 
 def test_what_nohup_lets_pass_ends_nothing(begin):
-    def ignore():
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    process, _ = begin(preexec_fn=ignore)
+    process, _ = begin(hangup=signal.SIG_IGN)
     os.killpg(process.pid, signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)
