@@ -203,6 +203,25 @@ def test_what_is_typed_behind_a_message_that_is_being_stored_is_sent_alone(start
     assert page.conversation.draft == ""
 
 
+def test_what_is_typed_behind_a_message_is_sent_alone_in_a_conversation_opened_again(
+    start_app, until
+):
+    app = start_app()
+    page = app.page
+    app.chat.send("first")
+    until(lambda: len(page.finished) == 1)
+    type_and_send(app, "hello")
+    app.chat.open_conversation(page.rows[0].id)
+    type_and_send(app, "hello then")
+    until(lambda: len(page.finished) == 3)
+    assert page.texts[::2] == ["first", "hello", "then"]
+    app.chat.new_conversation()
+    app.chat.open_conversation(page.rows[0].id)
+    until(lambda: page.messages)
+    assert page.conversation is not None
+    assert page.conversation.draft == ""
+
+
 def test_messages_that_the_disk_refuses_are_a_draft_again_line_by_line(
     start_app, until, monkeypatch
 ):

@@ -89,13 +89,20 @@ class Outbox(QObject):
         shown = self._transcript
         new = NewConversation("", shown.system_prompt, shown.sampling, shown.model)
         out = _Outgoing(shown.visit, shown.conversation_id, new, text, answer_start.strip())
-        sent = self._on_its_way(out.visit)
+        sent = self._on_its_way(out)
         self._attachments.when_read(self._conversation_of(out), lambda: self._add(out, sent))
 
-    def _on_its_way(self, visit: int) -> list[_Outgoing]:
-        """What the field still has, since it is not stored yet."""
+    def _on_its_way(self, out: _Outgoing) -> list[_Outgoing]:
+        """What the field that this was written in still has, since it is not stored yet."""
         first = [self._sending] if self._sending is not None else []
-        return [one for one in (*first, *self._unsent) if one.visit == visit]
+        conversation_id = self._conversation_of(out)
+        return [
+            one
+            for one in (*first, *self._unsent)
+            # A conversation may have been opened again since: its draft came along.
+            if one.visit == out.visit
+            or (conversation_id and self._conversation_of(one) == conversation_id)
+        ]
 
     def _add(self, out: _Outgoing, sent: list[_Outgoing]) -> None:
         """sent: what was on its way when this was written behind it; it may be stored by now."""
@@ -104,7 +111,7 @@ class Outbox(QObject):
             return
         conversation_id = self._conversation_of(out)
         attachments = self._attachments.of(conversation_id)
-        waited_too = [one for one in self._on_its_way(out.visit) if one not in sent]
+        waited_too = [one for one in self._on_its_way(out) if one not in sent]
         text = out.text
         for one in (*sent, *waited_too):
             text = _behind(one.text, text)  # nothing, where Enter was pressed twice
