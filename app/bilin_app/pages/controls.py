@@ -127,15 +127,15 @@ class KeepsEscape(QObject):
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if (
-            event.type() == QEvent.Type.ShortcutOverride
-            and isinstance(event, QKeyEvent)
-            and event.key() == Qt.Key.Key_Escape
-            and self._is_wanted()
-        ):
+        is_override = event.type() == QEvent.Type.ShortcutOverride
+        if is_override and _is_escape(event) and self._is_wanted():
             event.accept()
             return True
         return False
+
+
+def _is_escape(event: QEvent) -> bool:
+    return isinstance(event, QKeyEvent) and event.key() == Qt.Key.Key_Escape
 
 
 class ClearsByEscape(KeepsEscape):
@@ -147,12 +147,8 @@ class ClearsByEscape(KeepsEscape):
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if (
-            event.type() == QEvent.Type.KeyPress
-            and isinstance(event, QKeyEvent)
-            and event.key() == Qt.Key.Key_Escape
-            and self._field.text()
-        ):
+        is_press = event.type() == QEvent.Type.KeyPress
+        if is_press and _is_escape(event) and self._is_wanted():
             self._field.clear()
             return True
         return super().eventFilter(watched, event)
