@@ -3,13 +3,10 @@
 Source: the freedesktop.org Desktop Entry and Icon Theme specifications.
 """
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-logger = logging.getLogger(__name__)
 
 _RESERVED = '"`$\\'  # inside quotes of an Exec line
 

@@ -1,7 +1,6 @@
 """What is attached to the message being written, per conversation: read, counted, kept."""
 
 import itertools
-import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -27,8 +26,6 @@ from bilin_app.text.attachments import (
 )
 from bilin_app.text.file_bytes import NotTextError, decode
 from bilin_engine.protocol import CountTokens, Message, TokenCount
-
-logger = logging.getLogger(__name__)
 
 MAX_ATTACHMENTS = 20
 MAX_TOTAL_CHARS = 8_000_000  # of one message: what a frame to the engine surely holds

@@ -4,7 +4,6 @@ The one place of the editor that knows both the database and the engine. All on 
 storage and files beside it.
 """
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,8 +43,6 @@ from bilin_app.text.document import (
 from bilin_app.text.document_file import Snapshot
 from bilin_app.text.titles import title_from
 from bilin_engine.protocol import BlankKind, FillConstraints, FillWay, InspectPrompt, LengthLimit
-
-logger = logging.getLogger(__name__)
 
 _TITLE_CHARACTERS = 400
 

@@ -3,7 +3,6 @@
 Knows the engine and what this machine noted of each model; knows no widget.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -61,8 +60,6 @@ from bilin_engine.protocol import (
     SelfTest,
     VerifyModel,
 )
-
-logger = logging.getLogger(__name__)
 
 DEVICES_INTERVAL_MS = 2000
 NONE_ON = "no device is switched on; at least one is needed"  # in the engine's words

@@ -4,7 +4,6 @@ Knows no text. Rank 0 answers for all; a rank that dies takes the pool with it. 
 `kill` belong to one thread, which must live as long as the pool.
 """
 
-import logging
 import math
 import queue
 import time
@@ -41,8 +40,6 @@ from bilin_engine.protocol import (
 from bilin_engine.server.child_process import Gone
 from bilin_engine.server.tasks import Task
 from bilin_engine.server.worker_process import WorkerCommand, WorkerProcess
-
-logger = logging.getLogger(__name__)
 
 RANK_0 = 0
 _POOL = -1  # the "rank" of what the pool tells itself
